@@ -1,0 +1,1 @@
+"""Implicit shape refinement: geometry, prior, refine, metrics, report."""

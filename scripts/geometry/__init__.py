@@ -1,0 +1,1 @@
+"""Frames, surfaces, distances and alignment."""

@@ -1,0 +1,1 @@
+"""Shape priors: linear and implicit."""
