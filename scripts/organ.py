@@ -1,0 +1,136 @@
+"""Organ packs: the folder under `models/` that tells the bundle all it knows of an organ.
+
+A pack holds `organ.yaml` (labels, modality, intensity, spacing, structures, split, provenance), one shape prior a
+structure (`<structure>.safetensors`), and where there are such, the organ's own U-Net (`model.pt`), the joint model of
+its structures and its evidence network. No code names an organ: a new one is a new folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+MIRROR_CHOICES = ("never", "auto", "always")
+
+
+class OrganError(ValueError):
+    """An organ pack is missing or does not hold what it must."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One shape: one label, or several that make one organ.
+
+    Attributes:
+        name: the structure's name, used in file names and tables.
+        labels: the label values whose union is the shape; refined voxels keep their part.
+        prior: path of the shape prior (it need not exist before training).
+        mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always".
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    prior: Path
+    mirror: str = "never"
+
+    def mask(self, label_map: np.ndarray) -> np.ndarray:
+        """Return the structure's voxels of a label map, (X, Y, Z) bool."""
+        if len(self.labels) == 1:
+            return label_map == self.labels[0]
+        return np.isin(label_map, self.labels)
+
+
+@dataclass(frozen=True)
+class OrganPack:
+    """An organ pack, as read from its `organ.yaml`.
+
+    Attributes:
+        name: the organ's name.
+        folder: the pack's folder.
+        labels: label value → name.
+        structures: the shapes to refine.
+        nsd_tolerance_mm: the primary tolerance of the normalised surface distance.
+        spacing_mm: spacing the organ's networks work at, (3,).
+        intensity: how images are normalised: `kind` is zscore, window (with `low`, `high`) or minmax.
+        network: arguments of the organ's U-Net; empty where the organ has none.
+        split: file names a split ("train", "validation", "test"); empty where none is fixed.
+        provenance: where the data came from and under which licence.
+        settings: the whole of organ.yaml.
+    """
+
+    name: str
+    folder: Path
+    labels: dict[int, str]
+    structures: tuple[Structure, ...]
+    nsd_tolerance_mm: float
+    spacing_mm: tuple[float, float, float]
+    intensity: dict[str, Any]
+    network: dict[str, Any]
+    split: dict[str, list[str]]
+    provenance: dict[str, Any]
+    settings: dict[str, Any]
+
+    @classmethod
+    def load(cls, organ: str | Path) -> OrganPack:
+        """Read a pack by the organ's name (a folder of `models/`) or by the path of its folder.
+
+        Raises:
+            OrganError: the pack or one of its required keys is missing or not sensible.
+        """
+        folder = Path(organ) if Path(organ).is_dir() and (Path(organ) / "organ.yaml").is_file() else MODELS / str(organ)
+        file = folder / "organ.yaml"
+        if not file.is_file():
+            known = sorted(p.parent.name for p in MODELS.glob("*/organ.yaml"))
+            raise OrganError(
+                f"no organ pack '{organ}': {file} is missing. Known organs: {', '.join(known) or 'none'}. "
+                "Train a new one with configs/train_prior.yaml."
+            )
+        settings = yaml.safe_load(file.read_text())
+        if not isinstance(settings, dict):
+            raise OrganError(f"{file} is not a mapping of settings")
+        for key in ("name", "labels", "structures"):
+            if key not in settings:
+                raise OrganError(f"{file} lacks the key '{key}'")
+        labels = {int(value): str(name) for value, name in settings["labels"].items()}
+        structures = tuple(_structure(item, folder, labels, file) for item in settings["structures"])
+        return cls(
+            name=str(settings["name"]),
+            folder=folder,
+            labels=labels,
+            structures=structures,
+            nsd_tolerance_mm=float(settings.get("nsd_tolerance_mm", 2.0)),
+            spacing_mm=tuple(float(v) for v in settings.get("spacing_mm", (1.0, 1.0, 1.0))),  # type: ignore[arg-type]
+            intensity=dict(settings.get("intensity", {"kind": "zscore"})),
+            network=dict(settings.get("network", {})),
+            split={key: list(names) for key, names in settings.get("split", {}).items()},
+            provenance=dict(settings.get("provenance", {})),
+            settings=settings,
+        )
+
+    def structure(self, name: str) -> Structure:
+        """Return the structure of that name.
+
+        Raises:
+            OrganError: the pack has no such structure.
+        """
+        for structure in self.structures:
+            if structure.name == name:
+                return structure
+        raise OrganError(f"organ '{self.name}' has no structure '{name}'; it has {[s.name for s in self.structures]}")
+
+
+def _structure(item: dict[str, Any], folder: Path, labels: dict[int, str], file: Path) -> Structure:
+    name = str(item["name"])
+    values = tuple(int(v) for v in item["labels"])
+    mirror = str(item.get("mirror", "never"))
+    unknown = [v for v in values if v not in labels]
+    if unknown:
+        raise OrganError(f"{file}: structure '{name}' names the labels {unknown}, which `labels` does not list")
+    if mirror not in MIRROR_CHOICES:
+        raise OrganError(f"{file}: structure '{name}' has mirror '{mirror}', not one of {MIRROR_CHOICES}")
+    return Structure(name, values, folder / str(item.get("prior", f"{name}.safetensors")), mirror)
