@@ -1,0 +1,143 @@
+"""Frames and the maps between them: voxel indices, world millimetres, canonical coordinates.
+
+The half-voxel convention, stated here once and used everywhere:
+
+* A voxel index is a float whose integer values are voxel *centres*: voxel ``i`` covers ``[i - 0.5, i + 0.5]``.
+* ``w = affine @ [i, 1]`` maps index to world millimetres, as nibabel defines it (RAS+ world). So an array of shape
+  ``n`` covers ``[-0.5, n - 0.5]`` in index space, and ``affine[:3, 3]`` is the centre of voxel 0, not its corner.
+* A mask's surface lies half way between the centre of the last voxel inside and that of the first voxel outside.
+
+The affine multiplies from the left, so columns carry the spacings (Eq. 18-23: ``w = o + R_dir diag(spacing) i``).
+World to canonical is a similarity, ``c = scale * R w + t`` (Eq. 35-39).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def check_affine(affine: ArrayLike) -> Array:
+    """Return an affine as float64 after checking that it is usable.
+
+    Args:
+        affine: (4, 4) matrix from voxel indices to world mm.
+
+    Returns:
+        A (4, 4) float64 copy.
+
+    Raises:
+        ValueError: when it is not 4x4, not finite, its last row is not (0, 0, 0, 1), or it is singular.
+    """
+    matrix = np.array(affine, dtype=np.float64)
+    if matrix.shape != (4, 4):
+        raise ValueError(f"an affine must be 4x4, got shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError("the affine holds NaN or infinity")
+    if not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0), atol=1e-6):
+        raise ValueError(f"the affine's last row must be (0, 0, 0, 1), got {matrix[3].tolist()}")
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if (lengths <= 0).any() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
+        raise ValueError("the affine is singular")
+    return matrix
+
+
+def apply_affine(affine: ArrayLike, points: ArrayLike) -> Array:
+    """Apply a 4x4 affine to points.
+
+    Args:
+        affine: (4, 4) matrix.
+        points: (N, 3) points in the affine's source frame.
+
+    Returns:
+        (N, 3) float64 points in its target frame.
+    """
+    matrix = np.asarray(affine, dtype=np.float64)
+    return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def spacing_mm(affine: ArrayLike) -> Array:
+    """Voxel edge lengths (3,) in mm: the norms of the affine's columns."""
+    return np.linalg.norm(check_affine(affine)[:3, :3], axis=0)
+
+
+def rotation_angle_deg(rotation: ArrayLike) -> float:
+    """Angle in degrees of a (3, 3) rotation matrix of determinant +1."""
+    matrix = np.asarray(rotation, dtype=np.float64)
+    sine = np.linalg.norm(
+        [matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]
+    )  # atan2 keeps small angles exact where arccos of the trace would not
+    return float(np.degrees(np.arctan2(sine, np.trace(matrix) - 1.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """Similarity transform ``y = scale * rotation @ x + translation``.
+
+    Attributes:
+        scale: positive ratio of target to source units (canonical units per mm for world to canonical).
+        rotation: (3, 3) orthogonal matrix; determinant -1 means that the map mirrors.
+        translation: (3,) in target units.
+
+    Raises:
+        ValueError: when a part has the wrong shape, is not finite, or the rotation is not orthogonal.
+    """
+
+    scale: float
+    rotation: Array
+    translation: Array
+
+    def __post_init__(self) -> None:
+        rotation = np.array(self.rotation, dtype=np.float64)
+        translation = np.array(self.translation, dtype=np.float64)
+        if rotation.shape != (3, 3) or translation.shape != (3,):
+            raise ValueError(f"expected (3, 3) and (3,), got {rotation.shape} and {translation.shape}")
+        if not (np.isfinite(self.scale) and self.scale > 0 and np.isfinite(translation).all()):
+            raise ValueError("scale must be positive and all parts finite")
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-5):
+            raise ValueError("the rotation is not orthogonal")
+        object.__setattr__(self, "scale", float(self.scale))
+        object.__setattr__(self, "rotation", rotation)
+        object.__setattr__(self, "translation", translation)
+
+    @classmethod
+    def identity(cls) -> Similarity:
+        """The map that changes nothing."""
+        return cls(1.0, np.eye(3), np.zeros(3))
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the map turns right hands into left hands (a mesh's faces must then be flipped)."""
+        return bool(np.linalg.det(self.rotation) < 0)
+
+    def apply(self, points: ArrayLike) -> Array:
+        """Map (N, 3) points from source to target coordinates."""
+        return self.scale * (np.asarray(points, dtype=np.float64) @ self.rotation.T) + self.translation
+
+    def apply_directions(self, vectors: ArrayLike) -> Array:
+        """Rotate (N, 3) directions or unit normals; lengths stay, outward normals stay outward under mirroring."""
+        return np.asarray(vectors, dtype=np.float64) @ self.rotation.T
+
+    def inverse(self) -> Similarity:
+        """The map from target back to source coordinates."""
+        return Similarity(1.0 / self.scale, self.rotation.T, -(self.translation @ self.rotation) / self.scale)
+
+    def compose(self, other: Similarity) -> Similarity:
+        """``self`` after ``other``: ``compose(other).apply(x) == self.apply(other.apply(x))``."""
+        return Similarity(
+            self.scale * other.scale,
+            self.rotation @ other.rotation,
+            self.scale * (self.rotation @ other.translation) + self.translation,
+        )
+
+    def as_matrix(self) -> Array:
+        """The same map as a (4, 4) homogeneous float64 matrix."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.scale * self.rotation
+        matrix[:3, 3] = self.translation
+        return matrix
