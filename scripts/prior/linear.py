@@ -21,13 +21,13 @@ class LinearShapeModel:
         mean: mean signed distance, (G, G, G), axes x, y, z, canonical units, negative inside.
         modes: orthonormal modes, (K, G, G, G).
         std: standard deviation of each mode's score over the training shapes, (K,).
-        extent: the grid's outermost samples lie at ±extent on each axis (corners aligned).
+        extent: the grid's outermost samples lie at ±extent on each axis (corners aligned); a number, or one an axis.
     """
 
     mean: torch.Tensor
     modes: torch.Tensor
     std: torch.Tensor
-    extent: float
+    extent: float | torch.Tensor
 
     @property
     def n_modes(self) -> int:
@@ -51,14 +51,8 @@ class LinearShapeModel:
             raise ValueError(f"a linear shape model needs at least two grids (S, G, G, G), not {tuple(grids.shape)}")
         mean = grids.mean(0)
         rows = (grids - mean).flatten(1)
-        kept = min(n_modes, grids.shape[0] - 1)
-        eigenvalues, vectors = torch.linalg.eigh((rows @ rows.T).double() / (len(rows) - 1))
-        order = torch.argsort(eigenvalues, descending=True)[:kept]
-        std = eigenvalues[order].clamp_min(1e-12).sqrt()
-        modes = (vectors[:, order].T @ rows.double()) / (std * (len(rows) - 1) ** 0.5)[:, None]
-        # a mode's sign is arbitrary: its largest entry is positive, so that runs agree
-        peak = modes.gather(1, modes.abs().argmax(1, keepdim=True)).sign()
-        return cls(mean, (modes * peak).float().view(kept, *mean.shape), std.float(), float(extent))
+        modes, std = principal_modes(rows, n_modes)
+        return cls(mean, modes.view(-1, *mean.shape), std, float(extent))
 
     def scores(self, sdf_grids: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Return the whitened scores (S, K) of grids (S, G, G, G): their projections over the modes' std."""
@@ -88,21 +82,34 @@ class LinearShapeModel:
             "mean": self.mean.half(),
             "modes": self.modes.half(),
             "std": self.std.clone(),
-            "extent": torch.tensor([self.extent]),
+            "extent": torch.as_tensor(self.extent, dtype=torch.float32).reshape(-1),
         }
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> LinearShapeModel:
         """Return the model that `state` describes."""
-        return cls(state["mean"].float(), state["modes"].float(), state["std"].float(), float(state["extent"][0]))
+        extent = state["extent"].float() if state["extent"].numel() == 3 else float(state["extent"][0])
+        return cls(state["mean"].float(), state["modes"].float(), state["std"].float(), extent)
 
 
-def sample_grid(grids: torch.Tensor, points: torch.Tensor, extent: float) -> torch.Tensor:
+def principal_modes(rows: torch.Tensor, n_modes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return orthonormal modes (K, D) and standard deviations (K,) of centred rows (S, D), the largest first."""
+    kept = min(n_modes, len(rows) - 1)
+    eigenvalues, vectors = torch.linalg.eigh((rows @ rows.T).double() / (len(rows) - 1))
+    order = torch.argsort(eigenvalues, descending=True)[:kept]
+    std = eigenvalues[order].clamp_min(1e-12).sqrt().float()
+    modes = (vectors[:, order].T.float() @ rows) / (std * (len(rows) - 1) ** 0.5)[:, None]
+    # a mode's sign is arbitrary: its largest entry is positive, so that runs agree
+    return modes * modes.gather(1, modes.abs().argmax(1, keepdim=True)).sign(), std
+
+
+def sample_grid(grids: torch.Tensor, points: torch.Tensor, extent: float | torch.Tensor) -> torch.Tensor:
     """Interpolate grids trilinearly.
 
     Args:
-        grids: (C, G, G, G), axes x, y, z, samples at the corners of the cube [-extent, extent]^3.
-        points: (N, 3) canonical; beyond the cube the border's value is taken.
+        grids: (C, X, Y, Z), samples at the corners of the box [-extent, extent].
+        points: (N, 3) canonical; beyond the box the border's value is taken.
+        extent: half the box's edges, a number or (3,).
 
     Returns:
         (N, C).
@@ -112,6 +119,6 @@ def sample_grid(grids: torch.Tensor, points: torch.Tensor, extent: float) -> tor
     return values[0, :, 0, 0].T
 
 
-def beyond(points: torch.Tensor, extent: float) -> torch.Tensor:
-    """Return how far points (N, 3) lie outside the cube [-extent, extent]^3, (N,)."""
+def beyond(points: torch.Tensor, extent: float | torch.Tensor) -> torch.Tensor:
+    """Return how far points (N, 3) lie outside the box [-extent, extent], (N,)."""
     return (points.abs() - extent).clamp_min(0).norm(dim=-1)

@@ -1,0 +1,1 @@
+"""What the image says: a small network that reads image, mask and prior fit together."""

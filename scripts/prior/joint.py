@@ -1,0 +1,195 @@
+"""The joint shape model: how the structures of one organ pack vary together, in one frame with one pose.
+
+An SDF-PCA over the concatenated signed distance grids of all structures, each on the box where it occurs. Fitted to
+what a CNN found of all of them, it predicts where a structure that is broken or partly missing must go on: context.
+The joint frame has the world's axes, its origin at the centroid of the structures, and is in millimetres of the mean
+patient.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from scipy import ndimage
+
+from ..geometry.affine import Similarity
+from ..geometry.resample import WorldGrid, resample
+from ..geometry.surface import crop_box, mask_signed_distance
+from .linear import LinearShapeModel, principal_modes
+
+CLAMP_MM = 20.0
+
+
+@dataclass
+class JointPart:
+    """One structure of a joint model: a linear model around `centre`, (3,) in the joint frame, mm."""
+
+    centre: torch.Tensor
+    model: LinearShapeModel
+
+
+@dataclass
+class JointShapeModel:
+    """Linear models of several structures that share their scores.
+
+    Attributes:
+        parts: structure name → its part; all have the same number of modes and the same std.
+        radius_mm: root mean square distance of the structures' voxels from the origin, for the moment-based start.
+        card: what it was trained on.
+    """
+
+    parts: dict[str, JointPart]
+    radius_mm: float
+    card: dict[str, Any]
+
+    @property
+    def n_modes(self) -> int:
+        """Number of shared modes K."""
+        return next(iter(self.parts.values())).model.n_modes
+
+    def start(self, points_world: dict[str, np.ndarray]) -> Similarity:
+        """Return the moment-based start, world → joint frame, from surface points (N, 3) of each structure found.
+
+        The centroid of each structure found is put on that of the mean shape; the scale stays 1.
+        """
+        shifts = [self.parts[name].centre.numpy() - p.mean(0) for name, p in points_world.items()]
+        return Similarity(1.0, np.eye(3), np.median(shifts, 0))
+
+    @classmethod
+    def train(
+        cls,
+        cases: list[dict[str, tuple[np.ndarray, np.ndarray]]],
+        n_modes: int = 30,
+        spacing_mm: float = 6.5,
+        margin_mm: float = 25.0,
+        deformed_copies: int = 5,
+        deformation_mm: float = 5.0,
+        seed: int = 0,
+    ) -> JointShapeModel:
+        """Fit a joint model.
+
+        Args:
+            cases: per case, structure name → (mask (X, Y, Z) bool, affine); structures may be missing in a case (the
+                mean of the others stands in).
+            n_modes: shared modes to keep.
+            spacing_mm: grid spacing.
+            margin_mm: how far a structure's box goes beyond where the structure occurs.
+            deformed_copies: smooth random deformations of every case that are added: few shapes limit a model.
+            deformation_mm: standard deviation of the random displacements.
+            seed: seed of the deformations.
+
+        Raises:
+            ValueError: fewer than two cases.
+        """
+        if len(cases) < 2:
+            raise ValueError("a joint shape model needs at least two cases")
+        names = sorted({name for case in cases for name in case})
+        volumes = [{n: _distance_volume(*case[n]) for n in names if n in case} for case in cases]
+        poses = [_pose(case) for case in cases]
+        mean_radius = float(np.mean([radius for _, radius in poses]))
+        frames = [Similarity(mean_radius / r, np.eye(3), -centre * mean_radius / r) for centre, r in poses]
+        rng = np.random.default_rng(seed)
+        parts: dict[str, JointPart] = {}
+        rows, weights = [], []
+        warps = [[_random_warp(rng, deformation_mm) if k else None for k in range(deformed_copies + 1)] for _ in cases]
+        for name in names:
+            inside = [f.apply(v[name][2]) for f, v in zip(frames, volumes, strict=True) if name in v]
+            box = WorldGrid.from_box(
+                np.min([p.min(0) for p in inside], 0) - margin_mm,
+                np.max([p.max(0) for p in inside], 0) + margin_mm,
+                spacing_mm,
+            )
+            points = box.points_world().reshape(-1, 3)
+            values = np.full((len(cases), deformed_copies + 1, len(points)), np.nan, np.float32)
+            for c, (frame, volume) in enumerate(zip(frames, volumes, strict=True)):
+                for k, warp in enumerate(warps[c]) if name in volume else []:
+                    moved = points if warp is None else points + warp(points)
+                    values[c, k] = _sample(*volume[name][:2], frame.inverse().apply(moved)) * frame.scale
+            flat = torch.from_numpy(values.reshape(-1, len(points))).clamp(-CLAMP_MM, CLAMP_MM)
+            flat = torch.where(flat.isnan(), flat.nanmean(0, keepdim=True), flat)
+            mean = flat.mean(0)
+            rows.append(flat - mean)
+            weights.append(1.0 / float(rows[-1].pow(2).sum(1).mean().sqrt()))
+            extent = torch.tensor((np.array(box.shape) - 1) / 2 * spacing_mm, dtype=torch.float32)
+            centre = torch.tensor((points.min(0) + points.max(0)) / 2, dtype=torch.float32)
+            parts[name] = JointPart(centre, LinearShapeModel(mean.view(box.shape), torch.zeros(0), torch.zeros(0), extent))
+        weighted = torch.cat([r * w for r, w in zip(rows, weights, strict=True)], 1)
+        modes, std = principal_modes(weighted, n_modes)
+        for name, row, weight in zip(names, rows, weights, strict=True):
+            own, modes = modes[:, : row.shape[1]] / weight, modes[:, row.shape[1] :]
+            model = parts[name].model
+            parts[name].model = LinearShapeModel(model.mean, own.view(-1, *model.mean.shape), std, model.extent)
+        return cls(parts, mean_radius, {"cases": len(cases), "modes": len(std), "seed": seed})
+
+    def save(self, path: Path) -> None:
+        """Write the model as safetensors, grids in half precision, with its card in the header."""
+        tensors = {}
+        for name, part in self.parts.items():
+            tensors[f"{name}.centre"] = part.centre
+            tensors.update({f"{name}.{key}": value.contiguous() for key, value in part.model.state().items()})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        card = json.dumps({**self.card, "radius_mm": self.radius_mm}, sort_keys=True)
+        save_file(tensors, path, metadata={"card": card})
+
+    @classmethod
+    def load(cls, path: Path) -> JointShapeModel:
+        """Read a model that `save` wrote."""
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            card = json.loads(file.metadata()["card"])
+        parts = {}
+        for name in sorted({key.rsplit(".", 1)[0] for key in tensors}):
+            own = {key.rsplit(".", 1)[1]: value for key, value in tensors.items() if key.rsplit(".", 1)[0] == name}
+            parts[name] = JointPart(own.pop("centre"), LinearShapeModel.from_state(own))
+        return cls(parts, float(card["radius_mm"]), card)
+
+
+def _distance_volume(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signed distance (mm) of a mask on a 2 mm grid around it, that grid's affine, and inside points (N, 3) world."""
+    box = crop_box(mask, 2)
+    shifted = affine.copy()
+    shifted[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+    part = mask[box]
+    cover = WorldGrid.covering(shifted, part.shape, 2.0)
+    pad = int(np.ceil(1.5 * CLAMP_MM / 2.0))
+    wide = cover.affine.copy()
+    wide[:3, 3] -= 2.0 * pad
+    grid = WorldGrid(wide, tuple(n + 2 * pad for n in cover.shape))  # type: ignore[arg-type]
+    inside = resample(part.astype(np.float32), shifted, grid, order=1) > 0.5
+    points = np.argwhere(inside) * 2.0 + wide[:3, 3]
+    return mask_signed_distance(inside, np.full(3, 2.0)), wide, points
+
+
+def _pose(case: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, float]:
+    """Centroid (3,) and root mean square radius, world mm, every structure weighing the same."""
+    centroids, second = [], []
+    for mask, affine in case.values():
+        points = np.argwhere(mask)[::7] @ affine[:3, :3].T + affine[:3, 3]
+        centroids.append(points.mean(0))
+        second.append((points**2).sum(1).mean())
+    centre = np.mean(centroids, 0)
+    return centre, float(np.sqrt(np.mean(second) - centre @ centre))
+
+
+def _sample(volume: np.ndarray, affine: np.ndarray, points_world: np.ndarray) -> np.ndarray:
+    index = (points_world - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    return ndimage.map_coordinates(volume, index.T, order=1, mode="nearest")
+
+
+def _random_warp(rng: np.random.Generator, sd_mm: float, waves: int = 6, length_mm: float = 120.0):  # noqa: ANN202
+    """A smooth random displacement field: a sum of `waves` random sine waves of length about `length_mm`."""
+    direction = rng.normal(size=(waves, 3)) * 2 * np.pi / length_mm / np.sqrt(3)
+    phase = rng.uniform(0, 2 * np.pi, waves)
+    amplitude = rng.normal(size=(waves, 3)) * sd_mm * np.sqrt(2 / waves)
+
+    def displacement(points: np.ndarray) -> np.ndarray:
+        return np.sin(points @ direction.T + phase) @ amplitude
+
+    return displacement
