@@ -1,0 +1,194 @@
+"""Overlap and surface distances of two binary masks: MONAI's, with real spacing and a stated policy for empty masks.
+
+- `dsc`, in %: 2·|A∩B| / (|A| + |B|); `compute_dice`.
+- `nsd`, in %: area of either surface within the tolerance of the other, over the total area (Nikolov 2018);
+  `compute_surface_dice(use_subvoxels=True)`, the setting that equals the authors' implementation.
+- `hd95_mm`: the larger of the two directed 95th percentiles; `compute_hausdorff_distance(percentile=95)`.
+- `assd_mm`: both directed distance sums over the number of both surfaces' voxels;
+  `compute_average_surface_distance(symmetric=True)`.
+
+MONAI's four functions find the surfaces and their distances three times over on the whole image. Here the masks are cut
+to their joint bounding box and each kind of surface is found once; the tests hold the results against all four.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.metrics import compute_dice
+from monai.metrics.utils import get_edge_surface_distance
+
+from ..geometry.surface import crop_box
+
+CROP_MARGIN = 2  # voxels kept around both masks; the surface of a mask reaches one voxel beyond it
+SCORES = ("dsc", "nsd", "hd95_mm", "assd_mm")
+OVERLAPS = ("dsc", "nsd")
+
+
+@dataclass(frozen=True)
+class EmptyPolicy:
+    """What a pair of masks scores when one or both are empty.
+
+    MONAI's own answer depends on the metric: a missed organ's HD95 is NaN there and aggregates to a perfect 0, its mean
+    distance is infinite. Here one object decides all three cases for all metrics. A case in which exactly one of the
+    masks is empty always counts as failed, whatever it scores.
+
+    Attributes:
+        prediction_empty: the organ was missed: "penalise" (0 % overlap, `distance_penalty_mm`) or "ignore" (NaN).
+        truth_empty: an organ that is not there was found: "penalise" or "ignore".
+        both_empty: rightly nothing found: "ignore" (NaN, not counted) or "perfect" (100 % and 0 mm).
+        distance_penalty_mm: penalty of the distances; None takes the diagonal of the truth's whole image in mm.
+
+    Raises:
+        ValueError: a case has none of its named choices, or the penalty is negative or not finite.
+    """
+
+    prediction_empty: str = "penalise"
+    truth_empty: str = "penalise"
+    both_empty: str = "ignore"
+    distance_penalty_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        choices = {
+            "prediction_empty": ("penalise", "ignore"),
+            "truth_empty": ("penalise", "ignore"),
+            "both_empty": ("ignore", "perfect"),
+        }
+        for case, allowed in choices.items():
+            if getattr(self, case) not in allowed:
+                raise ValueError(f"{case} must be one of {allowed}, not {getattr(self, case)!r}")
+        penalty = self.distance_penalty_mm
+        if penalty is not None and not (np.isfinite(penalty) and penalty >= 0):
+            raise ValueError(f"distance_penalty_mm must be finite and not negative, not {penalty}")
+
+    def scores(
+        self, prediction_empty: bool, truth_empty: bool, diagonal_mm: float, keys: Sequence[str] = SCORES
+    ) -> dict[str, float] | None:
+        """Return the scores of a pair with an empty mask, None where neither mask is empty.
+
+        Args:
+            prediction_empty: whether the prediction has no voxel.
+            truth_empty: whether the truth has no voxel.
+            diagonal_mm: diagonal of the truth's whole image.
+            keys: the scores to give; those that start with "dsc" or "nsd" are overlaps, the others distances.
+        """
+        if not prediction_empty and not truth_empty:
+            return None
+        if prediction_empty and truth_empty:
+            choice, failed = self.both_empty, False
+        else:
+            choice, failed = (self.prediction_empty if prediction_empty else self.truth_empty), True
+        penalty = diagonal_mm if self.distance_penalty_mm is None else float(self.distance_penalty_mm)
+        overlap, distance = {
+            "ignore": (float("nan"), float("nan")),
+            "penalise": (0.0, penalty),
+            "perfect": (100.0, 0.0),
+        }[choice]
+        result = {key: overlap if key.startswith(OVERLAPS) else distance for key in keys}
+        return {**result, "failed": failed}
+
+
+def score_masks(
+    pred: Any,
+    truth: Any,
+    spacing_mm: Sequence[float],
+    nsd_tolerance_mm: float,
+    policy: EmptyPolicy | None = None,
+    nsd_curve_mm: Sequence[float] = (),
+) -> dict[str, float]:
+    """Score a binary mask against the truth, both on one grid.
+
+    Args:
+        pred: predicted mask (X, Y, Z): bool, or numbers that are all 0 or 1; array or tensor.
+        truth: true mask (X, Y, Z), likewise.
+        spacing_mm: voxel spacing (3,) along the masks' axes, any sequence, array or tensor of numbers.
+        nsd_tolerance_mm: tolerance of `nsd`.
+        policy: scores of empty masks; None is the default `EmptyPolicy`.
+        nsd_curve_mm: further tolerances, each adding a key like "nsd_3mm".
+
+    Returns:
+        `dsc` and `nsd` in %, `hd95_mm` and `assd_mm` in mm, `failed` (exactly one mask is empty), and the curve's keys.
+
+    Raises:
+        ValueError: shapes differ or are not 3D, a mask is not binary, or spacing or a tolerance is not sensible.
+    """
+    pred_mask, truth_mask = binary_mask(pred, "pred"), binary_mask(truth, "truth")
+    if pred_mask.shape != truth_mask.shape:
+        raise ValueError(f"pred has shape {pred_mask.shape}, truth {truth_mask.shape}; they must share one grid")
+    spacing = check_spacing(spacing_mm)
+    tolerances = {"nsd": float(nsd_tolerance_mm)} | {f"nsd_{float(t):g}mm": float(t) for t in nsd_curve_mm}
+    if any(not np.isfinite(t) or t < 0 for t in tolerances.values()):
+        raise ValueError(f"tolerances must be finite and not negative, not {sorted(tolerances.values())} mm")
+
+    keys = (*SCORES, *(key for key in tolerances if key != "nsd"))
+    diagonal_mm = float(np.linalg.norm(np.multiply(truth_mask.shape, spacing)))
+    empty = (policy or EmptyPolicy()).scores(not pred_mask.any(), not truth_mask.any(), diagonal_mm, keys)
+    if empty is not None:
+        return empty
+
+    crop = crop_box(pred_mask | truth_mask, CROP_MARGIN)
+    pred_crop, truth_crop = (torch.from_numpy(np.ascontiguousarray(m[crop])) for m in (pred_mask, truth_mask))
+    dice = compute_dice(pred_crop[None, None].float(), truth_crop[None, None].float(), include_background=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument that it passes itself
+        _, distances, _ = get_edge_surface_distance(pred_crop, truth_crop, spacing=spacing, symmetric=True)
+        edges, fine_distances, areas = get_edge_surface_distance(
+            pred_crop, truth_crop, spacing=spacing, symmetric=True, use_subvoxels=True
+        )
+    edge_areas = [areas[side][edges[side].bool()] for side in (0, 1)]  # type: ignore[misc]
+    result = {
+        "dsc": 100.0 * float(dice),
+        "nsd": 0.0,
+        "hd95_mm": max(float(torch.quantile(d, 0.95)) for d in distances),
+        "assd_mm": float(torch.cat(tuple(distances)).mean()),
+        "failed": False,
+    }
+    total_area = sum(float(a.sum()) for a in edge_areas)
+    for key, tolerance in tolerances.items():
+        near = sum(float(a[d <= tolerance].sum()) for a, d in zip(edge_areas, fine_distances, strict=True))
+        result[key] = 100.0 * near / total_area
+    return result
+
+
+def binary_mask(mask: Any, name: str = "mask") -> np.ndarray:
+    """Return a mask as a bool array (X, Y, Z).
+
+    Args:
+        mask: bool, or numbers that are all 0 or 1; array or tensor (also a MetaTensor).
+        name: what to call it in messages.
+
+    Raises:
+        ValueError: not 3D, or other values than 0 and 1, which MONAI would silently take for background.
+    """
+    array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
+    if array.ndim != 3:
+        raise ValueError(f"{name} must be a 3D mask (X, Y, Z), not of shape {array.shape}")
+    if array.dtype == bool:
+        return array
+    binary = array == 1
+    if not np.array_equal(array != 0, binary):
+        raise ValueError(f"{name} is not binary: it holds {_some_values(array)}; pick one label or threshold it first")
+    return binary
+
+
+def check_spacing(spacing_mm: Any) -> list[float]:
+    """Return a spacing as three Python floats, the one form that all of MONAI's surface metrics take.
+
+    Raises:
+        ValueError: not three positive, finite numbers.
+    """
+    array = spacing_mm.detach().cpu().numpy() if isinstance(spacing_mm, torch.Tensor) else np.asarray(spacing_mm)
+    values = np.asarray(array, dtype=np.float64)
+    if values.shape != (3,) or not np.all(np.isfinite(values)) or np.any(values <= 0):
+        raise ValueError(f"spacing_mm must be three positive numbers, not {values.tolist()}")
+    return [float(v) for v in values]
+
+
+def _some_values(array: np.ndarray) -> str:
+    values = np.unique(array)
+    return ", ".join(f"{v:g}" for v in values[:6]) + (", …" if values.size > 6 else "")
