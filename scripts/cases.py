@@ -1,0 +1,118 @@
+"""Which cases a run has: files found by name, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+SUFFIXES = (".nii.gz", ".nii")
+CASE, REASON = "case", "reason"  # keys of a case's dictionary: its name, and why it cannot be run ("" if it can)
+
+
+def case_name(path: str | Path) -> str:
+    """Return a file's name without folder and `.nii.gz` or `.nii`.
+
+    Raises:
+        ValueError: the name has another ending.
+    """
+    name = Path(path).name
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    raise ValueError(f"{path} is not a NIfTI file (.nii.gz or .nii)")
+
+
+def list_volumes(folder: str | Path) -> list[Path]:
+    """Return the NIfTI files of a folder, not of its subfolders, sorted by name; or the one file that is given.
+
+    Raises:
+        ValueError: there is no such folder or file, or it holds no NIfTI file.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        case_name(folder)
+        return [folder]
+    if not folder.is_dir():
+        raise ValueError(f"{folder} does not exist; give a folder of NIfTI files, or one such file")
+    files = sorted(
+        f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and f.is_file()
+    )
+    if not files:
+        raise ValueError(f"{folder} holds no .nii.gz or .nii file (subfolders are not searched)")
+    return files
+
+
+def match_name(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the longest candidate that is the name itself or its beginning up to a '_'; None where there is none.
+
+    So the prediction `thorax_09_seed123` belongs to the image `thorax_09`, not to `thorax_0` or `thorax`.
+    """
+    fitting = [c for c in candidates if name == c or name.startswith(c + "_")]
+    return max(fitting, key=len, default=None)
+
+
+def find_cases(
+    dataset_dir: str | Path, key: str, evidence_dirs: Mapping[str, str | Path | None] | None = None
+) -> list[dict[str, Any]]:
+    """Find the cases of a run.
+
+    Args:
+        dataset_dir: folder of NIfTI files, one a case, or one such file.
+        key: the dictionary key under which a case's file goes ("pred" for masks, "image" for images).
+        evidence_dirs: further key → folder with files of the same names (`match_name`); None for a key not given.
+
+    Returns:
+        One dictionary of paths a case, sorted by name: `case`, `reason`, the key, and every evidence key found.
+        `reason` is "" but for files whose names give the same case, and of which none can be chosen.
+
+    Raises:
+        ValueError: a folder is missing or holds no NIfTI file.
+    """
+    cases: dict[str, dict[str, Any]] = {}
+    for path in list_volumes(dataset_dir):
+        name = case_name(path)
+        if name in cases:
+            cases[name][REASON] = f"{cases[name][key]} and {path} are both case '{name}': rename or remove one"
+        else:
+            cases[name] = {CASE: name, REASON: "", key: str(path)}
+    for evidence, folder in (evidence_dirs or {}).items():
+        if folder:
+            files = {case_name(path): path for path in list_volumes(folder)}
+            for name, case in cases.items():
+                found = match_name(name, files)
+                if found is not None:
+                    case[evidence] = str(files[found])
+    return list(cases.values())
+
+
+class CaseDataset(Dataset):
+    """The cases of a run as dictionaries of paths; nothing is read, so that one bad file stops no other case.
+
+    A folder that cannot be used does not raise here but stands in `problem`: hosts build the dataset too, and have
+    none. Arguments are those of `find_cases`, with `image_dir` and `prob_dir` for its evidence.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | Path,
+        key: str = "pred",
+        image_dir: str | Path | None = None,
+        prob_dir: str | Path | None = None,
+    ) -> None:
+        self.key = key
+        self.evidence = [k for k, folder in (("image", image_dir), ("prob", prob_dir)) if folder]
+        self.problem = ""
+        self.data: list[dict[str, Any]] = []
+        try:
+            self.data = find_cases(dataset_dir, key, {"image": image_dir, "prob": prob_dir})
+        except (OSError, ValueError) as error:
+            self.problem = str(error)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return dict(self.data[index])

@@ -1,0 +1,271 @@
+"""Volumes on disk: how they are read and checked, and how results are written.
+
+Masks are read by a reader of our own, because a refined mask must come back with the shape, affine, header codes, data
+type and label values it came with. Every file is written under a temporary name and renamed, so that it is there whole
+or not at all. What is wrong with a file is said by a `CaseError` whose message names the file and the remedy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import zlib
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from .geometry.affine import check_affine
+
+READ_ERRORS = (OSError, ValueError, EOFError, zlib.error, ImageFileError, HeaderDataError)
+
+
+class CaseError(Exception):
+    """The data of a case cannot be used; the message names the file and says the remedy."""
+
+
+class UnreadableCase(CaseError):
+    """A file cannot be read: the case has no initial mask, and nothing is written."""
+
+
+class UnrefinableCase(CaseError):
+    """The mask can be read but not refined: it is passed through."""
+
+
+def open_volume(path: str | Path) -> nib.Nifti1Image:
+    """Open a NIfTI file: its header only.
+
+    Raises:
+        UnreadableCase: the file is not there, is no NIfTI file or has a broken header.
+    """
+    try:
+        image = nib.load(path)
+    except READ_ERRORS as error:
+        raise UnreadableCase(f"{path} cannot be read as NIfTI ({_line(error)}): copy or export it again") from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise UnreadableCase(f"{path} is {type(image).__name__}, not NIfTI: convert it to .nii.gz")
+    return image
+
+
+def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
+    """Read the voxel values of an opened NIfTI file, in the type stored unless the header scales them.
+
+    Raises:
+        UnreadableCase: the data are truncated or corrupt.
+    """
+    try:
+        return np.asanyarray(image.dataobj)
+    except READ_ERRORS as error:
+        raise UnreadableCase(f"{path} is truncated or corrupt ({_line(error)}): copy or export it again") from error
+
+
+def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = False) -> np.ndarray:
+    """Check that a volume is 3D and can be placed in the world.
+
+    Args:
+        image: an opened file.
+        path: its path, for messages.
+        channels: whether a fourth axis may be longer than one.
+
+    Returns:
+        The affine, (4, 4) float64, voxel index → world mm.
+
+    Raises:
+        UnrefinableCase: it is not 3D (a last axis of one is accepted), or its affine is NaN or singular.
+    """
+    further = image.shape[4:] if channels else image.shape[3:]
+    if len(image.shape) < 3 or any(n != 1 for n in further):
+        raise UnrefinableCase(f"{path} has the shape {image.shape}, not that of one 3D volume: give one volume a file")
+    try:
+        return check_affine(image.affine)
+    except ValueError as error:
+        raise UnrefinableCase(f"{path}: {error}, so it has no place in millimetres: repair the header") from error
+
+
+def read_label_map(path: str | Path) -> MetaTensor:
+    """Read a label map.
+
+    Returns:
+        (1, X, Y, Z) int32 with its affine, on the file's own grid and in its own axis order.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+        UnrefinableCase: it holds no 3D map of whole numbers, or has no usable affine.
+    """
+    image = open_volume(path)
+    affine = check_header(image, path)
+    values = read_values(image, path)
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise UnrefinableCase(f"{path} holds values that are no labels ({values.dtype}, NaN or infinity)")
+    labels = values.astype(np.int32)
+    if not np.array_equal(labels, values):
+        raise UnrefinableCase(f"{path} holds fractions or huge numbers, not labels: threshold probabilities first")
+    return _tensor(torch.from_numpy(labels.reshape(1, *labels.shape[:3])), affine, path)
+
+
+def read_volume(path: str | Path) -> MetaTensor:
+    """Read an image (3D → (1, X, Y, Z)) or channels (4D, channels last → (C, X, Y, Z)), float32, with its affine.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+        UnrefinableCase: it has other than 3 or 4 axes, or no usable affine.
+    """
+    image = open_volume(path)
+    affine = check_header(image, path, channels=True)
+    values = np.asarray(read_values(image, path), dtype=np.float32)
+    values = np.moveaxis(values.reshape(*values.shape[:3], -1), -1, 0)
+    return _tensor(torch.from_numpy(np.ascontiguousarray(values)), affine, path)
+
+
+def _tensor(values: torch.Tensor, affine: np.ndarray, path: str | Path) -> MetaTensor:
+    meta = {"filename_or_obj": str(path), "space": "RAS", "original_channel_dim": "no_channel"}
+    return MetaTensor(values, affine=torch.from_numpy(affine), meta=meta)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def file_of(volume: Any) -> str:
+    """Return the file a volume came from, as messages name it."""
+    return str(volume.meta.get("filename_or_obj", "the mask")) if isinstance(volume, MetaTensor) else "the mask"
+
+
+class ReadMaskd(MapTransform):
+    """Read label maps: path → (1, X, Y, Z) int32 MetaTensor on the file's own grid (see `read_label_map`)."""
+
+    def __init__(self, keys: KeysCollection = "pred", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = read_label_map(d[key])
+        return d
+
+
+class ReadVolumed(MapTransform):
+    """Read images and probabilities: path → (C, X, Y, Z) float32 MetaTensor (see `read_volume`)."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = read_volume(d[key])
+        return d
+
+
+class CheckMaskd(MapTransform):
+    """Check the initial mask (and probabilities, where given), and keep it as `initial`.
+
+    Args:
+        keys: the key of the label map, (1, X, Y, Z).
+        labels: the label values that may occur beside 0, in the order of the probabilities' channels.
+        prob_key: key of the class probabilities (1 + number of labels, X, Y, Z), background first, on the same grid.
+            One channel is taken for the foreground where there is but one label.
+
+    Raises:
+        UnrefinableCase: the mask is empty, holds other labels, or the probabilities do not fit it.
+    """
+
+    def __init__(self, keys: KeysCollection = "pred", labels: Sequence[int] = (), prob_key: str = "prob") -> None:
+        super().__init__(keys)
+        self.labels = [int(v) for v in labels]
+        self.prob_key = prob_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        mask = d[self.keys[0]]
+        d["initial"] = mask
+        found = [int(v) for v in torch.unique(torch.as_tensor(mask)).tolist() if v != 0]
+        unknown = [v for v in found if v not in self.labels]
+        if not found:
+            raise UnrefinableCase(
+                f"{file_of(mask)}: the mask is empty, there is nothing to refine: check how it was made"
+            )
+        if self.labels and unknown:
+            raise UnrefinableCase(
+                f"{file_of(mask)} holds the labels {unknown}, but the organ has {self.labels}: "
+                "choose the right --organ or relabel the mask"
+            )
+        if self.prob_key in d:
+            d[self.prob_key] = self._checked_probabilities(d[self.prob_key], mask)
+        return d
+
+    def _checked_probabilities(self, prob: MetaTensor, mask: MetaTensor) -> MetaTensor:
+        if tuple(prob.shape[1:]) != tuple(mask.shape[1:]) or not np.allclose(prob.affine, mask.affine, atol=1e-3):
+            raise UnrefinableCase(
+                f"{file_of(prob)} is not on the grid of {file_of(mask)}: resample it, or leave it out"
+            )
+        if prob.shape[0] == 1 and len(self.labels) == 1:
+            prob = MetaTensor(torch.cat([1 - prob, prob]), meta=prob.meta)
+        if self.labels and prob.shape[0] != len(self.labels) + 1:
+            raise UnrefinableCase(
+                f"{file_of(prob)} has {prob.shape[0]} channels; background and the labels {self.labels} are needed, "
+                "in this order, on the last axis"
+            )
+        return prob
+
+
+ReadMaskD = ReadMaskDict = ReadMaskd
+ReadVolumeD = ReadVolumeDict = ReadVolumed
+CheckMaskD = CheckMaskDict = CheckMaskd
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder, renamed to `path` when the block ends well and removed if not."""
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def copy_volume(source: str | Path, target: str | Path) -> None:
+    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`)."""
+    with whole_file(target) as temporary:
+        if str(source).lower().endswith(".gz"):
+            shutil.copyfile(source, temporary)
+        else:
+            temporary.write_bytes(gzip.compress(Path(source).read_bytes(), mtime=0))
+
+
+def write_label_map(
+    path: str | Path, labels: np.ndarray, reference: str | Path, dtype: np.dtype | str | None = None
+) -> None:
+    """Write a label map with the header of another file: shape, affine, sform and qform codes, units, extensions.
+
+    Args:
+        path: where, ending in `.nii.gz`.
+        labels: (X, Y, Z) whole numbers.
+        reference: NIfTI file on the same grid; a last axis of one is kept.
+        dtype: data type on disk; None for the reference's, which must hold the values.
+
+    Raises:
+        RuntimeError: the labels are on another grid, or do not fit the data type.
+    """
+    image = open_volume(reference)
+    if tuple(labels.shape) != image.shape[:3]:
+        raise RuntimeError(f"labels of shape {labels.shape} do not fit {reference} of shape {image.shape}")
+    stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())
+    if not np.array_equal(stored, labels):
+        raise RuntimeError(f"labels up to {labels.max()} do not fit the data type {stored.dtype} of {path}")
+    header = image.header.copy()
+    header.set_data_dtype(stored.dtype)
+    header.set_slope_inter(1, 0)
+    if dtype is not None:
+        header["cal_min"], header["cal_max"] = 0, 0  # the display range of an image is none of a label map's
+    with whole_file(path) as temporary:
+        nib.save(type(image)(stored.reshape(image.shape), image.affine, header), temporary)
