@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +116,6 @@ class CaseDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return dict(self.data[index])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (dict(case) for case in self.data)

@@ -164,8 +164,15 @@ class ReadVolumed(MapTransform):
         return d
 
 
+class KeepInitiald(MapTransform):
+    """Keep a copy of the label map as `initial`: it is passed through where the steps that follow cannot refine it."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        return {**data, "initial": data[self.keys[0]].clone()}
+
+
 class CheckMaskd(MapTransform):
-    """Check the initial mask (and probabilities, where given), and keep it as `initial`.
+    """Check that the initial mask can be refined, and that probabilities, where given, fit it.
 
     Args:
         keys: the key of the label map, (1, X, Y, Z).
@@ -185,7 +192,6 @@ class CheckMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         mask = d[self.keys[0]]
-        d["initial"] = mask
         found = [int(v) for v in torch.unique(torch.as_tensor(mask)).tolist() if v != 0]
         unknown = [v for v in found if v not in self.labels]
         if not found:
@@ -217,6 +223,7 @@ class CheckMaskd(MapTransform):
 
 
 ReadMaskD = ReadMaskDict = ReadMaskd
+KeepInitialD = KeepInitialDict = KeepInitiald
 ReadVolumeD = ReadVolumeDict = ReadVolumed
 CheckMaskD = CheckMaskDict = CheckMaskd
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from volumes import AFFINES, OBLIQUE, blocks, save, save_with_nan_affine
 
 from scripts import io
-from volumes import AFFINES, OBLIQUE, blocks, save, save_with_nan_affine
 
 LABELS = [1, 2]
 
@@ -130,7 +130,9 @@ def test_mask_checks(tmp_path):
     with pytest.raises(io.UnrefinableCase, match=r"other.nii.gz holds the labels \[4, 8\].*\[1, 2\].*--organ"):
         check(other)
     good = io.read_label_map(save(tmp_path / "good.nii.gz", blocks()))
-    assert check(good)["initial"] is good
+    kept = io.KeepInitiald("pred")(check(good))
+    kept["pred"][0, 0, 0, 0] = 2
+    assert int(kept["initial"][0, 0, 0, 0]) == 1 and kept["initial"].meta["filename_or_obj"].endswith("good.nii.gz")
 
 
 def test_probabilities_must_fit_the_mask(tmp_path):

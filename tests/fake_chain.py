@@ -1,0 +1,56 @@
+"""A stand-in for the refinement chain: keeps the largest component of each label, and fails on request."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import trimesh
+from monai.transforms import KeepLargestConnectedComponent, MapTransform
+
+
+class KeepLargestd(MapTransform):
+    """Keep each label's largest component.
+
+    Args:
+        keys: the label map.
+        error: name of a built-in exception to raise for cases in which label `at` occurs.
+        at: see `error`.
+    """
+
+    def __init__(self, keys="pred", error="", at=0):
+        super().__init__(keys)
+        self.error, self.at = error, at
+
+    def __call__(self, data):
+        d = dict(data)
+        mask = d["pred"]
+        if self.error and (torch.as_tensor(mask) == self.at).any():
+            raise {"ValueError": ValueError, "KeyError": KeyError}[self.error]("made to fail")
+        labels = [int(v) for v in torch.unique(torch.as_tensor(mask)) if v]
+        d["pred"] = KeepLargestConnectedComponent(applied_labels=labels, independent=True)(mask)
+        d["pred_shapes"] = [
+            SimpleNamespace(
+                name=f"organ_{v}",
+                mesh=trimesh.creation.icosphere(subdivisions=1),
+                failure="",
+                quality={"share": np.float32(0.5), "worst": float("nan"), "regions": [{"kept": np.bool_(True)}]},
+                seconds={"fit": 0.1},
+            )
+            for v in labels
+        ]
+        return d
+
+
+class Failed(MapTransform):
+    """Say that every structure failed, and change nothing."""
+
+    def __call__(self, data):
+        shape = SimpleNamespace(name="organ", mesh=None, failure="no fit", quality={}, seconds={})
+        return {**data, "pred_shapes": [shape]}
+
+
+class Thresholdd(MapTransform):
+    """A network's output (1, X, Y, Z) → label map of its positive voxels."""
+
+    def __call__(self, data):
+        return {**data, "pred": (data["pred"] > 0.5).int()}
