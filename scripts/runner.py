@@ -95,7 +95,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.seed = seed
         self.progress: tqdm | None = None
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Run all cases and write `report.json`.
 
         Raises:
