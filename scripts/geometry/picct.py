@@ -25,6 +25,8 @@ _MIRROR_GAIN = 0.9  # a mirrored fit must be this much tighter than the plain on
 _MAX_RELATIVE_SIGMA = 0.3  # of the anchor's RMS radius; beyond, the shapes have nothing in common
 _START_RELATIVE_SIGMA = 0.3
 _FLOOR_RELATIVE_SIGMA = 1e-3
+_MAX_CHANGE = 5e-3  # still changing by more than this share a step at the end: no convergence
+_COARSE_POINTS = 250
 
 
 def normalise(points_world: ArrayLike) -> Similarity:
@@ -138,6 +140,15 @@ class CanonicalTransform:
         return self.similarity.inverse().apply(points_canonical)
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """A state of EM: the step from the start, the mixture's width, and that width's last relative change."""
+
+    step: Similarity
+    sigma: float
+    change: float = np.inf
+
+
 def _rms_radius(points: Array) -> float:
     return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
@@ -243,58 +254,59 @@ class PICCT:
         return CanonicalTransform(start, sigma, False, start.mirrored, 0.0, reason)
 
     def _align(self, moving_world: Array, data: Array, start: Similarity) -> CanonicalTransform:
-        """EM from one start, the rotation's cap, and the verdict."""
+        """EM from one start, coarse to fine; the rotation's cap; the verdict."""
         moving = start.apply(moving_world)
-        width = _START_RELATIVE_SIGMA * self._rms
-        found = self._run(moving, data, width, None)
-        if found is None:
-            return self._failed(start, "CPD diverged")
-        step, sigma, converged = found
-        angle = rotation_angle_deg(step.rotation)
-        if angle > self.max_rotation_deg:
-            vector = Rotation.from_matrix(step.rotation).as_rotvec() * (self.max_rotation_deg / angle)
-            found = self._run(moving, data, width, Rotation.from_rotvec(vector).as_matrix())
-            if found is None:
-                return self._failed(start, "CPD diverged")
-            step, sigma, converged = found
+        coarse = self._run(
+            moving[:_COARSE_POINTS],
+            data[:_COARSE_POINTS],
+            _Fit(Similarity.identity(), _START_RELATIVE_SIGMA * self._rms),
+        )
+        fit = coarse and self._run(moving, data, coarse)
+        angle = rotation_angle_deg(fit.step.rotation) if fit else 0.0
+        if fit and angle > self.max_rotation_deg:
+            vector = Rotation.from_matrix(fit.step.rotation).as_rotvec() * (self.max_rotation_deg / angle)
+            capped = Similarity(1.0, Rotation.from_rotvec(vector).as_matrix(), np.zeros(3))
+            fit = self._run(moving, data, _Fit(capped, _START_RELATIVE_SIGMA * self._rms), keep_rotation=True)
             angle = self.max_rotation_deg
-        similarity = step.compose(start)
-        result = CanonicalTransform(similarity, sigma, converged, similarity.mirrored, angle)
+        if fit is None:
+            return self._failed(start, "CPD diverged")
+        similarity = fit.step.compose(start)
+        result = CanonicalTransform(similarity, fit.sigma, fit.change <= self.tolerance, similarity.mirrored, angle)
         ratio = similarity.scale * self.scale_mm
         if not 1.0 / self.max_scale_ratio <= ratio <= self.max_scale_ratio:
             reason = f"scale {ratio:.2f} of the anchor's is outside the limit of {self.max_scale_ratio:g}"
-        elif sigma > _MAX_RELATIVE_SIGMA * self._rms:
-            reason = f"CPD's width {sigma:.3f} is too large for a match"
-        elif not converged:
+        elif fit.sigma > _MAX_RELATIVE_SIGMA * self._rms:
+            reason = f"CPD's width {fit.sigma:.3f} is too large for a match"
+        elif fit.change > max(_MAX_CHANGE, self.tolerance):
             reason = f"CPD did not converge in {self.max_iterations} iterations"
         else:
             return result
         return replace(result, similarity=start, rotation_deg=0.0, failure=reason)
 
-    def _run(
-        self, moving: Array, data: Array, width: float, rotation: Array | None
-    ) -> tuple[Similarity, float, bool] | None:
-        """EM to convergence: the step from start to end, sigma, and whether it settled; None when it degenerates."""
+    def _run(self, moving: Array, data: Array, begin: _Fit, keep_rotation: bool = False) -> _Fit | None:
+        """EM from a given step and width until it settles or its iterations run out; None where it degenerates."""
         engine = ConstrainedRegistration(
             X=data,
             Y=moving,
-            sigma2=width**2,
+            sigma2=begin.sigma**2,
             w=self.outlier_weight,
             tolerance=self.tolerance,
             volume=self._volume,
             shrinkage=self.rotation_shrinkage,
-            fixed=rotation,
+            fixed=begin.step.rotation if keep_rotation else None,
         )
+        engine.R, engine.t, engine.s = begin.step.rotation.T, begin.step.translation[None], begin.step.scale
+        engine.transform_point_cloud()
         floor = (_FLOOR_RELATIVE_SIGMA * self._rms) ** 2
-        converged = False
+        change = np.inf
         with np.errstate(all="ignore"):
             for _ in range(self.max_iterations):
                 before = engine.sigma2
                 engine.iterate()
                 if not (np.isfinite(engine.sigma2) and np.isfinite(engine.s) and engine.s > 0 and engine.Np > 1e-3):
                     return None
-                if engine.sigma2 <= floor or abs(engine.sigma2 - before) <= 2 * self.tolerance * before:
-                    converged = True
+                change = 0.0 if engine.sigma2 <= floor else abs(engine.sigma2 - before) / (2.0 * before)
+                if change <= self.tolerance:
                     break
         step = Similarity(float(engine.s), engine.R.T, np.reshape(engine.t, 3))
-        return step, float(np.sqrt(engine.sigma2)), converged
+        return _Fit(step, float(np.sqrt(engine.sigma2)), float(change))
