@@ -73,7 +73,12 @@ class FullHyperNetwork(nn.Module):
     """
 
     def __init__(
-        self, hyper_code_dim: int, sizes: list[tuple[int, int]], omega: float, width: int = 256, last_scale: float = 0.01
+        self,
+        hyper_code_dim: int,
+        sizes: list[tuple[int, int]],
+        omega: float,
+        width: int = 256,
+        last_scale: float = 0.01,
     ) -> None:
         super().__init__()
         self.sizes = sizes
@@ -83,9 +88,11 @@ class FullHyperNetwork(nn.Module):
             weight, bias = initial_deform_layer(
                 fan_in, fan_out, omega, index == 0, index == len(sizes) - 1, last_scale=0.1
             )
-            with torch.no_grad():
-                net[-1].weight.mul_(float(weight.abs().mean()))
-                net[-1].bias.copy_(torch.cat([weight.flatten(), bias]))
+            final = net[-1]
+            if isinstance(final, nn.Linear):
+                with torch.no_grad():
+                    final.weight.mul_(float(weight.abs().mean()))
+                    final.bias.copy_(torch.cat([weight.flatten(), bias]))
             self.nets.append(net)
 
     def forward(self, beta: Tensor) -> DeformWeights:

@@ -112,6 +112,8 @@ class DeformTemplateLoss(nn.Module):
     def forward(self, predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum; `last` keeps each term's share of it for the log."""
         weights = self.weights.as_dict()
-        shares = {name: weights[name] * term for name, term in self.terms(predictions, targets).items() if weights[name]}
+        shares = {
+            name: weights[name] * term for name, term in self.terms(predictions, targets).items() if weights[name]
+        }
         self.last = {name: float(share.detach()) for name, share in shares.items()}
         return torch.stack(list(shares.values())).sum()

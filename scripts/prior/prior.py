@@ -1,0 +1,233 @@
+"""The saved shape prior of one structure: field, linear model, canonical frame and statistics, with a card."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from safetensors import safe_open
+from safetensors.torch import save
+from skimage import measure
+from torch import Tensor
+
+from ..geometry.surface import sample_surface
+from .field import DeformTemplateField
+from .linear import LinearShapeModel
+
+FORMAT = "implicit-shape-prior/1"
+N_TEMPLATE_POINTS = 4000
+
+
+@dataclass
+class ShapePrior:
+    """Everything refinement needs to know of one structure's shape. All tensors are float32 on one device.
+
+    Attributes:
+        field: the trained deform-template field.
+        linear: the linear model, or None.
+        anchor_points: (K, 3) canonical surface points of the anchor, PICCT's target.
+        template_points: (M, 3) points spread uniformly over the template's surface.
+        template_normals: (M, 3) their outward normals.
+        scale_mm: mm of one canonical unit in the anchor's own frame.
+        code_mean: (A + H,) mean of the training codes, α before β.
+        code_whitening: (A + H, A + H); codes = code_mean + code_whitening @ z with z ~ N(0, 1).
+        linear_to_code: (K + 1, A + H), or None without a linear model: codes = [1, linear scores] @ linear_to_code.
+        card: how the prior came about: data, settings, hash, licence, figures.
+    """
+
+    field: DeformTemplateField
+    linear: LinearShapeModel | None
+    anchor_points: Tensor
+    template_points: Tensor
+    template_normals: Tensor
+    scale_mm: float
+    code_mean: Tensor
+    code_whitening: Tensor
+    linear_to_code: Tensor | None
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.code_mean.device
+
+    def split_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (..., A + H) to α (..., A) and β (..., H)."""
+        return codes[..., : self.field.code_dim], codes[..., self.field.code_dim :]
+
+    def codes_from_latent(self, latent: Tensor) -> Tensor:
+        """Whitened z (..., A + H) to codes (..., A + H)."""
+        return self.code_mean + latent @ self.code_whitening.T
+
+    def latent_from_codes(self, codes: Tensor) -> Tensor:
+        """Codes (..., A + H) to whitened z (..., A + H), the inverse of `codes_from_latent`."""
+        return torch.linalg.solve(self.code_whitening, (codes - self.code_mean).unsqueeze(-1)).squeeze(-1)
+
+    def codes_from_scores(self, scores: Tensor) -> Tensor:
+        """Codes (..., A + H) which the regression gives for the linear model's whitened scores (..., K).
+
+        Raises:
+            ValueError: the prior has no linear model.
+        """
+        if self.linear_to_code is None:
+            raise ValueError("this prior has no linear model to start from")
+        return self.linear_to_code[0] + scores @ self.linear_to_code[1:]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the prior as safetensors, its card as JSON in the header; the file appears whole or not at all."""
+        tensors = {f"field.{name}": value for name, value in self.field.state_dict().items()}
+        tensors.update(
+            anchor_points=self.anchor_points,
+            template_points=self.template_points,
+            template_normals=self.template_normals,
+            code_mean=self.code_mean,
+            code_whitening=self.code_whitening,
+        )
+        if self.linear is not None:
+            tensors.update({f"linear.{name}": value for name, value in self.linear.state().items()})
+        if self.linear_to_code is not None:
+            tensors["linear_to_code"] = self.linear_to_code
+        header = {
+            "format": FORMAT,
+            "field": self.field.settings,
+            "scale_mm": self.scale_mm,
+            "card": self.card,
+        }
+        payload = save(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            metadata={"prior": json.dumps(header, sort_keys=True)},
+        )
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_bytes(payload)
+        os.replace(temporary, target)
+        return target
+
+    @staticmethod
+    def load(path: str | Path, device: str | torch.device = "cpu") -> ShapePrior:
+        """Read a prior.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no shape prior of this format.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"no shape prior at {file}; train one with configs/train_prior.yaml")
+        with safe_open(file, framework="pt", device="cpu") as stream:
+            header = json.loads((stream.metadata() or {}).get("prior", "{}"))
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        if header.get("format") != FORMAT:
+            raise ValueError(f"{file} is no shape prior of format {FORMAT!r} (found {header.get('format')!r})")
+        target = torch.device(device)
+        model = DeformTemplateField(**header["field"])
+        model.load_state_dict(_part(tensors, "field."))
+        model.to(target).eval().requires_grad_(False)
+        linear = _part(tensors, "linear.")
+        if linear:
+            linear = {name: value.to(target) for name, value in linear.items()}
+        to_code = tensors.get("linear_to_code")
+        return ShapePrior(
+            field=model,
+            linear=LinearShapeModel.from_state(linear) if linear else None,
+            anchor_points=tensors["anchor_points"].to(target),
+            template_points=tensors["template_points"].to(target),
+            template_normals=tensors["template_normals"].to(target),
+            scale_mm=float(header["scale_mm"]),
+            code_mean=tensors["code_mean"].to(target),
+            code_whitening=tensors["code_whitening"].to(target),
+            linear_to_code=None if to_code is None else to_code.to(target),
+            card=header["card"],
+        )
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def template_surface(
+    model: DeformTemplateField, extent: float = 1.1, resolution: int = 80, min_share: float = 0.05
+) -> trimesh.Trimesh:
+    """The template's zero level as a closed mesh in the canonical frame.
+
+    The field is unknown beyond the training points' ball, so the surface is cut at the cube's inscribed sphere, and
+    pieces with less than `min_share` of the largest one's area are dropped.
+
+    Raises:
+        ValueError: the template has no surface.
+    """
+    axis = np.linspace(-extent, extent, resolution, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        pieces = [model.template(piece.to(device)).squeeze(-1).cpu() for piece in torch.from_numpy(grid).split(32768)]
+    values = np.maximum(torch.cat(pieces).numpy(), np.linalg.norm(grid, axis=1) - 0.97 * extent)
+    values = values.reshape([resolution] * 3)
+    if not values.min() < 0.0 < values.max():
+        raise ValueError("the template field has no surface: training did not work")
+    step = float(axis[1] - axis[0])
+    vertices, faces, _, _ = measure.marching_cubes(values, 0.0, spacing=(step,) * 3, gradient_direction="ascent")
+    mesh = trimesh.Trimesh(vertices - extent, faces, process=False)
+    parts = mesh.split(only_watertight=False)
+    largest = max(part.area for part in parts)
+    kept = [part for part in parts if part.area >= min_share * largest]
+    offsets = np.cumsum([0, *[len(part.vertices) for part in kept]])
+    return trimesh.Trimesh(
+        np.concatenate([part.vertices for part in kept]),
+        np.concatenate([part.faces + offset for part, offset in zip(kept, offsets, strict=False)]),
+        process=False,
+    )
+
+
+def code_statistics(codes: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and whitening (D, D) of codes (S, D); variances below `floor` of the largest are raised to that."""
+    mean = codes.mean(dim=0)
+    centred = (codes - mean).double()
+    values, vectors = torch.linalg.eigh(centred.T @ centred / max(len(codes) - 1, 1))
+    values, vectors = values.flip(0), vectors.flip(1)
+    peak = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()  # a sign is arbitrary: runs must agree
+    values = values.clamp_min(max(floor * float(values[0]), 1e-12))
+    return mean, (vectors * peak * values.sqrt()).float()
+
+
+def regress_codes(scores: Tensor, codes: Tensor, ridge: float = 0.01) -> Tensor:
+    """Ridge regression of codes (S, D) on [1, whitened scores (S, K)]: (K + 1, D). The offset is not shrunk."""
+    design = torch.cat([torch.ones(len(scores), 1), scores], dim=1).double()
+    penalty = ridge * len(scores) * torch.eye(design.shape[1], dtype=torch.float64)
+    penalty[0, 0] = 0.0
+    return torch.linalg.solve(design.T @ design + penalty, design.T @ codes.double()).float()
+
+
+def assemble_prior(
+    model: DeformTemplateField,
+    alpha: Tensor,
+    beta: Tensor,
+    linear: LinearShapeModel,
+    scores: Tensor,
+    anchor_points: np.ndarray,
+    scale_mm: float,
+    card: dict[str, Any],
+) -> ShapePrior:
+    """Put a trained field and its shapes' codes α (S, A), β (S, H) together with all that is derived from them."""
+    codes = torch.cat([alpha, beta], dim=1).detach().cpu()
+    mean, whitening = code_statistics(codes)
+    points, normals = sample_surface(template_surface(model), N_TEMPLATE_POINTS, seed=0)
+    return ShapePrior(
+        field=model,
+        linear=linear,
+        anchor_points=torch.as_tensor(anchor_points, dtype=torch.float32),
+        template_points=torch.as_tensor(points, dtype=torch.float32),
+        template_normals=torch.as_tensor(normals, dtype=torch.float32),
+        scale_mm=float(scale_mm),
+        code_mean=mean,
+        code_whitening=whitening,
+        linear_to_code=regress_codes(scores.cpu(), codes),
+        card=card,
+    )
