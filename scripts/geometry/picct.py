@@ -27,6 +27,7 @@ _START_RELATIVE_SIGMA = 0.3
 _FLOOR_RELATIVE_SIGMA = 1e-3
 _MAX_CHANGE = 5e-3  # still changing by more than this share a step at the end: no convergence
 _COARSE_POINTS = 250
+_BLOCK = 32
 
 
 def normalise(points_world: ArrayLike) -> Similarity:
@@ -64,21 +65,30 @@ class VectorisedRegistration(RigidRegistration):
         self._data_squared = np.einsum("nd,nd->n", self.X, self.X)
 
     def expectation(self) -> None:
-        """Posterior ``P(m | x_n)`` (M, N) and its marginals."""
-        posterior = self.TY @ self.X.T
-        posterior *= -2.0
-        posterior += self._data_squared
-        posterior += np.einsum("md,md->m", self.TY, self.TY)[:, None]
-        np.maximum(posterior, 0.0, out=posterior)
-        posterior *= -0.5 / self.sigma2
-        np.exp(posterior, out=posterior)
-        total = posterior.sum(axis=0)
-        total[total == 0] = np.finfo(float).eps
-        total += (2 * np.pi * self.sigma2) ** (self.D / 2) * self.w / (1 - self.w) * self.M / self.volume
-        posterior /= total
-        self.P = posterior
-        self.Pt1 = posterior.sum(axis=0)
-        self.P1 = posterior.sum(axis=1)
+        """Posterior ``P(m | x_n)`` (M, N), its marginals, and its product with the data (M, 3)."""
+        outliers = (2 * np.pi * self.sigma2) ** (self.D / 2) * self.w / (1 - self.w) * self.M / self.volume
+        half_precision = 0.5 / self.sigma2
+        moving_squared = np.einsum("md,md->m", self.TY, self.TY)
+        posterior = np.empty((self.N, self.M))
+        self.Pt1 = np.empty(self.N)
+        self.P1 = np.zeros(self.M)
+        self.PX = np.zeros((self.M, self.D))
+        for begin in range(0, self.N, _BLOCK):  # a block of data points at a time stays in the processor's cache
+            rows = slice(begin, begin + _BLOCK)
+            block = (2.0 * self.X[rows]) @ self.TY.T
+            block -= self._data_squared[rows, None]
+            block -= moving_squared
+            np.minimum(block, 0.0, out=block)
+            block *= half_precision
+            np.exp(block, out=block)
+            total = block.sum(axis=1)
+            total[total == 0] = np.finfo(float).eps
+            block /= (total + outliers)[:, None]
+            self.Pt1[rows] = block.sum(axis=1)
+            self.P1 += block.sum(axis=0)
+            self.PX += block.T @ self.X[rows]
+            posterior[rows] = block
+        self.P = posterior.T
         self.Np = self.P1.sum()
 
 
@@ -97,16 +107,17 @@ class ConstrainedRegistration(VectorisedRegistration):
 
     def update_transform(self) -> None:
         """M-step for rotation, scale and translation (pycpd's R multiplies rows, the transpose of the usual one)."""
-        super().update_transform()
-        if self.fixed is not None:
-            self.R = self.fixed.T
-        elif self.shrinkage > 0:
+        mean_data = self.PX.sum(axis=0) / self.Np
+        mean_moving = self.P1 @ self.Y / self.Np
+        self.X_hat = self.X - mean_data
+        self.A = self.PX.T @ self.Y - self.Np * np.outer(mean_data, mean_moving)
+        self.YPY = self.P1 @ ((self.Y - mean_moving) ** 2).sum(axis=1)
+        if self.fixed is None:
             spread = np.linalg.svd(self.A, compute_uv=False).sum() / 3.0
             left, _, right = np.linalg.svd(self.A + self.shrinkage * spread * np.eye(3))
-            signs = np.diag([1.0, 1.0, np.linalg.det(left @ right)])
-            self.R = (left @ signs @ right).T
-        mean_data = self.Pt1 @ self.X / self.Np
-        mean_moving = self.P1 @ self.Y / self.Np
+            self.R = (left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right).T
+        else:
+            self.R = self.fixed.T
         self.s = np.trace(self.A.T @ self.R.T) / self.YPY
         self.t = mean_data - self.s * mean_moving @ self.R
 
