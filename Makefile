@@ -1,0 +1,38 @@
+# make test   sets up .venv and runs lint, types and tests
+# make demo   sets up .venv and refines the hippocampi of the MNI152 brain
+# make lint   checks style and types only
+# make clean  removes .venv, caches and outputs
+#
+# PYTHON names the interpreter .venv is made with (3.11; any from 3.10 on should do). Pass options to pytest with
+# PYTEST_ARGS="-k geometry".
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.ready
+PYTEST_ARGS ?=
+
+# One thread a process: torch and BLAS threads that compete for few cores run many times slower.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: test demo lint setup clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo: $(STAMP)
+	$(BIN)/python -m scripts demo
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis output cache runs eval

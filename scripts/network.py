@@ -1,0 +1,61 @@
+"""The U-Net of an organ pack: what it is, where its weights are, and how it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SlidingWindowInferer
+from monai.networks.nets import UNet
+
+from .organ import MODELS, OrganError, OrganPack
+
+
+def build_unet(pack: OrganPack) -> UNet:
+    """Build the organ's U-Net, MONAI's residual variant, with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
+
+    Raises:
+        OrganError: the pack describes no network, or its outputs are not background and the pack's labels in order.
+    """
+    if not pack.network:
+        raise OrganError(
+            f"organ '{pack.name}' has no U-Net: describe one under `network` in {pack.folder / 'organ.yaml'} and train "
+            "it with configs/train.yaml, or refine masks of another model with configs/refine.yaml"
+        )
+    if sorted(pack.labels) != list(range(1, int(pack.network["out_channels"]))):
+        raise OrganError(
+            f"organ '{pack.name}': a U-Net with {pack.network['out_channels']} outputs needs the labels 1 to "
+            f"{pack.network['out_channels'] - 1}, not {sorted(pack.labels)}"
+        )
+    return UNet(**pack.network)
+
+
+def network_file(pack: OrganPack) -> str:
+    """Return where the weights of an organ's U-Net are: `models/model.pt` for the default organ, else in its pack."""
+    return str((MODELS if pack.settings.get("default", False) else pack.folder) / "model.pt")
+
+
+class FlipAveragingInferer(Inferer):
+    """Sliding windows over the image and, optionally, its mirror images; the logits are averaged.
+
+    Args:
+        roi_size: the window, voxels.
+        flip_axes: spatial axes (0, 1, 2) to mirror one at a time; none for a single pass.
+        overlap: share of a window that overlaps its neighbour.
+    """
+
+    def __init__(self, roi_size: Sequence[int], flip_axes: Sequence[int] = (), overlap: float = 0.5) -> None:
+        super().__init__()
+        self.flip_axes = tuple(flip_axes)
+        self.window = SlidingWindowInferer(roi_size, sw_batch_size=1, overlap=overlap, mode="gaussian")
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Apply the network to (B, C, X, Y, Z) and return its mean logits."""
+        total = torch.as_tensor(self.window(inputs, network, *args, **kwargs))
+        for axis in self.flip_axes:
+            mirrored = torch.as_tensor(self.window(torch.flip(inputs, (axis + 2,)), network, *args, **kwargs))
+            total = total + torch.flip(mirrored, (axis + 2,))
+        return total / (1 + len(self.flip_axes))

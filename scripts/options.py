@@ -1,0 +1,18 @@
+"""Options as they come from a command line."""
+
+from __future__ import annotations
+
+TRUE = ("true", "yes", "on", "1")
+FALSE = ("false", "no", "off", "0", "none", "")
+
+
+def is_true(value: object) -> bool:
+    """Read a switch; `--refine false` reaches a config as the text "false", which Python takes for true.
+
+    Raises:
+        ValueError: the text is neither a yes nor a no.
+    """
+    text = str(value).strip().lower()
+    if text not in TRUE + FALSE:
+        raise ValueError(f"'{value}' is neither true nor false")
+    return text in TRUE
