@@ -17,30 +17,9 @@ from monai.networks.nets import BasicUNet
 from tqdm import tqdm
 
 from ..geometry.resample import WorldGrid, resample
+from .images import normalise_intensity
 
 FEATURES = (8, 8, 16, 32, 48, 8)
-
-
-def normalise_intensity(image: np.ndarray, kind: str, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """Return an image with intensities of about unit range, as the organ pack's `intensity` says.
-
-    Args:
-        image: any shape.
-        kind: "minmax" (the volume's range to [0, 1]), "window" (`low`..`high` to [0, 1]) or "zscore".
-        low: lower end of the window.
-        high: upper end of the window.
-
-    Raises:
-        ValueError: unknown kind.
-    """
-    values = image.astype(np.float32)
-    if kind == "zscore":
-        return (values - values.mean()) / (values.std() + 1e-6)
-    if kind == "minmax":
-        low, high = float(values.min()), float(values.max())
-    elif kind != "window":
-        raise ValueError(f"unknown intensity kind '{kind}'; use zscore, window or minmax")
-    return np.clip((values - low) / max(high - low, 1e-6), 0.0, 1.0)
 
 
 def read_pair(image_file: Path, label_file: Path, intensity: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

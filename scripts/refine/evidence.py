@@ -1,0 +1,129 @@
+"""Evidence: what an image, or the network that made the mask, says of each structure at a point in the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage import measure
+
+from ..evidence.images import normalise_intensity
+from ..evidence.network import EvidenceNet
+from ..evidence.volumes import distances_on_grid
+from ..geometry.affine import spacing_mm
+from ..geometry.resample import WorldGrid, inside_grid, resample
+from ..geometry.surface import mask_signed_distance
+from ..organ import OrganPack
+from .context import Context
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Probabilities of structures on one grid.
+
+    Attributes:
+        probability: structure name → (X, Y, Z).
+        affine: (4, 4) voxel → world mm of that grid.
+        source: "image" (an evidence network that read it) or "probability" (of the network that made the mask).
+    """
+
+    probability: dict[str, np.ndarray]
+    affine: np.ndarray
+    source: str
+
+    def of(self, name: str, points_world: np.ndarray) -> np.ndarray:
+        """Return the probability (N,) of a structure at world points (N, 3); NaN outside the evidence's grid."""
+        volume = self.probability[name]
+        index = (points_world - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
+        values = ndimage.map_coordinates(volume, index.T, order=1, mode="nearest")
+        return np.where(inside_grid(points_world, self.affine, volume.shape), values, np.nan)
+
+    def distance(self, name: str) -> np.ndarray:
+        """Return the signed distance (X, Y, Z) in mm, negative inside, of where the probability exceeds one half."""
+        volume = self.probability[name]
+        spacing = spacing_mm(self.affine)
+        coarse = mask_signed_distance(volume > 0.5, spacing)
+        # next to the surface, the probability itself says how far the voxel is
+        fine = (0.5 - volume) * float(spacing.min()) * 2.0
+        return np.where(np.abs(coarse) < spacing.min(), np.clip(fine, -spacing.min(), spacing.min()), coarse)
+
+    def surface_points(self, name: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return up to `count` points (N, 3) world where the probability passes one half, and outward normals."""
+        volume = self.probability[name].astype(np.float32, copy=False)
+        occupied = np.argwhere(volume > 0.5)
+        if len(occupied) < 8:
+            return np.zeros((0, 3)), np.zeros((0, 3))
+        lower = np.maximum(occupied.min(0) - 2, 0)
+        part = volume[tuple(slice(a, b + 3) for a, b in zip(lower, occupied.max(0), strict=True))]
+        if not part.min() < 0.5 < part.max() or min(part.shape) < 2:
+            return np.zeros((0, 3)), np.zeros((0, 3))
+        vertices, _, normals, _ = measure.marching_cubes(part, 0.5, gradient_direction="ascent")
+        pick = np.random.default_rng(seed).choice(len(vertices), min(count, len(vertices)), replace=False)
+        points = (vertices[pick] + lower) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        # marching_cubes' normals point along the falling probability in index space; gradients map by the inverse
+        outward = -_index_gradient(volume, vertices[pick] + lower) @ np.linalg.inv(self.affine[:3, :3])
+        length = np.linalg.norm(outward, axis=1, keepdims=True)
+        return points, outward / np.maximum(length, 1e-9)
+
+
+def _index_gradient(volume: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Central differences (N, 3) of a volume at index coordinates (N, 3)."""
+    columns = []
+    for axis in range(3):
+        step = np.zeros(3)
+        step[axis] = 1.0
+        ahead, back = ((index + sign * step).T for sign in (1, -1))
+        ahead_value = ndimage.map_coordinates(volume, ahead, order=1, mode="nearest")
+        columns.append(ahead_value - ndimage.map_coordinates(volume, back, order=1, mode="nearest"))
+    return np.stack(columns, 1)
+
+
+def evidence_from_probabilities(prob: np.ndarray, affine: np.ndarray, pack: OrganPack) -> Evidence:
+    """Return evidence from class probabilities (C, X, Y, Z): background, then the pack's labels in their order.
+
+    Raises:
+        ValueError: the number of channels is not one more than the pack's labels.
+    """
+    if len(prob) != len(pack.labels) + 1:
+        raise ValueError(f"expected {len(pack.labels) + 1} probability channels, got {len(prob)}")
+    channel = {label: k + 1 for k, label in enumerate(pack.labels)}
+    return Evidence(
+        {s.name: sum(prob[channel[v]] for v in s.labels) for s in pack.structures},  # type: ignore[misc]
+        affine,
+        "probability",
+    )
+
+
+def evidence_from_image(
+    image: np.ndarray,
+    image_affine: np.ndarray,
+    label_map: np.ndarray,
+    affine: np.ndarray,
+    pack: OrganPack,
+    context: Context,
+    network: EvidenceNet,
+) -> Evidence:
+    """Return what the pack's evidence network makes of an image (X, Y, Z), a mask and the joint model's context.
+
+    The probabilities stand on a grid of the world's axes that covers the image.
+    """
+    grid = WorldGrid.covering(image_affine, image.shape, network.spacing_mm)
+    values = normalise_intensity(image, **pack.intensity)
+    on_grid = resample(values, image_affine, grid, order=1)
+    own = distances_on_grid(label_map, affine, pack, grid)
+    around = context.sdf_mm(grid.points_world().reshape(-1, 3)).reshape(own.shape)
+    pads = [(0, -n % 16) for n in grid.shape]
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        logits = network(
+            *(
+                torch.from_numpy(np.pad(part, [(0, 0), *pads], constant_values=fill).astype(np.float32))[None].to(
+                    device
+                )
+                for part, fill in ((on_grid[None], np.nan), (own, 20.0), (around, 20.0))
+            )
+        )
+    prob = torch.sigmoid(logits)[0].cpu().numpy()[:, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
+    return Evidence(dict(zip(network.structures, prob, strict=True)), grid.affine, "image")

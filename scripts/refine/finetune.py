@@ -1,0 +1,226 @@
+"""Latent finetuning: a prior's instance fitted to trusted points, template frozen (Eq. 53).
+
+Default: the linear model, fitted robustly with pose, gives the start; then whitened codes and pose, then the
+materialised deform weights are tuned by Adam on a redescending loss of the residual in mm. The normals enter through
+points a little outside and inside of the surface, whose distances are known, which saves second derivatives.
+Paper: codes and deform weights from the mean shape, with the pose of PICCT, on Eq. 46's terms.
+
+Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradients are switched on inside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.affine import Similarity
+from ..geometry.picct import CanonicalTransform
+from ..prior.prior import ShapePrior
+from .robust import Channel, LinearFit, RobustSettings, fit_linear
+from .settings import RefineSettings
+from .shape_case import FittedShape, TrustedSamples
+
+SHELL_MM = 3.0
+SHELL_TRUST = 0.5
+RADIUS = 0.5  # typical radius of a shape in the canonical frame
+PAPER_TERMS = {"on_surface": 3e3, "normal": 1e2, "eikonal": 5e1, "code": 1e5}
+
+
+class LatentFinetune:
+    """Fits a prior to trusted samples.
+
+    Args:
+        settings: see `RefineSettings`; `method` chooses robust, linear or paper.
+        device: where the field is evaluated.
+    """
+
+    def __init__(self, settings: RefineSettings, device: str | torch.device = "cpu") -> None:
+        self.settings = settings
+        self.device = torch.device(device)
+
+    def __call__(
+        self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior, seed: int = 0
+    ) -> FittedShape:
+        """Return the fitted instance.
+
+        Args:
+            samples: points in world mm with trust.
+            transform: PICCT's world → canonical.
+            prior: the structure's prior, on `device`.
+            seed: of the random generator.
+
+        Raises:
+            ValueError: the prior has no linear model, which every method but the paper's starts from.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            if self.settings.method == "paper":
+                return self._paper(samples, transform, prior, seed)
+            if prior.linear is None:
+                raise ValueError("the prior has no linear model to start from; use the preset 'paper' or train anew")
+            linear = self._linear(samples, transform, prior)
+            if self.settings.method == "linear":
+                return _linear_shape(linear, prior, len(samples.points_world))
+            return self._robust(samples, linear, prior)
+
+    def _linear(self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior) -> LinearFit:
+        assert prior.linear is not None
+        points, targets, trust = with_shells(samples)
+        channel = Channel(prior.linear, torch.zeros(3), points, targets, trust)
+        settings = RobustSettings(scale_to_mm=self.settings.loss_scale_mm)
+        return fit_linear([channel], transform.similarity, RADIUS, settings)
+
+    def _robust(self, samples: TrustedSamples, linear: LinearFit, prior: ShapePrior) -> FittedShape:
+        """Codes and pose, then the deform weights."""
+        chosen = self.settings
+        pose = linear.similarity
+        points_world, targets_mm, trust = with_shells(samples)
+        points = self._tensor(pose.apply(points_world))
+        targets, trusts = self._tensor(targets_mm), self._tensor(trust)
+        mm = 1.0 / pose.scale
+        start = prior.latent_from_codes(prior.codes_from_scores(linear.scores.to(self.device)))
+        latent = start.detach().clone().clamp(-3, 3).requires_grad_(True)
+        twist = torch.zeros(7, device=self.device, requires_grad=True)
+
+        def misfit(sdf: Tensor, scale: Tensor | float) -> Tensor:
+            residual = sdf * mm / scale - targets
+            c2 = chosen.loss_scale_mm**2
+            return (trusts * c2 * residual**2 / (residual**2 + c2)).sum() / trusts.sum().clamp_min(1e-6)
+
+        optimiser = torch.optim.Adam([{"params": [latent]}, {"params": [twist], "lr": 0.01}], lr=chosen.code_rate)
+        for _ in range(chosen.code_steps):
+            optimiser.zero_grad()
+            alpha, beta = prior.split_codes(prior.codes_from_latent(latent)[None])
+            moved, scale = _moved(points, twist)
+            sdf = prior.field(alpha, beta, moved[None])["sdf"][0]
+            loss = misfit(sdf, scale) + chosen.code_penalty * (latent**2).sum() / 10.0 + 20.0 * (twist**2).sum()
+            loss.backward()
+            optimiser.step()
+        pose = _similarity(twist).compose(pose)
+        alpha, beta = (part.detach() for part in prior.split_codes(prior.codes_from_latent(latent)[None]))
+        base = {name: value.detach() for name, value in prior.field.weights(beta).items()}
+        points, mm = self._tensor(pose.apply(points_world)), 1.0 / pose.scale
+        weights = {name: value.clone().requires_grad_(True) for name, value in base.items()}
+        tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
+        for _ in range(chosen.weight_steps):
+            tuner.zero_grad()
+            sdf = prior.field.evaluate(weights, alpha, points[None])["sdf"][0]
+            change = sum(((weights[name] - base[name]) ** 2).sum() for name in base)
+            (misfit(sdf, 1.0) + chosen.weight_penalty * 1e-2 * change).backward()
+            tuner.step()
+        return self._fitted(prior, weights, alpha, pose, samples, linear.scores, latent.detach())
+
+    def _paper(
+        self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior, seed: int
+    ) -> FittedShape:
+        """Eq. 53: codes and deform weights on the hard selection, from the mean codes, pose as PICCT left it."""
+        chosen = self.settings
+        rng = np.random.default_rng(seed)
+        points = self._tensor(transform.to_canonical(samples.points_world))
+        normals = self._tensor(transform.similarity.apply_directions(samples.normals_world))
+        codes = prior.code_mean.detach().clone().requires_grad_(True)
+
+        def objective(weights: dict[str, Tensor], alpha: Tensor) -> Tensor:
+            out = prior.field.evaluate_with_derivatives(weights, alpha, points[None])
+            gradient = out["gradient"][0]
+            cosine = torch.nn.functional.cosine_similarity(gradient, normals, dim=-1)
+            free = points + 0.05 * self._tensor(rng.normal(size=tuple(points.shape)))
+            slope = prior.field.evaluate_with_derivatives(weights, alpha, free[None])["gradient"][0].norm(dim=-1)
+            return (
+                PAPER_TERMS["on_surface"] * out["sdf"].abs().mean()
+                + PAPER_TERMS["normal"] * (1 - cosine).mean()
+                + PAPER_TERMS["eikonal"] * (slope - 1).abs().mean()
+            )
+
+        optimiser = torch.optim.Adam([codes], lr=chosen.code_rate * float(prior.code_whitening.diagonal().abs().mean()))
+        for _ in range(chosen.code_steps):
+            optimiser.zero_grad()
+            alpha, beta = prior.split_codes(codes[None])
+            latent = prior.latent_from_codes(codes)
+            (objective(prior.field.weights(beta), alpha) + (latent**2).mean()).backward()
+            optimiser.step()
+        alpha, beta = (part.detach() for part in prior.split_codes(codes[None]))
+        weights = {k: v.detach().clone().requires_grad_(True) for k, v in prior.field.weights(beta).items()}
+        tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
+        for _ in range(chosen.weight_steps):
+            tuner.zero_grad()
+            objective(weights, alpha).backward()
+            tuner.step()
+        latent = prior.latent_from_codes(codes.detach())
+        return self._fitted(prior, weights, alpha, transform.similarity, samples, None, latent)
+
+    def _fitted(
+        self,
+        prior: ShapePrior,
+        weights: dict[str, Tensor],
+        alpha: Tensor,
+        pose: Similarity,
+        samples: TrustedSamples,
+        scores: Tensor | None,
+        latent: Tensor,
+    ) -> FittedShape:
+        frozen = {name: value.detach() for name, value in weights.items()}
+
+        def sdf(points: Tensor) -> Tensor:
+            inside = points.to(self.device)
+            radius = inside.norm(dim=-1)
+            # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
+            value = prior.field.sdf(frozen, alpha, inside / radius.clamp_min(1.0)[:, None])
+            return (value + (radius - 1.0).clamp_min(0)).cpu()
+
+        shape = FittedShape(pose, sdf, np.zeros(0), scores, {})
+        shape.residual_mm = shape.sdf_mm(samples.points_world)
+        return _with_figures(shape, float((latent**2).mean().sqrt()))
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+
+
+def with_shells(samples: TrustedSamples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return surface points and points `SHELL_MM` outside and inside, their distances in mm and their trust."""
+    steps = SHELL_MM * samples.normals_world
+    points = np.concatenate([samples.points_world, samples.points_world + steps, samples.points_world - steps])
+    targets = np.repeat([0.0, SHELL_MM, -SHELL_MM], len(steps))
+    return points, targets, np.concatenate([samples.trust, *[SHELL_TRUST * samples.trust] * 2])
+
+
+def _linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> FittedShape:
+    model = prior.linear
+    assert model is not None
+    shape = FittedShape(
+        linear.similarity,
+        lambda points: model.evaluate(linear.scores, points),
+        linear.residuals_mm[0][:n_surface],
+        linear.scores,
+        {},
+    )
+    return _with_figures(shape, float((linear.scores**2).mean().sqrt()))
+
+
+def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:
+    away = np.abs(shape.residual_mm)
+    shape.figures = {
+        "residual_median_mm": round(float(np.median(away)), 3),
+        "residual_p90_mm": round(float(np.percentile(away, 90)), 3),
+        "share_within_2mm": round(float((away < 2.0).mean()), 4),
+        "latent_rms": round(latent_rms, 3),
+    }
+    return shape
+
+
+def _rotation(vector: Tensor) -> Tensor:
+    """Rotation matrix (3, 3) of a rotation vector (3,), differentiable at 0."""
+    zero = torch.zeros_like(vector[0])
+    x, y, z = vector
+    return torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
+
+
+def _moved(points: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
+    """Canonical points (N, 3) after a small similarity (log scale, rotation vector, translation), and its scale."""
+    scale = twist[0].exp()
+    return scale * points @ _rotation(twist[1:4]).T + twist[4:], scale
+
+
+def _similarity(twist: Tensor) -> Similarity:
+    values = twist.detach().cpu().double()
+    return Similarity(float(values[0].exp()), _rotation(values[1:4]).numpy(), values[4:].numpy())

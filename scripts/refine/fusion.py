@@ -1,0 +1,242 @@
+"""Fusion and gate: where the fit may overrule the mask, decided region by region of disagreement.
+
+`s = median(s_mask, s_fit - τ, s_fit + τ)` overrules the mask only where the two differ by more than τ; it is
+continuous, symmetric, and serves voxels and mesh alike. What it would change falls into connected regions, long ones
+cut into slabs, and each is accepted or refused from figures that need no truth. What is not convincing stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import ndimage
+
+REMOVE, ADD = "remove", "add"
+
+
+@dataclass(frozen=True)
+class GateRules:
+    """Limits of the gate's decisions.
+
+    Attributes:
+        remove_below: with evidence, a removal is accepted where the mean probability of the region is below this.
+        add_above: with evidence, an addition is accepted where the mean probability is above this.
+        own_doubt: a removal against the network's own mean probability above this is refused.
+        island_mm: without evidence, an island is removed where the fit lies at least this far away on average.
+        excess_mm: without evidence, attached material is removed where it lies so far outside of the fit on average.
+        missing_mm: without evidence, material is added where it lies so deep inside of the fit on average.
+        sound_share: without evidence, additions need this share of the initial surface within 2 mm of the fit.
+    """
+
+    remove_below: float = 0.5
+    add_above: float = 0.5
+    own_doubt: float = 0.98
+    island_mm: float = 3.0
+    excess_mm: float = 3.0
+    missing_mm: float = 3.0
+    sound_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected region in which proposal and mask disagree.
+
+    Attributes:
+        kind: "remove" or "add".
+        volume_mm3: its volume.
+        fit_mm: mean signed distance of the fit, negative inside.
+        context_mm: mean signed distance of the joint model's fit, or None.
+        probability: mean probability from the evidence, or None.
+        island: for removals, whether it touches nothing of the mask that is kept.
+        accepted: the decision.
+        reason: why, in words.
+        centre_world: its centroid, world mm.
+    """
+
+    kind: str
+    volume_mm3: float
+    fit_mm: float
+    context_mm: float | None
+    probability: float | None
+    island: bool
+    accepted: bool
+    reason: str
+    centre_world: tuple[float, float, float]
+
+    def as_json(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def fuse(s_mask: np.ndarray, s_other: np.ndarray, tau_mm: float) -> np.ndarray:
+    """Return `median(s_mask, s_other - τ, s_other + τ)`, element by element; NaN in `s_other` leaves the mask's."""
+    fused = np.minimum(np.maximum(s_mask, s_other - tau_mm), s_other + tau_mm)
+    return np.where(np.isnan(s_other), s_mask, fused)
+
+
+def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple[np.ndarray, int]:
+    """Label the connected regions (26 neighbours) of a change, long ones cut into slabs across their longest axis.
+
+    Args:
+        change: (X, Y, Z) bool.
+        affine: (4, 4) voxel → world mm.
+        slab_mm: regions longer than twice this are cut.
+
+    Returns:
+        (X, Y, Z) int32 labels from 1, and their number.
+    """
+    labels, count = ndimage.label(change, structure=np.ones((3, 3, 3)))
+    labels = labels.astype(np.int32)
+    boxes = ndimage.find_objects(labels)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    for number in range(1, len(boxes) + 1):
+        box = boxes[number - 1]
+        if max((s.stop - s.start) * h for s, h in zip(box, spacing, strict=True)) < 2 * slab_mm:
+            continue
+        index = np.argwhere(labels[box] == number)
+        world = index @ affine[:3, :3].T
+        centred = world - world.mean(0)
+        axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+        along = centred @ axis
+        slabs = int((along.max() - along.min()) // slab_mm)
+        if slabs < 2:
+            continue
+        slab = np.minimum((along - along.min()) / (along.max() - along.min()) * slabs, slabs - 1e-6).astype(int)
+        moved = slab > 0
+        labels[box][tuple(index[moved].T)] = count + slab[moved]
+        count += slabs - 1
+    return labels, count
+
+
+def decide(
+    kind: str,
+    fit_mm: float,
+    context_mm: float | None,
+    probability: float | None,
+    own_network: bool,
+    island: bool,
+    sound: float,
+    rules: GateRules,
+) -> tuple[bool, str]:
+    """Decide on one region and say why.
+
+    Args:
+        kind: "remove" or "add".
+        fit_mm: mean signed distance of the fit.
+        context_mm: mean signed distance of the joint model, or None.
+        probability: mean probability from the evidence, or None.
+        own_network: whether the evidence is of the network that made the mask.
+        island: whether it touches nothing that is kept.
+        sound: share of the initial surface within 2 mm of the fit.
+        rules: limits.
+    """
+    if probability is not None and not own_network:
+        if kind == REMOVE:
+            accepted = probability < rules.remove_below
+        else:
+            accepted = probability > rules.add_above
+        return accepted, f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
+    if kind == REMOVE and probability is not None and probability > rules.own_doubt:
+        return False, f"the network was sure of it (mean probability {probability:.2f})"
+    if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
+        return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
+    if kind == REMOVE:
+        limit = rules.island_mm if island else rules.excess_mm
+        what = "island" if island else "excess"
+        return fit_mm > limit, f"{what} {fit_mm:.1f} mm outside of the fit (limit {limit:g} mm)"
+    if sound < rules.sound_share:
+        return False, f"only {100 * sound:.0f} % of the surface agrees with the fit: too little to add material"
+    return (
+        fit_mm < -rules.missing_mm,
+        f"missing part {-fit_mm:.1f} mm inside of the fit (limit {rules.missing_mm:g} mm)",
+    )
+
+
+def judge_regions(
+    mask: np.ndarray,
+    proposal: np.ndarray,
+    s_fit: np.ndarray,
+    affine: np.ndarray,
+    slab_mm: float,
+    min_region_mm3: float,
+    context: np.ndarray | None = None,
+    probability: np.ndarray | None = None,
+    own_network: bool = False,
+    sound: float = 1.0,
+    rules: GateRules | None = None,
+) -> tuple[np.ndarray, list[Region]]:
+    """Decide on every region in which the proposal differs from the mask.
+
+    Args:
+        mask: (X, Y, Z) bool, initial.
+        proposal: (X, Y, Z) bool.
+        s_fit: (X, Y, Z) signed distance of the fit, mm.
+        affine: (4, 4) voxel → world mm of these arrays.
+        slab_mm: see `cut_regions`.
+        min_region_mm3: smaller regions are refused without a record.
+        context: (X, Y, Z) signed distance of the joint model, mm.
+        probability: (X, Y, Z) from the evidence, NaN where it says nothing.
+        own_network: see `decide`.
+        sound: see `decide`.
+        rules: limits.
+
+    Returns:
+        (X, Y, Z) bool, where the proposal is refused; and the regions judged.
+    """
+    rules = rules or GateRules()
+    voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    refused = np.zeros(mask.shape, bool)
+    regions: list[Region] = []
+    kept = mask & proposal
+    for kind, change in ((REMOVE, mask & ~proposal), (ADD, ~mask & proposal)):
+        labels, count = cut_regions(change, affine, slab_mm)
+        touching = _labels_touching(labels, count, kept)
+        for number, box in enumerate(ndimage.find_objects(labels, count), 1):
+            if box is None:
+                continue
+            own = labels[box] == number
+            volume = float(own.sum()) * voxel_mm3
+            if volume < min_region_mm3:
+                refused[box] |= own
+                continue
+            centre = np.argwhere(own).mean(0) + [s.start for s in box]
+            figures = {
+                "fit_mm": float(s_fit[box][own].mean()),
+                "context_mm": None if context is None else float(context[box][own].mean()),
+                "probability": _mean_or_none(probability, box, own),
+            }
+            island = not touching[number]
+            accepted, reason = decide(kind, **figures, own_network=own_network, island=island, sound=sound, rules=rules)
+            if not accepted:
+                refused[box] |= own
+            world = affine[:3, :3] @ centre + affine[:3, 3]
+            rounded = {k: None if v is None else round(v, 3) for k, v in figures.items()}
+            place = (round(float(world[0]), 1), round(float(world[1]), 1), round(float(world[2]), 1))
+            regions.append(
+                Region(
+                    kind,
+                    round(volume, 1),
+                    **rounded,
+                    island=island,
+                    accepted=accepted,
+                    reason=reason,
+                    centre_world=place,
+                )
+            )  # type: ignore[arg-type]
+    return refused, regions
+
+
+def _labels_touching(labels: np.ndarray, count: int, other: np.ndarray) -> np.ndarray:
+    """Return, per label from 0 to `count`, whether it has a voxel next to `other`."""
+    touching = np.zeros(count + 1, bool)
+    touching[np.unique(labels[ndimage.binary_dilation(other) & (labels > 0)])] = True
+    return touching
+
+
+def _mean_or_none(values: np.ndarray | None, box: tuple[slice, ...], own: np.ndarray) -> float | None:
+    if values is None:
+        return None
+    inside = values[box][own]
+    inside = inside[~np.isnan(inside)]
+    return float(inside.mean()) if inside.size * 2 >= own.sum() else None

@@ -1,0 +1,201 @@
+"""Reconstruction: from the fitted field back to voxels and a mesh (METHOD 5).
+
+The field is evaluated at the voxel centres of the original grid, in the organ's box only: coarsely everywhere, exactly
+near its surface. The mesh is drawn from the same fused signed distances, so mask and mesh agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+from scipy import ndimage
+from skimage import measure
+
+from ..geometry.affine import apply_affine, spacing_mm
+from ..geometry.resample import WorldGrid, resample
+from ..geometry.surface import mask_signed_distance
+from .fusion import Region, fuse, judge_regions
+from .settings import RefineSettings
+from .shape_case import ShapeCase
+
+COARSE_MM = 4.0
+MARGIN_MM = 15.0
+LIMIT_MM = 12.0
+TAUBIN_STEPS = 10
+
+
+@dataclass
+class Reconstruction:
+    """One structure's refined signed distance in its box of the original grid.
+
+    Attributes:
+        box: slices of the original grid.
+        signed_mm: (x, y, z) float32, negative inside.
+        regions: what was judged.
+        outside: voxels of the initial mask beyond the box that are removed, as indices (N, 3) of the original grid.
+    """
+
+    box: tuple[slice, slice, slice]
+    signed_mm: np.ndarray
+    regions: list[Region]
+    outside: np.ndarray
+
+
+class ReconstructShape:
+    """Turns a fitted shape into a refined mask on the original grid and a mesh in world mm.
+
+    Args:
+        settings: see `RefineSettings`.
+    """
+
+    def __init__(self, settings: RefineSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> Reconstruction:
+        """Reconstruct one structure; its mesh and quality figures are written to `case`.
+
+        Args:
+            mask: (X, Y, Z) bool, the initial mask of the structure.
+            affine: (4, 4) voxel → world mm.
+            case: with its fitted shape.
+
+        Raises:
+            ValueError: the case has no fitted shape, or the fit has left the grid.
+        """
+        if case.fitted is None or case.prior is None:
+            raise ValueError(f"structure '{case.name}' has not been fitted")
+        chosen = self.settings
+        box = self._box(mask, affine, case)
+        shifted = affine.copy()
+        shifted[:3, 3] = apply_affine(affine, np.array([[s.start for s in box]], float))[0]
+        grid = WorldGrid(shifted, tuple(s.stop - s.start for s in box))  # type: ignore[arg-type]
+        spacing = spacing_mm(affine)
+        initial = mask[box]
+        band = chosen.tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
+        s_fit = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band)
+        outside_box = _outside(mask, box)
+        if not chosen.fusion:
+            case.mesh = draw_mesh(s_fit, shifted, chosen.smooth_mm)
+            return Reconstruction(box, s_fit, [], outside_box)
+        s_mask = mask_signed_distance(initial, spacing, LIMIT_MM)
+        context = probability = None
+        own_network = False
+        if case.context is not None:
+            joint = case.context
+            context = evaluate_near_surface(lambda p: joint.of(case.name, p), grid, spacing, 0.0)
+        fused = s_mask
+        tau_mm = chosen.tau_mm
+        if case.evidence is not None:
+            seen = case.evidence
+            own_network = seen.source == "probability"
+            probability = _on_grid(seen.probability[case.name], seen.affine, grid)
+            if not own_network:
+                fused = fuse(s_mask, _on_grid(seen.distance(case.name), seen.affine, grid), chosen.tau_evidence_mm)
+                tau_mm = 2.0 * tau_mm
+        fused = fuse(fused, s_fit, tau_mm).astype(np.float32)
+        regions: list[Region] = []
+        if chosen.gate:
+            refused, regions = judge_regions(
+                initial,
+                fused < 0,
+                s_fit,
+                shifted,
+                chosen.slab_mm,
+                chosen.min_region_mm3,
+                context,
+                probability,
+                own_network,
+                case.fitted.figures["share_within_2mm"],
+            )
+            fused[refused] = s_mask[refused]
+        case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
+        return Reconstruction(box, fused, regions, outside_box)
+
+    @staticmethod
+    def _box(mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> tuple[slice, slice, slice]:
+        """Slices of the grid around the fitted shape and the evidence's surface, with a margin."""
+        assert case.fitted is not None and case.prior is not None
+        clouds = [case.fitted.similarity.inverse().apply(case.prior.anchor_points.cpu().numpy())]
+        if case.evidence is not None and case.evidence.source == "image":
+            clouds.append(case.evidence.surface_points(case.name, 2000, 0)[0])
+        index = apply_affine(np.linalg.inv(affine), np.concatenate(clouds))
+        margin = np.ceil(MARGIN_MM / spacing_mm(affine))
+        lower = np.maximum(np.floor(index.min(0) - margin), 0).astype(int)
+        upper = np.minimum(np.ceil(index.max(0) + margin) + 1, mask.shape).astype(int)
+        if (upper - lower < 2).any():
+            raise ValueError("the fitted shape lies outside of the image")
+        return (slice(lower[0], upper[0]), slice(lower[1], upper[1]), slice(lower[2], upper[2]))
+
+
+def evaluate_near_surface(
+    sdf_mm: Callable[[np.ndarray], np.ndarray], grid: WorldGrid, spacing: np.ndarray, band_mm: float
+) -> np.ndarray:
+    """Evaluate a signed distance at a grid's voxel centres: exactly within `band_mm` of its surface, else coarsely.
+
+    Args:
+        sdf_mm: world points (N, 3) → signed distances (N,) in mm.
+        grid: whose voxel centres are evaluated.
+        spacing: (3,) mm of the grid.
+        band_mm: 0 evaluates coarsely everywhere (about every 4 mm, linearly interpolated).
+
+    Returns:
+        (X, Y, Z) float32.
+    """
+    counts = [max(int(np.ceil((n - 1) * h / COARSE_MM)) + 1, 2) for n, h in zip(grid.shape, spacing, strict=True)]
+    axes = [np.linspace(0, n - 1, c) for n, c in zip(grid.shape, counts, strict=True)]
+    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    values = sdf_mm(apply_affine(grid.affine, nodes)).reshape(counts).astype(np.float32)
+    where = [np.arange(n) * (c - 1) / max(n - 1, 1) for n, c in zip(grid.shape, counts, strict=True)]
+    for axis, position in enumerate(where):
+        low = np.minimum(position.astype(int), counts[axis] - 2)
+        share = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        values = values.take(low, axis) * (1 - share) + values.take(low + 1, axis) * share
+    if band_mm > 0:
+        near = np.argwhere(np.abs(values) < band_mm)
+        values[tuple(near.T)] = sdf_mm(apply_affine(grid.affine, near.astype(float)))
+    return values
+
+
+def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray, smooth_mm: float) -> trimesh.Trimesh | None:
+    """Return the zero level of a signed distance as a smooth closed mesh in world mm; None where there is none.
+
+    The distances are brought to near-isotropic spacing and smoothed lightly before marching cubes, and the mesh is
+    smoothed without shrinking (Taubin).
+    """
+    if not (signed_mm < 0).any():
+        return None
+    inside = np.argwhere(signed_mm < 0)
+    lower, upper = np.maximum(inside.min(0) - 2, 0), inside.max(0) + 3
+    part = signed_mm[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))].clip(-LIMIT_MM, LIMIT_MM)
+    spacing = spacing_mm(affine)
+    step = max(spacing.min(), 0.8)
+    part = np.pad(part, 1, constant_values=LIMIT_MM / 2)
+    counts = [max(int(round((n - 1) * h / step)) + 1, 2) for n, h in zip(part.shape, spacing, strict=True)]
+    fine = ndimage.zoom(part, [c / n for c, n in zip(counts, part.shape, strict=True)], order=1, grid_mode=False)
+    ratio = (np.array(part.shape) - 1) / (np.array(fine.shape) - 1)
+    if smooth_mm > 0:
+        fine = ndimage.gaussian_filter(fine, smooth_mm / (spacing * ratio))
+    fine[fine == 0] = 1e-4
+    if not fine.min() < 0 < fine.max():
+        return None
+    vertices, faces, _, _ = measure.marching_cubes(fine, 0.0, gradient_direction="descent")
+    world = apply_affine(affine, vertices * ratio - 1 + lower)
+    if np.linalg.det(affine[:3, :3]) < 0:
+        faces = faces[:, ::-1]
+    mesh = trimesh.Trimesh(world, faces, process=False)
+    return trimesh.smoothing.filter_taubin(mesh, iterations=TAUBIN_STEPS)
+
+
+def _on_grid(volume: np.ndarray, affine: np.ndarray, grid: WorldGrid) -> np.ndarray:
+    """Interpolate a volume at a grid's voxel centres; NaN outside of it."""
+    return resample(volume, affine, grid, order=1, fill=np.nan)
+
+
+def _outside(mask: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+    """Indices (N, 3) of a mask's voxels outside of a box."""
+    rest = mask.copy()
+    rest[box] = False
+    return np.argwhere(rest)

@@ -1,0 +1,57 @@
+"""Tunables of the refinement, by preset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets.yaml"
+METHODS = ("robust", "linear", "paper")
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Settings of one refinement; `configs/presets.yaml` explains and sets each."""
+
+    method: str
+    samples: int
+    alignment_points: int
+    keep_share: float
+    context: bool
+    evidence_points: int
+    loss_scale_mm: float
+    code_steps: int
+    code_rate: float
+    code_penalty: float
+    weight_steps: int
+    weight_rate: float
+    weight_penalty: float
+    fusion: bool
+    tau_mm: float
+    tau_evidence_mm: float
+    gate: bool
+    min_region_mm3: float
+    slab_mm: float
+    smooth_mm: float
+
+    @classmethod
+    def load(cls, preset: str = "default", **overrides: Any) -> RefineSettings:
+        """Return the settings of a preset of `configs/presets.yaml`, with single values replaced.
+
+        Raises:
+            ValueError: unknown preset, key or method.
+        """
+        presets = yaml.safe_load(PRESETS.read_text())
+        if preset not in presets:
+            raise ValueError(f"unknown preset '{preset}'; choose one of {', '.join(presets)}")
+        values = {**presets["default"], **presets[preset], **overrides}
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown settings {sorted(unknown)}; {PRESETS.name} lists all there are")
+        settings = cls(**values)
+        if settings.method not in METHODS:
+            raise ValueError(f"unknown method '{settings.method}'; choose one of {', '.join(METHODS)}")
+        return settings

@@ -1,0 +1,354 @@
+"""The refinement chain as MONAI dictionary transforms: PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped.
+
+Beside `pred`, the label map (1, X, Y, Z) on the original grid, travels `pred_shapes`: a list with one `ShapeCase` a
+structure of the organ pack, which each step enriches. A structure that cannot be refined carries its reason in
+`failure` and keeps its initial voxels. Transforms hold no state between calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from ..evidence.network import EvidenceNet
+from ..geometry.affine import check_affine
+from ..geometry.picct import PICCT
+from ..geometry.surface import mask_to_surface, sample_surface
+from ..organ import OrganPack
+from ..prior.joint import JointShapeModel
+from ..prior.prior import ShapePrior
+from .context import Context, fit_context_to_surfaces
+from .evidence import Evidence, evidence_from_image, evidence_from_probabilities
+from .finetune import LatentFinetune
+from .reconstruct import Reconstruction, ReconstructShape
+from .settings import RefineSettings
+from .shape_case import ShapeCase
+from .tim import TIMSample
+
+SHAPES = "_shapes"
+JOINT_FILE = "joint.safetensors"
+EVIDENCE_FILE = "evidence.safetensors"
+LEAST_VOXELS = 8
+
+
+class PICCTd(MapTransform):
+    """Finds each structure's surface and its canonical frame (METHOD 1); starts the list of `ShapeCase`.
+
+    Args:
+        keys: the label map.
+        organ: name of an organ pack, or its path.
+        preset: see `configs/presets.yaml`.
+        device: where priors live.
+        seed: of the sampling.
+        allow_missing_keys: see MapTransform.
+
+    Raises:
+        FileNotFoundError: a prior of the pack has not been trained.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        organ: str | Path = "hippocampus",
+        preset: str = "default",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.pack = OrganPack.load(organ)
+        self.settings = RefineSettings.load(preset)
+        self.seed = seed
+        self.priors = {s.name: ShapePrior.load(s.prior, device) for s in self.pack.structures}
+        self.picct = {
+            s.name: PICCT(
+                self.priors[s.name].anchor_points.cpu().numpy(),
+                self.priors[s.name].scale_mm,
+                n_points=self.settings.alignment_points,
+                mirror=s.mirror,
+            )
+            for s in self.pack.structures
+        }
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add `<key>_shapes`."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            label_map, affine = label_array(result[key])
+            result[f"{key}{SHAPES}"] = [self._align(s.name, s.mask(label_map), affine) for s in self.pack.structures]
+        return result
+
+    def _align(self, name: str, mask: np.ndarray, affine: np.ndarray) -> ShapeCase:
+        begun = time.perf_counter()
+        case = ShapeCase(self.pack.structure(name), prior=self.priors[name])
+        if int(mask.sum()) < LEAST_VOXELS:
+            case.failure = f"the mask has no {name}" if not mask.any() else f"{name} has only {int(mask.sum())} voxels"
+            return case
+        case.surface = mask_to_surface(mask, affine)
+        points, _ = sample_surface(case.surface, self.settings.samples, self.seed)
+        case.transform = self.picct[name](points, self.seed)
+        case.failure = f"alignment failed: {case.transform.failure}" if case.transform.failure else ""
+        case.seconds["picct"] = time.perf_counter() - begun
+        return case
+
+
+class TIMSampled(MapTransform):
+    """Samples each surface with a trust a point; fits the pack's joint model and reads the evidence for it.
+
+    Args:
+        keys: the label map.
+        organ: name of an organ pack, or its path.
+        preset: see `configs/presets.yaml`.
+        image_key: an image on any grid; read by the pack's evidence network where the pack has one.
+        prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first. They are preferred.
+        device: where the evidence network runs.
+        seed: of the sampling.
+        allow_missing_keys: see MapTransform.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        organ: str | Path = "hippocampus",
+        preset: str = "default",
+        image_key: str | None = None,
+        prob_key: str | None = "prob",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.pack = OrganPack.load(organ)
+        self.settings = RefineSettings.load(preset)
+        self.image_key = image_key
+        self.prob_key = prob_key
+        self.seed = seed
+        joint, network = self.pack.folder / JOINT_FILE, self.pack.folder / EVIDENCE_FILE
+        self.joint = JointShapeModel.load(joint) if self.settings.context and joint.is_file() else None
+        self.network = EvidenceNet.load(network, device) if self.joint and image_key and network.is_file() else None
+        self.tim = TIMSample(
+            self.settings.samples,
+            self.settings.keep_share,
+            evidence_points=self.settings.evidence_points,
+            soft=self.settings.method != "paper",
+        )
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fill context, evidence and samples of `<key>_shapes`."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            cases: list[ShapeCase] = result[f"{key}{SHAPES}"]
+            begun = time.perf_counter()
+            context = self._context(cases)
+            fitted = time.perf_counter()
+            evidence = self._evidence(result, key, context)
+            seen = time.perf_counter()
+            for case in cases:
+                if case.failure or case.surface is None or case.transform is None or case.prior is None:
+                    continue
+                started = time.perf_counter()
+                case.context, case.evidence = context, evidence
+                case.samples = self.tim(
+                    case.surface, case.transform, case.prior, case.name, context, evidence, self.seed
+                )
+                case.seconds["context"] = (fitted - begun) / len(cases)
+                case.seconds["evidence"] = (seen - fitted) / len(cases)
+                case.seconds["tim"] = time.perf_counter() - started
+        return result
+
+    def _context(self, cases: list[ShapeCase]) -> Context | None:
+        surfaces = {case.name: case.surface for case in cases if case.surface is not None}
+        if self.joint is None or not surfaces:
+            return None
+        return fit_context_to_surfaces(surfaces, [case.name for case in cases], self.joint)
+
+    def _evidence(self, data: Mapping[Hashable, Any], key: Hashable, context: Context | None) -> Evidence | None:
+        if self.settings.method == "paper":
+            return None
+        label_map, affine = label_array(data[key])
+        if self.prob_key and data.get(self.prob_key) is not None:
+            prob = np.asarray(torch.as_tensor(data[self.prob_key]).cpu().numpy(), np.float32)
+            return evidence_from_probabilities(prob, affine, self.pack)
+        if self.network is None or context is None or data.get(self.image_key) is None:
+            return None
+        image = data[self.image_key]
+        values = torch.as_tensor(image)[0].cpu().numpy()
+        return evidence_from_image(values, affine_of(image), label_map, affine, self.pack, context, self.network)
+
+
+class LatentFinetuned(MapTransform):
+    """Fits each structure's prior to its samples (Eq. 53).
+
+    Args:
+        keys: the label map.
+        preset: see `configs/presets.yaml`.
+        device: where the field is evaluated.
+        seed: of the fit.
+        allow_missing_keys: see MapTransform.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        preset: str = "default",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.fit = LatentFinetune(RefineSettings.load(preset), device)
+        self.seed = seed
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fill the fitted shapes of `<key>_shapes`."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            for case in result[f"{key}{SHAPES}"]:
+                if case.failure:
+                    continue
+                begun = time.perf_counter()
+                case.fitted = self.fit(case.samples, case.transform, case.prior, self.seed)
+                case.seconds["finetune"] = time.perf_counter() - begun
+        return result
+
+
+class ReconstructShaped(MapTransform):
+    """Writes the refined label map and the meshes from the fitted shapes (METHOD 5).
+
+    Labels do not overlap: a voxel that a structure keeps stays its own; a voxel that two structures would add goes to
+    the one whose surface it lies deeper in. New voxels of a structure of several labels take the nearest part's.
+
+    Args:
+        keys: the label map.
+        preset: see `configs/presets.yaml`.
+        allow_missing_keys: see MapTransform.
+    """
+
+    def __init__(
+        self, keys: KeysCollection = "pred", preset: str = "default", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.reconstruct = ReconstructShape(RefineSettings.load(preset))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the label map and fill meshes and quality of `<key>_shapes`."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            initial = result[key]
+            label_map, affine = label_array(initial)
+            cases: list[ShapeCase] = result[f"{key}{SHAPES}"]
+            parts: list[tuple[ShapeCase, Reconstruction]] = []
+            for case in cases:
+                if case.failure:
+                    continue
+                begun = time.perf_counter()
+                mask = case.structure.mask(label_map)
+                parts.append((case, self.reconstruct(mask, affine, case)))
+                case.seconds["reconstruct"] = time.perf_counter() - begun
+            refined = merge(label_map, parts)
+            for case, part in parts:
+                case.quality = describe(case, part, label_map, refined, affine)
+            pred = torch.as_tensor(refined[None].astype(label_map.dtype)).to(torch.as_tensor(initial).device)
+            result[key] = MetaTensor(pred.to(initial.dtype), affine=affine, meta=dict(getattr(initial, "meta", {})))
+        return result
+
+
+def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return a label map (X, Y, Z), integer, and its affine (4, 4), float64, from a (1, X, Y, Z) MetaTensor."""
+    values = torch.as_tensor(pred)[0].cpu().numpy()
+    if values.dtype.kind == "f":
+        values = values.round().astype(np.int32)
+    return values, affine_of(pred)
+
+
+def affine_of(volume: Any) -> np.ndarray:
+    """Return the affine (4, 4) of a MetaTensor, the identity for a plain tensor."""
+    affine = getattr(volume, "affine", None)
+    return np.eye(4) if affine is None else check_affine(torch.as_tensor(affine).cpu().numpy())
+
+
+def merge(label_map: np.ndarray, parts: list[tuple[ShapeCase, Reconstruction]]) -> np.ndarray:
+    """Return the label map (X, Y, Z) with the structures of `parts` replaced by their reconstructions."""
+    refined = label_map.copy()
+    for case, part in parts:
+        own = case.structure.mask(label_map)
+        gone = np.zeros_like(own)
+        gone[part.box] = own[part.box] & (part.signed_mm >= 0)
+        gone[tuple(part.outside.T)] = True
+        refined[gone] = 0
+    depth: dict[int, np.ndarray] = {}
+    for index, (case, part) in enumerate(parts):
+        add = (part.signed_mm < 0) & (refined[part.box] == 0)
+        for other, (_, rival) in enumerate(parts):
+            shared = _overlap(part.box, rival.box) if other != index else None
+            if shared is not None:
+                mine, its = part.signed_mm[shared[0]], rival.signed_mm[shared[1]]
+                wins = (mine < its) | ((mine == its) & (index < other))
+                add[shared[0]] &= wins | (its >= 0)
+        depth[index] = add
+    for index, (case, part) in enumerate(parts):
+        refined[part.box][depth[index]] = _new_labels(case, label_map[part.box], depth[index])
+    return refined
+
+
+def _new_labels(case: ShapeCase, label_map: np.ndarray, add: np.ndarray) -> np.ndarray:
+    """Labels (N,) of the added voxels: the structure's only one, or that of the nearest initial voxel."""
+    if len(case.structure.labels) == 1 or not add.any():
+        return np.full(int(add.sum()), case.structure.labels[0], label_map.dtype)
+    own = case.structure.mask(label_map)
+    if not own.any():
+        return np.full(int(add.sum()), case.structure.labels[0], label_map.dtype)
+    nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
+    return label_map[tuple(nearest[:, add])]
+
+
+def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Slices into two boxes' arrays where the boxes overlap, or None."""
+    lower = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
+    upper = [min(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
+    if any(a >= b for a, b in zip(lower, upper, strict=True)):
+        return None
+    own = [
+        tuple(slice(a - s.start, b - s.start) for a, b, s in zip(lower, upper, box, strict=True))
+        for box in (one, other)
+    ]
+    return own[0], own[1]
+
+
+def describe(
+    case: ShapeCase, part: Reconstruction, initial: np.ndarray, refined: np.ndarray, affine: np.ndarray
+) -> dict[str, Any]:
+    """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged."""
+    assert case.transform is not None and case.fitted is not None
+    voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
+    before, after = case.structure.mask(initial), case.structure.mask(refined)
+    return {
+        "alignment": {
+            "mirrored": case.transform.mirrored,
+            "rotation_deg": round(case.transform.rotation_deg, 2),
+            "scale": round(case.fitted.similarity.scale * (case.prior.scale_mm if case.prior else 1.0), 3),
+            "converged": case.transform.converged,
+        },
+        "fit": case.fitted.figures,
+        "evidence": case.evidence.source if case.evidence is not None else "shape",
+        "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.sum() * voxel_ml, 4)},
+        "removed_ml": round(float((before & ~after).sum()) * voxel_ml, 4),
+        "added_ml": round(float((after & ~before).sum()) * voxel_ml, 4),
+        "removed_outside_box_ml": round(len(part.outside) * voxel_ml, 4),
+        "regions": [region.as_json() for region in part.regions],
+    }
+
+
+PICCTD = PICCTDict = PICCTd
+TIMSampleD = TIMSampleDict = TIMSampled
+LatentFinetuneD = LatentFinetuneDict = LatentFinetuned
+ReconstructShapeD = ReconstructShapeDict = ReconstructShaped
