@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.surface import crop_box
-from ..metrics.surface import binary_mask, check_spacing
+from ..metrics.surface import binary_mask, check_spacing, select_labels
 from ..metrics.topology import BACKGROUND, FOREGROUND
 
 SMOOTHING_MM = 1.5
@@ -34,7 +34,7 @@ def keep_largest_component(mask: np.ndarray) -> np.ndarray:
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Return a mask (X, Y, Z) with its enclosed cavities filled: background that 6-connects to no border."""
     array = binary_mask(mask)
-    result = array.copy()
+    result = array.copy(order="K")
     if array.any():
         box = crop_box(array)
         result[box] = ndimage.binary_fill_holes(array[box], BACKGROUND)
@@ -52,7 +52,7 @@ def smooth_mask(mask: np.ndarray, spacing_mm: Sequence[float], smoothing_mm: flo
     array, spacing = binary_mask(mask), check_spacing(spacing_mm)
     if not np.isfinite(smoothing_mm) or smoothing_mm < 0:
         raise ValueError(f"smoothing_mm must be finite and not negative, not {smoothing_mm}")
-    result = array.copy()
+    result = array.copy(order="K")
     if array.any() and smoothing_mm > 0:
         sigma = smoothing_mm / np.asarray(spacing)
         crop = crop_box(array, _reach(sigma))
@@ -90,9 +90,9 @@ def postprocess_labels(
     """
     spacing = check_spacing(spacing_mm)
     groups = [[int(v)] for v in np.unique(label_map) if v != 0] if groups is None else groups
-    result = label_map.copy()
+    result = label_map.copy(order="K")
     for group in groups:
-        before = np.isin(label_map, list(group))
+        before = select_labels(label_map, group)
         if not before.any():
             continue
         crop = crop_box(before, _reach(smoothing_mm / np.asarray(spacing)))

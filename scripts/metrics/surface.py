@@ -131,7 +131,7 @@ def score_masks(
     if empty is not None:
         return empty
 
-    crop = crop_box(pred_mask | truth_mask, CROP_MARGIN)
+    crop = _joint_box(pred_mask, truth_mask, CROP_MARGIN)
     pred_crop, truth_crop = (torch.from_numpy(np.ascontiguousarray(m[crop])) for m in (pred_mask, truth_mask))
     dice = compute_dice(pred_crop[None, None].float(), truth_crop[None, None].float(), include_background=True)
     with warnings.catch_warnings():
@@ -176,6 +176,14 @@ def binary_mask(mask: Any, name: str = "mask") -> np.ndarray:
     return binary
 
 
+def select_labels(label_map: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Return the voxels of a label map (X, Y, Z) that have one of the values, bool; faster than `np.isin` on scans."""
+    mask = label_map == values[0]
+    for value in values[1:]:
+        mask |= label_map == value
+    return mask
+
+
 def check_spacing(spacing_mm: Any) -> list[float]:
     """Return a spacing as three Python floats, the one form that all of MONAI's surface metrics take.
 
@@ -187,6 +195,12 @@ def check_spacing(spacing_mm: Any) -> list[float]:
     if values.shape != (3,) or not np.all(np.isfinite(values)) or np.any(values <= 0):
         raise ValueError(f"spacing_mm must be three positive numbers, not {values.tolist()}")
     return [float(v) for v in values]
+
+
+def _joint_box(pred: np.ndarray, truth: np.ndarray, margin: int) -> tuple[slice, ...]:
+    # Not the box of `pred | truth`: arrays of different memory order make that ten times slower on a whole scan.
+    pairs = zip(crop_box(pred, margin), crop_box(truth, margin), strict=True)
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)
 
 
 def _some_values(array: np.ndarray) -> str:

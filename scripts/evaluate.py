@@ -1,0 +1,259 @@
+"""Score folders of label maps against the truth, and compare methods case by case."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .baselines.postprocess import SMOOTHING_MM, postprocess_labels
+from .cases import case_name
+from .geometry.affine import spacing_mm
+from .io import open_volume, read_values
+from .metrics.pairing import Pairing, ScoredCase, pair_methods
+from .metrics.statistics import RESAMPLES, summarise
+from .metrics.surface import EmptyPolicy, check_spacing, score_masks, select_labels
+from .metrics.tables import markdown_report, write_csv, write_text
+from .metrics.topology import count_components, count_holes, volume_ml
+from .organ import OrganPack
+
+REFERENCE = "initial"
+# Name → smoothing in mm of the baselines that are computed from the reference's masks.
+POSTPROCESSING = {
+    "largest component + fill": 0.0,
+    "largest component + fill + smooth": SMOOTHING_MM,
+}
+NSD_CURVE_MM = (1.0, 2.0, 3.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How cases are scored.
+
+    Attributes:
+        structures: name → the label values whose union is the structure.
+        nsd_tolerance_mm: primary tolerance of NSD.
+        nsd_curve_mm: further tolerances, for the CSV files.
+        policy: scores of empty masks.
+        postprocessing: baseline's name → smoothing in mm, computed from the reference's label maps.
+        reference: the method that the others are compared with.
+    """
+
+    structures: Mapping[str, Sequence[int]]
+    nsd_tolerance_mm: float = 2.0
+    nsd_curve_mm: Sequence[float] = ()
+    policy: EmptyPolicy = field(default_factory=EmptyPolicy)
+    postprocessing: Mapping[str, float] = field(default_factory=dict)
+    reference: str = REFERENCE
+
+
+def evaluate(
+    label_dir: str,
+    organ: str,
+    output_dir: str = "eval",
+    split: str = "",
+    postprocessing: str = "fill",
+    reference: str = REFERENCE,
+    allow_missing: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    processes: int = 2,
+    **methods: str,
+) -> str:
+    """Score one or more methods' label maps of an organ against the truth and write the tables.
+
+    Every further option names a method and its folder: --initial masks --refined output --paper output_paper.
+    A folder is flat (NIfTI files named like the labels, or with a suffix after a '_'), or a run's output folder with
+    <case>/<case>_refined.nii.gz; 'folder::stage' picks another stage than refined (for --initial: initial).
+
+    Args:
+        label_dir: folder of true label maps.
+        organ: name of the organ pack, or path of its folder; it gives structures, labels and the NSD tolerance.
+        output_dir: where metrics.csv, summary.csv and table.md are written.
+        split: score only the organ pack's cases of this split, such as test; empty for all that have predictions.
+        postprocessing: baselines computed from the reference's masks: none, fill (largest component and hole filling)
+            or smooth (that, and also with smoothing).
+        reference: the method that all others are compared with.
+        allow_missing: leave out, and list, the cases that some method lacks, instead of stopping.
+        resamples: draws of the bootstrap over patients.
+        seed: of the bootstrap.
+        processes: cases scored at once.
+        **methods: method → folder.
+
+    Returns:
+        The path of table.md.
+
+    Raises:
+        ValueError: an option makes no sense, files do not pair, or their grids differ.
+    """
+    pack = OrganPack.load(organ)
+    if split and split not in pack.split:
+        raise ValueError(f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}")
+    chosen = {"none": 0, "fill": 1, "smooth": 2}
+    if postprocessing not in chosen:
+        raise ValueError(f"postprocessing must be one of {list(chosen)}, not {postprocessing!r}")
+    baselines = dict(list(POSTPROCESSING.items())[: chosen[postprocessing]])
+    return str(
+        score_folders(
+            label_dir,
+            methods,
+            Scoring(
+                structures={structure.name: structure.labels for structure in pack.structures},
+                nsd_tolerance_mm=pack.nsd_tolerance_mm,
+                nsd_curve_mm=NSD_CURVE_MM,
+                postprocessing=baselines if reference in methods else {},
+                reference=reference,
+            ),
+            output_dir,
+            patients=[_label_name(name) for name in pack.split[split]] if split else None,
+            title=f"Evaluation: {pack.name}" + (f", {split} split" if split else ""),
+            allow_missing=allow_missing,
+            resamples=resamples,
+            seed=seed,
+            processes=processes,
+        )
+    )
+
+
+def score_folders(
+    label_dir: str | Path,
+    methods: Mapping[str, str | Path],
+    scoring: Scoring,
+    out_dir: str | Path,
+    patients: Sequence[str] | None = None,
+    title: str = "Evaluation",
+    allow_missing: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    processes: int = 2,
+) -> Path:
+    """Score folders of label maps and write `metrics.csv`, `summary.csv` and `table.md`.
+
+    Args:
+        label_dir: folder of true label maps.
+        methods: method → folder (see `metrics.pairing.find_predictions`).
+        scoring: structures, tolerances, policy, baselines.
+        out_dir: where to write.
+        patients: names of the labels to score; None for all that have predictions.
+        title: heading of `table.md`.
+        allow_missing: leave out cases that some method lacks.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+        processes: cases scored at once; 1 works in this process.
+
+    Returns:
+        The path of `table.md`.
+
+    Raises:
+        ValueError: no method is given, names collide, files do not pair, or grids differ.
+    """
+    if not methods:
+        raise ValueError("no method given: name at least one with its folder, such as --initial FOLDER")
+    if scoring.postprocessing and scoring.reference not in methods:
+        raise ValueError(f"the post-processing baselines need the method '{scoring.reference}'")
+    if not scoring.structures:
+        raise ValueError("no structure to score")
+    collisions = sorted(set(methods) & set(scoring.postprocessing))
+    if collisions:
+        raise ValueError(f"methods named like a computed baseline: {collisions}; rename them")
+    pairing = pair_methods(label_dir, methods, patients, allow_missing)
+    rows = _score_cases(pairing.cases, scoring, processes)
+    summary = summarise(rows, scoring.reference, resamples, seed)
+    notes = _notes(pairing, scoring, resamples)
+    table = markdown_report(title, notes, rows, summary, scoring.nsd_tolerance_mm, scoring.reference)
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "metrics.csv", rows)
+    write_csv(folder / "summary.csv", summary)
+    write_text(folder / "table.md", table)
+    return folder / "table.md"
+
+
+def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
+    """Score one case: a row a structure and method, the computed baselines right after the reference.
+
+    Raises:
+        ValueError: a file holds no label map.
+    """
+    truth, affine = _read_labels(case.label)
+    spacing = check_spacing(spacing_mm(affine))
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    order = []
+    for method, file in case.predictions.items():
+        maps = {method: _read_labels(file)[0]}
+        if method == scoring.reference:
+            groups = list(scoring.structures.values())
+            for name, smoothing_mm in scoring.postprocessing.items():
+                maps[name] = postprocess_labels(maps[method], groups, spacing, smoothing_mm)
+        for name, label_map in maps.items():
+            order.append(name)
+            for structure, values in scoring.structures.items():
+                masks = select_labels(label_map, values), select_labels(truth, values)
+                rows[structure, name] = {
+                    "case": case.case,
+                    "patient": case.patient,
+                    "structure": structure,
+                    "method": name,
+                    **score_masks(*masks, spacing, scoring.nsd_tolerance_mm, scoring.policy, scoring.nsd_curve_mm),
+                    "components": count_components(masks[0]),
+                    "holes": count_holes(masks[0]),
+                    "volume_ml": volume_ml(masks[0], spacing),
+                    "truth_volume_ml": volume_ml(masks[1], spacing),
+                }
+    return [rows[structure, name] for structure in scoring.structures for name in order]
+
+
+def _score_cases(cases: Sequence[ScoredCase], scoring: Scoring, processes: int) -> list[dict[str, Any]]:
+    work = partial(score_case, scoring=scoring)
+    if processes <= 1 or len(cases) == 1:
+        return [row for case in tqdm(cases, desc="score", unit="case") for row in work(case)]
+    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
+    with ProcessPoolExecutor(min(processes, len(cases)), context, torch.set_num_threads, (1,)) as pool:
+        results = tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case")
+        return [row for result in results for row in result]
+
+
+def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = open_volume(path)
+    values = read_values(image, path).reshape(image.shape[:3])
+    if values.dtype.kind not in "biu":
+        labels = np.rint(values)
+        if values.dtype.kind != "f" or not np.array_equal(labels, values):
+            raise ValueError(f"{path} holds fractions or NaN, not labels: threshold probabilities first")
+        values = labels.astype(np.int32)
+    return values, image.affine
+
+
+def _label_name(file: str) -> str:
+    return case_name(file) if file.lower().endswith((".nii", ".nii.gz")) else file
+
+
+def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
+    policy = scoring.policy
+    penalty = policy.distance_penalty_mm
+    distance = "the diagonal of the image" if penalty is None else f"{penalty:g} mm"
+    patients = {case.patient for case in pairing.cases}
+    notes = [
+        f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation over cases; DSC and NSD in "
+        f"%, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid. Differences are paired, "
+        f"method minus {scoring.reference}, with 95 % bootstrap intervals ({resamples:,} resamples of patients).",
+        f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
+        f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
+        "distances; ignored is not counted. `failed` counts the cases with exactly one empty mask.",
+    ]
+    if pairing.without_label:
+        notes.append(f"Not scored, no label: {', '.join(pairing.without_label)}.")
+    if pairing.without_prediction:
+        notes.append(f"Not scored, no prediction: {', '.join(pairing.without_prediction)}.")
+    if pairing.incomplete:
+        lacking = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.incomplete.items())
+        notes.append(f"Not scored, missing in some method: {lacking}.")
+    return notes

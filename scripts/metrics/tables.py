@@ -1,0 +1,120 @@
+"""The tables of an evaluation: CSV for machines, Markdown for people."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..io import whole_file
+from .statistics import HARM_DSC
+
+DECIMALS = {"dsc": 1, "nsd": 1, "hd95_mm": 2, "assd_mm": 2}
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, whole or not at all; the columns are all keys in order of appearance, NaN is left blank."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: _csv_value(value) for key, value in row.items()})
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def markdown_report(
+    title: str,
+    notes: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    summary: Sequence[Mapping[str, Any]],
+    nsd_tolerance_mm: float,
+    reference: str,
+) -> str:
+    """Return the evaluation as Markdown.
+
+    Args:
+        title: heading.
+        notes: paragraphs under it.
+        rows: scores, one a case, structure and method.
+        summary: rows of `statistics.summarise`.
+        nsd_tolerance_mm: tolerance that stands in the heading of NSD.
+        reference: the method that the others are compared with.
+
+    Returns:
+        For every structure the methods' mean ± standard deviation and the paired differences; then all cases.
+    """
+    heads = ("DSC %", f"NSD {nsd_tolerance_mm:g} mm %", "HD95 mm", "ASSD mm")
+    parts = [f"# {title}", *notes]
+    cells = {(line["structure"], line["method"], line["metric"]): line for line in summary}
+    structures = dict.fromkeys(line["structure"] for line in summary)
+    methods = list(dict.fromkeys(line["method"] for line in summary))
+    for structure in structures:
+        parts.append(f"## {structure}")
+        body = []
+        for method in methods:
+            lines = [cells[structure, method, metric] for metric in DECIMALS]
+            means = [_mean_sd(line) for line in lines]
+            body.append([method, str(lines[0]["n"]), *means, str(lines[0]["failed"])])
+        parts.append(markdown_table(("method", "n", *heads, "failed"), body))
+        body = []
+        for method in methods:
+            if method == reference or (structure, reference, "dsc") not in cells:
+                continue
+            lines = [cells[structure, method, metric] for metric in DECIMALS]
+            changes = [_interval(line, "difference", DECIMALS[line["metric"]]) for line in lines]
+            relative = [_interval(line, "relative_change", 0) for line in lines[2:]]
+            body.append([method, *changes, *relative, _number(lines[0]["harmed_percent"], 1)])
+        if body:
+            harm = f"lost > {HARM_DSC:g} DSC, % of case-structures"
+            columns = (f"minus {reference}", *heads, "HD95, change in %", "ASSD, change in %", harm)
+            parts.append(markdown_table(columns, body))
+    parts.append("## All cases")
+    body = [
+        [row["case"], row["structure"], row["method"]]
+        + [_number(row[metric], digits) for metric, digits in DECIMALS.items()]
+        + [str(row["components"]), str(row["holes"]), _number(row["volume_ml"], 1), _number(row["truth_volume_ml"], 1)]
+        + ["failed" if row["failed"] else ""]
+        for row in rows
+    ]
+    figures = ("components", "holes", "volume ml", "true volume ml", "")
+    parts.append(markdown_table(("case", "structure", "method", *heads, *figures), body))
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return value
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    if math.isnan(value):
+        return "–"
+    text = f"{value:{sign}.{digits}f}"
+    return text if float(text) else text.replace("-", "")  # no minus zero
+
+
+def _mean_sd(line: Mapping[str, Any]) -> str:
+    digits = DECIMALS[line["metric"]]
+    return f"{_number(line['mean'], digits)} ± {_number(line['sd'], digits)}"
+
+
+def _interval(line: Mapping[str, Any], name: str, digits: int) -> str:
+    low, high = (_number(line[f"{name}_{end}"], digits, "+") for end in ("low", "high"))
+    return f"{_number(line[name], digits, '+')} [{low}, {high}]"
