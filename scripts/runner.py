@@ -25,22 +25,24 @@ from tqdm import tqdm
 
 from .cases import CASE, REASON, CaseDataset
 from .io import READ_ERRORS, CaseError, check_header, open_volume, read_values
-from .organ import OrganError, OrganPack
+from .organ import OrganPack
+from .refine.settings import RefineSettings
 from .report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
 from .writer import CaseWriter, as_labels
 
 logger = logging.getLogger(__name__)
 
 
-def require_organ(organ: str | Path) -> None:
-    """Stop the run with a plain message where there is no such organ pack.
+def require_organ(organ: str | Path, preset: str = "default") -> None:
+    """Stop the run with a plain message where there is no such organ pack or preset.
 
     Raises:
         SystemExit: with the message.
     """
     try:
         OrganPack.load(organ)
-    except OrganError as error:
+        RefineSettings.load(preset)
+    except ValueError as error:
         raise SystemExit(f"Error: {error}") from error
 
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from volumes import blocks, save
 
 from scripts.cases import CaseDataset, case_name, find_cases, list_volumes, match_name
-
-from volumes import blocks, save
 
 
 def test_case_name_loses_only_the_nifti_ending():

@@ -271,7 +271,7 @@ def fake_organ(tmp_path):
     return tmp_path
 
 
-def refine_workflow(fake_organ, bundle_root, organ):
+def refine_workflow(fake_organ, bundle_root, organ, **options):
     """Return the refine job with the fake chain, initialized."""
     workflow = ConfigWorkflow(
         [str(bundle_root / "configs" / "refine.yaml"), str(fake_organ / "overlay.yaml")],
@@ -283,15 +283,18 @@ def refine_workflow(fake_organ, bundle_root, organ):
         output_dir=str(fake_organ / "out"),
         organ=organ,
         device="cpu",
+        **options,
     )
     workflow.initialize()
     return workflow
 
 
-def test_refine_config_names_an_unknown_organ(fake_organ, bundle_root):
+def test_refine_config_names_an_unknown_organ_or_preset(fake_organ, bundle_root):
     save(fake_organ / "masks" / "a.nii.gz", blocks())
     with pytest.raises(SystemExit, match="no organ pack 'spline'"):
         refine_workflow(fake_organ, bundle_root, "spline").run()
+    with pytest.raises(SystemExit, match="unknown preset 'fancy'; choose one of default"):
+        refine_workflow(fake_organ, bundle_root, str(fake_organ / "organ"), preset="fancy").run()
 
 
 def test_refine_config_has_what_hosts_look_for(fake_organ, bundle_root):

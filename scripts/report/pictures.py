@@ -166,7 +166,7 @@ def draw_surface(
     colours[:, :3] = np.clip(colours[:, :3] * shade[:, None] + 0.12 * gloss[:, None], 0.0, 1.0)
     seen = np.flatnonzero(mesh.face_normals @ camera.towards > -0.05)
     order = seen[np.argsort(mesh.triangles_center[seen] @ camera.towards)]  # the nearest are drawn last
-    triangles = camera.project(mesh.triangles[order])
+    triangles = list(camera.project(mesh.triangles[order]))
     axes.add_collection(PolyCollection(triangles, facecolors=colours[order], edgecolors=colours[order], linewidths=0.3))
     axes.set_aspect("equal")
     axes.set_axis_off()

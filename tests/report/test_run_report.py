@@ -41,7 +41,7 @@ def test_report_is_there_after_every_case(tmp_path):
     assert second["cases"][1]["status"] == FAILED and second["cases"][0]["seconds"] == {"fit": 1.5}
     assert second["settings"] == {"organ": "liver", "image_dir": None, "folder": str(tmp_path)}
     assert {"command", "started", "device", "versions", "platform", "bundle", "seconds"} <= set(second)
-    assert 10 < second["peak_memory_mb"] <= peak_memory_mb() < 1e6
+    assert 10 < second["peak_memory_mb"] <= peak_memory_mb() + 1 < 1e6
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
 
 

@@ -1,0 +1,18 @@
+"""The command line: `python -m scripts COMMAND`; the jobs that need no configuration of MONAI's."""
+
+from __future__ import annotations
+
+import fire
+
+from .demo import demo
+from .evaluate import evaluate
+
+COMMANDS = {
+    "demo": demo,
+    "evaluate": evaluate,
+}
+
+
+def main() -> None:
+    """Run the command that the command line names; `--help` lists all."""
+    fire.Fire(COMMANDS, name="scripts")
