@@ -243,12 +243,16 @@ def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     patients = {case.patient for case in pairing.cases}
     notes = [
         f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation over cases; DSC and NSD in "
-        f"%, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid. Differences are paired, "
-        f"method minus {scoring.reference}, with 95 % bootstrap intervals ({resamples:,} resamples of patients).",
+        f"%, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid.",
         f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
         f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
         "distances; ignored is not counted. `failed` counts the cases with exactly one empty mask.",
     ]
+    if any(scoring.reference in case.predictions for case in pairing.cases):
+        notes[0] += (
+            f" Differences are paired, method minus {scoring.reference}, with 95 % bootstrap intervals "
+            f"({resamples:,} resamples of patients)."
+        )
     if pairing.without_label:
         notes.append(f"Not scored, no label: {', '.join(pairing.without_label)}.")
     if pairing.without_prediction:
