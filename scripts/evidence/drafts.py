@@ -16,7 +16,7 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 from tqdm import tqdm
 
-from ..geometry.resample import WorldGrid, resample
+from ..geometry.resample import WorldGrid, open_volume, resample
 from .images import normalise_intensity
 
 FEATURES = (8, 8, 16, 32, 48, 8)
@@ -24,10 +24,10 @@ FEATURES = (8, 8, 16, 32, 48, 8)
 
 def read_pair(image_file: Path, label_file: Path, intensity: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read an image and its label map, the labels resampled to the image's grid: image, labels, affine."""
-    image, labels = nib.load(image_file), nib.load(label_file)
-    grid = WorldGrid(image.affine, image.shape[:3])
-    label_map = resample(np.asarray(labels.dataobj).astype(np.uint8), labels.affine, grid, order=0)
-    return normalise_intensity(np.asarray(image.dataobj), **intensity), label_map, image.affine
+    image, affine = open_volume(image_file)
+    labels, label_affine = open_volume(label_file)
+    label_map = resample(labels.astype(np.uint8), label_affine, WorldGrid(affine, image.shape), order=0)
+    return normalise_intensity(image, **intensity), label_map, affine
 
 
 def _padded_slices(volume: np.ndarray) -> np.ndarray:
@@ -88,10 +88,11 @@ def make_drafts(
             for b in range(batch):
                 image, label_map, _ = cases[rng.choice(known)]
                 z = rng.integers(image.shape[2])
-                shift = [rng.integers(0, side[a] - image.shape[a] + 1) for a in (0, 1)]
-                at = (b, 0, *[slice(shift[a], shift[a] + image.shape[a]) for a in (0, 1)])
-                images[at] = image[:, :, z] ** np.exp(rng.normal(0, 0.2)) * np.exp(rng.normal(0, 0.1))
-                labels[at] = label_map[:, :, z]
+                x, y = (int(rng.integers(0, side[a] - image.shape[a] + 1)) for a in (0, 1))
+                wide, high = image.shape[:2]
+                varied = image[:, :, z] ** np.exp(rng.normal(0, 0.2)) * np.exp(rng.normal(0, 0.1))
+                images[b, 0, x : x + wide, y : y + high] = varied
+                labels[b, 0, x : x + wide, y : y + high] = label_map[:, :, z]
             optimiser.zero_grad()
             loss = loss_of(network(torch.from_numpy(images)), torch.from_numpy(labels))
             loss.backward()

@@ -11,14 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
 from torch import Tensor
 from tqdm import tqdm
 
-from ..geometry.resample import WorldGrid, resample
+from ..geometry.resample import WorldGrid, open_volume, resample
 from ..organ import OrganPack
 from ..prior.joint import JointShapeModel
 from ..refine.context import fit_context
@@ -56,25 +55,22 @@ def load_example(
     spacing_mm: float,
 ) -> Example:
     """Read one patient's image, labels and drafts on the grid that covers the image."""
-    image = nib.load(image_dir / name)
-    grid = WorldGrid.covering(image.affine, image.shape, spacing_mm)
-    values = normalise_intensity(np.asarray(image.dataobj), **pack.intensity)
-    labels = nib.load(label_dir / name)
-    truth_map = np.asarray(labels.dataobj)
+    image, image_affine = open_volume(image_dir / name)
+    grid = WorldGrid.covering(image_affine, image.shape, spacing_mm)
+    values = normalise_intensity(image, **pack.intensity)
 
     def both(label_map: np.ndarray, affine: np.ndarray) -> tuple[Tensor, Tensor]:
         own = distances_on_grid(label_map, affine, pack, grid)
         context = fit_context(label_map, affine, pack, joint).sdf_mm(grid.points_world().reshape(-1, 3))
         return torch.from_numpy(own).half(), torch.from_numpy(context.reshape(own.shape)).half()
 
-    truth, truth_context = both(truth_map, labels.affine)
+    truth, truth_context = both(*open_volume(label_dir / name))
     drafts, contexts = [], []
     for folder in draft_dirs:
-        draft = nib.load(folder / name)
-        own, context = both(np.asarray(draft.dataobj), draft.affine)
+        own, context = both(*open_volume(folder / name))
         drafts.append(own)
         contexts.append(context)
-    on_grid = torch.from_numpy(resample(values, image.affine, grid))[None].half()
+    on_grid = torch.from_numpy(resample(values, image_affine, grid))[None].half()
     return Example(on_grid, truth, drafts, contexts, truth_context)
 
 

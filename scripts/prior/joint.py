@@ -119,7 +119,9 @@ class JointShapeModel:
             weights.append(1.0 / float(rows[-1].pow(2).sum(1).mean().sqrt()))
             extent = torch.tensor((np.array(box.shape) - 1) / 2 * spacing_mm, dtype=torch.float32)
             centre = torch.tensor((points.min(0) + points.max(0)) / 2, dtype=torch.float32)
-            parts[name] = JointPart(centre, LinearShapeModel(mean.view(box.shape), torch.zeros(0), torch.zeros(0), extent))
+            parts[name] = JointPart(
+                centre, LinearShapeModel(mean.view(box.shape), torch.zeros(0), torch.zeros(0), extent)
+            )
         weighted = torch.cat([r * w for r, w in zip(rows, weights, strict=True)], 1)
         modes, std = principal_modes(weighted, n_modes)
         for name, row, weight in zip(names, rows, weights, strict=True):

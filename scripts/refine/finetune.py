@@ -10,6 +10,8 @@ Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradien
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -87,7 +89,8 @@ class LatentFinetune:
             c2 = chosen.loss_scale_mm**2
             return (trusts * c2 * residual**2 / (residual**2 + c2)).sum() / trusts.sum().clamp_min(1e-6)
 
-        optimiser = torch.optim.Adam([{"params": [latent]}, {"params": [twist], "lr": 0.01}], lr=chosen.code_rate)
+        groups: list[dict[str, Any]] = [{"params": [latent]}, {"params": [twist], "lr": 0.01}]
+        optimiser = torch.optim.Adam(groups, lr=chosen.code_rate)
         for _ in range(chosen.code_steps):
             optimiser.zero_grad()
             alpha, beta = prior.split_codes(prior.codes_from_latent(latent)[None])

@@ -201,29 +201,27 @@ def judge_regions(
                 refused[box] |= own
                 continue
             centre = np.argwhere(own).mean(0) + [s.start for s in box]
-            figures = {
-                "fit_mm": float(s_fit[box][own].mean()),
-                "context_mm": None if context is None else float(context[box][own].mean()),
-                "probability": _mean_or_none(probability, box, own),
-            }
+            fit_mm = round(float(s_fit[box][own].mean()), 3)
+            context_mm = None if context is None else round(float(context[box][own].mean()), 3)
+            mean_probability = _mean_or_none(probability, box, own)
             island = not touching[number]
-            accepted, reason = decide(kind, **figures, own_network=own_network, island=island, sound=sound, rules=rules)
+            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, own_network, island, sound, rules)
             if not accepted:
                 refused[box] |= own
             world = affine[:3, :3] @ centre + affine[:3, 3]
-            rounded = {k: None if v is None else round(v, 3) for k, v in figures.items()}
-            place = (round(float(world[0]), 1), round(float(world[1]), 1), round(float(world[2]), 1))
             regions.append(
                 Region(
                     kind,
                     round(volume, 1),
-                    **rounded,
-                    island=island,
-                    accepted=accepted,
-                    reason=reason,
-                    centre_world=place,
+                    fit_mm,
+                    context_mm,
+                    mean_probability,
+                    island,
+                    accepted,
+                    reason,
+                    (round(float(world[0]), 1), round(float(world[1]), 1), round(float(world[2]), 1)),
                 )
-            )  # type: ignore[arg-type]
+            )
     return refused, regions
 
 
@@ -239,4 +237,4 @@ def _mean_or_none(values: np.ndarray | None, box: tuple[slice, ...], own: np.nda
         return None
     inside = values[box][own]
     inside = inside[~np.isnan(inside)]
-    return float(inside.mean()) if inside.size * 2 >= own.sum() else None
+    return round(float(inside.mean()), 3) if inside.size * 2 >= own.sum() else None

@@ -258,7 +258,9 @@ class ReconstructShaped(MapTransform):
             for case, part in parts:
                 case.quality = describe(case, part, label_map, refined, affine)
             pred = torch.as_tensor(refined[None].astype(label_map.dtype)).to(torch.as_tensor(initial).device)
-            result[key] = MetaTensor(pred.to(initial.dtype), affine=affine, meta=dict(getattr(initial, "meta", {})))
+            result[key] = MetaTensor(
+                pred.to(initial.dtype), affine=torch.as_tensor(affine), meta=dict(getattr(initial, "meta", {}))
+            )
         return result
 
 
@@ -286,7 +288,7 @@ def merge(label_map: np.ndarray, parts: list[tuple[ShapeCase, Reconstruction]]) 
         gone[tuple(part.outside.T)] = True
         refined[gone] = 0
     depth: dict[int, np.ndarray] = {}
-    for index, (case, part) in enumerate(parts):
+    for index, (_, part) in enumerate(parts):
         add = (part.signed_mm < 0) & (refined[part.box] == 0)
         for other, (_, rival) in enumerate(parts):
             shared = _overlap(part.box, rival.box) if other != index else None

@@ -1,0 +1,128 @@
+"""Commands that train a pack's joint model and evidence network from images and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..geometry.resample import open_volume
+from ..organ import OrganPack
+from ..prior.joint import JointShapeModel
+from ..refine.transforms import EVIDENCE_FILE, JOINT_FILE
+from .drafts import make_drafts
+from .network import EvidenceNet
+from .training import Example, load_example, train_evidence
+
+
+def _train_names(pack: OrganPack, label_dir: Path) -> list[str]:
+    names = pack.split.get("train") or sorted(p.name for p in label_dir.glob("*.nii*"))
+    missing = [name for name in names if not (label_dir / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{label_dir} lacks {', '.join(missing)}, which the pack's split lists")
+    return names
+
+
+def _fit_joint(names: list[str], label_dir: Path, pack: OrganPack) -> JointShapeModel:
+    cases = []
+    for name in tqdm(names, desc="labels"):
+        labels, affine = open_volume(label_dir / name)
+        masks = {s.name: s.mask(labels) for s in pack.structures}
+        cases.append({key: (mask, affine) for key, mask in masks.items() if mask.any()})
+    model = JointShapeModel.train(cases)
+    model.card.update(organ=pack.name, provenance=pack.provenance, trained_on=names)
+    return model
+
+
+def joint(dataset_dir: str, organ: str) -> str:
+    """Train the joint model of an organ pack's structures on its training split.
+
+    Args:
+        dataset_dir: folder with `labels/` of NIfTI label maps.
+        organ: organ pack, by name or path.
+
+    Returns:
+        Where the model was written.
+    """
+    pack = OrganPack.load(organ)
+    labels = Path(dataset_dir) / "labels"
+    model = _fit_joint(_train_names(pack, labels), labels, pack)
+    model.save(pack.folder / JOINT_FILE)
+    return f"joint model of {', '.join(model.parts)} with {model.n_modes} modes: {pack.folder / JOINT_FILE}"
+
+
+def evidence(
+    dataset_dir: str,
+    organ: str,
+    cache_dir: str = "cache/evidence",
+    steps: int = 1000,
+    folds: int = 3,
+    hold_out: int = -1,
+    output: str = "",
+    seed: int = 0,
+) -> str:
+    """Train the evidence network of an organ pack on drafts of its training split.
+
+    Args:
+        dataset_dir: folder with `images/` and `labels/` of NIfTI files of the same names.
+        organ: organ pack, by name or path.
+        cache_dir: where drafts, the folds' joint models and prepared examples are kept.
+        steps: training steps.
+        folds: folds of the cross-validation that makes the drafts.
+        hold_out: a fold that is left out of training, for development; -1 trains on all.
+        output: where the network is written; by default into the pack.
+        seed: of drafts, initialisation and sampling.
+
+    Returns:
+        Where the network was written.
+    """
+    pack = OrganPack.load(organ)
+    images, labels, cache = Path(dataset_dir) / "images", Path(dataset_dir) / "labels", Path(cache_dir)
+    names = _train_names(pack, labels)
+    make_drafts([images / n for n in names], [labels / n for n in names], cache / "drafts", pack.intensity, folds)
+    network = EvidenceNet([s.name for s in pack.structures])
+    examples = []
+    for fold in range(folds):
+        own = [n for k, n in enumerate(names) if k % folds == fold]
+        joint_file = cache / f"joint_without_fold{fold}.safetensors"
+        if not joint_file.is_file():
+            _fit_joint([n for n in names if n not in own], labels, pack).save(joint_file)
+        if fold == hold_out:
+            continue
+        model = JointShapeModel.load(joint_file)
+        drafts = sorted((cache / "drafts").glob("step*"))[-2:]  # the earliest networks know next to nothing
+        for name in tqdm(own, desc=f"examples of fold {fold + 1}/{folds}"):
+            examples.append(_cached(cache / f"{name}.pt", name, images, labels, drafts, pack, model, network))
+    losses = train_evidence(examples, network, steps, seed=seed)
+    network.card = {
+        "organ": pack.name,
+        "provenance": pack.provenance,
+        "trained_on": [n for k, n in enumerate(names) if k % folds != hold_out],
+        "steps": steps,
+        "seed": seed,
+        "final_loss": round(float(np.mean(losses[-50:])), 4),
+    }
+    target = Path(output) if output else pack.folder / EVIDENCE_FILE
+    network.save(target)
+    return f"evidence network, loss {network.card['final_loss']}: {target}"
+
+
+def _cached(
+    file: Path,
+    name: str,
+    images: Path,
+    labels: Path,
+    drafts: list[Path],
+    pack: OrganPack,
+    model: JointShapeModel,
+    network: EvidenceNet,
+) -> Example:
+    if file.is_file():
+        stored = torch.load(file, weights_only=True)
+        return Example(**stored)
+    example = load_example(name, images, labels, drafts, pack, model, network.spacing_mm)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(vars(example), file)
+    return example

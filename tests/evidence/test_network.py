@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+
+from scripts.evidence.network import LOGIT_PER_MM, EvidenceNet
+from scripts.evidence.training import Example, draw_patch, train_evidence
+
+SMALL = (4, 4, 8, 8, 8, 4)
+
+
+def sphere_example(side: int = 36) -> Example:
+    """A bright ball, its true distances, and drafts that are the same ball shifted and blown up."""
+    index = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1) * 3.0
+    truth = np.linalg.norm(index - 52.0, axis=-1) - 24.0
+    draft = np.linalg.norm(index - [60.0, 52.0, 52.0], axis=-1) - 28.0
+    image = (truth < 0) * 0.7 + 0.1
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values.clip(-20, 20))[None].half()
+
+    return Example(tensor(image), tensor(truth), [tensor(draft)], [tensor(draft)], tensor(truth))
+
+
+def test_save_and_load_give_the_same_network(tmp_path):
+    torch.manual_seed(0)
+    network = EvidenceNet(["ball"], features=SMALL, card={"seed": 0}).eval()
+    network.save(tmp_path / "evidence.safetensors")
+    again = EvidenceNet.load(tmp_path / "evidence.safetensors")
+    inputs = torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16)
+    assert torch.allclose(network(*inputs), again(*inputs), atol=2e-2)
+    assert again.structures == ["ball"] and again.card == {"seed": 0} and not again.training
+
+
+def test_missing_image_is_read_as_missing():
+    network = EvidenceNet(["ball"], features=SMALL).eval()
+    distance = torch.rand(1, 1, 16, 16, 16)
+    blind = network(torch.full_like(distance, torch.nan), distance, distance)
+    assert blind.isfinite().all()
+    assert not torch.allclose(blind, network(torch.zeros_like(distance), distance, distance))
+
+
+def test_silent_network_repeats_the_mask():
+    network = EvidenceNet(["ball"], features=SMALL).eval()
+    for parameter in network.net.final_conv.parameters():
+        torch.nn.init.zeros_(parameter)
+    mask = torch.linspace(-9, 9, 16**3).view(1, 1, 16, 16, 16)
+    logits = network(torch.zeros_like(mask), mask, mask)
+    assert torch.allclose(logits, -LOGIT_PER_MM * mask)
+
+
+def test_patches_mix_draft_and_truth():
+    example, rng = sphere_example(), np.random.default_rng(0)
+    for _ in range(8):
+        image, mask, context, truth = draw_patch(example, 24, rng)
+        assert image.shape == mask.shape == context.shape == truth.shape == (1, 24, 24, 24)
+        assert mask.isfinite().all() and (image.isfinite().all() or image.isnan().all())
+
+
+@pytest.mark.slow
+def test_training_learns_to_move_the_mask_to_the_image():
+    torch.manual_seed(0)
+    network = EvidenceNet(["ball"], features=SMALL)
+    losses = train_evidence([sphere_example()], network, steps=60, batch=1, side=32, learning_rate=5e-3)
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+    example = sphere_example()
+    with torch.no_grad():
+        logits = network(
+            *(part[None, :, :32, :32, :32].float() for part in (example.image, example.drafts[0], example.contexts[0]))
+        )
+    truth = example.truth[:, :32, :32, :32] < 0
+    draft = example.drafts[0][:, :32, :32, :32] < 0
+    wrong = int(((logits[0] > 0) != truth).sum())
+    assert wrong < 0.4 * int((draft != truth).sum())

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from scripts.geometry.resample import WorldGrid
+from scripts.organ import Structure
+from scripts.refine.reconstruct import Reconstruction, draw_mesh, evaluate_near_surface
+from scripts.refine.shape_case import ShapeCase
+from scripts.refine.transforms import merge
+
+CENTRE, RADIUS = np.array([12.0, -7.0, 30.0]), 14.0
+
+
+def sphere(points: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(points - CENTRE, axis=1) - RADIUS
+
+
+def grid_about_sphere(kind: str) -> WorldGrid:
+    spacing = {"isotropic": (1, 1, 1), "anisotropic": (0.8, 0.8, 3.0), "oblique": (1, 1.5, 2)}[kind]
+    axes = Rotation.from_euler("xyz", [20, 10, 30], degrees=True).as_matrix() if kind == "oblique" else np.eye(3)
+    if kind == "anisotropic":
+        axes = axes @ np.diag([-1.0, 1.0, 1.0])  # flipped too
+    affine = np.eye(4)
+    affine[:3, :3] = axes @ np.diag(spacing)
+    shape = tuple(int(np.ceil(46 / h)) for h in spacing)
+    affine[:3, 3] = CENTRE - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return WorldGrid(affine, shape)
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "oblique"])
+def test_coarse_to_fine_has_the_exact_sign_everywhere(kind):
+    grid = grid_about_sphere(kind)
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    exact = sphere(grid.points_world().reshape(-1, 3)).reshape(grid.shape)
+    values = evaluate_near_surface(sphere, grid, spacing, 4.0)
+    assert ((values < 0) == (exact < 0)).all()
+    near = np.abs(exact) < 3.0
+    assert np.abs(values - exact)[near].max() < 1e-4
+    assert np.abs(values - exact).max() < 2.5  # at the centre, where the distance has a kink
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "oblique"])
+def test_mesh_is_closed_outward_and_where_the_sphere_is(kind):
+    grid = grid_about_sphere(kind)
+    exact = sphere(grid.points_world().reshape(-1, 3)).reshape(grid.shape)
+    mesh = draw_mesh(exact.astype(np.float32), grid.affine, 0.5)
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.03)
+    assert np.abs(sphere(mesh.vertices)).max() < 0.6
+
+
+def test_nothing_inside_gives_no_mesh():
+    assert draw_mesh(np.ones((5, 5, 5), np.float32), np.eye(4), 0.5) is None
+
+
+def reconstruction(start: int, stop: int, tilt: float, outside: np.ndarray) -> Reconstruction:
+    """A slab structure between two planes of x, in the box 0..20; `tilt` shifts its depth."""
+    x = np.arange(20, dtype=np.float32)
+    depth = np.maximum(start - x, x - (stop - 1)) - 0.5 + tilt
+    box = (slice(0, 20), slice(0, 4), slice(0, 4))
+    return Reconstruction(box, np.broadcast_to(depth[:, None, None], (20, 4, 4)).copy(), [], outside)
+
+
+def test_merge_keeps_labels_apart_and_parts_in_place(tmp_path):
+    label_map = np.zeros((24, 4, 4), np.uint8)
+    label_map[2:5], label_map[5:8] = 1, 2  # one structure of two parts
+    label_map[12:16] = 3
+    label_map[22, 0, 0] = 3  # an island beyond the box
+    two = ShapeCase(Structure("two", (1, 2), tmp_path))
+    one = ShapeCase(Structure("one", (3,), tmp_path))
+    none = np.zeros((0, 3), int)
+    refined = merge(
+        label_map, [(two, reconstruction(2, 12, 0.0, none)), (one, reconstruction(8, 16, 0.2, np.array([[22, 0, 0]])))]
+    )
+    assert refined[:, 0, 0].tolist()[:16] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]
+    assert not refined[16:].any()
+
+
+def test_merge_never_overwrites_a_label_that_stays(tmp_path):
+    label_map = np.zeros((24, 4, 4), np.uint8)
+    label_map[2:8], label_map[8:12] = 1, 9  # 9 belongs to no structure
+    case = ShapeCase(Structure("one", (1,), tmp_path))
+    refined = merge(label_map, [(case, reconstruction(2, 16, 0.0, np.zeros((0, 3), int)))])
+    assert (refined[8:12] == 9).all() and (refined[12:16] == 1).all()
