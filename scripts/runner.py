@@ -33,17 +33,25 @@ from .writer import CaseWriter, as_labels
 logger = logging.getLogger(__name__)
 
 
-def require_organ(organ: str | Path, preset: str = "default") -> None:
-    """Stop the run with a plain message where there is no such organ pack or preset.
+def require_organ(organ: str | Path, preset: str = "") -> None:
+    """Stop the run with a plain message where there is no such organ pack or, with a preset, no way to refine.
+
+    Args:
+        organ: name of an organ pack, or its path.
+        preset: of the refinement; "" where none is asked for.
 
     Raises:
         SystemExit: with the message.
     """
     try:
-        OrganPack.load(organ)
-        RefineSettings.load(preset)
+        pack = OrganPack.load(organ)
+        if preset:
+            RefineSettings.load(preset)
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from error
+    missing = [str(s.prior) for s in pack.structures if not s.prior.is_file()] if preset else []
+    if missing:
+        raise SystemExit(f"Error: no shape prior {', '.join(missing)}: train it with configs/train_prior.yaml")
 
 
 class CaseEvaluator(SupervisedEvaluator):

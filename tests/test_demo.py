@@ -56,6 +56,6 @@ def test_table_leaves_missing_cells_empty():
     assert table.splitlines() == ["| a | long name |", "|---|-----------|", "| 1 |           |", "| 2 | 3         |"]
 
 
-def test_run_job_reports_failures_by_exit(tmp_path):
-    with pytest.raises(SystemExit, match="does not exist"):
-        module.run_job("refine", dataset_dir=tmp_path / "none", output_dir=tmp_path / "out", device="cpu")
+def test_run_job_stops_where_the_job_does(tmp_path):
+    with pytest.raises(SystemExit, match="no organ pack 'spline'"):
+        module.run_job("refine", organ="spline", dataset_dir=tmp_path, output_dir=tmp_path / "out", device="cpu")

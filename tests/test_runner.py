@@ -265,6 +265,7 @@ def fake_organ(tmp_path):
     """A folder with an organ pack and an overlay that puts the fake chain into the config."""
     (tmp_path / "organ").mkdir()
     (tmp_path / "organ" / "organ.yaml").write_text(ORGAN)
+    (tmp_path / "organ" / "block.safetensors").touch()
     (tmp_path / "overlay.yaml").write_text(OVERLAY)
     versions = ("version", "monai_version", "pytorch_version", "numpy_version")
     (tmp_path / "metadata.json").write_text(json.dumps(dict.fromkeys(versions, "1.0.0")))
@@ -289,12 +290,15 @@ def refine_workflow(fake_organ, bundle_root, organ, **options):
     return workflow
 
 
-def test_refine_config_names_an_unknown_organ_or_preset(fake_organ, bundle_root):
+def test_refine_config_names_what_is_missing(fake_organ, bundle_root):
     save(fake_organ / "masks" / "a.nii.gz", blocks())
     with pytest.raises(SystemExit, match="no organ pack 'spline'"):
         refine_workflow(fake_organ, bundle_root, "spline").run()
     with pytest.raises(SystemExit, match="unknown preset 'fancy'; choose one of default"):
         refine_workflow(fake_organ, bundle_root, str(fake_organ / "organ"), preset="fancy").run()
+    (fake_organ / "organ" / "block.safetensors").unlink()
+    with pytest.raises(SystemExit, match="no shape prior .*block.safetensors: train it"):
+        refine_workflow(fake_organ, bundle_root, str(fake_organ / "organ")).run()
 
 
 def test_refine_config_has_what_hosts_look_for(fake_organ, bundle_root):
