@@ -1,0 +1,153 @@
+"""configs/train.yaml trains, stores plain weights, fine-tunes and scores, on a data set of small boxes."""
+
+import math
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, create_workflow
+from small_pack import write_data, write_pack
+
+from scripts.network import build_unet
+from scripts.organ import OrganPack
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), 6)
+
+
+def train(bundle_root, data, pack, output, overlays=(), **options):
+    """Run the config in this process; return the workflow."""
+    configs = [str(bundle_root / "configs" / name) for name in ("train.yaml", *overlays)]
+    workflow = ConfigWorkflow(
+        config_file=configs,
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        workflow_type="train",
+        bundle_root=str(bundle_root),
+        dataset_dir=str(data),
+        organ=str(pack),
+        run_dir=str(output / "logs"),
+        output_dir=str(output),
+        device="$torch.device('cpu')",
+        **options,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    return workflow
+
+
+def test_properties_are_complete(bundle_root):
+    workflow = create_workflow(
+        config_file=str(bundle_root / "configs" / "train.yaml"), workflow_type="train", bundle_root=str(bundle_root)
+    )
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.slow
+def test_training_learns_and_fine_tuning_goes_on(bundle_root, data, tmp_path):
+    pack = write_pack(tmp_path / "boxes")
+    first = train(bundle_root, data, pack, pack, max_epochs=12, learning_rate=0.01, batch_size=1)
+    assert first.check_properties() == []
+    learned = first.parser.get_parsed_content("validate#evaluator").state.best_metric
+    assert learned > 0.5
+    rate = first.parser.get_parsed_content("optimizer").param_groups[0]["lr"]
+    assert rate == pytest.approx(0, abs=1e-6)
+
+    weights = torch.load(pack / "model.pt", weights_only=True)
+    network = build_unet(OrganPack.load(pack))
+    network.load_state_dict(weights)
+
+    tuned = train(bundle_root, data, pack, tmp_path / "tuned", max_epochs=1, val_interval=1, learning_rate=1e-6)
+    metrics = tuned.parser.get_parsed_content("validate#evaluator").state.metrics
+    assert metrics["val_whole_dice"] == pytest.approx(learned, abs=0.03)
+    assert (tmp_path / "tuned" / "model.pt").is_file()
+
+    options = {"eval_dir": str(tmp_path / "eval")}
+    scored = train(bundle_root, data, pack, tmp_path / "scored", ("evaluate_network.yaml",), **options)
+    assert scored.parser.get_parsed_content("validate#evaluator").state.metrics["val_whole_dice"] == pytest.approx(
+        learned
+    )
+    rows = (tmp_path / "eval" / "val_whole_dice_raw.csv").read_text().splitlines()
+    assert len(rows) == 2 and "box_5" in rows[1]
+
+
+def test_same_seed_gives_same_weights(bundle_root, data, tmp_path):
+    pack = write_pack(tmp_path / "boxes")
+    runs = []
+    for name in ("a", "b"):
+        train(bundle_root, data, pack, tmp_path / name, max_epochs=1, val_interval=1)
+        runs.append(torch.load(tmp_path / name / "model.pt", weights_only=True))
+    assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+
+
+def test_default_rates_of_training_and_fine_tuning(bundle_root, data, tmp_path):
+    pack = write_pack(tmp_path / "boxes")
+    torch.save(build_unet(OrganPack.load(pack)).state_dict(), pack / "model.pt")
+    for finetune, rate in ((True, 3e-4), ("false", 2e-3)):
+        workflow = ConfigWorkflow(
+            config_file=str(bundle_root / "configs" / "train.yaml"),
+            meta_file=str(bundle_root / "configs" / "metadata.json"),
+            workflow_type="train",
+            organ=str(pack),
+            dataset_dir=str(data),
+            finetune=finetune,
+        )
+        assert math.isclose(workflow.parser.get_parsed_content("optimizer").param_groups[0]["lr"], rate)
+
+
+def test_augmented_images_and_labels_stay_together(bundle_root, data, tmp_path):
+    """The brightest voxels of an augmented image are those of label 2, wherever it was moved."""
+    pack = write_pack(tmp_path / "boxes", augment={"flip": True, "rotate_deg": 20, "scale": 0.15, "translate_mm": 3})
+    workflow = ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "train.yaml"),
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        workflow_type="train",
+        organ=str(pack),
+        dataset_dir=str(data),
+    )
+    dataset = workflow.parser.get_parsed_content("train#dataset")
+    dataset.transform.set_random_state(0)
+    sides = set()
+    for number in range(24):
+        case = dataset[number % len(dataset)]
+        image, label = np.asarray(case["image"][0]), np.asarray(case["label"][0])
+        assert image.shape == label.shape == (16, 16, 16)
+        assert image.dtype == np.float32
+        assert set(np.unique(label)) <= {0, 1, 2}
+        assert image[label == 2].mean() > image[label == 1].mean()
+        core, shell = np.argwhere(label == 2).mean(0), np.argwhere(label > 0).mean(0)
+        sides.add(bool(core[0] > shell[0]))
+    assert sides == {True, False}
+
+
+def test_missing_data_are_said_plainly(bundle_root, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.yaml"]
+        + ["--dataset_dir", str(tmp_path / "nowhere"), "--run_dir", str(tmp_path)],
+        cwd=bundle_root,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode != 0
+    assert "must hold the folders images/ and labels/" in run.stderr
+
+
+def test_images_without_labels_are_named(bundle_root, data, tmp_path):
+    extra = write_data(tmp_path / "data", 2)
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), extra / "images" / "orphan.nii.gz")
+    run = ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "train.yaml"), workflow_type="train", dataset_dir=str(extra)
+    )
+    with pytest.raises(RuntimeError) as error:
+        run.parser.get_parsed_content("train#dataset")
+    causes = []
+    cause = error.value
+    while cause is not None:
+        causes.append(str(cause))
+        cause = cause.__cause__
+    assert any("orphan" in text for text in causes)
