@@ -185,11 +185,13 @@ def mask_to_surface(
     limit_mm = float(np.linalg.norm(spacing)) + np.sqrt(3.0) * target_spacing_mm + 4.0 * smoothing_mm
     field = mask_signed_distance(solid, spacing, limit_mm)
 
-    counts = np.maximum(np.rint(extent / target_spacing_mm).astype(int) + 1, 3)
-    axes = [np.linspace(0.0, size - 1.0, count) for size, count in zip(field.shape, counts, strict=True)]
-    for axis in np.argsort(counts / np.array(field.shape)):
-        if counts[axis] != field.shape[axis]:
-            field = _resample_axis(field, int(axis), axes[axis])
+    size = np.array(field.shape)
+    finer = (size - 1) * np.maximum(np.rint(spacing / target_spacing_mm), 1) + 1  # keeps every voxel centre
+    coarser = np.maximum(np.ceil(extent / target_spacing_mm) + 1, 3)
+    counts = np.where(spacing < 0.8 * target_spacing_mm, coarser, finer).astype(int)
+    for axis in np.argsort(counts / size):
+        if counts[axis] != size[axis]:
+            field = _resample_axis(field, int(axis), np.linspace(0.0, size[axis] - 1.0, counts[axis]))
     steps = extent / (counts - 1)
     if smoothing_mm > 0:
         field = ndimage.gaussian_filter(field, smoothing_mm / steps, mode="nearest")
