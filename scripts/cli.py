@@ -6,10 +6,13 @@ import fire
 
 from .demo import demo
 from .evaluate import evaluate
+from .evidence.job import evidence, joint
 
 COMMANDS = {
     "demo": demo,
     "evaluate": evaluate,
+    "evidence": evidence,
+    "joint": joint,
 }
 
 

@@ -69,6 +69,16 @@ def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
         raise UnreadableCase(f"{path} is truncated or corrupt ({_line(error)}): copy or export it again") from error
 
 
+def read_array(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return a file's values in the type stored (X, Y, Z), and its affine (4, 4), voxel → world mm.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+    """
+    image = open_volume(path)
+    return read_values(image, path), np.asarray(image.affine, float)
+
+
 def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = False) -> np.ndarray:
     """Check that a volume is 3D and can be placed in the world.
 

@@ -16,7 +16,8 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 from tqdm import tqdm
 
-from ..geometry.resample import WorldGrid, open_volume, resample
+from ..geometry.resample import WorldGrid, resample
+from ..io import read_array
 from .images import normalise_intensity
 
 FEATURES = (8, 8, 16, 32, 48, 8)
@@ -24,8 +25,8 @@ FEATURES = (8, 8, 16, 32, 48, 8)
 
 def read_pair(image_file: Path, label_file: Path, intensity: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read an image and its label map, the labels resampled to the image's grid: image, labels, affine."""
-    image, affine = open_volume(image_file)
-    labels, label_affine = open_volume(label_file)
+    image, affine = read_array(image_file)
+    labels, label_affine = read_array(label_file)
     label_map = resample(labels.astype(np.uint8), label_affine, WorldGrid(affine, image.shape), order=0)
     return normalise_intensity(image, **intensity), label_map, affine
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..geometry.resample import open_volume
+from ..io import read_array
 from ..organ import OrganPack
 from ..prior.joint import JointShapeModel
 from ..refine.transforms import EVIDENCE_FILE, JOINT_FILE
@@ -28,7 +28,7 @@ def _train_names(pack: OrganPack, label_dir: Path) -> list[str]:
 def _fit_joint(names: list[str], label_dir: Path, pack: OrganPack) -> JointShapeModel:
     cases = []
     for name in tqdm(names, desc="labels"):
-        labels, affine = open_volume(label_dir / name)
+        labels, affine = read_array(label_dir / name)
         masks = {s.name: s.mask(labels) for s in pack.structures}
         cases.append({key: (mask, affine) for key, mask in masks.items() if mask.any()})
     model = JointShapeModel.train(cases)

@@ -17,7 +17,8 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 from tqdm import tqdm
 
-from ..geometry.resample import WorldGrid, open_volume, resample
+from ..geometry.resample import WorldGrid, resample
+from ..io import read_array
 from ..organ import OrganPack
 from ..prior.joint import JointShapeModel
 from ..refine.context import fit_context
@@ -55,7 +56,7 @@ def load_example(
     spacing_mm: float,
 ) -> Example:
     """Read one patient's image, labels and drafts on the grid that covers the image."""
-    image, image_affine = open_volume(image_dir / name)
+    image, image_affine = read_array(image_dir / name)
     grid = WorldGrid.covering(image_affine, image.shape, spacing_mm)
     values = normalise_intensity(image, **pack.intensity)
 
@@ -64,10 +65,10 @@ def load_example(
         context = fit_context(label_map, affine, pack, joint).sdf_mm(grid.points_world().reshape(-1, 3))
         return torch.from_numpy(own).half(), torch.from_numpy(context.reshape(own.shape)).half()
 
-    truth, truth_context = both(*open_volume(label_dir / name))
+    truth, truth_context = both(*read_array(label_dir / name))
     drafts, contexts = [], []
     for folder in draft_dirs:
-        own, context = both(*open_volume(folder / name))
+        own, context = both(*read_array(folder / name))
         drafts.append(own)
         contexts.append(context)
     on_grid = torch.from_numpy(resample(values, image_affine, grid))[None].half()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
@@ -64,9 +62,3 @@ def inside_grid(points_world: np.ndarray, affine: np.ndarray, shape: tuple[int, 
     """Return which world points (N, 3) lie in the field of view of a grid (half a voxel beyond the centres), (N,)."""
     index = (points_world - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
     return np.all((index >= -0.5) & (index <= np.asarray(shape[:3]) - 0.5), axis=-1)
-
-
-def open_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values and the affine (4, 4), voxel → world mm, of a NIfTI file."""
-    image = nib.Nifti1Image.from_filename(str(path))
-    return np.asarray(image.dataobj), np.asarray(image.affine, float)
