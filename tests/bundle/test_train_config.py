@@ -51,7 +51,7 @@ def test_properties_are_complete(bundle_root):
 @pytest.mark.slow
 def test_training_learns_and_fine_tuning_goes_on(bundle_root, data, tmp_path):
     pack = write_pack(tmp_path / "boxes")
-    first = train(bundle_root, data, pack, pack, max_epochs=12, learning_rate=0.01, batch_size=1)
+    first = train(bundle_root, data, pack, pack, max_epochs=8, val_interval=4, learning_rate=0.02, batch_size=1)
     assert first.check_properties() == []
     learned = first.parser.get_parsed_content("validate#evaluator").state.best_metric
     assert learned > 0.5

@@ -1,0 +1,168 @@
+"""configs/inference.yaml: the U-Net part, from images of any grid back to that grid."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, ckpt_export, create_workflow, verify_net_in_out
+from small_pack import nested_boxes, write_pack
+
+from scripts.images import OwnSpacingd
+from scripts.network import FlipAveragingInferer, build_unet, network_file
+from scripts.organ import MODELS, OrganError, OrganPack
+
+TURN = np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]])
+AFFINES = {
+    "straight": np.diag([1.0, 1.0, 1.0]),
+    "flipped and permuted": np.array([[0, 0, -1.0], [1.0, 0, 0], [0, -1.0, 0]]),
+    "anisotropic": np.diag([-0.8, 1.3, 2.0]),
+    "oblique": TURN @ np.diag([1.2, 0.9, 1.5]),
+}
+BRIGHTNESS_NET = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 3, "kernel_size": 1}
+
+
+def brightness_weights(steepness: float = 20.0) -> dict[str, torch.Tensor]:
+    """Weights that call voxels below -0.5 background, up to 0.5 label 1, above label 2."""
+    weight = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1, 1)
+    return {"weight": steepness * weight, "bias": steepness * torch.tensor([0.0, 0.5, 0.0])}
+
+
+def affine_of(matrix: np.ndarray) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    affine[:3, 3] = (-11.0, 7.5, 40.0)
+    return affine
+
+
+def inference(bundle_root: Path, images: Path, output: Path, pack: Path, **options) -> ConfigWorkflow:
+    """Make the workflow of the U-Net alone."""
+    return ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "inference.yaml"),
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        workflow_type="infer",
+        bundle_root=str(bundle_root),
+        dataset_dir=str(images),
+        output_dir=str(output),
+        organ=str(pack),
+        refine=False,
+        device="$torch.device('cpu')",
+        **options,
+    )
+
+
+@pytest.fixture
+def brightness_pack(tmp_path):
+    pack = write_pack(tmp_path / "boxes")
+    torch.save(brightness_weights(), pack / "model.pt")
+    return pack
+
+
+def test_properties_are_complete(bundle_root):
+    workflow = create_workflow(
+        config_file=str(bundle_root / "configs" / "inference.yaml"),
+        workflow_type="infer",
+        bundle_root=str(bundle_root),
+    )
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize("name", AFFINES)
+def test_labels_and_probabilities_come_back_to_the_image_grid(bundle_root, brightness_pack, tmp_path, name):
+    labels, affine = nested_boxes((20, 19, 17)), affine_of(AFFINES[name])
+    (tmp_path / "images").mkdir()
+    nib.save(nib.Nifti1Image(labels.astype(np.float32), affine), tmp_path / "images" / "a.nii.gz")
+    workflow = inference(
+        bundle_root, tmp_path / "images", tmp_path / "out", brightness_pack, network_def=BRIGHTNESS_NET
+    )
+    workflow.initialize()
+    workflow.run()
+    case = workflow.parser.get_parsed_content("evaluator").state.output[0]
+    pred, prob = case["pred"], case["prob"]
+    assert tuple(pred.shape) == (1, *labels.shape)
+    assert tuple(prob.shape) == (3, *labels.shape)
+    np.testing.assert_allclose(pred.affine, affine, atol=1e-5)
+    np.testing.assert_allclose(prob.affine, affine, atol=1e-5)
+    np.testing.assert_allclose(prob.sum(0), 1, atol=1e-4)
+    np.testing.assert_array_equal(pred[0], prob.argmax(0))
+
+    written = nib.load(tmp_path / "out" / "a" / "a_initial.nii.gz")
+    np.testing.assert_allclose(written.affine, affine, atol=1e-5)
+    values = np.asarray(written.dataobj)
+    np.testing.assert_array_equal(values, np.asarray(pred[0]))
+    if np.allclose(np.abs(AFFINES[name]).sum(0), 1):  # unit voxels along the world's axes: nothing is interpolated
+        np.testing.assert_array_equal(values, labels)
+    for part in (values > 0, labels > 0), (values == 2, labels == 2):
+        assert 2 * (part[0] & part[1]).sum() / (part[0].sum() + part[1].sum()) > 0.85
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [c["status"] for c in report["cases"]] == ["segmented"]
+
+
+def test_flip_averaging_makes_the_output_symmetric():
+    image = torch.arange(4.0 * 4 * 4).reshape(1, 1, 4, 4, 4)
+    ramp = torch.arange(4.0).reshape(1, 1, 4, 1, 1)
+
+    def network(x):
+        return x + ramp
+
+    plain = FlipAveragingInferer((4, 4, 4))(image, network)
+    averaged = FlipAveragingInferer((4, 4, 4), flip_axes=[0])(image, network)
+    torch.testing.assert_close(plain, image + ramp)
+    torch.testing.assert_close(averaged, image + 1.5)  # the mean of the ramp and its mirror image
+
+
+def test_entries_beside_the_image_survive_resampling():
+    image = torch.ones(1, 4, 4, 4)
+    done = OwnSpacingd("image", pixdim=(2.0, 2.0, 2.0))({"image": image, "image_path": "a.nii.gz", "other": 3})
+    assert (done["image_path"], done["other"]) == ("a.nii.gz", 3)
+    assert done["image"].shape[1] < 4
+
+
+def test_weights_lie_where_hosts_look(tmp_path):
+    assert network_file(OrganPack.load("hippocampus")) == str(MODELS / "model.pt")
+    pack = write_pack(tmp_path / "boxes")
+    assert network_file(OrganPack.load(pack)) == str(pack / "model.pt")
+
+
+def test_packs_without_fitting_network_are_refused(tmp_path):
+    with pytest.raises(OrganError, match="has no U-Net"):
+        build_unet(OrganPack.load(write_pack(tmp_path / "none", network={})))
+    labels = {1: "a", 3: "b"}
+    structures = [{"name": "boxes", "labels": [1, 3]}]
+    with pytest.raises(OrganError, match="needs the labels 1 to 2"):
+        build_unet(OrganPack.load(write_pack(tmp_path / "gap", labels=labels, structures=structures)))
+
+
+@pytest.mark.slow
+def test_network_takes_and_gives_what_the_metadata_say(bundle_root):
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        config_file=str(bundle_root / "configs" / "inference.yaml"),
+        device="cpu",
+    )
+
+
+@pytest.mark.slow
+def test_packaged_weights_export_to_torchscript(bundle_root, tmp_path):
+    checkpoint = Path(network_file(OrganPack.load("hippocampus")))
+    network = build_unet(OrganPack.load("hippocampus")).eval()
+    network.load_state_dict(torch.load(checkpoint, weights_only=True))
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(checkpoint),
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        config_file=[str(bundle_root / "configs" / "inference.yaml")],
+        key_in_ckpt="",
+        use_trace=True,
+        input_shape=(1, 1, 24, 32, 24),
+    )
+    extra = {"metadata.json": ""}
+    exported = torch.jit.load(tmp_path / "model.ts", _extra_files=extra).eval()
+    assert json.loads(extra["metadata.json"])["network_data_format"]["outputs"]["pred"]["num_channels"] == 3
+    image = torch.randn(1, 1, 32, 40, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(exported(image), network(image), rtol=1e-3, atol=1e-3)
