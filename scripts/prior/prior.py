@@ -173,7 +173,7 @@ def template_surface(
     if not values.min() < 0.0 < values.max():
         raise ValueError("the template field has no surface: training did not work")
     step = float(axis[1] - axis[0])
-    vertices, faces, _, _ = measure.marching_cubes(values, 0.0, spacing=(step,) * 3, gradient_direction="ascent")
+    vertices, faces, _, _ = measure.marching_cubes(values, 0.0, spacing=(step,) * 3, gradient_direction="descent")
     mesh = trimesh.Trimesh(vertices - extent, faces, process=False)
     parts = mesh.split(only_watertight=False)
     largest = max(part.area for part in parts)

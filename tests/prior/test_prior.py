@@ -1,0 +1,88 @@
+"""The saved prior: bytes, card, codes."""
+
+import pytest
+import torch
+
+from scripts.prior.field import DeformTemplateField
+from scripts.prior.linear import LinearShapeModel
+from scripts.prior.prior import ShapePrior, assemble_prior, code_statistics, regress_codes, template_surface
+from scripts.prior.training import warm_up_template
+
+
+def sphere_linear(radius: float = 0.5) -> LinearShapeModel:
+    """Linear model of spheres whose radius varies."""
+    axis = torch.linspace(-1.1, 1.1, 14)
+    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
+    return LinearShapeModel.train(torch.stack([grid - radius - d for d in (-0.1, 0.0, 0.1)]), 1.1, 2)
+
+
+@pytest.fixture(scope="module")
+def prior() -> ShapePrior:
+    torch.manual_seed(0)
+    field = DeformTemplateField(hidden=24, layers=3, code_dim=3, hyper_code_dim=2, rank=2)
+    warm_up_template(field, sphere_linear(), steps=150, n_points=400)
+    alpha, beta, scores = torch.randn(9, 3), torch.randn(9, 2), torch.randn(9, 2)
+    anchor = torch.nn.functional.normalize(torch.randn(50, 3), dim=-1).numpy()
+    return assemble_prior(field, alpha, beta, sphere_linear(), scores, anchor, 31.5, {"organ": "ball", "n": 9})
+
+
+def test_template_of_mean_sphere(prior):
+    radius = prior.template_points.norm(dim=-1)
+    assert radius.mean() == pytest.approx(0.5, abs=0.03)
+    torch.testing.assert_close(
+        (prior.template_normals * prior.template_points).sum(-1) / radius, torch.ones(len(radius)), atol=0.1, rtol=0
+    )
+    assert template_surface(prior.field, resolution=24).is_watertight
+
+
+def test_round_trip(prior, tmp_path):
+    path = prior.save(tmp_path / "new" / "ball.safetensors")
+    loaded = ShapePrior.load(path)
+    assert loaded.save(tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+    assert loaded.card == prior.card and loaded.scale_mm == 31.5 and loaded.device.type == "cpu"
+    points = torch.rand(1, 20, 3)
+    alpha, beta = prior.split_codes(prior.code_mean[None])
+    torch.testing.assert_close(loaded.field(alpha, beta, points)["sdf"], prior.field(alpha, beta, points)["sdf"])
+    assert not any(p.requires_grad for p in loaded.field.parameters())
+    assert loaded.linear is not None and loaded.linear.n_modes == 2
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_prior_without_linear_model(prior, tmp_path):
+    bare = ShapePrior(**{**prior.__dict__, "linear": None, "linear_to_code": None})
+    loaded = ShapePrior.load(bare.save(tmp_path / "bare.safetensors"))
+    assert loaded.linear is None
+    with pytest.raises(ValueError, match="no linear model"):
+        loaded.codes_from_scores(torch.zeros(2))
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path, prior):
+    with pytest.raises(FileNotFoundError, match="train_prior"):
+        ShapePrior.load(tmp_path / "none.safetensors")
+    torch_file = prior.save(tmp_path / "a.safetensors")
+    torch_file.write_bytes(torch_file.read_bytes().replace(b"implicit-shape-prior/1", b"implicit-shape-prior/9"))
+    with pytest.raises(ValueError, match="format"):
+        ShapePrior.load(torch_file)
+
+
+def test_codes_are_whitened(prior):
+    codes = torch.randn(400, 4) @ torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) + 2.0
+    mean, whitening = code_statistics(codes)
+    latent = torch.linalg.solve(whitening, (codes - mean).T).T
+    torch.testing.assert_close(latent.T @ latent / 399, torch.eye(4), atol=1e-3, rtol=0)
+    latent = torch.randn(3, 5)
+    torch.testing.assert_close(prior.latent_from_codes(prior.codes_from_latent(latent)), latent, atol=1e-4, rtol=1e-3)
+    alpha, beta = prior.split_codes(prior.codes_from_latent(latent))
+    assert alpha.shape == (3, 3) and beta.shape == (3, 2)
+
+
+def test_more_code_dimensions_than_shapes():
+    _, whitening = code_statistics(torch.randn(3, 8))
+    assert torch.linalg.matrix_rank(whitening) == 8
+
+
+def test_ridge_regression_recovers_a_linear_map():
+    generator = torch.Generator().manual_seed(0)
+    scores, matrix = torch.randn(60, 3, generator=generator), torch.randn(4, 6, generator=generator)
+    codes = matrix[0] + scores @ matrix[1:]
+    torch.testing.assert_close(regress_codes(scores, codes, ridge=1e-6), matrix, atol=1e-3, rtol=1e-3)
