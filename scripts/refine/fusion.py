@@ -12,30 +12,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import ndimage
 
+from .settings import RefineSettings
+
 REMOVE, ADD = "remove", "add"
 
 
-@dataclass(frozen=True)
-class GateRules:
-    """Limits of the gate's decisions.
-
-    Attributes:
-        remove_below: with evidence, a removal is accepted where the mean probability of the region is below this.
-        add_above: with evidence, an addition is accepted where the mean probability is above this.
-        own_doubt: a removal against the network's own mean probability above this is refused.
-        island_mm: without evidence, an island is removed where the fit lies at least this far away on average.
-        excess_mm: without evidence, attached material is removed where it lies so far outside of the fit on average.
-        missing_mm: without evidence, material is added where it lies so deep inside of the fit on average.
-        sound_share: without evidence, additions need this share of the initial surface within 2 mm of the fit.
-    """
-
-    remove_below: float = 0.5
-    add_above: float = 0.5
-    own_doubt: float = 0.98
-    island_mm: float = 3.0
-    excess_mm: float = 3.0
-    missing_mm: float = 3.0
-    sound_share: float = 0.5
+REMOVE_BELOW = 0.5  # mean probability of a region below which the image's evidence is for its removal
+ADD_ABOVE = 0.5  # and above which it is for adding it
+OWN_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
 
 
 @dataclass(frozen=True)
@@ -117,7 +101,7 @@ def decide(
     own_network: bool,
     island: bool,
     sound: float,
-    rules: GateRules,
+    limits: RefineSettings,
 ) -> tuple[bool, str]:
     """Decide on one region and say why.
 
@@ -129,27 +113,27 @@ def decide(
         own_network: whether the evidence is of the network that made the mask.
         island: whether it touches nothing that is kept.
         sound: share of the initial surface within 2 mm of the fit.
-        rules: limits.
+        limits: the gate's limits.
     """
     if probability is not None and not own_network:
         if kind == REMOVE:
-            accepted = probability < rules.remove_below
+            accepted = probability < REMOVE_BELOW
         else:
-            accepted = probability > rules.add_above
+            accepted = probability > ADD_ABOVE
         return accepted, f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
-    if kind == REMOVE and probability is not None and probability > rules.own_doubt:
+    if kind == REMOVE and probability is not None and probability > OWN_DOUBT:
         return False, f"the network was sure of it (mean probability {probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
         return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
     if kind == REMOVE:
-        limit = rules.island_mm if island else rules.excess_mm
+        limit = limits.island_mm if island else limits.excess_mm
         what = "island" if island else "excess"
         return fit_mm > limit, f"{what} {fit_mm:.1f} mm outside of the fit (limit {limit:g} mm)"
-    if sound < rules.sound_share:
+    if sound < limits.sound_share:
         return False, f"only {100 * sound:.0f} % of the surface agrees with the fit: too little to add material"
     return (
-        fit_mm < -rules.missing_mm,
-        f"missing part {-fit_mm:.1f} mm inside of the fit (limit {rules.missing_mm:g} mm)",
+        fit_mm < -limits.missing_mm,
+        f"missing part {-fit_mm:.1f} mm inside of the fit (limit {limits.missing_mm:g} mm)",
     )
 
 
@@ -158,13 +142,11 @@ def judge_regions(
     proposal: np.ndarray,
     s_fit: np.ndarray,
     affine: np.ndarray,
-    slab_mm: float,
-    min_region_mm3: float,
+    limits: RefineSettings,
     context: np.ndarray | None = None,
     probability: np.ndarray | None = None,
     own_network: bool = False,
     sound: float = 1.0,
-    rules: GateRules | None = None,
 ) -> tuple[np.ndarray, list[Region]]:
     """Decide on every region in which the proposal differs from the mask.
 
@@ -173,31 +155,28 @@ def judge_regions(
         proposal: (X, Y, Z) bool.
         s_fit: (X, Y, Z) signed distance of the fit, mm.
         affine: (4, 4) voxel → world mm of these arrays.
-        slab_mm: see `cut_regions`.
-        min_region_mm3: smaller regions are refused without a record.
+        limits: the gate's limits, the length of slabs, and the volume below which regions are refused unrecorded.
         context: (X, Y, Z) signed distance of the joint model, mm.
         probability: (X, Y, Z) from the evidence, NaN where it says nothing.
         own_network: see `decide`.
         sound: see `decide`.
-        rules: limits.
 
     Returns:
         (X, Y, Z) bool, where the proposal is refused; and the regions judged.
     """
-    rules = rules or GateRules()
     voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
     refused = np.zeros(mask.shape, bool)
     regions: list[Region] = []
     kept = mask & proposal
     for kind, change in ((REMOVE, mask & ~proposal), (ADD, ~mask & proposal)):
-        labels, count = cut_regions(change, affine, slab_mm)
+        labels, count = cut_regions(change, affine, limits.slab_mm)
         touching = _labels_touching(labels, count, kept)
         for number, box in enumerate(ndimage.find_objects(labels, count), 1):
             if box is None:
                 continue
             own = labels[box] == number
             volume = float(own.sum()) * voxel_mm3
-            if volume < min_region_mm3:
+            if volume < limits.min_region_mm3:
                 refused[box] |= own
                 continue
             centre = np.argwhere(own).mean(0) + [s.start for s in box]
@@ -205,7 +184,7 @@ def judge_regions(
             context_mm = None if context is None else round(float(context[box][own].mean()), 3)
             mean_probability = _mean_or_none(probability, box, own)
             island = not touching[number]
-            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, own_network, island, sound, rules)
+            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, own_network, island, sound, limits)
             if not accepted:
                 refused[box] |= own
             world = affine[:3, :3] @ centre + affine[:3, 3]
@@ -223,6 +202,35 @@ def judge_regions(
                 )
             )
     return refused, regions
+
+
+def follow(fused: np.ndarray, mask: np.ndarray, target: np.ndarray, spacing: np.ndarray, reach_mm: float) -> np.ndarray:
+    """Follow the fit to its surface where a change was accepted.
+
+    The fusion stops τ short of the fit. Where it changes the mask at all, the mask is wrong, so next to a change
+    (within `reach_mm`) voxels that mask and target judge differently follow the target.
+
+    Args:
+        fused: (X, Y, Z) signed distance after the gate, mm.
+        mask: (X, Y, Z) bool, initial.
+        target: (X, Y, Z) signed distance of fit or evidence, mm.
+        spacing: (3,) mm.
+        reach_mm: how far.
+
+    Returns:
+        (X, Y, Z) signed distance.
+    """
+    changed = (fused < 0) != mask
+    if not changed.any() or reach_mm <= 0:
+        return fused
+    result = fused.copy()
+    for wanted in (True, False):
+        core = changed & (mask != wanted)
+        if core.any():
+            near = ndimage.distance_transform_edt(~core, sampling=spacing) <= reach_mm
+            follows = near & (mask != wanted) & ((target < 0) == wanted)
+            result[follows] = target[follows]
+    return result
 
 
 def _labels_touching(labels: np.ndarray, count: int, other: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from skimage import measure
 from ..geometry.affine import apply_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
-from .fusion import Region, fuse, judge_regions
+from .fusion import Region, follow, fuse, judge_regions
 from .settings import RefineSettings
 from .shape_case import ShapeCase
 
@@ -87,14 +87,15 @@ class ReconstructShape:
             joint = case.context
             context = evaluate_near_surface(lambda p: joint.of(case.name, p), grid, spacing, 0.0)
         fused = s_mask
-        tau_mm = chosen.tau_mm
+        target, tau_mm = s_fit, chosen.tau_mm
         if case.evidence is not None:
             seen = case.evidence
             own_network = seen.source == "probability"
             probability = _on_grid(seen.probability[case.name], seen.affine, grid)
             if not own_network:
-                fused = fuse(s_mask, _on_grid(seen.distance(case.name), seen.affine, grid), chosen.tau_evidence_mm)
-                tau_mm = 2.0 * tau_mm
+                s_seen = _on_grid(seen.distance(case.name), seen.affine, grid)
+                fused = fuse(s_mask, s_seen, chosen.tau_evidence_mm)
+                target, tau_mm = np.where(np.isnan(s_seen), s_fit, s_seen), 2.0 * tau_mm
         fused = fuse(fused, s_fit, tau_mm).astype(np.float32)
         regions: list[Region] = []
         if chosen.gate:
@@ -103,14 +104,14 @@ class ReconstructShape:
                 fused < 0,
                 s_fit,
                 shifted,
-                chosen.slab_mm,
-                chosen.min_region_mm3,
+                chosen,
                 context,
                 probability,
                 own_network,
                 case.fitted.figures["share_within_2mm"],
             )
             fused[refused] = s_mask[refused]
+            fused = follow(fused, initial, target, spacing, chosen.reach_mm)
         case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
         return Reconstruction(box, fused, regions, outside_box)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from ..organ import OrganPack
+
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets.yaml"
 METHODS = ("robust", "linear", "paper")
 
@@ -35,11 +37,19 @@ class RefineSettings:
     gate: bool
     min_region_mm3: float
     slab_mm: float
+    island_mm: float
+    excess_mm: float
+    missing_mm: float
+    sound_share: float
+    reach_mm: float
     smooth_mm: float
 
     @classmethod
-    def load(cls, preset: str = "default", **overrides: Any) -> RefineSettings:
-        """Return the settings of a preset of `configs/presets.yaml`, with single values replaced.
+    def load(cls, preset: str = "default", pack: OrganPack | None = None, **overrides: Any) -> RefineSettings:
+        """Return the settings of a preset of `configs/presets.yaml`.
+
+        What the organ pack says under `refine` (lengths that depend on the organ's size) replaces the default's
+        values, the preset's own values replace those, and `overrides` replace all.
 
         Raises:
             ValueError: unknown preset, key or method.
@@ -47,7 +57,9 @@ class RefineSettings:
         presets = yaml.safe_load(PRESETS.read_text())
         if preset not in presets:
             raise ValueError(f"unknown preset '{preset}'; choose one of {', '.join(presets)}")
-        values = {**presets["default"], **presets[preset], **overrides}
+        own = pack.settings.get("refine", {}) if pack is not None else {}
+        special = presets[preset] if preset != "default" else {}
+        values = {**presets["default"], **own, **special, **overrides}
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}; {PRESETS.name} lists all there are")

@@ -106,8 +106,8 @@ def template_posterior(moving: np.ndarray, template: np.ndarray, count: int, see
     rng = np.random.default_rng(seed)
     data = template[rng.choice(len(template), min(count, len(template)), replace=False)]
     engine = ConstrainedRegistration(
-        X=data.astype(float),
-        Y=moving.astype(float),
+        X=np.array(data, float),
+        Y=np.array(moving, float),
         sigma2=START_SIGMA**2,
         w=OUTLIER_WEIGHT,
         volume=float(np.prod(np.ptp(data, axis=0))),

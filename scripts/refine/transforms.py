@@ -66,7 +66,7 @@ class PICCTd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.pack = OrganPack.load(organ)
-        self.settings = RefineSettings.load(preset)
+        self.settings = RefineSettings.load(preset, self.pack)
         self.seed = seed
         self.priors = {s.name: ShapePrior.load(s.prior, device) for s in self.pack.structures}
         self.picct = {
@@ -128,7 +128,7 @@ class TIMSampled(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.pack = OrganPack.load(organ)
-        self.settings = RefineSettings.load(preset)
+        self.settings = RefineSettings.load(preset, self.pack)
         self.image_key = image_key
         self.prob_key = prob_key
         self.seed = seed
@@ -190,6 +190,7 @@ class LatentFinetuned(MapTransform):
 
     Args:
         keys: the label map.
+        organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
         device: where the field is evaluated.
         seed: of the fit.
@@ -199,13 +200,14 @@ class LatentFinetuned(MapTransform):
     def __init__(
         self,
         keys: KeysCollection = "pred",
+        organ: str | Path = "hippocampus",
         preset: str = "default",
         device: str | torch.device = "cpu",
         seed: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.fit = LatentFinetune(RefineSettings.load(preset), device)
+        self.fit = LatentFinetune(RefineSettings.load(preset, OrganPack.load(organ)), device)
         self.seed = seed
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -229,15 +231,20 @@ class ReconstructShaped(MapTransform):
 
     Args:
         keys: the label map.
+        organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
         allow_missing_keys: see MapTransform.
     """
 
     def __init__(
-        self, keys: KeysCollection = "pred", preset: str = "default", allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection = "pred",
+        organ: str | Path = "hippocampus",
+        preset: str = "default",
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.reconstruct = ReconstructShape(RefineSettings.load(preset))
+        self.reconstruct = ReconstructShape(RefineSettings.load(preset, OrganPack.load(organ)))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label map and fill meshes and quality of `<key>_shapes`."""

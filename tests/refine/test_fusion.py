@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.refine.fusion import ADD, REMOVE, GateRules, cut_regions, decide, fuse, judge_regions
+from scripts.refine.fusion import ADD, REMOVE, cut_regions, decide, follow, fuse, judge_regions
+from scripts.refine.settings import RefineSettings
 
-RULES = GateRules()
+LIMITS = RefineSettings.load("default")
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0, 5))
@@ -46,7 +47,7 @@ def test_long_regions_are_cut_into_slabs():
     ],
 )
 def test_decisions(kind, fit, context, probability, own, island, sound, accepted):
-    decision, reason = decide(kind, fit, context, probability, own, island, sound, RULES)
+    decision, reason = decide(kind, fit, context, probability, own, island, sound, LIMITS)
     assert decision is accepted and len(reason) > 10
 
 
@@ -60,7 +61,9 @@ def test_regions_are_judged_one_by_one():
     s_fit = np.full(mask.shape, -1.0)
     s_fit[32:36] = 14.0
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
-    refused, regions = judge_regions(mask, proposal, s_fit, affine, slab_mm=50.0, min_region_mm3=10.0)
+    refused, regions = judge_regions(
+        mask, proposal, s_fit, affine, RefineSettings.load(slab_mm=50.0, min_region_mm3=10.0)
+    )
     assert [(r.kind, r.island, r.accepted) for r in regions] == [(REMOVE, True, True), (ADD, False, False)]
     assert refused[20:24, 5:15, 5:15].all() and refused.sum() == 400
     assert regions[0].volume_mm3 == 64.0 and regions[0].centre_world == (33.5, 9.5, 9.5)
@@ -70,5 +73,15 @@ def test_specks_are_left_alone():
     mask = np.zeros((10, 10, 10), bool)
     mask[5, 5, 5] = True
     proposal = np.zeros_like(mask)
-    refused, regions = judge_regions(mask, proposal, np.full(mask.shape, 9.0), np.eye(4), 10.0, min_region_mm3=5.0)
+    refused, regions = judge_regions(mask, proposal, np.full(mask.shape, 9.0), np.eye(4), LIMITS)
     assert refused[5, 5, 5] and not regions
+
+
+def test_an_accepted_change_is_followed_to_the_target_nearby_only():
+    x = np.arange(30.0)[:, None, None] * np.ones((1, 3, 3))
+    mask = x < 10
+    target = x - 20.0  # the organ goes on to 20
+    fused = np.where(x < 17, -1.0, 1.0)  # the fusion stops short of it
+    followed = follow(fused, mask, target, np.ones(3), reach_mm=2.0)
+    assert ((followed < 0) == (x < 19)).all()
+    assert (follow(np.where(mask, -1.0, 1.0), mask, target, np.ones(3), 2.0) == np.where(mask, -1.0, 1.0)).all()

@@ -1,0 +1,149 @@
+"""The whole chain on the packaged hippocampus prior's own mean shape, drawn on grids of several kinds and damaged."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
+from scipy.spatial.transform import Rotation
+
+from scripts.geometry.affine import Similarity
+from scripts.geometry.resample import WorldGrid
+from scripts.organ import OrganPack
+from scripts.prior.prior import ShapePrior
+from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
+
+CENTRE = np.array([27.0, -22.0, -14.0])
+KINDS = ("plain", "flipped", "oblique")
+
+
+def chain(preset: str = "default") -> Compose:
+    return Compose(
+        [
+            PICCTd("pred", "hippocampus", preset),
+            TIMSampled("pred", "hippocampus", preset),
+            LatentFinetuned("pred", "hippocampus", preset),
+            ReconstructShaped("pred", "hippocampus", preset),
+        ]
+    )
+
+
+def grid_of(kind: str) -> WorldGrid:
+    axes = np.eye(3)
+    spacing, shape = np.array([1.0, 1.0, 1.0]), (44, 60, 44)
+    if kind == "flipped":
+        axes, spacing, shape = np.diag([-1.0, -1.0, 1.0]), np.array([0.9, 0.9, 2.0]), (48, 66, 22)
+    elif kind == "oblique":
+        axes = Rotation.from_euler("xyz", [12, -8, 15], degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = axes @ np.diag(spacing)
+    affine[:3, 3] = CENTRE - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return WorldGrid(affine, shape)
+
+
+def mean_shape(kind: str, mirrored: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Label map of the prior's mean shape, anterior half 1 and posterior half 2, and its affine."""
+    structure = OrganPack.load("hippocampus").structures[0]
+    prior = ShapePrior.load(structure.prior)
+    axes = np.diag([-1.0, 1.0, 1.0]) if mirrored else np.eye(3)
+    pose = Similarity(1 / prior.scale_mm, axes, -axes @ CENTRE / prior.scale_mm)
+    grid = grid_of(kind)
+    points = grid.points_world()
+    alpha, beta = prior.split_codes(prior.code_mean[None])
+    canonical = torch.as_tensor(pose.apply(points.reshape(-1, 3)), dtype=torch.float32)
+    sdf = prior.field.sdf(prior.field.weights(beta), alpha, canonical).numpy().reshape(grid.shape)
+    inside = (sdf < 0) & (np.linalg.norm(points - CENTRE, axis=-1) < prior.scale_mm)
+    return np.where(inside, np.where(points[..., 1] > CENTRE[1], 1, 2), 0).astype(np.uint8), grid.affine
+
+
+def damaged(label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A ball of 7 mm cut out of the surface, and an island of 3 mm."""
+    points = WorldGrid(affine, label_map.shape).points_world()
+    inside = points[label_map > 0]
+    broken = label_map.copy()
+    bite = inside[np.argmax(inside @ [0.2, 0.6, 0.8])] - [0.0, 2.0, 2.0]
+    broken[np.linalg.norm(points - bite, axis=-1) < 7.0] = 0
+    broken[np.linalg.norm(points - (CENTRE + [-14.0, -14.0, 14.0]), axis=-1) < 3.0] = 1
+    return broken
+
+
+def run(label_map: np.ndarray, affine: np.ndarray, preset: str = "default") -> dict:
+    pred = MetaTensor(torch.from_numpy(label_map[None].copy()), affine=torch.as_tensor(affine))
+    return chain(preset)({"pred": pred})
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_is_repaired_on_any_grid(kind):
+    truth, affine = mean_shape(kind)
+    broken = damaged(truth, affine)
+    result = run(broken, affine)
+    refined = result["pred"].numpy()[0]
+    case = result["pred_shapes"][0]
+    assert not case.failure
+    assert refined.shape == truth.shape and refined.dtype == truth.dtype
+    assert set(np.unique(refined)) <= {0, 1, 2}
+    assert np.allclose(result["pred"].affine, affine)
+    before, after = dice(broken > 0, truth > 0), dice(refined > 0, truth > 0)
+    assert after > before + 0.35 * (1 - before)
+    kept = (broken > 0) & (refined > 0)
+    assert (refined[kept] == broken[kept]).all()  # parts stay where they were
+    kinds = {(r["kind"], r["accepted"]) for r in case.quality["regions"]}
+    assert ("remove", True) in kinds and ("add", True) in kinds
+    assert case.mesh.is_watertight
+    assert case.mesh.volume == pytest.approx((truth > 0).sum() * abs(np.linalg.det(affine[:3, :3])), rel=0.1)
+
+
+def test_a_clean_mask_is_left_alone():
+    truth, affine = mean_shape("plain")
+    assert dice(run(truth, affine)["pred"].numpy()[0] > 0, truth > 0) > 0.99
+
+
+def test_the_other_side_is_refined_by_the_mirrored_prior():
+    truth, affine = mean_shape("plain", mirrored=True)
+    broken = damaged(truth, affine)
+    result = run(broken, affine)
+    assert dice(result["pred"].numpy()[0] > 0, truth > 0) > dice(broken > 0, truth > 0)
+
+
+def test_the_same_seed_gives_the_same_bytes_also_without_gradients():
+    truth, affine = mean_shape("plain")
+    broken = damaged(truth, affine)
+    one = run(broken, affine)
+    with torch.no_grad():
+        two = run(broken, affine)
+    with torch.inference_mode():
+        three = run(broken, affine)
+    for other in (two, three):
+        assert (one["pred"].numpy() == other["pred"].numpy()).all()
+        assert (one["pred_shapes"][0].mesh.vertices == other["pred_shapes"][0].mesh.vertices).all()
+
+
+def test_the_network_s_own_certainty_protects_a_region():
+    truth, affine = mean_shape("plain")
+    broken = damaged(truth, affine)
+    prob = np.stack([broken == value for value in (0, 1, 2)]).astype(np.float32)
+    pred = MetaTensor(torch.from_numpy(broken[None].copy()), affine=torch.as_tensor(affine))
+    result = chain()({"pred": pred, "prob": torch.from_numpy(prob)})
+    removals = [r for r in result["pred_shapes"][0].quality["regions"] if r["kind"] == "remove"]
+    assert removals and not any(r["accepted"] for r in removals)
+    assert all("sure" in r["reason"] for r in removals)
+
+
+@pytest.mark.parametrize("preset", ["paper", "linear"])
+def test_other_presets_return_a_shape(preset):
+    truth, affine = mean_shape("plain")
+    result = run(damaged(truth, affine), affine, preset)
+    assert not result["pred_shapes"][0].failure
+    assert dice(result["pred"].numpy()[0] > 0, truth > 0) > 0.7
+
+
+def test_what_cannot_be_refined_keeps_its_voxels():
+    label_map = np.zeros((30, 30, 30), np.uint8)
+    label_map[10:12, 10:12, 10] = 2
+    result = run(label_map, np.eye(4))
+    assert "only 4 voxels" in result["pred_shapes"][0].failure
+    assert (result["pred"].numpy()[0] == label_map).all()
