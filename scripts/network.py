@@ -13,7 +13,7 @@ from .organ import MODELS, OrganError, OrganPack
 
 
 def build_unet(pack: OrganPack) -> UNet:
-    """Build the organ's U-Net, MONAI's residual variant, with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
+    """Build the organ's U-Net, MONAI's `UNet`, with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
 
     Raises:
         OrganError: the pack describes no network, or its outputs are not background and the pack's labels in order.
