@@ -265,9 +265,8 @@ class ReconstructShaped(MapTransform):
             for case, part in parts:
                 case.quality = describe(case, part, label_map, refined, affine)
             pred = torch.as_tensor(refined[None].astype(label_map.dtype)).to(torch.as_tensor(initial).device)
-            result[key] = MetaTensor(
-                pred.to(initial.dtype), affine=torch.as_tensor(affine), meta=dict(getattr(initial, "meta", {}))
-            )
+            meta = {**getattr(initial, "meta", {}), "affine": torch.as_tensor(affine)}
+            result[key] = MetaTensor(pred.to(initial.dtype), meta=meta)
         return result
 
 

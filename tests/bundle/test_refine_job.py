@@ -1,0 +1,87 @@
+"""The `refine` job with the packaged hippocampus prior, on grids of several kinds."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import trimesh
+from monai.bundle import ConfigWorkflow
+
+from tests.refine.test_chain import KINDS, damaged, dice, mean_shape
+
+
+def refine(bundle_root, masks, output, **options) -> None:
+    workflow = ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "refine.yaml"),
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        logging_file=False,
+        workflow_type="infer",
+        bundle_root=str(bundle_root),
+        dataset_dir=str(masks),
+        output_dir=str(output),
+        device="cpu",
+        **options,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+@pytest.fixture(scope="module")
+def broken_masks(tmp_path_factory):
+    """One damaged mask a grid, as int16 with different header codes."""
+    folder = tmp_path_factory.mktemp("masks")
+    for code, kind in enumerate(KINDS, 1):
+        truth, affine = mean_shape(kind)
+        image = nib.Nifti1Image(damaged(truth, affine).astype(np.int16), affine)
+        image.set_sform(affine, code)
+        image.set_qform(affine, 1)
+        nib.save(image, folder / f"{kind}.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(bundle_root, broken_masks, tmp_path_factory):
+    output = tmp_path_factory.mktemp("refined")
+    refine(bundle_root, broken_masks, output)
+    return output
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_keep_grid_type_and_labels(broken_masks, results, kind):
+    before = nib.load(broken_masks / f"{kind}.nii.gz")
+    after = nib.load(results / kind / f"{kind}_refined.nii.gz")
+    assert after.shape == before.shape
+    assert after.get_data_dtype() == before.get_data_dtype()
+    assert (after.affine == before.affine).all()
+    for form in ("sform_code", "qform_code"):
+        assert after.header[form] == before.header[form]
+    values = np.asarray(after.dataobj)
+    assert set(np.unique(values)) == {0, 1, 2}
+    truth = mean_shape(kind)[0] > 0
+    assert dice(values > 0, truth) > dice(np.asarray(before.dataobj) > 0, truth)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mesh_lies_on_the_mask_in_world_mm(results, kind):
+    image = nib.load(results / kind / f"{kind}_refined.nii.gz")
+    mesh = trimesh.load(results / kind / f"{kind}_hippocampus.stl")
+    index = np.argwhere(np.asarray(image.dataobj) > 0)
+    world = index @ image.affine[:3, :3].T + image.affine[:3, 3]
+    assert mesh.is_watertight and mesh.volume > 0
+    assert np.abs(mesh.center_mass - world.mean(0)).max() < 0.8
+    assert (mesh.bounds[0] > world.min(0) - 2.5).all() and (mesh.bounds[1] < world.max(0) + 2.5).all()
+
+
+def test_report_says_what_changed_and_why(results):
+    report = json.loads((results / "report.json").read_text())
+    assert [case["status"] for case in report["cases"]] == ["refined"] * 3
+    text = json.dumps(report)
+    assert "island" in text and "missing part" in text
+
+
+def test_the_same_seed_gives_the_same_bytes(bundle_root, broken_masks, results, tmp_path):
+    refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path)
+    for name in ("plain_refined.nii.gz", "plain_hippocampus.stl"):
+        assert (tmp_path / "plain" / name).read_bytes() == (results / "plain" / name).read_bytes()
