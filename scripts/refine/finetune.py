@@ -24,7 +24,7 @@ from .settings import RefineSettings
 from .shape_case import FittedShape, TrustedSamples
 
 SHELL_MM = 3.0
-SHELL_TRUST = 0.5
+SHELL_TRUST = 0.7
 RADIUS = 0.5  # typical radius of a shape in the canonical frame
 PAPER_TERMS = {"on_surface": 3e3, "normal": 1e2, "eikonal": 5e1, "code": 1e5}
 
@@ -180,11 +180,18 @@ class LatentFinetune:
 
 
 def with_shells(samples: TrustedSamples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return surface points and points `SHELL_MM` outside and inside, their distances in mm and their trust."""
-    steps = SHELL_MM * samples.normals_world
-    points = np.concatenate([samples.points_world, samples.points_world + steps, samples.points_world - steps])
-    targets = np.repeat([0.0, SHELL_MM, -SHELL_MM], len(steps))
-    return points, targets, np.concatenate([samples.trust, *[SHELL_TRUST * samples.trust] * 2])
+    """Return surface points and, by turns, points `SHELL_MM` outside or inside, with distances in mm and trust."""
+    outer, inner = samples.points_world[::2], samples.points_world[1::2]
+    points = np.concatenate(
+        [
+            samples.points_world,
+            outer + SHELL_MM * samples.normals_world[::2],
+            inner - SHELL_MM * samples.normals_world[1::2],
+        ]
+    )
+    targets = np.repeat([0.0, SHELL_MM, -SHELL_MM], [len(samples.points_world), len(outer), len(inner)])
+    trust = np.concatenate([samples.trust, SHELL_TRUST * samples.trust[::2], SHELL_TRUST * samples.trust[1::2]])
+    return points, targets, trust
 
 
 def _linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> FittedShape:

@@ -17,8 +17,7 @@ from .settings import RefineSettings
 REMOVE, ADD = "remove", "add"
 
 
-REMOVE_BELOW = 0.5  # mean probability of a region below which the image's evidence is for its removal
-ADD_ABOVE = 0.5  # and above which it is for adding it
+SURE = 0.9  # image evidence decides on a region where its mean probability is above this, or below one minus this
 OWN_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
 
 
@@ -115,13 +114,10 @@ def decide(
         sound: share of the initial surface within 2 mm of the fit.
         limits: the gate's limits.
     """
-    if probability is not None and not own_network:
-        if kind == REMOVE:
-            accepted = probability < REMOVE_BELOW
-        else:
-            accepted = probability > ADD_ABOVE
+    if probability is not None and not own_network and not 1.0 - SURE <= probability <= SURE:
+        accepted = (probability > SURE) == (kind == ADD)
         return accepted, f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
-    if kind == REMOVE and probability is not None and probability > OWN_DOUBT:
+    if kind == REMOVE and probability is not None and own_network and probability > OWN_DOUBT:
         return False, f"the network was sure of it (mean probability {probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
         return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
@@ -204,7 +200,14 @@ def judge_regions(
     return refused, regions
 
 
-def follow(fused: np.ndarray, mask: np.ndarray, target: np.ndarray, spacing: np.ndarray, reach_mm: float) -> np.ndarray:
+def follow(
+    fused: np.ndarray,
+    mask: np.ndarray,
+    target: np.ndarray,
+    spacing: np.ndarray,
+    reach_mm: float,
+    probability: np.ndarray | None = None,
+) -> np.ndarray:
     """Follow the fit to its surface where a change was accepted.
 
     The fusion stops τ short of the fit. Where it changes the mask at all, the mask is wrong, so next to a change
@@ -213,9 +216,10 @@ def follow(fused: np.ndarray, mask: np.ndarray, target: np.ndarray, spacing: np.
     Args:
         fused: (X, Y, Z) signed distance after the gate, mm.
         mask: (X, Y, Z) bool, initial.
-        target: (X, Y, Z) signed distance of fit or evidence, mm.
+        target: (X, Y, Z) signed distance of the fit, mm.
         spacing: (3,) mm.
         reach_mm: how far.
+        probability: (X, Y, Z) from an image, or None: voxels of which it is not sure stay.
 
     Returns:
         (X, Y, Z) signed distance.
@@ -229,6 +233,8 @@ def follow(fused: np.ndarray, mask: np.ndarray, target: np.ndarray, spacing: np.
         if core.any():
             near = ndimage.distance_transform_edt(~core, sampling=spacing) <= reach_mm
             follows = near & (mask != wanted) & ((target < 0) == wanted)
+            if probability is not None:
+                follows &= np.isnan(probability) | ((probability > SURE) if wanted else (probability < 1.0 - SURE))
             result[follows] = target[follows]
     return result
 

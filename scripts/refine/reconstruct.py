@@ -87,7 +87,7 @@ class ReconstructShape:
             joint = case.context
             context = evaluate_near_surface(lambda p: joint.of(case.name, p), grid, spacing, 0.0)
         fused = s_mask
-        target, tau_mm = s_fit, chosen.tau_mm
+        tau_mm = chosen.tau_mm
         if case.evidence is not None:
             seen = case.evidence
             own_network = seen.source == "probability"
@@ -95,7 +95,7 @@ class ReconstructShape:
             if not own_network:
                 s_seen = _on_grid(seen.distance(case.name), seen.affine, grid)
                 fused = fuse(s_mask, s_seen, chosen.tau_evidence_mm)
-                target, tau_mm = np.where(np.isnan(s_seen), s_fit, s_seen), 2.0 * tau_mm
+                tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
         fused = fuse(fused, s_fit, tau_mm).astype(np.float32)
         regions: list[Region] = []
         if chosen.gate:
@@ -111,7 +111,8 @@ class ReconstructShape:
                 case.fitted.figures["share_within_2mm"],
             )
             fused[refused] = s_mask[refused]
-            fused = follow(fused, initial, target, spacing, chosen.reach_mm)
+            seen_here = None if own_network else probability
+            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, seen_here)
         case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
         return Reconstruction(box, fused, regions, outside_box)
 

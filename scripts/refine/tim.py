@@ -23,6 +23,7 @@ ITERATIONS = 20
 START_SIGMA = 0.1
 CONTEXT_SCALE_MM = 12.0
 LEAST_TRUST = 0.05
+LEAST_EVIDENCE = 0.3  # evidence is coarse: it never silences a point
 
 
 class TIMSample:
@@ -90,7 +91,7 @@ class TIMSample:
         if evidence is not None:
             probability = evidence.of(name, points)
             undecided = 4.0 * probability * (1.0 - probability)
-            trust = trust * np.where(np.isnan(probability), 1.0, np.maximum(undecided, LEAST_TRUST))
+            trust = trust * np.where(np.isnan(probability), 1.0, np.maximum(undecided, LEAST_EVIDENCE))
             if evidence.source == "image" and self.evidence_points:
                 more, outward = evidence.surface_points(name, self.evidence_points, seed)
                 points, normals = np.concatenate([points, more]), np.concatenate([normals, outward])

@@ -35,15 +35,17 @@ def test_long_regions_are_cut_into_slabs():
         (REMOVE, 9.0, None, None, False, True, 0.9, True),
         (REMOVE, 2.0, None, None, False, True, 0.9, False),
         (REMOVE, 9.0, -3.0, None, False, True, 0.9, False),  # the joint model says that it belongs
-        (REMOVE, 9.0, 4.0, 0.9, False, True, 0.9, False),  # the image says that it belongs
-        (REMOVE, 2.0, -1.0, 0.1, False, False, 0.1, True),
+        (REMOVE, 9.0, 4.0, 0.95, False, True, 0.9, False),  # the image says that it belongs
+        (REMOVE, 9.0, 4.0, 0.6, False, True, 0.9, True),  # the image does not say
+        (REMOVE, 2.0, -1.0, 0.05, False, False, 0.1, True),
         (REMOVE, 9.0, None, 0.99, True, True, 0.9, False),  # the network was sure
         (REMOVE, 9.0, None, 0.8, True, True, 0.9, True),
         (ADD, -5.0, None, None, False, False, 0.9, True),
         (ADD, -5.0, None, None, False, False, 0.2, False),  # the fit explains too little of the surface
         (ADD, -5.0, 2.0, None, False, False, 0.9, False),
-        (ADD, -1.0, None, 0.9, False, False, 0.9, True),
-        (ADD, -9.0, -9.0, 0.2, False, False, 0.9, False),
+        (ADD, -1.0, None, 0.95, False, False, 0.9, True),
+        (ADD, -9.0, -9.0, 0.05, False, False, 0.9, False),
+        (ADD, -9.0, -9.0, 0.2, False, False, 0.9, True),
     ],
 )
 def test_decisions(kind, fit, context, probability, own, island, sound, accepted):
