@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import trimesh
 
+from ..geometry.affine import Similarity
+from ..geometry.picct import CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..organ import OrganPack
 from ..prior.joint import JointShapeModel
@@ -32,6 +35,30 @@ class Context:
         """Signed distance (N,) in mm of one structure at world points (N, 3)."""
         part = self.joint.parts[name]
         return self.fit.sdf_mm(part.model, part.centre, points_world)
+
+    def surface_points(self, name: str, spacing_mm: float = 3.0) -> np.ndarray:
+        """Return points (N, 3) world, mm, about the predicted surface of a structure; (0, 3) where there is none."""
+        part = self.joint.parts[name]
+        centre, extent = part.centre.numpy(), torch.as_tensor(part.model.extent).numpy()
+        axes = [np.arange(c - e, c + e, spacing_mm) for c, e in zip(centre, np.broadcast_to(extent, 3), strict=True)]
+        nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        world = self.fit.similarity.inverse().apply(nodes)
+        return world[np.abs(self.of(name, world)) < spacing_mm / 2]
+
+    def transform(self, name: str, anchor_points: np.ndarray) -> CanonicalTransform | None:
+        """Return world → canonical by the moments of the predicted surface, for masks too broken to be aligned.
+
+        Args:
+            name: the structure.
+            anchor_points: (K, 3) canonical surface points of its prior's anchor.
+        """
+        points = self.surface_points(name)
+        if len(points) < 50:
+            return None
+        centre, anchor = points.mean(0), anchor_points.mean(0)
+        scale = float(np.sqrt(((anchor_points - anchor) ** 2).sum() / len(anchor_points)))
+        scale /= float(np.sqrt(((points - centre) ** 2).sum() / len(points)))
+        return CanonicalTransform(Similarity(scale, np.eye(3), anchor - scale * centre), 0.0, False, False, 0.0)
 
 
 def fit_context(

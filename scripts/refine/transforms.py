@@ -153,6 +153,10 @@ class TIMSampled(MapTransform):
             evidence = self._evidence(result, key, context)
             seen = time.perf_counter()
             for case in cases:
+                if context is not None and case.transform is not None and case.transform.failure and case.prior:
+                    found = context.transform(case.name, case.prior.anchor_points.cpu().numpy())
+                    if found is not None:
+                        case.transform, case.failure = found, ""
                 if case.failure or case.surface is None or case.transform is None or case.prior is None:
                     continue
                 started = time.perf_counter()

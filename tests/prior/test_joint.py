@@ -55,6 +55,17 @@ def test_a_missing_structure_is_predicted_from_the_other(model):
     assert dice(predicted(context, "small"), truth["small"][0]) > 0.6
 
 
+def test_a_broken_mask_is_aligned_by_its_context(model):
+    truth = pair(1.0, 4.0)
+    context = fit_context_to_surfaces({"big": mask_to_surface(*truth["big"])}, ["big", "small"], model)
+    anchor = np.random.default_rng(0).normal(size=(500, 3))
+    anchor *= 0.7 / np.linalg.norm(anchor, axis=1, keepdims=True)
+    found = context.transform("small", anchor)
+    centre = np.argwhere(truth["small"][0]).mean(0) * SPACING
+    assert np.linalg.norm(found.to_canonical(centre[None])) < 0.35
+    assert found.similarity.scale == pytest.approx(0.7 / 14.0, rel=0.25)
+
+
 def test_saved_model_gives_the_same_fit(model, tmp_path):
     model.save(tmp_path / "joint.safetensors")
     again = JointShapeModel.load(tmp_path / "joint.safetensors")
