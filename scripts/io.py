@@ -174,6 +174,19 @@ class ReadVolumed(MapTransform):
         return d
 
 
+def label_values(label_map: np.ndarray) -> list[int]:
+    """Return the values that occur in a label map, sorted; counting is much faster than sorting where it is possible."""
+    flat = label_map.reshape(-1) if label_map.flags.c_contiguous else label_map.ravel(order="K")
+    if flat.dtype == np.uint8:
+        return np.flatnonzero(np.bincount(flat, minlength=256)).tolist()
+    if not flat.size or flat.dtype.kind not in "iu":
+        return sorted({int(v) for v in np.unique(flat)})
+    low, high = int(flat.min()), int(flat.max())
+    if high - low > 4096:
+        return [int(v) for v in np.unique(flat)]
+    return sorted({int(v) for v in np.flatnonzero(np.bincount(flat.astype(np.int64) - low)) + low})
+
+
 class KeepInitiald(MapTransform):
     """Keep a copy of the label map as `initial`: it is passed through where the steps that follow cannot refine it."""
 
@@ -202,7 +215,7 @@ class CheckMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         mask = d[self.keys[0]]
-        found = [int(v) for v in torch.unique(torch.as_tensor(mask)).tolist() if v != 0]
+        found = [v for v in label_values(torch.as_tensor(mask).cpu().numpy()) if v != 0]
         unknown = [v for v in found if v not in self.labels]
         if not found:
             raise UnrefinableCase(

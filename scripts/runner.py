@@ -24,7 +24,7 @@ from monai.utils import set_determinism
 from tqdm import tqdm
 
 from .cases import CASE, REASON, CaseDataset
-from .io import READ_ERRORS, CaseError, check_header, open_volume, read_values
+from .io import READ_ERRORS, CaseError, check_header, label_values, open_volume, read_values
 from .organ import OrganPack
 from .refine.settings import RefineSettings
 from .report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
@@ -236,7 +236,7 @@ def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[fl
     """Return each label's volume before and after in ml, and how many voxels changed their value."""
     before, after = as_labels(initial), as_labels(refined)
     voxel_ml = abs(float(np.linalg.det(np.asarray(initial.affine)[:3, :3]))) / 1000.0
-    counts = [dict(zip(*np.unique(labels, return_counts=True), strict=True)) for labels in (before, after)]
+    counts = [{v: np.count_nonzero(part == v) for v in label_values(part)} for part in (before, after)]
     labels = sorted({int(v) for count in counts for v in count} - {0})
     volumes = {str(v): [float(count.get(v, 0)) * voxel_ml for count in counts] for v in labels}
     return volumes, int(np.count_nonzero(before != after))

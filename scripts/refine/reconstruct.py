@@ -198,6 +198,8 @@ def _on_grid(volume: np.ndarray, affine: np.ndarray, grid: WorldGrid) -> np.ndar
 
 def _outside(mask: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
     """Indices (N, 3) of a mask's voxels outside of a box."""
-    rest = mask.copy()
+    if np.count_nonzero(mask) == np.count_nonzero(mask[box]):
+        return np.zeros((0, 3), int)
+    rest = mask.copy(order="K")
     rest[box] = False
     return np.argwhere(rest)

@@ -290,13 +290,11 @@ def affine_of(volume: Any) -> np.ndarray:
 
 def merge(label_map: np.ndarray, parts: list[tuple[ShapeCase, Reconstruction]]) -> np.ndarray:
     """Return the label map (X, Y, Z) with the structures of `parts` replaced by their reconstructions."""
-    refined = label_map.copy()
+    refined = label_map.copy(order="K")  # arrays of mixed memory order are compared very slowly
     for case, part in parts:
-        own = case.structure.mask(label_map)
-        gone = np.zeros_like(own)
-        gone[part.box] = own[part.box] & (part.signed_mm >= 0)
-        gone[tuple(part.outside.T)] = True
-        refined[gone] = 0
+        inside = refined[part.box]
+        inside[case.structure.mask(label_map[part.box]) & (part.signed_mm >= 0)] = 0
+        refined[tuple(part.outside.T)] = 0
     depth: dict[int, np.ndarray] = {}
     for index, (_, part) in enumerate(parts):
         add = (part.signed_mm < 0) & (refined[part.box] == 0)
