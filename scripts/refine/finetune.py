@@ -69,7 +69,8 @@ class LatentFinetune:
         assert prior.linear is not None
         points, targets, trust = with_shells(samples)
         channel = Channel(prior.linear, torch.zeros(3), points, targets, trust)
-        settings = RobustSettings(scale_to_mm=self.settings.loss_scale_mm)
+        scale_mm = self.settings.loss_scale_mm
+        settings = RobustSettings(scale_from_mm=5.0 * scale_mm, scale_to_mm=scale_mm, noise_mm=0.375 * scale_mm)
         return fit_linear([channel], transform.similarity, RADIUS, settings)
 
     def _robust(self, samples: TrustedSamples, linear: LinearFit, prior: ShapePrior) -> FittedShape:
