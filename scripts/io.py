@@ -175,7 +175,7 @@ class ReadVolumed(MapTransform):
 
 
 def label_values(label_map: np.ndarray) -> list[int]:
-    """Return the values that occur in a label map, sorted; counting is much faster than sorting where it is possible."""
+    """Return the values that occur in a label map, sorted; by counting where that is possible."""
     flat = label_map.reshape(-1) if label_map.flags.c_contiguous else label_map.ravel(order="K")
     if flat.dtype == np.uint8:
         return np.flatnonzero(np.bincount(flat, minlength=256)).tolist()
