@@ -111,6 +111,7 @@ class ShapePrior:
         return target
 
     @staticmethod
+    @torch.inference_mode(False)  # hosts may build transforms in inference mode, whose tensors autograd refuses
     def load(path: str | Path, device: str | torch.device = "cpu") -> ShapePrior:
         """Read a prior.
 

@@ -61,7 +61,7 @@ def test_training_learns_to_move_the_mask_to_the_image():
     torch.manual_seed(0)
     network = EvidenceNet(["ball"], features=SMALL)
     losses = train_evidence([sphere_example()], network, steps=60, batch=1, side=32, learning_rate=5e-3)
-    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
     example = sphere_example()
     with torch.no_grad():
         logits = network(
