@@ -67,7 +67,7 @@ def test_training_learns_and_fine_tuning_goes_on(bundle_root, data, tmp_path):
     assert metrics["val_whole_dice"] == pytest.approx(learned, abs=0.03)
     assert (tmp_path / "tuned" / "model.pt").is_file()
 
-    options = {"eval_dir": str(tmp_path / "eval")}
+    options = {"eval_dir": str(tmp_path / "eval"), "flip_averaging": False}  # a single pass, as validation
     scored = train(bundle_root, data, pack, tmp_path / "scored", ("evaluate_network.yaml",), **options)
     assert scored.parser.get_parsed_content("validate#evaluator").state.metrics["val_whole_dice"] == pytest.approx(
         learned
