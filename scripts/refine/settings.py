@@ -23,7 +23,6 @@ class RefineSettings:
     alignment_points: int
     keep_share: float
     context: bool
-    evidence_points: int
     loss_scale_mm: float
     code_steps: int
     code_rate: float

@@ -33,7 +33,6 @@ class TIMSample:
         samples: surface points.
         keep_share: share of points kept, the most trusted first; 1 keeps all.
         template_points: template points that CPD matches.
-        evidence_points: points added from the evidence's own surface (image evidence only).
         soft: whether the trust is the product of the three signals, or 1 for every point kept (the paper's).
     """
 
@@ -42,13 +41,11 @@ class TIMSample:
         samples: int = 1200,
         keep_share: float = 1.0,
         template_points: int = 500,
-        evidence_points: int = 0,
         soft: bool = True,
     ) -> None:
         self.samples = samples
         self.keep_share = keep_share
         self.template_points = template_points
-        self.evidence_points = evidence_points
         self.soft = soft
 
     def __call__(
@@ -92,10 +89,6 @@ class TIMSample:
             probability = evidence.of(name, points)
             undecided = 4.0 * probability * (1.0 - probability)
             trust = trust * np.where(np.isnan(probability), 1.0, np.maximum(undecided, LEAST_EVIDENCE))
-            if evidence.source == "image" and self.evidence_points:
-                more, outward = evidence.surface_points(name, self.evidence_points, seed)
-                points, normals = np.concatenate([points, more]), np.concatenate([normals, outward])
-                trust = np.concatenate([trust, np.ones(len(more))])
         return TrustedSamples(points, normals, trust, relative)
 
 

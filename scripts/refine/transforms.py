@@ -138,7 +138,6 @@ class TIMSampled(MapTransform):
         self.tim = TIMSample(
             self.settings.samples,
             self.settings.keep_share,
-            evidence_points=self.settings.evidence_points,
             soft=self.settings.method != "paper",
         )
 
