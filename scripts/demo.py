@@ -13,7 +13,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import trimesh
-from monai.bundle import ConfigWorkflow
 from nilearn.datasets import load_mni152_template
 
 from .damage import damage
@@ -21,12 +20,12 @@ from .geometry.affine import check_affine, spacing_mm
 from .geometry.distance import signed_distance
 from .geometry.surface import mask_to_surface, sample_surface
 from .io import open_volume, read_values, whole_file, write_label_map
+from .jobs import run_job
 from .metrics.surface import score_masks
 from .metrics.topology import count_components, count_holes, volume_ml
 from .organ import OrganPack
 from .report.pictures import Stage, Subject, before_after
 
-ROOT = Path(__file__).resolve().parents[1]
 ORGAN = "hippocampus"
 BOXES = {  # case → centre of its box in MNI152 world mm
     "mni152_left": (-27.0, -22.0, -14.0),
@@ -85,21 +84,6 @@ def cut_boxes(folder: Path) -> None:
         values = np.rint(1000 * box.get_fdata()).astype(np.int16)
         with whole_file(folder / f"{case}.nii.gz") as temporary:
             nib.save(nib.Nifti1Image(values, box.affine), temporary)
-
-
-def run_job(job: str, **options: Any) -> None:
-    """Run a job of `configs/` as `python -m monai.bundle run` does.
-
-    Raises:
-        SystemExit: a case failed.
-    """
-    values = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
-    workflow = ConfigWorkflow(
-        str(ROOT / "configs" / f"{job}.yaml"), workflow_type="infer", bundle_root=str(ROOT), **values
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
