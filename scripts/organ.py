@@ -7,7 +7,7 @@ its structures and its evidence network. No code names an organ: a new one is a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class Structure:
         labels: the label values whose union is the shape; refined voxels keep their part.
         prior: path of the shape prior (it need not exist before training).
         mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always".
+        refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for this structure only.
     """
 
     name: str
     labels: tuple[int, ...]
     prior: Path
     mirror: str = "never"
+    refine: dict[str, Any] = field(default_factory=dict)
 
     def mask(self, label_map: np.ndarray) -> np.ndarray:
         """Return the structure's voxels of a label map, (X, Y, Z) bool."""
@@ -133,4 +135,5 @@ def _structure(item: dict[str, Any], folder: Path, labels: dict[int, str], file:
         raise OrganError(f"{file}: structure '{name}' names the labels {unknown}, which `labels` does not list")
     if mirror not in MIRROR_CHOICES:
         raise OrganError(f"{file}: structure '{name}' has mirror '{mirror}', not one of {MIRROR_CHOICES}")
-    return Structure(name, values, folder / str(item.get("prior", f"{name}.safetensors")), mirror)
+    prior = folder / str(item.get("prior", f"{name}.safetensors"))
+    return Structure(name, values, prior, mirror, dict(item.get("refine", {})))

@@ -17,7 +17,6 @@ from .settings import RefineSettings
 REMOVE, ADD = "remove", "add"
 
 
-SURE = 0.9  # image evidence decides on a region where its mean probability is above this, or below one minus this
 OWN_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
 
 
@@ -114,8 +113,8 @@ def decide(
         sound: share of the initial surface within 2 mm of the fit.
         limits: the gate's limits.
     """
-    if probability is not None and not own_network and not 1.0 - SURE <= probability <= SURE:
-        accepted = (probability > SURE) == (kind == ADD)
+    if probability is not None and not own_network and not 1.0 - limits.sure <= probability <= limits.sure:
+        accepted = (probability > limits.sure) == (kind == ADD)
         return accepted, f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
     if kind == REMOVE and probability is not None and own_network and probability > OWN_DOUBT:
         return False, f"the network was sure of it (mean probability {probability:.2f})"
@@ -207,6 +206,7 @@ def follow(
     spacing: np.ndarray,
     reach_mm: float,
     probability: np.ndarray | None = None,
+    sure: float = 0.9,
 ) -> np.ndarray:
     """Follow the fit to its surface where a change was accepted.
 
@@ -220,6 +220,7 @@ def follow(
         spacing: (3,) mm.
         reach_mm: how far.
         probability: (X, Y, Z) from an image, or None: voxels of which it is not sure stay.
+        sure: the probability above which, or below one minus which, the image is sure.
 
     Returns:
         (X, Y, Z) signed distance.
@@ -234,7 +235,7 @@ def follow(
             near = ndimage.distance_transform_edt(~core, sampling=spacing) <= reach_mm
             follows = near & (mask != wanted) & ((target < 0) == wanted)
             if probability is not None:
-                follows &= np.isnan(probability) | ((probability > SURE) if wanted else (probability < 1.0 - SURE))
+                follows &= np.isnan(probability) | ((probability > sure) if wanted else (probability < 1.0 - sure))
             result[follows] = target[follows]
     return result
 

@@ -112,7 +112,7 @@ class ReconstructShape:
             )
             fused[refused] = s_mask[refused]
             seen_here = None if own_network else probability
-            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, seen_here)
+            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, seen_here, chosen.sure)
         case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
         return Reconstruction(box, fused, regions, outside_box)
 

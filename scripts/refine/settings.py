@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..organ import OrganPack
+from ..organ import OrganPack, Structure
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets.yaml"
 METHODS = ("robust", "linear", "paper")
@@ -40,15 +40,22 @@ class RefineSettings:
     excess_mm: float
     missing_mm: float
     sound_share: float
+    sure: float
     reach_mm: float
     smooth_mm: float
 
     @classmethod
-    def load(cls, preset: str = "default", pack: OrganPack | None = None, **overrides: Any) -> RefineSettings:
+    def load(
+        cls,
+        preset: str = "default",
+        pack: OrganPack | None = None,
+        structure: Structure | None = None,
+        **overrides: Any,
+    ) -> RefineSettings:
         """Return the settings of a preset of `configs/presets.yaml`.
 
-        What the organ pack says under `refine` (lengths that depend on the organ's size) replaces the default's
-        values, the preset's own values replace those, and `overrides` replace all.
+        What the organ pack says under `refine`, and then what it says there of the structure, replaces the default's
+        values (lengths depend on the organ's size); the preset's own values replace those, and `overrides` all.
 
         Raises:
             ValueError: unknown preset, key or method.
@@ -56,9 +63,10 @@ class RefineSettings:
         presets = yaml.safe_load(PRESETS.read_text())
         if preset not in presets:
             raise ValueError(f"unknown preset '{preset}'; choose one of {', '.join(presets)}")
-        own = pack.settings.get("refine", {}) if pack is not None else {}
+        organ = pack.settings.get("refine", {}) if pack is not None else {}
+        own = structure.refine if structure is not None else {}
         special = presets[preset] if preset != "default" else {}
-        values = {**presets["default"], **own, **special, **overrides}
+        values = {**presets["default"], **organ, **own, **special, **overrides}
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}; {PRESETS.name} lists all there are")

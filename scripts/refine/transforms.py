@@ -66,14 +66,14 @@ class PICCTd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.pack = OrganPack.load(organ)
-        self.settings = RefineSettings.load(preset, self.pack)
+        self.settings = _settings(self.pack, preset)
         self.seed = seed
         self.priors = {s.name: ShapePrior.load(s.prior, device) for s in self.pack.structures}
         self.picct = {
             s.name: PICCT(
                 self.priors[s.name].anchor_points.cpu().numpy(),
                 self.priors[s.name].scale_mm,
-                n_points=self.settings.alignment_points,
+                n_points=self.settings[s.name].alignment_points,
                 mirror=s.mirror,
             )
             for s in self.pack.structures
@@ -94,7 +94,7 @@ class PICCTd(MapTransform):
             case.failure = f"the mask has no {name}" if not mask.any() else f"{name} has only {int(mask.sum())} voxels"
             return case
         case.surface = mask_to_surface(mask, affine)
-        points, _ = sample_surface(case.surface, self.settings.samples, self.seed)
+        points, _ = sample_surface(case.surface, self.settings[name].samples, self.seed)
         case.transform = self.picct[name](points, self.seed)
         case.failure = f"alignment failed: {case.transform.failure}" if case.transform.failure else ""
         case.seconds["picct"] = time.perf_counter() - begun
@@ -210,7 +210,8 @@ class LatentFinetuned(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.fit = LatentFinetune(RefineSettings.load(preset, OrganPack.load(organ)), device)
+        settings = _settings(OrganPack.load(organ), preset)
+        self.fits = {name: LatentFinetune(own, device) for name, own in settings.items()}
         self.seed = seed
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -221,7 +222,7 @@ class LatentFinetuned(MapTransform):
                 if case.failure:
                     continue
                 begun = time.perf_counter()
-                case.fitted = self.fit(case.samples, case.transform, case.prior, self.seed)
+                case.fitted = self.fits[case.name](case.samples, case.transform, case.prior, self.seed)
                 case.seconds["finetune"] = time.perf_counter() - begun
         return result
 
@@ -247,7 +248,8 @@ class ReconstructShaped(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.reconstruct = ReconstructShape(RefineSettings.load(preset, OrganPack.load(organ)))
+        settings = _settings(OrganPack.load(organ), preset)
+        self.reconstruct = {name: ReconstructShape(own) for name, own in settings.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label map and fill meshes and quality of `<key>_shapes`."""
@@ -262,7 +264,7 @@ class ReconstructShaped(MapTransform):
                     continue
                 begun = time.perf_counter()
                 mask = case.structure.mask(label_map)
-                parts.append((case, self.reconstruct(mask, affine, case)))
+                parts.append((case, self.reconstruct[case.name](mask, affine, case)))
                 case.seconds["reconstruct"] = time.perf_counter() - begun
             refined = merge(label_map, parts)
             for case, part in parts:
@@ -271,6 +273,11 @@ class ReconstructShaped(MapTransform):
             meta = {**getattr(initial, "meta", {}), "affine": torch.as_tensor(affine)}
             result[key] = MetaTensor(pred.to(initial.dtype), meta=meta)
         return result
+
+
+def _settings(pack: OrganPack, preset: str) -> dict[str, RefineSettings]:
+    """Return the settings of each of a pack's structures, by name."""
+    return {s.name: RefineSettings.load(preset, pack, s) for s in pack.structures}
 
 
 def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:
