@@ -7,16 +7,21 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer, SlidingWindowInferer
-from monai.networks.nets import UNet
+from monai.networks.nets import BasicUNet, DynUNet, UNet
 
 from .organ import MODELS, OrganError, OrganPack
 
+NETWORKS: dict[str, type[torch.nn.Module]] = {"UNet": UNet, "DynUNet": DynUNet, "BasicUNet": BasicUNet}
 
-def build_unet(pack: OrganPack) -> UNet:
-    """Build the organ's U-Net, MONAI's `UNet`, with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
+
+def build_unet(pack: OrganPack) -> torch.nn.Module:
+    """Build the organ's U-Net with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
+
+    The pack's `network` names one of MONAI's networks (`name`, `UNet` where it is left out) and its arguments.
 
     Raises:
-        OrganError: the pack describes no network, or its outputs are not background and the pack's labels in order.
+        OrganError: the pack describes no network, one that MONAI does not have, or one whose outputs are not background
+            and the pack's labels in order.
     """
     if not pack.network:
         raise OrganError(
@@ -28,7 +33,11 @@ def build_unet(pack: OrganPack) -> UNet:
             f"organ '{pack.name}': a U-Net with {pack.network['out_channels']} outputs needs the labels 1 to "
             f"{pack.network['out_channels'] - 1}, not {sorted(pack.labels)}"
         )
-    return UNet(**pack.network)
+    arguments = dict(pack.network)
+    name = arguments.pop("name", "UNet")
+    if name not in NETWORKS:
+        raise OrganError(f"organ '{pack.name}': network '{name}' is not one of {', '.join(NETWORKS)}")
+    return NETWORKS[name](**arguments)
 
 
 def network_file(pack: OrganPack) -> str:
