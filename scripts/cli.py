@@ -7,12 +7,14 @@ import fire
 from .demo import demo
 from .evaluate import evaluate
 from .evidence.job import evidence, joint
+from .template import template
 
 COMMANDS = {
     "demo": demo,
     "evaluate": evaluate,
     "evidence": evidence,
     "joint": joint,
+    "template": template,
 }
 
 

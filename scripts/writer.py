@@ -14,7 +14,9 @@ from .io import copy_volume, whole_file, write_label_map
 
 
 class CaseWriter:
-    """Writes `<output_dir>/<case>/<case>_initial.nii.gz`, `_refined.nii.gz` and `_<structure>.stl`.
+    """Writes `<output_dir>/<case>/<case>_initial.nii.gz`, `_refined.nii.gz`, `_<structure>.stl` and `.ply`.
+
+    The PLY is the same mesh, with a colour and the template's point a vertex (see `Correspondence`).
 
     It is not one of the postprocessing transforms, because MONAI Label and Deploy run those and write by themselves.
 
@@ -61,6 +63,10 @@ class CaseWriter:
                 if shape.mesh is not None:
                     outputs[shape.name] = str(self._path(paths, f"{shape.name}.stl"))
                     write_mesh(self._path(paths, f"{shape.name}.stl"), shape.mesh)
+                if shape.mesh is not None and shape.correspondence is not None:
+                    target = self._path(paths, f"{shape.name}.ply")
+                    write_mesh(target, shape.mesh, shape.correspondence.vertex_data())
+                    outputs[f"{shape.name}_correspondence"] = str(target)
         return outputs
 
     def keep(self, paths: dict[str, Any], data: dict[Any, Any]) -> dict[str, str]:

@@ -7,6 +7,10 @@ import torch
 import trimesh
 from monai.transforms import KeepLargestConnectedComponent, MapTransform
 
+from scripts.prior.correspondence import Correspondence
+
+BALL = trimesh.creation.icosphere(subdivisions=1)
+
 
 class KeepLargestd(MapTransform):
     """Keep each label's largest component.
@@ -31,7 +35,10 @@ class KeepLargestd(MapTransform):
         d["pred_shapes"] = [
             SimpleNamespace(
                 name=f"organ_{v}",
-                mesh=trimesh.creation.icosphere(subdivisions=1),
+                mesh=BALL,
+                correspondence=Correspondence(
+                    BALL.vertices.astype(np.float32), np.full((len(BALL.vertices), 3), 10 * v, np.uint8)
+                ),
                 failure="",
                 quality={"share": np.float32(0.5), "worst": float("nan"), "regions": [{"kept": np.bool_(True)}]},
                 seconds={"fit": 0.1},
@@ -45,7 +52,7 @@ class Failed(MapTransform):
     """Say that every structure failed, and change nothing."""
 
     def __call__(self, data):
-        shape = SimpleNamespace(name="organ", mesh=None, failure="no fit", quality={}, seconds={})
+        shape = SimpleNamespace(name="organ", mesh=None, correspondence=None, failure="no fit", quality={}, seconds={})
         return {**data, "pred_shapes": [shape]}
 
 

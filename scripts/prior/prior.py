@@ -13,11 +13,11 @@ import torch
 import trimesh
 from safetensors import safe_open
 from safetensors.torch import save
-from skimage import measure
 from torch import Tensor
 
 from ..geometry.surface import sample_surface
 from .field import DeformTemplateField
+from .level_set import zero_level
 from .linear import LinearShapeModel
 
 FORMAT = "implicit-shape-prior/1"
@@ -156,35 +156,13 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def template_surface(
     model: DeformTemplateField, extent: float = 1.1, resolution: int = 80, min_share: float = 0.05
 ) -> trimesh.Trimesh:
-    """The template's zero level as a closed mesh in the canonical frame.
-
-    The field is unknown beyond the training points' ball, so the surface is cut at the cube's inscribed sphere, and
-    pieces with less than `min_share` of the largest one's area are dropped.
+    """The template's zero level as a closed mesh in the canonical frame; see `zero_level`.
 
     Raises:
         ValueError: the template has no surface.
     """
-    axis = np.linspace(-extent, extent, resolution, dtype=np.float32)
-    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     device = next(model.parameters()).device
-    with torch.no_grad():
-        pieces = [model.template(piece.to(device)).squeeze(-1).cpu() for piece in torch.from_numpy(grid).split(32768)]
-    values = np.maximum(torch.cat(pieces).numpy(), np.linalg.norm(grid, axis=1) - 0.97 * extent)
-    values = values.reshape([resolution] * 3)
-    if not values.min() < 0.0 < values.max():
-        raise ValueError("the template field has no surface: training did not work")
-    step = float(axis[1] - axis[0])
-    vertices, faces, _, _ = measure.marching_cubes(values, 0.0, spacing=(step,) * 3, gradient_direction="descent")
-    mesh = trimesh.Trimesh(vertices - extent, faces, process=False)
-    parts = mesh.split(only_watertight=False)
-    largest = max(part.area for part in parts)
-    kept = [part for part in parts if part.area >= min_share * largest]
-    offsets = np.cumsum([0, *[len(part.vertices) for part in kept]])
-    return trimesh.Trimesh(
-        np.concatenate([part.vertices for part in kept]),
-        np.concatenate([part.faces + offset for part, offset in zip(kept, offsets, strict=False)]),
-        process=False,
-    )
+    return zero_level(lambda points: model.template(points.to(device))[:, 0].cpu(), extent, resolution, min_share)
 
 
 def code_statistics(codes: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..geometry.affine import Similarity
 from ..geometry.picct import CanonicalTransform
+from ..prior.correspondence import template_places
 from ..prior.prior import ShapePrior
 from .robust import Channel, LinearFit, RobustSettings, fit_linear
 from .settings import RefineSettings
@@ -81,8 +82,7 @@ class LatentFinetune:
         points = self._tensor(pose.apply(points_world))
         targets, trusts = self._tensor(targets_mm), self._tensor(trust)
         mm = 1.0 / pose.scale
-        start = prior.latent_from_codes(prior.codes_from_scores(linear.scores.to(self.device)))
-        latent = start.detach().clone().clamp(-3, 3).requires_grad_(True)
+        latent = _start_latent(prior, linear).requires_grad_(True)
         twist = torch.zeros(7, device=self.device, requires_grad=True)
 
         def misfit(sdf: Tensor, scale: Tensor | float) -> Tensor:
@@ -172,7 +172,10 @@ class LatentFinetune:
             value = prior.field.sdf(frozen, alpha, inside / radius.clamp_min(1.0)[:, None])
             return (value + (radius - 1.0).clamp_min(0)).cpu()
 
-        shape = FittedShape(pose, sdf, np.zeros(0), scores, {})
+        def template(points: Tensor) -> Tensor:
+            return template_places(prior, frozen, alpha, points.to(self.device)).cpu()
+
+        shape = FittedShape(pose, sdf, template, np.zeros(0), scores, {})
         shape.residual_mm = shape.sdf_mm(samples.points_world)
         return _with_figures(shape, float((latent**2).mean().sqrt()))
 
@@ -195,12 +198,23 @@ def with_shells(samples: TrustedSamples) -> tuple[np.ndarray, np.ndarray, np.nda
     return points, targets, trust
 
 
+def _start_latent(prior: ShapePrior, linear: LinearFit) -> Tensor:
+    """Whitened codes (A + H,) of the linear fit by regression, within three standard deviations."""
+    start = prior.latent_from_codes(prior.codes_from_scores(linear.scores.to(prior.device)))
+    return start.detach().clone().clamp(-3, 3)
+
+
 def _linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> FittedShape:
+    """The linear model has no deformation: correspondence is that of the codes which the regression gives for it."""
     model = prior.linear
     assert model is not None
+    with torch.no_grad():
+        alpha, beta = prior.split_codes(prior.codes_from_latent(_start_latent(prior, linear))[None])
+        weights = prior.field.weights(beta)
     shape = FittedShape(
         linear.similarity,
         lambda points: model.evaluate(linear.scores, points),
+        lambda points: template_places(prior, weights, alpha, points.to(prior.device)).cpu(),
         linear.residuals_mm[0][:n_surface],
         linear.scores,
         {},

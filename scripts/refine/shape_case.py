@@ -13,6 +13,7 @@ import trimesh
 from ..geometry.affine import Similarity
 from ..geometry.picct import CanonicalTransform
 from ..organ import Structure
+from ..prior.correspondence import Correspondence
 from ..prior.prior import ShapePrior
 from .context import Context
 from .evidence import Evidence
@@ -43,6 +44,8 @@ class FittedShape:
     Attributes:
         similarity: world → canonical, as refined by the fit.
         sdf_canonical: canonical points (N, 3) float32 tensor → signed distance (N,), canonical units.
+        template_canonical: canonical points (N, 3) float32 tensor → the places (N, 3) of the template's surface to
+            which the fitted deformation takes them, canonical.
         residual_mm: (N,) of the samples fitted.
         linear_scores: whitened scores of the linear model, or None.
         figures: what the fit says of itself, plain numbers.
@@ -50,14 +53,21 @@ class FittedShape:
 
     similarity: Similarity
     sdf_canonical: Callable[[torch.Tensor], torch.Tensor]
+    template_canonical: Callable[[torch.Tensor], torch.Tensor]
     residual_mm: np.ndarray
     linear_scores: torch.Tensor | None
     figures: dict[str, float]
 
     def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:
         """Return the fitted signed distance (N,) in mm at world points (N, 3), negative inside."""
-        points = torch.as_tensor(self.similarity.apply(points_world), dtype=torch.float32)
-        return self.sdf_canonical(points).cpu().numpy() / self.similarity.scale
+        return self.sdf_canonical(self._canonical(points_world)).cpu().numpy() / self.similarity.scale
+
+    def correspondence(self, prior: ShapePrior, points_world: np.ndarray) -> Correspondence:
+        """Return where world points (N, 3), mm, lie on the template of the prior that was fitted."""
+        return Correspondence.at(prior, self.template_canonical(self._canonical(points_world)))
+
+    def _canonical(self, points_world: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(self.similarity.apply(points_world), dtype=torch.float32)
 
 
 @dataclass
@@ -74,6 +84,7 @@ class ShapeCase:
         samples: TIM's points.
         fitted: the fitted instance.
         mesh: the refined surface, world mm.
+        correspondence: where the mesh's vertices lie on the template.
         failure: why the structure could not be refined; "" when it was.
         quality: plain JSON values: figures and the decision on every region.
         seconds: stage → seconds.
@@ -88,6 +99,7 @@ class ShapeCase:
     samples: TrustedSamples | None = None
     fitted: FittedShape | None = None
     mesh: trimesh.Trimesh | None = None
+    correspondence: Correspondence | None = None
     failure: str = ""
     quality: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -252,7 +252,7 @@ class ReconstructShaped(MapTransform):
         self.reconstruct = {name: ReconstructShape(own) for name, own in settings.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the label map and fill meshes and quality of `<key>_shapes`."""
+        """Replace the label map and fill meshes, correspondence and quality of `<key>_shapes`."""
         result = dict(data)
         for key in self.key_iterator(result):
             initial = result[key]
@@ -265,7 +265,11 @@ class ReconstructShaped(MapTransform):
                 begun = time.perf_counter()
                 mask = case.structure.mask(label_map)
                 parts.append((case, self.reconstruct[case.name](mask, affine, case)))
-                case.seconds["reconstruct"] = time.perf_counter() - begun
+                drawn = time.perf_counter()
+                case.seconds["reconstruct"] = drawn - begun
+                if case.mesh is not None and case.fitted is not None and case.prior is not None:
+                    case.correspondence = case.fitted.correspondence(case.prior, np.asarray(case.mesh.vertices))
+                    case.seconds["correspondence"] = time.perf_counter() - drawn
             refined = merge(label_map, parts)
             for case, part in parts:
                 case.quality = describe(case, part, label_map, refined, affine)

@@ -156,7 +156,19 @@ def draw_surface(
         limit_mm: distance at which the colours saturate.
     """
     vertex_mm = np.clip(signed_distance(reference, mesh.vertices), -limit_mm, limit_mm)
-    colours = DEVIATION((vertex_mm[mesh.faces].mean(axis=1) / limit_mm + 1.0) / 2.0)
+    draw_shaded(axes, mesh, DEVIATION((vertex_mm[mesh.faces].mean(axis=1) / limit_mm + 1.0) / 2.0), camera)
+
+
+def draw_shaded(axes: Any, mesh: trimesh.Trimesh, colours: np.ndarray, camera: Camera) -> None:
+    """Draw a shaded surface.
+
+    Args:
+        axes: matplotlib axes; their coordinates become mm.
+        mesh: the surface in world mm.
+        colours: (F, 4) RGBA of the faces, in [0, 1], unshaded.
+        camera: from where it is seen.
+    """
+    colours = colours.copy()
     normals = mesh.vertex_normals[mesh.faces].mean(axis=1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     light = camera.towards + 0.7 * camera.up - 0.4 * camera.right
