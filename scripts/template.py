@@ -72,9 +72,7 @@ def template(organ: str, output_dir: str, structure: str = "", modes: int = 3) -
             for name, latent in latents(prior, modes):
                 progress.set_postfix_str(f"{item.name} {name}", refresh=False)
                 shapes.append(prior_shape(prior, name, latent))
-                write_mesh(
-                    out / f"{item.name}_{name}.ply", shapes[-1].mesh_mm, shapes[-1].correspondence.vertex_data()
-                )
+                write_mesh(out / f"{item.name}_{name}.ply", shapes[-1].mesh_mm, shapes[-1].correspondence.vertex_data())
                 progress.update()
             draw_prior(out / f"template_{item.name}.png", pack, item, shapes)
     names = ", ".join(item.name for item in chosen)
@@ -121,7 +119,7 @@ def prior_shape(prior: ShapePrior, name: str, latent: Tensor | None, resolution:
 
 def draw_prior(path: Path, pack: OrganPack, structure: Structure, shapes: Sequence[PriorShape]) -> None:
     """Draw template and mean shape in the first row, and each mode from minus through the mean to plus below."""
-    camera = Camera.facing(shapes[0].mesh_mm)
+    camera = Camera.upright(shapes[0].mesh_mm)
     back = Camera(-camera.right, camera.up, -camera.towards)
 
     def exhibit(shape: PriorShape, title: str, seen: Camera = camera) -> Exhibit:
@@ -129,7 +127,7 @@ def draw_prior(path: Path, pack: OrganPack, structure: Structure, shapes: Sequen
 
     mean = shapes[1]
     rows = [
-        [exhibit(shapes[0], "template"), exhibit(mean, "mean shape"), exhibit(mean, "mean shape from behind", back)]
+        [exhibit(shapes[0], "template"), exhibit(mean, "mean shape"), exhibit(mean, "mean from the other side", back)]
     ]
     for number, (minus, plus) in enumerate(zip(shapes[2::2], shapes[3::2], strict=True), 1):
         rows.append(

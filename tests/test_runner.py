@@ -50,7 +50,9 @@ def test_refined_mask_is_on_the_grid_it_came_from(tmp_path, affine):
     folder = tmp_path / "out" / "a"
     assert sorted(p.name for p in folder.iterdir()) == [
         "a_initial.nii.gz",
+        "a_organ_1.ply",
         "a_organ_1.stl",
+        "a_organ_2.ply",
         "a_organ_2.stl",
         "a_refined.nii.gz",
     ]

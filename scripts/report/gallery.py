@@ -15,7 +15,8 @@ from ..io import whole_file
 from .pictures import Camera, draw_shaded
 
 MARGIN_MM = 1.0
-WIDTH_INCHES = 9.0
+CELL_INCHES = np.array([2.8, 2.4])  # at most, width and height
+LEAST_CELL_INCHES = np.array([1.9, 1.0])  # titles want some room
 TITLE_INCHES = 0.3
 
 
@@ -36,37 +37,36 @@ class Exhibit:
     camera: Camera
 
 
-def draw_gallery(path: str | Path, rows: Sequence[Sequence[Exhibit]], title: str = "", dpi: int = 100) -> None:
+def draw_gallery(path: str | Path, rows: Sequence[Sequence[Exhibit]], title: str = "", dpi: int = 90) -> None:
     """Draw rows of surfaces, each centred in its cell, all to the same scale.
 
     Args:
         path: PNG file to write, whole or not at all; missing folders are made.
         rows: the exhibits; a short row is filled up with nothing.
         title: stands above all.
-        dpi: dots an inch; the picture is 9 inches wide.
+        dpi: dots an inch.
     """
     flat = [[exhibit.camera.project(exhibit.mesh.vertices) for exhibit in row] for row in rows]
     sizes = np.array([np.ptp(points, axis=0) for row in flat for points in row]).max(axis=0) + 2 * MARGIN_MM
-    columns = max(len(row) for row in rows)
-    cell_inches = WIDTH_INCHES / columns * sizes[1] / sizes[0] + TITLE_INCHES
-    head = TITLE_INCHES + 0.1 if title else 0.0
-    height = cell_inches * len(rows) + head
-    figure = Figure(figsize=(WIDTH_INCHES, height), facecolor="white")
+    scale = (CELL_INCHES / sizes).min()
+    cell = np.maximum(sizes * scale, LEAST_CELL_INCHES)
+    pitch = cell + (0.0, TITLE_INCHES)
+    total = pitch * (max(len(row) for row in rows), len(rows)) + (0.0, TITLE_INCHES if title else 0.0)
+    figure = Figure(figsize=tuple(total), facecolor="white")
     FigureCanvasAgg(figure)
     for row, (exhibits, places) in enumerate(zip(rows, flat, strict=True)):
         for column, (exhibit, points) in enumerate(zip(exhibits, places, strict=True)):
-            bottom = 1.0 - (head + (row + 1) * cell_inches) / height
-            axes = figure.add_axes(
-                (column / columns, bottom, 1 / columns, (cell_inches - TITLE_INCHES) / height), label=f"{row} {column}"
-            )
+            corner = pitch * (column, len(rows) - 1 - row)
+            axes = figure.add_axes((*(corner / total), *(cell / total)))
             colours = np.ones((len(exhibit.mesh.faces), 4))
             colours[:, :3] = exhibit.colours[exhibit.mesh.faces].mean(axis=1) / 255.0
             draw_shaded(axes, exhibit.mesh, colours, exhibit.camera)
             middle = (points.min(axis=0) + points.max(axis=0)) / 2.0
-            axes.set(xlim=middle[0] + sizes[0] / 2 * np.array([-1, 1]), ylim=middle[1] + sizes[1] / 2 * np.array([-1, 1]))
-            axes.set_title(exhibit.title, fontsize=11, pad=3)
+            lower, upper = middle - cell / scale / 2.0, middle + cell / scale / 2.0
+            axes.set(xlim=(lower[0], upper[0]), ylim=(lower[1], upper[1]))
+            axes.set_title(exhibit.title, fontsize=10, pad=3)
     if title:
-        figure.suptitle(title, fontsize=12, y=1.0 - 0.1 / height, va="top")
+        figure.suptitle(title, fontsize=12, y=1.0 - 0.08 / total[1], va="top")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)

@@ -79,6 +79,20 @@ class Camera:
             right, up = -right, -up
         return cls(right, up, towards)
 
+    @classmethod
+    def upright(cls, mesh: trimesh.Trimesh) -> Camera:
+        """Return the camera that sees a shape's broad side, with z (or y, for a shape that lies flat) upwards.
+
+        It stands right, in front of or above the shape, in RAS+ axes.
+        """
+        points = mesh.vertices - mesh.vertices.mean(axis=0)
+        towards = np.linalg.svd(points.T @ points)[0][:, 2]
+        towards = towards * np.sign(towards[np.argmax(np.abs(towards))])
+        up = np.eye(3)[1] if np.argmax(np.abs(towards)) == 2 else np.eye(3)[2]
+        up = up - (up @ towards) * towards
+        up /= np.linalg.norm(up)
+        return cls(np.cross(up, towards), up, towards)
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Return world points (..., 3) as picture coordinates (..., 2) in mm."""
         return points @ np.stack([self.right, self.up], axis=1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 from monai.bundle import ConfigWorkflow
+from scipy.spatial import cKDTree
 
 from tests.refine.test_chain import KINDS, damaged, dice, mean_shape
 
@@ -74,14 +75,31 @@ def test_mesh_lies_on_the_mask_in_world_mm(results, kind):
     assert (mesh.bounds[0] > world.min(0) - 2.5).all() and (mesh.bounds[1] < world.max(0) + 2.5).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_ply_is_the_mesh_with_places_that_agree_between_grids(results, kind):
+    plain, here = (trimesh.load(results / k / f"{k}_hippocampus.ply", process=False) for k in ("plain", kind))
+    stl = trimesh.load(results / kind / f"{kind}_hippocampus.stl")
+    assert here.volume == pytest.approx(stl.volume, rel=1e-5) and here.visual.kind == "vertex"
+    _, nearest = cKDTree(plain.vertices).query(here.vertices)  # one shape, so the same place in the world
+    places = [
+        np.stack([np.ravel(mesh.metadata["_ply_raw"]["vertex"]["data"][f"template_{a}"]) for a in "xyz"], 1)
+        for mesh in (plain, here)
+    ]
+    assert 28.7 * np.linalg.norm(places[0][nearest] - places[1], axis=1).mean() < 1.2  # mm
+    colours = [mesh.visual.vertex_colors[:, :3].astype(int) for mesh in (plain, here)]
+    assert np.abs(colours[0][nearest] - colours[1]).mean() < 12
+
+
 def test_report_says_what_changed_and_why(results):
     report = json.loads((results / "report.json").read_text())
     assert [case["status"] for case in report["cases"]] == ["refined"] * 3
+    outputs = report["cases"][0]["outputs"]
+    assert outputs["hippocampus_correspondence"].endswith("_hippocampus.ply")
     text = json.dumps(report)
     assert "island" in text and "missing part" in text
 
 
 def test_the_same_seed_gives_the_same_bytes(bundle_root, broken_masks, results, tmp_path):
     refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path)
-    for name in ("plain_refined.nii.gz", "plain_hippocampus.stl"):
+    for name in ("plain_refined.nii.gz", "plain_hippocampus.stl", "plain_hippocampus.ply"):
         assert (tmp_path / "plain" / name).read_bytes() == (results / "plain" / name).read_bytes()
