@@ -18,7 +18,7 @@ from scripts.template import latents, prior_shape, template
 from .prior.test_training import organ, run  # noqa: F401  (fixture)
 
 RADII = np.array([10.0, 14.0, 12.0])
-TOLERANCE_MM = 2.0  # between the places of one pole in different cases
+TOLERANCE_MM = 2.0  # mean distance between the places of one pole in different cases; opposite poles: 20 to 28 mm
 CASES = {  # scale of the radii, rotation of the shape, spacing and rotation of the grid
     "plain": ((1.0, 1.0, 1.0), (0, 0, 0), (1.0, 1.0, 1.0), (0, 0, 0)),
     "larger": ((1.3, 1.3, 1.3), (0, 0, 0), (1.0, 1.0, 1.0), (0, 0, 0)),
@@ -64,7 +64,7 @@ def test_poles_of_ellipsoids_have_the_same_place(eggs):
         assert distance.max() < 2.5
         places.append(case.correspondence.template_points[nearest] * prior.scale_mm)
     apart = np.linalg.norm(np.array(places) - places[0], axis=-1)
-    assert apart.mean() < TOLERANCE_MM / 2 and apart.max() < 2 * TOLERANCE_MM
+    assert apart[1:].mean() < TOLERANCE_MM and apart.max() < 2 * TOLERANCE_MM
     opposite = np.linalg.norm(places[0][:3] - places[0][3:], axis=1)
     assert (opposite > 15.0).all()  # the poles are told apart
 
