@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .field import DeformTemplateField
 from .hypernet import DeformWeights
+from .level_set import CHUNK
 from .prior import ShapePrior
 
 DARKEST = 40  # of 255: a colour's lowest channel, so that shaded surfaces do not turn black
@@ -66,6 +67,7 @@ def template_places(prior: ShapePrior, weights: DeformWeights, alpha: Tensor, po
     return onto_template(prior, points + _flow(prior.field, weights, alpha, inside))
 
 
+@torch.no_grad()
 def onto_template(prior: ShapePrior, points: Tensor) -> Tensor:
     """The nearest places (N, 3) on the template's surface to canonical points (N, 3).
 
@@ -76,11 +78,12 @@ def onto_template(prior: ShapePrior, points: Tensor) -> Tensor:
     nearest = torch.as_tensor(cKDTree(samples.cpu().numpy()).query(points.cpu().numpy())[1], device=samples.device)
     normals = prior.template_normals[nearest]
     height = ((points - samples[nearest]) * normals).sum(-1, keepdim=True)
-    with torch.no_grad():
-        planar = points - height * normals
+    places = []
+    for planar in (points - height * normals).split(CHUNK):
         jet = prior.field.template_net.jet(planar)
         slope = jet.gradient[:, 0]
-        return planar - jet.value * slope / slope.square().sum(-1, keepdim=True).clamp_min(0.25)
+        places.append(planar - jet.value * slope / slope.square().sum(-1, keepdim=True).clamp_min(0.25))
+    return torch.cat(places)
 
 
 def template_colours(prior: ShapePrior, template_points: np.ndarray) -> np.ndarray:
@@ -95,9 +98,6 @@ def template_colours(prior: ShapePrior, template_points: np.ndarray) -> np.ndarr
 
 
 @torch.no_grad()
-def _flow(
-    field: DeformTemplateField, weights: DeformWeights, alpha: Tensor, points: Tensor, chunk: int = 8192
-) -> Tensor:
+def _flow(field: DeformTemplateField, weights: DeformWeights, alpha: Tensor, points: Tensor) -> Tensor:
     """Flow v (N, 3) of one instance at many points (N, 3)."""
-    parts = [field.deform(weights, alpha, piece[None])[0][0] for piece in points.split(chunk)]
-    return torch.cat(parts) if parts else torch.zeros_like(points)
+    return torch.cat([field.deform(weights, alpha, piece[None])[0][0] for piece in points.split(CHUNK)])
