@@ -71,19 +71,16 @@ def template_places(prior: ShapePrior, weights: DeformWeights, alpha: Tensor, po
 def onto_template(prior: ShapePrior, points: Tensor) -> Tensor:
     """The nearest places (N, 3) on the template's surface to canonical points (N, 3).
 
-    The point is projected onto the tangent plane of the nearest of the template's samples, and from there a Newton
-    step is made to the zero level of T.
+    The point is projected onto the tangent plane of the nearest of the template's samples, and from there moved along
+    the normal by T, which is a distance.
     """
     samples = prior.template_points
     nearest = torch.as_tensor(cKDTree(samples.cpu().numpy()).query(points.cpu().numpy())[1], device=samples.device)
     normals = prior.template_normals[nearest]
     height = ((points - samples[nearest]) * normals).sum(-1, keepdim=True)
-    places = []
-    for planar in (points - height * normals).split(CHUNK):
-        jet = prior.field.template_net.jet(planar)
-        slope = jet.gradient[:, 0]
-        places.append(planar - jet.value * slope / slope.square().sum(-1, keepdim=True).clamp_min(0.25))
-    return torch.cat(places)
+    planar = points - height * normals
+    values = torch.cat([prior.field.template(piece) for piece in planar.split(CHUNK)])
+    return planar - values * normals
 
 
 def template_colours(prior: ShapePrior, template_points: np.ndarray) -> np.ndarray:
