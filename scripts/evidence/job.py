@@ -57,7 +57,7 @@ def evidence(
     dataset_dir: str,
     organ: str,
     cache_dir: str = "cache/evidence",
-    steps: int = 1000,
+    steps: int = 2500,
     folds: int = 3,
     hold_out: int = -1,
     output: str = "",
