@@ -1,4 +1,4 @@
-"""Signed distances from points to a closed surface."""
+"""Distances from points to a surface, signed where it is closed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,25 @@ import trimesh
 from numpy.typing import ArrayLike
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def surface_distance(mesh: trimesh.Trimesh, points: ArrayLike) -> Array:
+    """Exact distance to the nearest triangle of any mesh, closed or not.
+
+    Args:
+        mesh: triangles.
+        points: (N, 3) in the mesh's frame.
+
+    Returns:
+        (N,) float64 in the mesh's unit.
+
+    Raises:
+        ValueError: when the mesh has no triangles or an input is not finite or not (N, 3).
+    """
+    queries, vertices, faces = _checked(mesh, points)
+    if len(queries) == 0:
+        return np.zeros(0)
+    return np.sqrt(np.reshape(igl.point_mesh_squared_distance(queries, vertices, faces)[0], -1))
 
 
 def signed_distance(mesh: trimesh.Trimesh, points: ArrayLike) -> Array:
@@ -30,6 +49,16 @@ def signed_distance(mesh: trimesh.Trimesh, points: ArrayLike) -> Array:
     Raises:
         ValueError: when the mesh has no triangles or an input is not finite or not (N, 3).
     """
+    distance = surface_distance(mesh, points)
+    queries, vertices, faces = _checked(mesh, points)
+    if len(queries) == 0:
+        return distance
+    inside = igl.fast_winding_number(vertices, faces, queries) > 0.5
+    return np.where(np.reshape(inside, -1), -distance, distance)
+
+
+def _checked(mesh: trimesh.Trimesh, points: ArrayLike) -> tuple[Array, Array, Array]:
+    """Return points (N, 3), vertices (V, 3) and faces (F, 3) as libigl takes them."""
     queries = np.ascontiguousarray(points, dtype=np.float64)
     vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float64)
     faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
@@ -39,9 +68,4 @@ def signed_distance(mesh: trimesh.Trimesh, points: ArrayLike) -> Array:
         raise ValueError("the mesh has no triangles")
     if not (np.isfinite(queries).all() and np.isfinite(vertices).all()):
         raise ValueError("points and vertices must be finite")
-    if len(queries) == 0:
-        return np.zeros(0)
-    squared = igl.point_mesh_squared_distance(queries, vertices, faces)[0]
-    inside = igl.fast_winding_number(vertices, faces, queries) > 0.5
-    distance = np.sqrt(np.reshape(squared, -1))
-    return np.where(np.reshape(inside, -1), -distance, distance)
+    return queries, vertices, faces

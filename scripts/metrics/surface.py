@@ -22,8 +22,11 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice
 from monai.metrics.utils import get_edge_surface_distance
+from monai.utils import MetricReduction
 
+from ..geometry.affine import spacing_mm as spacing_of
 from ..geometry.surface import crop_box
+from .pairs import PairMetric
 
 CROP_MARGIN = 2  # voxels kept around both masks; the surface of a mask reaches one voxel beyond it
 SCORES = ("dsc", "nsd", "hd95_mm", "assd_mm")
@@ -153,6 +156,61 @@ def score_masks(
         near = sum(float(a[d <= tolerance].sum()) for a, d in zip(edge_areas, fine_distances, strict=True))
         result[key] = 100.0 * near / total_area
     return result
+
+
+class SurfaceScoreMetric(PairMetric):
+    """One of the scores of `score_masks`, over batches; see `compute_surface_score`."""
+
+    def __init__(
+        self,
+        score: str = "hd95_mm",
+        nsd_tolerance_mm: float = 2.0,
+        policy: EmptyPolicy | None = None,
+        include_background: bool = False,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
+    ) -> None:
+        super().__init__(include_background, reduction, get_not_nans)
+        if score not in SCORES:
+            raise ValueError(f"score must be one of {SCORES}, not {score!r}")
+        self.key = score
+        self.nsd_tolerance_mm = nsd_tolerance_mm
+        self.policy = policy
+
+    def score(self, pred: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> float:
+        """Return the score of one pair of masks (X, Y, Z), % or mm."""
+        scores = score_masks(pred, truth, spacing_of(affine).tolist(), self.nsd_tolerance_mm, self.policy)
+        return float(scores[self.key])
+
+
+def compute_surface_score(
+    y_pred: torch.Tensor,
+    y: torch.Tensor,
+    score: str = "hd95_mm",
+    nsd_tolerance_mm: float = 2.0,
+    include_background: bool = False,
+    spacing_mm: Sequence[float] | None = None,
+    policy: EmptyPolicy | None = None,
+) -> torch.Tensor:
+    """Compute DSC, NSD, HD95 or ASSD of a batch, in % and mm.
+
+    Args:
+        y_pred: predicted masks (B, C, X, Y, Z), one-hot.
+        y: true masks, likewise.
+        score: "dsc", "nsd", "hd95_mm" or "assd_mm".
+        nsd_tolerance_mm: tolerance of "nsd".
+        include_background: whether channel 0 is compared too.
+        spacing_mm: see `pairs.compute_pairs`.
+        policy: scores of empty masks.
+
+    Returns:
+        (B, C) float32.
+
+    Raises:
+        ValueError: there is no such score, and see `pairs.compute_pairs` and `score_masks`.
+    """
+    metric = SurfaceScoreMetric(score, nsd_tolerance_mm, policy, include_background)
+    return metric.score_batch(y_pred, y, spacing_mm)
 
 
 def binary_mask(mask: Any, name: str = "mask") -> np.ndarray:
