@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fire
 
+from .benchmark import benchmark
 from .demo import demo
 from .evaluate import evaluate
 from .evidence.job import evidence, joint
 from .template import template
 
 COMMANDS = {
+    "benchmark": benchmark,
     "demo": demo,
     "evaluate": evaluate,
     "evidence": evidence,

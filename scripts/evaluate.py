@@ -5,54 +5,30 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from .baselines.postprocess import SMOOTHING_MM, postprocess_labels
+from .baselines.postprocess import SMOOTHING_MM
 from .cases import case_name
-from .geometry.affine import spacing_mm
-from .io import open_volume, read_values
-from .metrics.pairing import Pairing, ScoredCase, pair_methods
+from .metrics.earth_movers import EMD_SAMPLES
+from .metrics.pairing import STAGE_MARK, Pairing, ScoredCase, pair_methods
+from .metrics.scoring import REFERENCE, Scoring, score_case
+from .metrics.shapes import SAMPLES
 from .metrics.statistics import RESAMPLES, summarise
-from .metrics.surface import EmptyPolicy, check_spacing, score_masks, select_labels
 from .metrics.tables import markdown_report, write_csv, write_text
-from .metrics.topology import count_components, count_holes, volume_ml
+from .options import is_true
 from .organ import OrganPack
 
-REFERENCE = "initial"
 # Name → smoothing in mm of the baselines that are computed from the reference's masks.
 POSTPROCESSING = {
     "largest component + fill": 0.0,
     "largest component + fill + smooth": SMOOTHING_MM,
 }
 NSD_CURVE_MM = (1.0, 2.0, 3.0, 5.0)
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How cases are scored.
-
-    Attributes:
-        structures: name → the label values whose union is the structure.
-        nsd_tolerance_mm: primary tolerance of NSD.
-        nsd_curve_mm: further tolerances, for the CSV files.
-        policy: scores of empty masks.
-        postprocessing: baseline's name → smoothing in mm, computed from the reference's label maps.
-        reference: the method that the others are compared with.
-    """
-
-    structures: Mapping[str, Sequence[int]]
-    nsd_tolerance_mm: float = 2.0
-    nsd_curve_mm: Sequence[float] = ()
-    policy: EmptyPolicy = field(default_factory=EmptyPolicy)
-    postprocessing: Mapping[str, float] = field(default_factory=dict)
-    reference: str = REFERENCE
 
 
 def evaluate(
@@ -66,6 +42,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = 0,
     processes: int = 2,
+    shape_metrics: bool = True,
     **methods: str,
 ) -> str:
     """Score one or more methods' label maps of an organ against the truth and write the tables.
@@ -86,6 +63,7 @@ def evaluate(
         resamples: draws of the bootstrap over patients.
         seed: of the bootstrap.
         processes: cases scored at once.
+        shape_metrics: false leaves out CD, EMD and point-to-surface distance, which take most of the time.
         **methods: method → folder.
 
     Returns:
@@ -111,6 +89,7 @@ def evaluate(
                 nsd_curve_mm=NSD_CURVE_MM,
                 postprocessing=baselines if reference in methods else {},
                 reference=reference,
+                shape_metrics=is_true(shape_metrics),
             ),
             output_dir,
             patients=[_label_name(name) for name in pack.split[split]] if split else None,
@@ -121,6 +100,32 @@ def evaluate(
             processes=processes,
         )
     )
+
+
+def evaluate_run(
+    pred_dir: str, label_dir: str, organ: str, output_dir: str = "eval", split: str = "", shape_metrics: bool = True
+) -> str:
+    """Score one folder of results: every stage of a run's output folder, or the label maps of a flat folder.
+
+    Args:
+        pred_dir: the output folder of `inference` or `refine`, of which the stages initial and refined are scored, or
+            a flat folder of label maps, which becomes the method "prediction".
+        label_dir: see `evaluate`, as the others.
+        organ: see there.
+        output_dir: see there.
+        split: see there.
+        shape_metrics: see there.
+
+    Returns:
+        The path of table.md.
+
+    Raises:
+        ValueError: see `evaluate`.
+    """
+    stages = [stage for stage in ("initial", "refined") if any(Path(pred_dir).glob(f"*/*_{stage}.nii*"))]
+    methods: dict[str, Any] = {stage: f"{pred_dir}{STAGE_MARK}{stage}" for stage in stages}
+    methods = methods or {"prediction": str(pred_dir)}
+    return evaluate(label_dir, organ, output_dir, split, shape_metrics=shape_metrics, **methods)
 
 
 def score_folders(
@@ -177,40 +182,6 @@ def score_folders(
     return folder / "table.md"
 
 
-def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
-    """Score one case: a row a structure and method, the computed baselines right after the reference.
-
-    Raises:
-        ValueError: a file holds no label map.
-    """
-    truth, affine = _read_labels(case.label)
-    spacing = check_spacing(spacing_mm(affine))
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    order = []
-    for method, file in case.predictions.items():
-        maps = {method: _read_labels(file)[0]}
-        if method == scoring.reference:
-            groups = list(scoring.structures.values())
-            for name, smoothing_mm in scoring.postprocessing.items():
-                maps[name] = postprocess_labels(maps[method], groups, spacing, smoothing_mm)
-        for name, label_map in maps.items():
-            order.append(name)
-            for structure, values in scoring.structures.items():
-                masks = select_labels(label_map, values), select_labels(truth, values)
-                rows[structure, name] = {
-                    "case": case.case,
-                    "patient": case.patient,
-                    "structure": structure,
-                    "method": name,
-                    **score_masks(*masks, spacing, scoring.nsd_tolerance_mm, scoring.policy, scoring.nsd_curve_mm),
-                    "components": count_components(masks[0]),
-                    "holes": count_holes(masks[0]),
-                    "volume_ml": volume_ml(masks[0], spacing),
-                    "truth_volume_ml": volume_ml(masks[1], spacing),
-                }
-    return [rows[structure, name] for structure in scoring.structures for name in order]
-
-
 def _score_cases(cases: Sequence[ScoredCase], scoring: Scoring, processes: int) -> list[dict[str, Any]]:
     work = partial(score_case, scoring=scoring)
     if processes <= 1 or len(cases) == 1:
@@ -219,17 +190,6 @@ def _score_cases(cases: Sequence[ScoredCase], scoring: Scoring, processes: int) 
     with ProcessPoolExecutor(min(processes, len(cases)), context, torch.set_num_threads, (1,)) as pool:
         results = tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case")
         return [row for result in results for row in result]
-
-
-def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = open_volume(path)
-    values = read_values(image, path).reshape(image.shape[:3])
-    if values.dtype.kind not in "biu":
-        labels = np.rint(values)
-        if values.dtype.kind != "f" or not np.array_equal(labels, values):
-            raise ValueError(f"{path} holds fractions or NaN, not labels: threshold probabilities first")
-        values = labels.astype(np.int32)
-    return values, image.affine
 
 
 def _label_name(file: str) -> str:
@@ -242,8 +202,8 @@ def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     distance = "the diagonal of the image" if penalty is None else f"{penalty:g} mm"
     patients = {case.patient for case in pairing.cases}
     notes = [
-        f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation over cases; DSC and NSD in "
-        f"%, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid.",
+        f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation (median) over cases; DSC "
+        f"and NSD in %, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid.",
         f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
         f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
         "distances; ignored is not counted. `failed` counts the cases with exactly one empty mask.",
@@ -251,7 +211,17 @@ def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     if any(scoring.reference in case.predictions for case in pairing.cases):
         notes[0] += (
             f" Differences are paired, method minus {scoring.reference}, with 95 % bootstrap intervals "
-            f"({resamples:,} resamples of patients)."
+            f"({resamples:,} resamples of patients) and p of Wilcoxon's signed-rank test on the patients' mean "
+            "differences, since cases of one patient are not independent; p is not corrected for the number of tests."
+        )
+    if scoring.shape_metrics:
+        notes.append(
+            f"CD: mean squared nearest distances of {SAMPLES:,} surface samples, both directions added, × 1000; EMD: "
+            f"mean distance under the best bijection of {EMD_SAMPLES:,}. Both surfaces are scaled by the truth's "
+            "centre and diameter (shared normalisation). Floor: the truth against another draw of itself, which is "
+            "what a perfect mask scores. Point to surface: mean distance of either surface's samples to the other, in mm. "
+            "Volume difference: unsigned, in % of the true volume. A penalised mask counts as two points that lie the "
+            "penalty apart."
         )
     if pairing.without_label:
         notes.append(f"Not scored, no label: {', '.join(pairing.without_label)}.")

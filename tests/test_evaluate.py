@@ -108,7 +108,7 @@ def test_scores_of_all_methods(folders):
     assert "4 cases of 3 patients" in table
     for heading in ("## whole", "## small", "## all structures", "## All cases", "minus initial"):
         assert heading in table
-    assert "| initial | 4 | 75.0 ± 50.0 |" in table
+    assert "| initial | 4 | 75.0 ± 50.0 (100.0) |" in table
     assert str(folders) not in table
 
 

@@ -70,6 +70,10 @@ class SampledShape:
         """The same surface with as many other points."""
         return replace(self, points=sample_surface(self.mesh, len(self.points), seed)[0])
 
+    def first(self, count: int) -> SampledShape:
+        """The same surface with the first of its points, which are as uniform as all."""
+        return replace(self, points=self.points[:count])
+
     @cached_property
     def centre(self) -> np.ndarray:
         """Centroid (3,) of the surface, weighted by area, world mm."""

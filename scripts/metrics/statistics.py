@@ -1,4 +1,4 @@
-"""Means over cases and paired differences, with bootstrap intervals over patients."""
+"""Means over cases and paired differences, with bootstrap intervals and a signed-rank test over patients."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import wilcoxon
 
 from .surface import SCORES
 
 ALL = "all structures"
+SHAPE_SCORES = ("cd", "emd", "point_to_surface_mm", "volume_difference_percent")  # of rows that have them
+FLOOR = "_floor"  # ending of the column with a score's noise floor
 HARM_DSC = 0.5  # points of DSC that a case must lose to count as harmed
 RESAMPLES = 10_000
 CONFIDENCE = 95.0
@@ -71,6 +74,26 @@ def bootstrap(
     return estimate, float(low), float(high)
 
 
+def signed_rank_p(changes: np.ndarray, patients: Sequence[str]) -> float:
+    """Test whether paired changes are symmetric about 0: Wilcoxon's signed-rank test, two-sided.
+
+    The changes of a patient's cases are averaged first, because cases of one patient are not independent.
+
+    Args:
+        changes: (N,), one a case.
+        patients: the patient of each case, N names.
+
+    Returns:
+        The p value, not corrected for the number of tests; 1 where nothing changes, NaN without a case.
+    """
+    names, index = np.unique(np.asarray(patients), return_inverse=True)
+    if not len(names):
+        return float("nan")
+    means = np.bincount(index, changes) / np.bincount(index)
+    means = np.round(means, 9)  # changes that are equal but for rounding errors are ties
+    return float(wilcoxon(means).pvalue) if means.any() else 1.0
+
+
 def describe(values: np.ndarray) -> dict[str, float]:
     """Return count, mean, sample standard deviation and median of the values (N,) that are not NaN."""
     counted = np.asarray(values, dtype=np.float64)
@@ -91,19 +114,22 @@ def summarise(
 
     Args:
         rows: one a case, structure and method, with `case`, `patient`, `structure`, `method`, `failed` and the scores
-            (`dsc`, `nsd`, `hd95_mm`, `assd_mm`, any further `nsd_…mm`).
+            (`dsc`, `nsd`, `hd95_mm`, `assd_mm`, and where there are `nsd_…mm`, `cd`, `emd`, `point_to_surface_mm`,
+            `volume_difference_percent`, and a score's `…_floor`).
         reference: the method the others are compared with, case by case.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        Rows with `n mean sd median failed`, for methods other than the reference `difference`, `relative_change`
-        (of the means, in %) each with `_low` and `_high`, and for DSC `harmed_percent`, the share of case-structures
-        that lose more than 0.5 points. NaN scores are not counted; a difference needs both.
+        Rows with `n mean sd median failed`, the mean noise `floor` of metrics that have one, for methods other than the
+        reference `difference`, `relative_change` (of the means, in %) each with `_low` and `_high`, `p` of the
+        signed-rank test, and for DSC `harmed_percent`, the share of case-structures that lose more than 0.5 points. NaN
+        scores are not counted; a difference needs both.
     """
     structures = list(dict.fromkeys(row["structure"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    metrics = [*SCORES, *dict.fromkeys(key for row in rows for key in row if key.startswith("nsd_"))]
+    found = dict.fromkeys(key for row in rows for key in row)
+    metrics = [*SCORES, *(k for k in found if k.startswith("nsd_")), *(k for k in SHAPE_SCORES if k in found)]
     summary = []
     for structure in [*structures, *([ALL] if len(structures) > 1 else [])]:
         chosen = [row for row in rows if structure in (ALL, row["structure"])]
@@ -114,6 +140,9 @@ def summarise(
                 values = np.array([row[metric] for row in by_method[method].values()], dtype=np.float64)
                 line = {"structure": structure, "method": method, "metric": metric, **describe(values)}
                 line["failed"] = failed
+                if metric + FLOOR in found:
+                    floors = np.array([row[metric + FLOOR] for row in by_method[method].values()], dtype=np.float64)
+                    line["floor"] = describe(floors)["mean"]
                 if method != reference and reference in by_method:
                     line |= _compare(by_method[method], by_method[reference], metric, resamples, seed)
                 summary.append(line)
@@ -139,6 +168,7 @@ def _compare(
     ):
         estimates = bootstrap(columns, patients, statistic, resamples, seed)
         result |= dict(zip((name, f"{name}_low", f"{name}_high"), estimates, strict=True))
+    result["p"] = signed_rank_p(change, patients)
     if metric == "dsc":
         result["harmed_percent"] = 100.0 * float(np.mean(change < -HARM_DSC)) if len(change) else float("nan")
     return result

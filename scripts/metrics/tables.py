@@ -12,6 +12,8 @@ from ..io import whole_file
 from .statistics import HARM_DSC
 
 DECIMALS = {"dsc": 1, "nsd": 1, "hd95_mm": 2, "assd_mm": 2}
+SHAPE_DECIMALS = {"cd": 2, "emd": 3, "point_to_surface_mm": 2, "volume_difference_percent": 1}
+SHAPE_HEADS = ("CD ×1000", "floor", "EMD", "floor", "point to surface mm", "volume difference %")
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -49,7 +51,8 @@ def markdown_report(
         reference: the method that the others are compared with.
 
     Returns:
-        For every structure the methods' mean ± standard deviation and the paired differences; then all cases.
+        For every structure the methods' mean ± standard deviation (median), the paired differences and, where the rows
+        have them, the shape metrics with their noise floors; then all cases.
     """
     heads = ("DSC %", f"NSD {nsd_tolerance_mm:g} mm %", "HD95 mm", "ASSD mm")
     parts = [f"# {title}", *notes]
@@ -61,7 +64,7 @@ def markdown_report(
         body = []
         for method in methods:
             lines = [cells[structure, method, metric] for metric in DECIMALS]
-            means = [_mean_sd(line) for line in lines]
+            means = [_mean_sd(line, DECIMALS[line["metric"]]) for line in lines]
             body.append([method, str(lines[0]["n"]), *means, str(lines[0]["failed"])])
         parts.append(markdown_table(("method", "n", *heads, "failed"), body))
         body = []
@@ -69,13 +72,16 @@ def markdown_report(
             if method == reference or (structure, reference, "dsc") not in cells:
                 continue
             lines = [cells[structure, method, metric] for metric in DECIMALS]
-            changes = [_interval(line, "difference", DECIMALS[line["metric"]]) for line in lines]
+            changes = [_difference(line, DECIMALS[line["metric"]]) for line in lines]
             relative = [_interval(line, "relative_change", 0) for line in lines[2:]]
             body.append([method, *changes, *relative, _number(lines[0]["harmed_percent"], 1)])
         if body:
             harm = f"lost > {HARM_DSC:g} DSC, % of case-structures"
             columns = (f"minus {reference}", *heads, "HD95, change in %", "ASSD, change in %", harm)
             parts.append(markdown_table(columns, body))
+        if (structure, methods[0], "cd") in cells:
+            body = [_shape_row(method, {m: cells[structure, method, m] for m in SHAPE_DECIMALS}) for method in methods]
+            parts.append(markdown_table(("method", *SHAPE_HEADS), body))
     parts.append("## All cases")
     body = [
         [row["case"], row["structure"], row["method"]]
@@ -110,9 +116,27 @@ def _number(value: float, digits: int, sign: str = "") -> str:
     return text if float(text) else text.replace("-", "")  # no minus zero
 
 
-def _mean_sd(line: Mapping[str, Any]) -> str:
-    digits = DECIMALS[line["metric"]]
-    return f"{_number(line['mean'], digits)} ± {_number(line['sd'], digits)}"
+def _mean_sd(line: Mapping[str, Any], digits: int) -> str:
+    mean, sd, median = (_number(line[key], digits) for key in ("mean", "sd", "median"))
+    return f"{mean} ± {sd} ({median})"
+
+
+def _shape_row(method: str, lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the row of a method in the table of shape metrics; a floor has one digit more than its metric."""
+    row = [method]
+    for metric, digits in SHAPE_DECIMALS.items():
+        row.append(_mean_sd(lines[metric], digits))
+        if "floor" in lines[metric]:
+            row.append(_number(lines[metric]["floor"], digits + 1))
+    return row
+
+
+def _difference(line: Mapping[str, Any], digits: int) -> str:
+    return f"{_interval(line, 'difference', digits)}, p {_p_value(line['p'])}"
+
+
+def _p_value(p: float) -> str:
+    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def _interval(line: Mapping[str, Any], name: str, digits: int) -> str:
