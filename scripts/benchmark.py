@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .cases import case_name, list_volumes, match_name
-from .evaluate import evaluate
+from .evaluate import evaluate, split_patients
 from .jobs import run_job
 from .metrics.pairing import STAGE_MARK
 from .metrics.scoring import REFERENCE
 from .organ import OrganPack
+from .refine.settings import RefineSettings
 
 PRESETS = ("linear", "paper", "default")
 
@@ -32,9 +33,9 @@ def benchmark(
 ) -> str:
     """Run every preset on the same cases and compare them with the initial masks and the usual post-processing.
 
-    With --mask_dir the masks are refined (configs/refine.yaml), with --image_dir beside it as evidence. With --image_dir
-    alone the organ's U-Net segments the images first (configs/inference.yaml). Each preset starts anew: what an earlier
-    benchmark left for it in the output folder is removed. `paper` takes about as long as `default`.
+    With --mask_dir the masks are refined (configs/refine.yaml), with --image_dir beside it as evidence. With
+    --image_dir alone the organ's U-Net segments the images first (configs/inference.yaml). Each preset starts anew:
+    what an earlier benchmark left for it in the output folder is removed. `paper` takes about as long as `default`.
 
     Args:
         organ: name of the organ pack, or path of its folder.
@@ -61,11 +62,10 @@ def benchmark(
         raise ValueError("give --mask_dir with masks to refine, or --image_dir with images to segment and refine")
     names = [name.strip() for name in presets.split(",")] if isinstance(presets, str) else list(presets)
     pack = OrganPack.load(organ)
-    if split and split not in pack.split:
-        raise ValueError(f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}")
-    wanted = {Path(name).name.removesuffix(".gz").removesuffix(".nii") for name in pack.split[split]} if split else None
+    for preset in names:
+        RefineSettings.load(preset, pack)  # raises now rather than after the first runs
     out = Path(output_dir).resolve()
-    cases = link_cases(mask_dir or image_dir, label_dir, out / "cases", wanted)
+    cases = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
     options: dict[str, Any] = {"organ": organ, "seed": seed} | ({"device": device} if device else {})
     options |= {"image_dir": Path(image_dir).resolve()} if mask_dir and image_dir else {}
@@ -90,7 +90,9 @@ def benchmark(
     )
 
 
-def link_cases(source_dir: str | Path, label_dir: str | Path, folder: Path, wanted: set[str] | None = None) -> Path:
+def link_cases(
+    source_dir: str | Path, label_dir: str | Path, folder: Path, wanted: Sequence[str] | None = None
+) -> Path:
     """Fill a folder with links to the files that belong to a label, in place of the links of an earlier run.
 
     Args:

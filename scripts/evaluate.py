@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from .baselines.postprocess import SMOOTHING_MM
-from .cases import case_name
+from .cases import SUFFIXES, case_name
 from .metrics.earth_movers import EMD_SAMPLES
 from .metrics.pairing import STAGE_MARK, Pairing, ScoredCase, pair_methods
 from .metrics.scoring import REFERENCE, Scoring, score_case
@@ -73,8 +73,7 @@ def evaluate(
         ValueError: an option makes no sense, files do not pair, or their grids differ.
     """
     pack = OrganPack.load(organ)
-    if split and split not in pack.split:
-        raise ValueError(f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}")
+    patients = split_patients(pack, split)
     chosen = {"none": 0, "fill": 1, "smooth": 2}
     if postprocessing not in chosen:
         raise ValueError(f"postprocessing must be one of {list(chosen)}, not {postprocessing!r}")
@@ -92,7 +91,7 @@ def evaluate(
                 shape_metrics=is_true(shape_metrics),
             ),
             output_dir,
-            patients=[_label_name(name) for name in pack.split[split]] if split else None,
+            patients=patients,
             title=f"Evaluation: {pack.name}" + (f", {split} split" if split else ""),
             allow_missing=allow_missing,
             resamples=resamples,
@@ -100,6 +99,19 @@ def evaluate(
             processes=processes,
         )
     )
+
+
+def split_patients(pack: OrganPack, split: str) -> list[str] | None:
+    """Return the names of the labels in a split of the pack, without ending; None where no split is asked for.
+
+    Raises:
+        ValueError: the pack has no such split.
+    """
+    if not split:
+        return None
+    if split not in pack.split:
+        raise ValueError(f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}")
+    return [case_name(file) if file.lower().endswith(SUFFIXES) else file for file in pack.split[split]]
 
 
 def evaluate_run(
@@ -192,10 +204,6 @@ def _score_cases(cases: Sequence[ScoredCase], scoring: Scoring, processes: int) 
         return [row for result in results for row in result]
 
 
-def _label_name(file: str) -> str:
-    return case_name(file) if file.lower().endswith((".nii", ".nii.gz")) else file
-
-
 def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     policy = scoring.policy
     penalty = policy.distance_penalty_mm
@@ -219,9 +227,9 @@ def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
             f"CD: mean squared nearest distances of {SAMPLES:,} surface samples, both directions added, × 1000; EMD: "
             f"mean distance under the best bijection of {EMD_SAMPLES:,}. Both surfaces are scaled by the truth's "
             "centre and diameter (shared normalisation). Floor: the truth against another draw of itself, which is "
-            "what a perfect mask scores. Point to surface: mean distance of either surface's samples to the other, in mm. "
-            "Volume difference: unsigned, in % of the true volume. A penalised mask counts as two points that lie the "
-            "penalty apart."
+            "what a perfect mask scores. Point to surface: mean distance of either surface's samples to the other, in "
+            "mm. Volume difference: unsigned, in % of the true volume. For CD and EMD a penalised mask counts as two "
+            "points that lie the penalty apart."
         )
     if pairing.without_label:
         notes.append(f"Not scored, no label: {', '.join(pairing.without_label)}.")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
+from scripts.evaluate import POSTPROCESSING, Scoring, evaluate, evaluate_run, score_folders
+from scripts.jobs import run_job
 
 AFFINE = np.array([[-1.0, 0, 0, 50], [0, 0, 2.0, -20], [0, 1.5, 0, 7], [0, 0, 0, 1.0]])
 SHAPE = (24, 20, 16)
@@ -117,7 +118,8 @@ def test_two_processes_give_the_same_files(folders, pack):
     folder = {1: folders / "one", 2: folders / "two"}
     for processes, out in folder.items():
         table = evaluate(
-            str(folders / "labels"), str(pack), str(out), resamples=300, processes=processes, refined=f"{folders}/run",
+            str(folders / "labels"), str(pack), str(out), resamples=300, processes=processes, shape_metrics=False,
+            refined=f"{folders}/run",
             initial=f"{folders}/run",
         )  # fmt: skip
         assert table == str(out / "table.md")
@@ -128,6 +130,7 @@ def test_two_processes_give_the_same_files(folders, pack):
 def test_split_of_the_organ_pack(folders, pack):
     evaluate(
         str(folders / "labels"), str(pack), str(folders / "eval"), split="test", postprocessing="none", processes=1,
+        shape_metrics=False,
         initial=str(folders / "masks"),
     )  # fmt: skip
     rows = read_csv(folders / "eval" / "metrics.csv")
@@ -139,9 +142,14 @@ def test_split_of_the_organ_pack(folders, pack):
 
 
 def test_without_the_reference_nothing_is_compared(folders, pack):
-    evaluate(str(folders / "labels"), str(pack), str(folders / "eval"), processes=1, ours=f"{folders}/run::refined")
+    evaluate(
+        str(folders / "labels"), str(pack), str(folders / "eval"), processes=1, shape_metrics="false",
+        ours=f"{folders}/run::refined",
+    )  # fmt: skip
     assert "minus initial" not in (folders / "eval" / "table.md").read_text()
-    assert {row["method"] for row in read_csv(folders / "eval" / "metrics.csv")} == {"ours"}
+    rows = read_csv(folders / "eval" / "metrics.csv")
+    assert {row["method"] for row in rows} == {"ours"}
+    assert "cd" not in rows[0]
 
 
 def test_wrong_options_are_refused(folders, pack):
@@ -166,3 +174,47 @@ def test_fractions_are_no_labels(folders):
         score_folders(
             folders / "labels", {"initial": folders / "masks"}, Scoring(STRUCTURES), folders / "eval", processes=1
         )
+
+
+def test_shape_metrics_floors_and_ranks(folders, pack):
+    """A perfect mask scores the floor; a missed one the penalty, in diameters of the truth; all are in the tables."""
+    table = Path(evaluate_run(str(folders / "run"), str(folders / "labels"), str(pack), str(folders / "eval")))
+    rows = {(r["case"], r["structure"], r["method"]): r for r in read_csv(folders / "eval" / "metrics.csv")}
+    perfect, broken_mask = rows["p1", "whole", "refined"], rows["p1", "whole", "initial"]
+    assert perfect["cd"] == perfect["cd_floor"] and perfect["emd"] == perfect["emd_floor"]
+    assert float(perfect["point_to_surface_mm"]) < 1e-6
+    assert float(broken_mask["cd"]) > 10 * float(broken_mask["cd_floor"])
+    assert float(broken_mask["point_to_surface_mm"]) > 0.1
+    assert float(perfect["volume_difference_percent"]) == 0
+    voxels = 10 * 64
+    assert float(broken_mask["volume_difference_percent"]) == pytest.approx(100 * (12 - 8) / voxels, rel=1e-4)
+
+    missed = rows["p3", "small", "initial"]
+    diagonal = math.dist((0, 0, 0), np.multiply(SHAPE, (1, 1.5, 2)))
+    apart = float(missed["emd"])
+    assert float(missed["point_to_surface_mm"]) == pytest.approx(diagonal, rel=1e-4)
+    assert float(missed["cd"]) == pytest.approx(2000 * apart**2, rel=1e-4)
+    diameter = diagonal / apart  # of a block of 3 x 4 x 4 voxels of 1 x 2 x 1.5 mm, its edges cut
+    assert 0.8 < diameter / math.dist((0, 0, 0), (3, 8, 6)) <= 1
+    assert float(missed["volume_difference_percent"]) == 100
+
+    summary = {(r["structure"], r["method"], r["metric"]): r for r in read_csv(folders / "eval" / "summary.csv")}
+    line = summary["whole", "initial", "cd"]
+    floors = [float(rows[c, "whole", "initial"]["cd_floor"]) for c in ("p1", "p2_a", "p2_b", "p3")]
+    assert float(line["floor"]) == pytest.approx(np.mean(floors), rel=1e-4)
+    assert summary["whole", "initial", "dsc"]["floor"] == ""
+    assert summary["whole", "refined", "hd95_mm"]["p"] == "0.25"  # three patients that all improve: 2 / 2³
+    text = table.read_text()
+    assert "| method | CD ×1000 | floor | EMD | floor | point to surface mm | volume difference % |" in text
+    assert ", p 0.25 |" in text and "Wilcoxon" in text and "shared normalisation" in text
+
+
+@pytest.mark.parametrize(("source", "methods"), [("run", {"initial", "refined"}), ("masks", {"prediction"})])
+def test_job_scores_the_stages_of_a_run_or_a_flat_folder(folders, pack, source, methods):
+    run_job(
+        "evaluate", pred_dir=folders / source, label_dir=folders / "labels", organ=str(pack), split="test",
+        output_dir=folders / "eval", shape_metrics=False,
+    )  # fmt: skip
+    rows = read_csv(folders / "eval" / "metrics.csv")
+    assert {row["method"] for row in rows} >= methods
+    assert {row["case"] for row in rows} == {"p2_a", "p2_b", "p3"}

@@ -4,9 +4,17 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
 import yaml
 
 LABELS = {1: "shell", 2: "core"}
+BRIGHTNESS_NET = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 3, "kernel_size": 1}
+
+
+def brightness_weights(steepness: float = 20.0) -> dict[str, torch.Tensor]:
+    """Weights that call voxels below -0.5 background, up to 0.5 label 1, above label 2."""
+    weight = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1, 1)
+    return {"weight": steepness * weight, "bias": steepness * torch.tensor([0.0, 0.5, 0.0])}
 
 
 def write_pack(folder: Path, spacing_mm: float = 1.0, **settings) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow, ckpt_export, create_workflow, verify_net_in_out
-from small_pack import nested_boxes, write_pack
+from small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_pack
 
 from scripts.images import OwnSpacingd
 from scripts.network import FlipAveragingInferer, build_unet, network_file
@@ -21,13 +21,6 @@ AFFINES = {
     "anisotropic": np.diag([-0.8, 1.3, 2.0]),
     "oblique": TURN @ np.diag([1.2, 0.9, 1.5]),
 }
-BRIGHTNESS_NET = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 3, "kernel_size": 1}
-
-
-def brightness_weights(steepness: float = 20.0) -> dict[str, torch.Tensor]:
-    """Weights that call voxels below -0.5 background, up to 0.5 label 1, above label 2."""
-    weight = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1, 1)
-    return {"weight": steepness * weight, "bias": steepness * torch.tensor([0.0, 0.5, 0.0])}
 
 
 def affine_of(matrix: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from monai.bundle import ConfigWorkflow, create_workflow
-from small_pack import write_data, write_pack
+from small_pack import BRIGHTNESS_NET, brightness_weights, write_data, write_pack
 
 from scripts.network import build_unet
 from scripts.organ import OrganPack
@@ -74,6 +75,31 @@ def test_training_learns_and_fine_tuning_goes_on(bundle_root, data, tmp_path):
     )
     rows = (tmp_path / "eval" / "val_whole_dice_raw.csv").read_text().splitlines()
     assert len(rows) == 2 and "box_5" in rows[1]
+    figures = scored.parser.get_parsed_content("validate#evaluator").state.metrics
+    assert figures["val_whole_dsc_percent"] == pytest.approx(100 * figures["val_whole_dice"], rel=1e-4)
+    assert figures["val_mean_dsc_percent"] == pytest.approx(100 * figures["val_mean_dice"], rel=1e-4)
+    assert {"val_whole_hd95_mm", "val_mean_hd95_mm"} <= set(figures)
+
+
+def test_network_is_scored_in_millimetres(bundle_root, tmp_path):
+    """A network that sees only brightness, on voxels of 1 x 2 x 3 mm: the wrong voxel lies 3 mm beyond the shell."""
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    data, pack = write_data(tmp_path / "data", 6, affine), write_pack(tmp_path / "boxes")
+    settings = yaml.safe_load((pack / "organ.yaml").read_text()) | {"spacing_mm": [1.0, 2.0, 3.0]}
+    (pack / "organ.yaml").write_text(yaml.safe_dump(settings))
+    for file in (data / "images").iterdir():
+        image = np.rint(nib.load(file).get_fdata())
+        image[3:12, 2:11, 12:14] = 1  # two slices more than the label has
+        nib.save(nib.Nifti1Image(image.astype(np.float32), affine), file)
+    torch.save(brightness_weights(), pack / "model.pt")
+    options = {"eval_dir": str(tmp_path / "eval"), "network_def": BRIGHTNESS_NET}
+    scored = train(bundle_root, data, pack, tmp_path / "scored", ("evaluate_network.yaml",), **options)
+    figures = scored.parser.get_parsed_content("validate#evaluator").state.metrics
+    voxels = 9 * 9 * 8
+    assert figures["val_whole_dsc_percent"] == pytest.approx(100 * 2 * voxels / (2 * voxels + 9 * 9 * 2), rel=1e-4)
+    assert figures["val_whole_hd95_mm"] == pytest.approx(6.0)
+    rows = (tmp_path / "eval" / "val_whole_hd95_mm_raw.csv").read_text().splitlines()
+    assert "box_5" in rows[1] and rows[1].endswith("6.0")
 
 
 def test_same_seed_gives_same_weights(bundle_root, data, tmp_path):

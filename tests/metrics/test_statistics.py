@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scripts.metrics.statistics import ALL, bootstrap, describe, relative_change, summarise
+from scripts.metrics.statistics import ALL, bootstrap, describe, relative_change, signed_rank_p, summarise
 
 
 def columns(values) -> np.ndarray:
@@ -67,6 +67,25 @@ def test_describe_counts_only_numbers():
     assert math.isnan(describe(np.array([np.nan]))["mean"])
 
 
+def test_signed_rank_equals_scipy_and_the_exact_count():
+    changes = np.random.default_rng(4).normal(0.3, 1.0, 30)
+    names = [str(i) for i in range(30)]
+    assert signed_rank_p(changes, names) == pytest.approx(stats.wilcoxon(changes).pvalue)
+    assert signed_rank_p(np.array([1.0, 2, 3, 4, 5, 6]), list("abcdef")) == pytest.approx(2 / 2**6)
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 5)).reshape(5, -1)  # ranks 1 to 5, of which 1 is negative
+    sums = (np.arange(1, 6)[:, None] * (signs > 0)).sum(0)
+    exact = 2 * np.mean(sums >= 2 + 3 + 4 + 5)
+    assert signed_rank_p(np.array([-1.0, 2, 3, 4, 5]), list("abcde")) == pytest.approx(exact)
+
+
+def test_signed_rank_counts_patients_not_cases():
+    changes, patients = np.array([1.0, 3, 5, 1, 2, 4, 7, 8]), list("aabbccdd")
+    assert signed_rank_p(changes, patients) == pytest.approx(2 / 2**4)
+    assert signed_rank_p(np.array([1.0, -1, 2, -2]), list("aabb")) == 1  # their cases cancel
+    assert signed_rank_p(np.zeros(3), list("abc")) == 1
+    assert math.isnan(signed_rank_p(np.zeros(0), []))
+
+
 def row(case, structure, method, dsc, hd95=10.0, failed=False, patient=None) -> dict:
     scores = {"dsc": dsc, "nsd": dsc, "nsd_3mm": dsc, "hd95_mm": hd95, "assd_mm": hd95 / 5, "failed": failed}
     return {"case": case, "patient": patient or case, "structure": structure, "method": method, **scores}
@@ -97,6 +116,18 @@ def test_summary():
     assert everything["difference"] == pytest.approx((2 - 0.6 - 0.4) / 3)
     assert everything["harmed_percent"] == pytest.approx(100 / 3)
     assert lines["aorta", "ours", "nsd_3mm"]["mean"] == 69.6
+
+
+def test_summary_of_shape_metrics_has_floors():
+    rows = [
+        row("a", "heart", "initial", 80) | {"cd": 3.0, "cd_floor": 0.1, "point_to_surface_mm": 2.0},
+        row("b", "heart", "initial", 80) | {"cd": math.nan, "cd_floor": math.nan, "point_to_surface_mm": 3.0},
+        row("c", "heart", "initial", 80) | {"cd": 5.0, "cd_floor": 0.2, "point_to_surface_mm": 4.0},
+    ]
+    lines = {line["metric"]: line for line in summarise(rows, resamples=10)}
+    assert (lines["cd"]["n"], lines["cd"]["mean"], lines["cd"]["median"]) == (2, 4.0, 4.0)
+    assert lines["cd"]["floor"] == pytest.approx(0.15)
+    assert "floor" not in lines["point_to_surface_mm"] and "cd_floor" not in lines
 
 
 def test_summary_without_the_reference():
