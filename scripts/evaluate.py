@@ -115,9 +115,15 @@ def split_patients(pack: OrganPack, split: str) -> list[str] | None:
 
 
 def evaluate_run(
-    pred_dir: str, label_dir: str, organ: str, output_dir: str = "eval", split: str = "", shape_metrics: bool = True
-) -> str:
-    """Score one folder of results: every stage of a run's output folder, or the label maps of a flat folder.
+    pred_dir: str,
+    label_dir: str,
+    organ: str,
+    output_dir: str = "eval",
+    split: str = "",
+    shape_metrics: bool = True,
+    processes: int = 2,
+) -> None:
+    """Score one folder of results, for `configs/evaluate.yaml`, and print where the tables are.
 
     Args:
         pred_dir: the output folder of `inference` or `refine`, of which the stages initial and refined are scored, or
@@ -127,17 +133,19 @@ def evaluate_run(
         output_dir: see there.
         split: see there.
         shape_metrics: see there.
-
-    Returns:
-        The path of table.md.
+        processes: see there.
 
     Raises:
-        ValueError: see `evaluate`.
+        SystemExit: with a plain message, where `evaluate` would raise.
     """
     stages = [stage for stage in ("initial", "refined") if any(Path(pred_dir).glob(f"*/*_{stage}.nii*"))]
     methods: dict[str, Any] = {stage: f"{pred_dir}{STAGE_MARK}{stage}" for stage in stages}
     methods = methods or {"prediction": str(pred_dir)}
-    return evaluate(label_dir, organ, output_dir, split, shape_metrics=shape_metrics, **methods)
+    try:
+        options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
+        print(evaluate(label_dir, organ, output_dir, split, **options, **methods))
+    except ValueError as error:
+        raise SystemExit(f"Error: {error}") from error
 
 
 def score_folders(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.evaluate import POSTPROCESSING, Scoring, evaluate, evaluate_run, score_folders
+from scripts.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
 from scripts.jobs import run_job
 
 AFFINE = np.array([[-1.0, 0, 0, 50], [0, 0, 2.0, -20], [0, 1.5, 0, 7], [0, 0, 0, 1.0]])
@@ -178,7 +178,8 @@ def test_fractions_are_no_labels(folders):
 
 def test_shape_metrics_floors_and_ranks(folders, pack):
     """A perfect mask scores the floor; a missed one the penalty, in diameters of the truth; all are in the tables."""
-    table = Path(evaluate_run(str(folders / "run"), str(folders / "labels"), str(pack), str(folders / "eval")))
+    methods = {stage: f"{folders}/run::{stage}" for stage in ("initial", "refined")}
+    table = Path(evaluate(str(folders / "labels"), str(pack), str(folders / "eval"), processes=1, **methods))
     rows = {(r["case"], r["structure"], r["method"]): r for r in read_csv(folders / "eval" / "metrics.csv")}
     perfect, broken_mask = rows["p1", "whole", "refined"], rows["p1", "whole", "initial"]
     assert perfect["cd"] == perfect["cd_floor"] and perfect["emd"] == perfect["emd_floor"]
@@ -213,8 +214,14 @@ def test_shape_metrics_floors_and_ranks(folders, pack):
 def test_job_scores_the_stages_of_a_run_or_a_flat_folder(folders, pack, source, methods):
     run_job(
         "evaluate", pred_dir=folders / source, label_dir=folders / "labels", organ=str(pack), split="test",
-        output_dir=folders / "eval", shape_metrics=False,
+        output_dir=folders / "eval", shape_metrics=False, processes=1,
     )  # fmt: skip
     rows = read_csv(folders / "eval" / "metrics.csv")
-    assert {row["method"] for row in rows} >= methods
+    assert {row["method"] for row in rows} - set(POSTPROCESSING) == methods
     assert {row["case"] for row in rows} == {"p2_a", "p2_b", "p3"}
+
+
+def test_job_says_plainly_what_is_wrong(folders, pack):
+    options = {"label_dir": folders / "labels", "organ": str(pack), "output_dir": folders / "eval"}
+    with pytest.raises(SystemExit, match="nowhere does not exist"):
+        run_job("evaluate", pred_dir=folders / "nowhere", **options)
