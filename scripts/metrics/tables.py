@@ -12,7 +12,8 @@ from ..io import whole_file
 from .statistics import HARM_DSC
 
 DECIMALS = {"dsc": 1, "nsd": 1, "hd95_mm": 2, "assd_mm": 2}
-SHAPE_DECIMALS = {"cd": 2, "emd": 3, "point_to_surface_mm": 2, "volume_difference_percent": 1}
+SHAPE_DECIMALS = {"cd": 3, "emd": 3, "point_to_surface_mm": 2, "volume_difference_percent": 1}
+FLOOR_DIGITS = 3
 SHAPE_HEADS = ("CD ×1000", "floor", "EMD", "floor", "point to surface mm", "volume difference %")
 
 
@@ -122,12 +123,12 @@ def _mean_sd(line: Mapping[str, Any], digits: int) -> str:
 
 
 def _shape_row(method: str, lines: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the row of a method in the table of shape metrics; a floor has one digit more than its metric."""
+    """Return the row of a method in the table of shape metrics."""
     row = [method]
     for metric, digits in SHAPE_DECIMALS.items():
         row.append(_mean_sd(lines[metric], digits))
         if "floor" in lines[metric]:
-            row.append(_number(lines[metric]["floor"], digits + 1))
+            row.append(_number(lines[metric]["floor"], FLOOR_DIGITS))
     return row
 
 
