@@ -9,6 +9,7 @@ from .demo import demo
 from .evaluate import evaluate
 from .evidence.job import evidence, joint
 from .template import template
+from .simulate import simulate
 
 COMMANDS = {
     "benchmark": benchmark,
@@ -17,6 +18,7 @@ COMMANDS = {
     "evidence": evidence,
     "joint": joint,
     "template": template,
+    "simulate": simulate,
 }
 
 

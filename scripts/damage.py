@@ -1,24 +1,58 @@
-"""Simulated errors of a segmentation network, for the demo and for tests: seeded, and sized by the organ.
+"""Simulated errors of a segmentation, for the demo, for validation and for tests: seeded, and sized by the organ.
 
 Sizes are shares of the organ's radius, the radius of the ball of its volume, so that one setting serves all organs.
+Only thick slices have a thickness in mm, since it is the scanner's and not the organ's. The kinds:
+
+- "chunk": a bite out of the surface.
+- "hole": a cavity inside.
+- "leak": a crooked tube that grows out of the surface.
+- "islands": pieces apart from the organ.
+- "steps": the mask as if it had been drawn on thick slices, staircases and all.
+- "rough": a boundary that wavers in and out, correlated noise on the signed distance.
+
+Kinds given together happen one after the other, in their order: that is how mixtures are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from .geometry.affine import spacing_mm
-from .geometry.surface import crop_box
+from .geometry.affine import check_affine, spacing_mm
+from .geometry.surface import crop_box, mask_signed_distance
 
 CHUNK_SHARE = 0.15  # of the organ's volume
 HOLE_RADIUS = 0.25  # this and the following in organ radii
 LEAK_RADIUS, LEAK_LENGTH, LEAK_BENDS = 0.22, 1.2, 4
 ISLAND_COUNT, ISLAND_RADIUS, ISLAND_GAP = 3, (0.15, 0.3), (0.3, 0.9)
+SLICE_MM = 5.0
+ROUGH_AMPLITUDE = 0.06  # standard deviation of the boundary's displacement
+ROUGH_LENGTH = 0.2  # over which the correlation of that displacement falls to one half
 MARGIN = 2.0  # how far around the organ errors may lie
+WORLD_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # slices → the world axis that they are stacked along
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the kinds know of the mask's grid and organ, and how strong they shall be.
+
+    Attributes:
+        spacing_mm: (3,) voxel edge lengths.
+        radius_mm: of the ball of the organ's volume.
+        severity: factor of every size; 1 is the size that the constants of this module give.
+        slice_axis: the array's axis along which thick slices are stacked.
+        start: (3,) index of the array's first voxel in the whole label map.
+    """
+
+    spacing_mm: np.ndarray
+    radius_mm: float
+    severity: float
+    slice_axis: int
+    start: np.ndarray
 
 
 def damage(
@@ -27,6 +61,8 @@ def damage(
     seed: int,
     kinds: Sequence[str] = ("chunk", "hole", "leak", "islands"),
     labels: Sequence[int] | None = None,
+    severity: float = 1.0,
+    slices: str = "axial",
 ) -> np.ndarray:
     """Damage the shape that some labels of a label map make together.
 
@@ -34,20 +70,26 @@ def damage(
         label_map: (X, Y, Z) whole numbers.
         affine: (4, 4) voxel index → world mm.
         seed: the same seed gives the same damage.
-        kinds: what happens, in this order: "chunk" (a bite out of the surface), "hole" (a cavity inside), "leak" (a
-            crooked tube that grows out of the surface), "islands" (pieces apart from the organ).
+        kinds: what happens, in this order; the module lists the kinds.
         labels: the labels that make the shape; None for all but 0.
+        severity: factor of all sizes, of the chunk's share of the volume and of the slices' thickness.
+        slices: how the thick slices of "steps" lie: axial, coronal or sagittal. They are stacked along the grid's axis
+            that is nearest to the world's, so that oblique grids are cut along their own slices.
 
     Returns:
         The damaged label map, of the same type. Only the shape's own voxels are removed and only background is filled;
         new voxels take the label of the nearest part.
 
     Raises:
-        ValueError: an unknown kind, or the shape is empty.
+        ValueError: an unknown kind or way of slices, a severity that is not positive, or the shape is empty.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"unknown damage {unknown}; there are {sorted(KINDS)}")
+    if slices not in WORLD_AXES:
+        raise ValueError(f"slices lie {' or '.join(WORLD_AXES)}, not {slices!r}")
+    if not severity > 0:
+        raise ValueError(f"severity must be positive, not {severity}")
     shape = label_map != 0 if labels is None else np.isin(label_map, labels)
     spacing = spacing_mm(affine)
     radius_mm = float(np.cbrt(3.0 * np.count_nonzero(shape) * spacing.prod() / (4.0 * np.pi)))
@@ -56,10 +98,13 @@ def damage(
         for part, grow in zip(crop_box(shape), np.ceil(MARGIN * radius_mm / spacing).astype(int), strict=True)
     )
     original, values = shape[box], label_map[box]
+    start = np.array([part.start for part in box])
+    grid = Grid(spacing, radius_mm, float(severity), stacking_axis(affine, slices), start)
     rng = np.random.default_rng(seed)
     mask = original.copy()
     for kind in kinds:
-        mask = KINDS[kind](mask, spacing, radius_mm, rng)
+        damaged = KINDS[kind](mask, grid, rng)
+        mask = damaged if damaged.any() else mask  # a shape thinner than a slice would be lost
     result = label_map.copy()
     part = result[box]
     part[original & ~mask] = 0
@@ -69,44 +114,47 @@ def damage(
     return result
 
 
-def cut_chunk(mask: np.ndarray, spacing: np.ndarray, radius_mm: float, rng: np.random.Generator) -> np.ndarray:
+def cut_chunk(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Remove the `CHUNK_SHARE` of the voxels that are nearest to a voxel of the surface."""
     inside = np.argwhere(mask)
     centre = rng.choice(np.argwhere(_surface(mask)))
-    distance = np.linalg.norm((inside - centre) * spacing, axis=1)
-    gone = inside[np.argsort(distance, kind="stable")[: int(CHUNK_SHARE * len(inside))]]
+    distance = np.linalg.norm((inside - centre) * grid.spacing_mm, axis=1)
+    gone = inside[np.argsort(distance, kind="stable")[: int(grid.severity * CHUNK_SHARE * len(inside))]]
     result = mask.copy()
     result[tuple(gone.T)] = False
     return result
 
 
-def cut_hole(mask: np.ndarray, spacing: np.ndarray, radius_mm: float, rng: np.random.Generator) -> np.ndarray:
+def cut_hole(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Empty a ball deep inside, leaving a wall of one voxel to the outside."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), spacing)[1:-1, 1:-1, 1:-1]
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     centre = rng.choice(np.argwhere(depth >= 0.9 * depth.max()))
-    return mask & ~(_ball(mask.shape, spacing, centre, HOLE_RADIUS * radius_mm) & ndimage.binary_erosion(mask))
+    size_mm = grid.severity * HOLE_RADIUS * grid.radius_mm
+    return mask & ~(_ball(mask.shape, grid.spacing_mm, centre, size_mm) & ndimage.binary_erosion(mask))
 
 
-def add_leak(mask: np.ndarray, spacing: np.ndarray, radius_mm: float, rng: np.random.Generator) -> np.ndarray:
+def add_leak(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Grow a crooked tube out of the surface, away from the organ's centre."""
     point = rng.choice(np.argwhere(_surface(mask))).astype(float)
+    spacing, size_mm = grid.spacing_mm, grid.severity * grid.radius_mm
     direction = (point - np.argwhere(mask).mean(axis=0)) * spacing
     result = mask.copy()
-    step_mm = 0.5 * LEAK_RADIUS * radius_mm
-    steps = int(np.ceil(LEAK_LENGTH * radius_mm / step_mm))
+    step_mm = 0.5 * LEAK_RADIUS * size_mm
+    steps = int(np.ceil(LEAK_LENGTH * size_mm / step_mm))
     for step in range(steps):
         if step % max(steps // LEAK_BENDS, 1) == 0:
             direction = direction / np.linalg.norm(direction) + rng.normal(0.0, 0.3, 3)
         point = point + direction / np.linalg.norm(direction) * step_mm / spacing
-        result |= _ball(mask.shape, spacing, point, LEAK_RADIUS * radius_mm)
+        result |= _ball(mask.shape, spacing, point, LEAK_RADIUS * size_mm)
     return result
 
 
-def add_islands(mask: np.ndarray, spacing: np.ndarray, radius_mm: float, rng: np.random.Generator) -> np.ndarray:
+def add_islands(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Put balls of several sizes beside the organ, where the image has room for them."""
     result = mask.copy()
+    spacing, radius_mm = grid.spacing_mm, grid.radius_mm
     for _ in range(ISLAND_COUNT):
-        size_mm = rng.uniform(*ISLAND_RADIUS) * radius_mm
+        size_mm = rng.uniform(*ISLAND_RADIUS) * grid.severity * radius_mm
         gap_mm = ndimage.distance_transform_edt(~result, spacing) - size_mm
         room = np.argwhere((gap_mm >= ISLAND_GAP[0] * radius_mm) & (gap_mm <= ISLAND_GAP[1] * radius_mm))
         if len(room):
@@ -114,11 +162,47 @@ def add_islands(mask: np.ndarray, spacing: np.ndarray, radius_mm: float, rng: np
     return result
 
 
-KINDS: dict[str, Callable[[np.ndarray, np.ndarray, float, np.random.Generator], np.ndarray]] = {
+def cut_steps(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+    """Draw the mask on slices `SLICE_MM` thick: all voxels of a column in a slice become what most of them are.
+
+    Where the first slice begins is random. A grid whose slices are that thick already stays as it is.
+    """
+    axis = grid.slice_axis
+    thickness_mm = grid.severity * SLICE_MM
+    heights_mm = (grid.start[axis] + np.arange(mask.shape[axis]) + 0.5) * grid.spacing_mm[axis]
+    numbers = np.floor((heights_mm + rng.uniform(0.0, thickness_mm)) / thickness_mm)
+    firsts = np.flatnonzero(np.diff(numbers, prepend=-1.0))
+    counts = np.diff(firsts, append=mask.shape[axis])
+    columns = np.moveaxis(mask, axis, 0)
+    inside = np.add.reduceat(columns.astype(int), firsts, axis=0)
+    thick = 2 * inside > counts[:, None, None]
+    thick |= (2 * inside == counts[:, None, None]) & columns[firsts]  # a tie goes to the slice's first voxel
+    return np.moveaxis(np.repeat(thick, counts, axis=0), 0, axis)
+
+
+def roughen(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+    """Shift the boundary in and out by Gaussian noise on the signed distance, smooth over at least 1.5 voxels."""
+    length_mm = max(ROUGH_LENGTH * grid.radius_mm, 1.5 * float(grid.spacing_mm.max()))
+    # white noise smoothed by a Gaussian of width σ has the correlation exp(-d² / 4σ²): one half at d = 2 σ √ln 2
+    sigma_mm = length_mm / (2.0 * np.sqrt(np.log(2.0)))
+    noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), sigma_mm / grid.spacing_mm, mode="wrap")
+    noise *= grid.severity * ROUGH_AMPLITUDE * grid.radius_mm / noise.std()
+    return mask_signed_distance(mask, grid.spacing_mm) + noise < 0
+
+
+def stacking_axis(affine: ArrayLike, slices: str) -> int:
+    """Return the grid's axis along which axial, coronal or sagittal slices are stacked."""
+    directions = check_affine(affine)[:3, :3] / spacing_mm(affine)
+    return int(np.abs(directions[WORLD_AXES[slices]]).argmax())
+
+
+KINDS: dict[str, Callable[[np.ndarray, Grid, np.random.Generator], np.ndarray]] = {
     "chunk": cut_chunk,
     "hole": cut_hole,
     "leak": add_leak,
     "islands": add_islands,
+    "steps": cut_steps,
+    "rough": roughen,
 }
 
 

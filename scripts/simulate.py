@@ -1,0 +1,157 @@
+"""Folders of label maps with simulated errors, a folder a kind: what a shape prior is validated on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .cases import case_name, list_volumes
+from .damage import damage
+from .io import check_header, copy_volume, open_volume, read_values, write_label_map
+from .organ import OrganPack, Structure
+from .prior.check import spread
+
+CLEAN = "clean"
+RECIPES: Mapping[str, Sequence[str]] = {  # folder → the kinds of damage that it holds, see `damage`
+    "missing": ("chunk",),
+    "islands": ("islands",),
+    "steps": ("steps",),
+    "rough": ("rough", "leak"),
+    "mixed": ("chunk", "rough", "leak", "islands"),  # a network's errors; steps are the scan's
+    CLEAN: (),
+}
+
+
+def simulate(
+    label_dir: str,
+    organ: str,
+    output_dir: str,
+    kinds: str | Sequence[str] = "",
+    split: str = "",
+    cases: int = 0,
+    seed: int = 0,
+    severity: float = 1.0,
+    slices: str = "axial",
+) -> str:
+    """Write label maps with simulated errors to OUTPUT_DIR/<kind>/<case>.nii.gz, on the grid and in the type they had.
+
+    The kinds: missing (a chunk of each structure), islands, steps (thick slices), rough (a wavering boundary and
+    leaks), mixed (missing, rough, leaks and islands at once), clean (the untouched label map, as a control).
+
+    Args:
+        label_dir: folder of true label maps.
+        organ: name of the organ pack, or path of its folder; each of its structures is damaged by itself.
+        output_dir: where the folders go.
+        kinds: which kinds, such as missing,steps; empty for all.
+        split: only the organ pack's cases of this split, such as test; empty for all of the folder.
+        cases: at most so many, spread evenly over their sorted names; 0 for all.
+        seed: of the errors. Each structure of each case and kind has its own generator, so that a case's errors do not
+            depend on which others are there.
+        severity: factor of all sizes.
+        slices: how thick slices lie: axial, coronal or sagittal.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: an option makes no sense, or the split's label maps are not in the folder.
+        CaseError: a label map cannot be used.
+    """
+    pack = OrganPack.load(organ)
+    chosen = choose_kinds(kinds)
+    files = choose_labels(label_dir, pack, split, cases)
+    write_simulated(files, pack, Path(output_dir), chosen, seed, severity, slices)
+    return f"{len(files)} cases each of {', '.join(chosen)}: {output_dir}"
+
+
+def choose_kinds(kinds: str | Sequence[str]) -> list[str]:
+    """Return kinds given as a list or separated by commas; all where there are none.
+
+    Raises:
+        ValueError: one is unknown.
+    """
+    parts = kinds.split(",") if isinstance(kinds, str) else kinds
+    chosen = [str(part).strip() for part in parts if str(part).strip()] or list(RECIPES)
+    unknown = sorted(set(chosen) - set(RECIPES))
+    if unknown:
+        raise ValueError(f"unknown kinds {', '.join(unknown)}; there are {', '.join(RECIPES)}")
+    return list(dict.fromkeys(chosen))
+
+
+def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases: int = 0) -> list[Path]:
+    """Return the label maps of a folder that belong to a split of the pack, at most `cases` spread over their names.
+
+    Raises:
+        ValueError: the pack has no such split, or the folder lacks one of its files.
+    """
+    files = list_volumes(label_dir)
+    if split:
+        if split not in pack.split:
+            raise ValueError(
+                f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}. For a folder of "
+                "shapes that the prior has not seen, give --split ''"
+            )
+        by_name = {case_name(file): file for file in files}
+        names = [case_name(name) for name in pack.split[split]]
+        missing = [name for name in names if name not in by_name]
+        if missing or not names:
+            raise ValueError(
+                f"{label_dir} lacks cases of the split '{split}': {', '.join(missing[:5]) or 'it is empty'}"
+            )
+        files = [by_name[name] for name in names]
+    return [files[i] for i in spread(len(files), cases or len(files))]
+
+
+def write_simulated(
+    files: Sequence[Path],
+    pack: OrganPack,
+    out_dir: Path,
+    kinds: Sequence[str],
+    seed: int = 0,
+    severity: float = 1.0,
+    slices: str = "axial",
+) -> None:
+    """Write every label map with every kind of error to `out_dir`/<kind>/<case>.nii.gz.
+
+    Raises:
+        CaseError: a label map cannot be read, or has no usable affine.
+    """
+    with tqdm(total=len(kinds) * len(files), desc="simulate", unit="mask", disable=None) as progress:
+        for file in files:
+            image = open_volume(file)
+            affine = check_header(image, file)
+            truth = read_values(image, file)
+            labels = truth.reshape(truth.shape[:3])
+            for kind in kinds:
+                target = out_dir / kind / f"{case_name(file)}.nii.gz"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if RECIPES[kind]:
+                    case = f"{seed}/{kind}/{case_name(file)}"
+                    write_label_map(
+                        target, with_errors(labels, affine, pack.structures, kind, case, severity, slices), file
+                    )
+                else:
+                    copy_volume(file, target)
+                progress.update()
+
+
+def with_errors(
+    labels: np.ndarray,
+    affine: np.ndarray,
+    structures: Sequence[Structure],
+    kind: str,
+    seed: str,
+    severity: float = 1.0,
+    slices: str = "axial",
+) -> np.ndarray:
+    """Return a label map (X, Y, Z) with one kind of error in each structure that it has; `seed` is any text."""
+    result = labels
+    for structure in structures:
+        if structure.mask(labels).any():
+            own_seed = zlib.crc32(f"{seed}/{structure.name}".encode())
+            result = damage(result, affine, own_seed, RECIPES[kind], structure.labels, severity, slices)
+    return result
