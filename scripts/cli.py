@@ -10,6 +10,7 @@ from .evaluate import evaluate
 from .evidence.job import evidence, joint
 from .template import template
 from .simulate import simulate
+from .validation.job import validate
 
 COMMANDS = {
     "benchmark": benchmark,
@@ -19,6 +20,7 @@ COMMANDS = {
     "joint": joint,
     "template": template,
     "simulate": simulate,
+    "validate": validate,
 }
 
 

@@ -1,0 +1,1 @@
+"""Validation of a shape prior on shapes that it has not seen."""

@@ -1,0 +1,129 @@
+"""`python -m scripts validate`: is a prior good enough, and does the refinement repair errors and leave the rest?"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..cases import case_name
+from ..evaluate import REFERENCE, Scoring, score_folders
+from ..jobs import run_job
+from ..metrics.statistics import RESAMPLES, summarise
+from ..metrics.tables import write_csv, write_text
+from ..organ import OrganPack
+from ..report.run_report import KEPT
+from ..runner import require_organ
+from ..simulate import choose_kinds, choose_labels, write_simulated
+from .ceiling import score_ceiling
+from .page import validation_page
+
+REFINED = "refined"
+
+
+def validate(
+    organ: str,
+    label_dir: str,
+    output_dir: str,
+    split: str = "test",
+    cases: int = 0,
+    kinds: str | Sequence[str] = "",
+    severity: float = 1.0,
+    seed: int = 0,
+    device: str = "",
+    resamples: int = RESAMPLES,
+    processes: int = 2,
+) -> str:
+    """Validate an organ pack's priors, and the refinement with them, on true shapes that they have not seen.
+
+    First the ceiling: every structure's prior is fitted to its true surface, by codes alone and by codes and deform
+    weights, and the fitted mask scored. Then the refinement: the label maps are damaged in several ways (see
+    `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset from the masks alone,
+    and scored before and after.
+
+    Args:
+        organ: name of the organ pack, or path of its folder.
+        label_dir: folder of true label maps.
+        output_dir: validate.md, ceiling.csv, refinement.csv; simulated/, refined/ and scores/ with a folder a kind.
+        split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
+        cases: at most so many, spread evenly over their names; 0 for all.
+        kinds: which kinds of errors, such as missing,islands; empty for all.
+        severity: factor of the errors' sizes.
+        seed: of errors, fits and bootstrap.
+        device: cpu or cuda; empty for cuda where there is one.
+        resamples: draws of the bootstrap over cases.
+        processes: cases scored at once.
+
+    Returns:
+        The path of validate.md.
+
+    Raises:
+        ValueError: an option makes no sense, or the split's label maps are not in the folder.
+        CaseError: a label map cannot be used.
+        SystemExit: the pack lacks a prior, or a case failed.
+    """
+    require_organ(organ, "default")
+    pack = OrganPack.load(organ)
+    chosen = choose_kinds(kinds)
+    files = choose_labels(label_dir, pack, split, cases)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    out = Path(output_dir)
+    out.mkdir(parents=True, exist_ok=True)
+
+    rows, failures = score_ceiling(files, pack, device, seed)
+    write_csv(out / "ceiling.csv", rows)
+    write_simulated(files, pack, out / "simulated", chosen, seed, severity)
+    changes: list[dict[str, Any]] = []
+    unrefined: list[str] = []
+    for kind in chosen:
+        masks, refined = out / "simulated" / kind, out / "refined" / kind
+        run_job("refine", dataset_dir=masks, output_dir=refined, organ=organ, seed=seed, device=device)
+        unrefined += [f"{kind}, {line}" for line in _kept(refined / "report.json")]
+        score_folders(
+            label_dir,
+            {REFERENCE: masks, REFINED: refined},
+            Scoring({s.name: s.labels for s in pack.structures}, pack.nsd_tolerance_mm),
+            out / "scores" / kind,
+            patients=[case_name(file) for file in files],
+            title=f"{pack.name}: simulated errors, {kind}",
+            resamples=resamples,
+            seed=seed,
+            processes=processes,
+        )
+        changes += [{"kind": kind, **line} for line in _read_csv(out / "scores" / kind / "summary.csv")]
+    write_csv(out / "refinement.csv", changes)
+    options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "split": split, "cases": cases}
+    options |= {"kinds": ",".join(chosen), "severity": severity, "seed": seed}
+    command = "python -m scripts validate " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
+    trained = {case_name(name) for name in pack.split.get("train", [])}
+    page = validation_page(
+        pack,
+        command,
+        [case_name(file) for file in files],
+        seen=sorted(trained & {case_name(file) for file in files}),
+        ceiling=summarise(rows, resamples=resamples, seed=seed),
+        failures=failures,
+        changes=changes,
+        unrefined=unrefined,
+    )
+    write_text(out / "validate.md", page)
+    return str(out / "validate.md")
+
+
+def _kept(report: Path) -> list[str]:
+    """Return a line on every case, or structure, of a run that could not be refined."""
+    lines = []
+    for case in json.loads(report.read_text())["cases"]:
+        reasons = [case["reason"]] if case["status"] == KEPT else case["warnings"]
+        lines += [f"{case['case']}: {reason}" for reason in reasons]
+    return lines
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
