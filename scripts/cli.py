@@ -5,6 +5,7 @@ from __future__ import annotations
 import fire
 
 from .benchmark import benchmark
+from .data.job import data
 from .demo import demo
 from .evaluate import evaluate
 from .evidence.job import evidence, joint
@@ -14,6 +15,7 @@ from .validation.job import validate
 
 COMMANDS = {
     "benchmark": benchmark,
+    "data": data,
     "demo": demo,
     "evaluate": evaluate,
     "evidence": evidence,

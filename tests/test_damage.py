@@ -1,12 +1,17 @@
 """Simulated errors: what each kind does to a ball, and that they keep to their bounds."""
 
+import hashlib
+
 import numpy as np
 import pytest
+from scipy import ndimage
 from volumes import AFFINES
 
-from scripts.damage import CHUNK_SHARE, damage
+from scripts.damage import CHUNK_SHARE, KINDS, ROUGH_AMPLITUDE, SLICE_MM, damage, stacking_axis
 from scripts.geometry.affine import spacing_mm
 from scripts.metrics.topology import count_components, count_holes
+
+FOUR_KINDS = "f801af0d4857b2a3e906e2ec579c2adfe1d03ab055da385f2a932c1fb403e1e4"
 
 
 def ball(affine, radius_mm=9.0, shape_mm=50.0):
@@ -47,6 +52,82 @@ class TestKinds:
         np.testing.assert_array_equal(after[before != 0], before[before != 0])
         assert set(np.unique(after)) == {0, 1, 2}
 
+    def test_steps_are_as_thick_as_the_slices(self, affine):
+        before = ball(affine)
+        after = damage(before, affine, 3, ["steps"], slices="coronal")
+        axis = stacking_axis(affine, "coronal")
+        columns = np.moveaxis(after != 0, axis, 0)
+        changes = np.flatnonzero((columns[1:] != columns[:-1]).any(axis=(1, 2))) + 1
+        spacing = spacing_mm(affine)[axis]
+        gaps_mm = np.diff(changes) * spacing
+        assert len(gaps_mm) >= 2 and (gaps_mm > SLICE_MM - spacing - 1e-6).all()
+        assert (after != before).any() or spacing >= SLICE_MM
+        np.testing.assert_allclose((after != 0).sum(), (before != 0).sum(), rtol=0.1)
+
+    def test_each_thick_slice_is_what_most_of_its_voxels_are(self, affine):
+        before = ball(affine)
+        after = damage(before, affine, 8, ["steps"])
+        axis = stacking_axis(affine, "axial")
+        was, now = (np.moveaxis(v != 0, axis, 0).reshape(before.shape[axis], -1) for v in (before, after))
+        starts = np.concatenate([[0], np.flatnonzero((now[1:] != now[:-1]).any(axis=1)) + 1, [len(now)]])
+        for first, end in zip(starts[1:-2], starts[2:-1], strict=True):  # runs between changes are whole slices
+            if (end - first) * spacing_mm(affine)[axis] <= SLICE_MM + 1e-6:
+                share = was[first:end].mean(axis=0)
+                assert (now[first][share > 0.5]).all() and not (now[first][share < 0.5]).any()
+
+    def test_rough_boundary_wavers_by_its_amplitude(self, affine):
+        before = ball(affine, radius_mm=15.0, shape_mm=60.0)
+        after = damage(before, affine, 3, ["rough"], severity=2.0)
+        spacing = spacing_mm(affine)
+        middle = np.array(before.shape) / 2
+
+        def radii(mask):
+            surface = mask & ~ndimage.binary_erosion(mask)
+            return np.linalg.norm((np.argwhere(surface) - middle) * spacing, axis=1)
+
+        was, now = radii(before != 0), radii(after != 0)
+        grown = np.sqrt(max(now.std() ** 2 - was.std() ** 2, 0.0))
+        np.testing.assert_allclose(grown, 2.0 * ROUGH_AMPLITUDE * 15.0, rtol=0.35)
+        np.testing.assert_allclose(now.mean(), was.mean(), atol=0.6)
+        assert ((before != 0) & (after == 0)).any() and ((before == 0) & (after != 0)).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_severity_makes_it_worse(kind):
+    before = ball(AFFINES["straight"], radius_mm=12.0, shape_mm=70.0)
+    changed = [
+        sum(int((damage(before, AFFINES["straight"], seed, [kind], None, s) != before).sum()) for seed in range(3))
+        for s in (0.5, 1.0, 2.0)
+    ]
+    assert changed[0] < changed[1] < changed[2]
+
+
+def test_known_damage_stays_byte_for_byte_what_it_was():
+    digest = hashlib.sha256()
+    for affine in AFFINES.values():
+        for seed in range(3):
+            digest.update(damage(ball(affine), affine, seed).astype("<i2").tobytes())
+    assert digest.hexdigest() == FOUR_KINDS
+
+
+def test_slices_follow_the_grid_that_is_nearest():
+    turned = AFFINES["oblique"][:, [2, 0, 1, 3]]
+    assert stacking_axis(AFFINES["oblique"], "axial") == 2 and stacking_axis(turned, "axial") == 0
+
+
+def test_a_shape_thinner_than_a_slice_is_not_lost():
+    thin = np.zeros((12, 12, 12), np.uint8)
+    thin[3:9, 3:9, 6] = 1
+    for seed in range(5):
+        np.testing.assert_array_equal(damage(thin, np.diag([1, 1, 0.5, 1]), seed, ["steps"]), thin)
+
+
+def test_structures_are_damaged_by_themselves():
+    before = ball(AFFINES["flipped"])
+    after = damage(before, AFFINES["flipped"], 5, ["steps", "rough", "leak"], labels=[2])
+    np.testing.assert_array_equal(after == 1, before == 1)
+    assert ((after == 2) != (before == 2)).any()
+
 
 def test_seed_decides():
     before = ball(AFFINES["straight"])
@@ -71,3 +152,7 @@ def test_what_cannot_be_damaged_is_refused():
         damage(ball(AFFINES["straight"]), AFFINES["straight"], 0, ["rust"])
     with pytest.raises(ValueError, match="empty"):
         damage(np.zeros((4, 4, 4), int), AFFINES["straight"], 0)
+    with pytest.raises(ValueError, match="slices lie sagittal or coronal or axial"):
+        damage(ball(AFFINES["straight"]), AFFINES["straight"], 0, ["steps"], slices="z")
+    with pytest.raises(ValueError, match="severity must be positive"):
+        damage(ball(AFFINES["straight"]), AFFINES["straight"], 0, severity=0)

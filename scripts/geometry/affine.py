@@ -13,6 +13,7 @@ World to canonical is a similarity, ``c = scale * R w + t`` (Eq. 35-39).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,12 @@ def apply_affine(affine: ArrayLike, points: ArrayLike) -> Array:
 def spacing_mm(affine: ArrayLike) -> Array:
     """Voxel edge lengths (3,) in mm: the norms of the affine's columns."""
     return np.linalg.norm(check_affine(affine)[:3, :3], axis=0)
+
+
+def grids_apart_mm(shape: Sequence[int], affine: ArrayLike, other: ArrayLike) -> float:
+    """How far apart, in mm along a world axis, two affines put the corner voxels of a grid (X, Y, Z) at most."""
+    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in shape])).reshape(3, -1).T
+    return float(np.abs(apply_affine(affine, corners) - apply_affine(other, corners)).max())
 
 
 def rotation_angle_deg(rotation: ArrayLike) -> float:

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ..cases import SUFFIXES, case_name, list_volumes, match_name
-from ..geometry.affine import apply_affine
+from ..geometry.affine import grids_apart_mm
 from ..io import open_volume
 
 STAGE_MARK = "::"
@@ -157,8 +155,7 @@ def check_same_grid(prediction: Path, label: Path) -> None:
     shape = tuple(b.shape[:3])
     if tuple(a.shape[:3]) != shape or any(n != 1 for n in (*a.shape[3:], *b.shape[3:])):
         raise ValueError(f"{prediction} has the shape {a.shape} but its label {label} {b.shape}; resample it")
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in shape])).reshape(3, -1).T
-    apart = float(np.abs(apply_affine(a.affine, corners) - apply_affine(b.affine, corners)).max())
+    apart = grids_apart_mm(shape, a.affine, b.affine)
     if apart > GRID_TOLERANCE_MM:
         raise ValueError(
             f"{prediction} and its label {label} have the same shape but lie up to {apart:.3g} mm apart in the world; "

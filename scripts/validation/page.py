@@ -71,7 +71,7 @@ def validation_page(
     return "\n\n".join(parts) + "\n"
 
 
-def _change_row(table: Mapping[tuple[str, ...], Mapping[str, str]], structure: str, kind: str) -> list[str]:
+def _change_row(table: Mapping[tuple[str, str, str, str], Mapping[str, str]], structure: str, kind: str) -> list[str]:
     cells = []
     for metric, digits in DECIMALS.items():
         before, after = (table[structure, kind, method, metric] for method in ("initial", "refined"))
