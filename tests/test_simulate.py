@@ -1,0 +1,113 @@
+"""Folders of simulated errors from a small pack with two structures, on three kinds of grids."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from volumes import AFFINES
+
+from scripts.damage import CHUNK_SHARE
+from scripts.io import UnreadableCase
+from scripts.metrics.topology import count_components
+from scripts.organ import OrganPack
+from scripts.simulate import RECIPES, choose_kinds, choose_labels, simulate
+from tests.bundle.small_pack import write_pack
+
+STRUCTURES = [{"name": "shell", "labels": [1]}, {"name": "core", "labels": [2]}]
+CASES = list(AFFINES)
+
+
+def two_balls(dtype=np.int16) -> np.ndarray:
+    """Return two balls that do not touch, with the labels 1 and 2, and a voxel of another label."""
+    x, y, z = np.ogrid[:60, :40, :36]
+    labels = np.zeros((60, 40, 36), dtype)
+    labels[(x - 17) ** 2 + (y - 20) ** 2 + (z - 18) ** 2 <= 81] = 1
+    labels[(x - 42) ** 2 + (y - 20) ** 2 + (z - 18) ** 2 <= 81] = 2
+    labels[59, 39, 35] = 7
+    return labels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    split = {"test": [f"{case}.nii.gz" for case in CASES[1:]], "train": [f"{CASES[0]}.nii.gz"]}
+    write_pack(tmp_path / "pack", structures=STRUCTURES, split=split)
+    (tmp_path / "labels").mkdir()
+    for code, case in enumerate(CASES, 1):
+        image = nib.Nifti1Image(two_balls(), AFFINES[case])
+        image.set_sform(AFFINES[case], code)
+        nib.save(image, tmp_path / "labels" / f"{case}.nii.gz")
+    return tmp_path
+
+
+def run(folder, out="out", **options):
+    options = {"output_dir": str(folder / out), **options}
+    return simulate(str(folder / "labels"), str(folder / "pack"), **options)
+
+
+def read(folder, kind, case, out="out"):
+    return nib.load(folder / out / kind / f"{case}.nii.gz")
+
+
+def test_every_kind_keeps_grid_type_and_other_labels(folder):
+    assert "3 cases each of missing, islands, steps, rough, mixed, clean" in run(folder)
+    for kind in RECIPES:
+        for case in CASES:
+            source, written = nib.load(folder / "labels" / f"{case}.nii.gz"), read(folder, kind, case)
+            assert written.get_data_dtype() == source.get_data_dtype()
+            assert written.header["sform_code"] == source.header["sform_code"]
+            np.testing.assert_array_equal(written.affine, source.affine)
+            values = np.asarray(written.dataobj)
+            assert set(np.unique(values)) == {0, 1, 2, 7} and values[59, 39, 35] == 7
+            assert (values != two_balls()).any() == (kind != "clean")
+    assert (folder / "out" / "clean" / "flipped.nii.gz").read_bytes() == (
+        folder / "labels" / "flipped.nii.gz"
+    ).read_bytes()
+
+
+def test_each_structure_is_damaged(folder):
+    run(folder)
+    truth = two_balls()
+    for case in CASES:
+        for label in (1, 2):
+            own = truth == label
+            missing, islands, mixed = (
+                np.asarray(read(folder, kind, case).dataobj) == label for kind in ("missing", "islands", "mixed")
+            )
+            np.testing.assert_allclose((own & ~missing).sum() / own.sum(), CHUNK_SHARE, atol=0.01)
+            assert not (missing & ~own).any()
+            assert islands[own].all() and count_components(islands) > 1
+            assert (own & ~mixed).any() and (mixed & ~own).any() and count_components(mixed) > 1
+
+
+def test_a_case_does_not_depend_on_the_others(folder):
+    run(folder, "all")
+    run(folder, "some", kinds=("mixed", "rough"), split="test")
+    assert sorted(p.name for p in (folder / "some").iterdir()) == ["mixed", "rough"]
+    assert len(list((folder / "some" / "mixed").iterdir())) == 2
+    for case in CASES[1:]:
+        some, all_ = (np.asarray(read(folder, "mixed", case, out).dataobj) for out in ("some", "all"))
+        np.testing.assert_array_equal(some, all_)
+    run(folder, "other", kinds="mixed", seed=1)
+    assert (np.asarray(read(folder, "other/mixed", CASES[1], ".").dataobj) != some).any()
+
+
+def test_cases_are_spread_over_the_names(folder):
+    pack = OrganPack.load(folder / "pack")
+    names = [file.name for file in choose_labels(folder / "labels", pack, cases=2)]
+    assert names == ["flipped.nii.gz", "straight.nii.gz"]
+    assert len(choose_labels(folder / "labels", pack)) == 3
+
+
+def test_wrong_options_are_refused(folder):
+    pack = OrganPack.load(folder / "pack")
+    with pytest.raises(ValueError, match="unknown kinds rust; there are missing"):
+        run(folder, kinds="missing,rust")
+    assert choose_kinds(" steps, clean,steps") == ["steps", "clean"]
+    with pytest.raises(ValueError, match=r"no split 'tset'; it has \['test', 'train'\].*--split ''"):
+        choose_labels(folder / "labels", pack, "tset")
+    (folder / "labels" / "flipped.nii.gz").unlink()
+    with pytest.raises(ValueError, match="lacks cases of the split 'test': flipped"):
+        choose_labels(folder / "labels", pack, "test")
+    (folder / "labels" / "straight.nii.gz").write_bytes(b"no volume")
+    with pytest.raises(UnreadableCase, match="straight.nii.gz"):
+        run(folder, kinds="steps")
+    assert not (folder / "out" / "steps" / "straight.nii.gz").exists()

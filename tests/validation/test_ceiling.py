@@ -1,0 +1,46 @@
+"""The ceiling of the packaged prior on its own mean shape, which it must describe, and on one which it cannot."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scripts.geometry.resample import WorldGrid
+from scripts.organ import OrganPack
+from scripts.validation.ceiling import CODES, WEIGHTS, score_ceiling
+from tests.refine.test_chain import CENTRE, KINDS, mean_shape
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels")
+    for kind in KINDS:
+        labels, affine = mean_shape(kind)
+        nib.save(nib.Nifti1Image(labels, affine), folder / f"{kind}.nii.gz")
+    labels, affine = mean_shape("plain")
+    points = WorldGrid(affine, labels.shape).points_world() - CENTRE
+    cross = (np.abs(points) < 4).sum(axis=-1) >= 2
+    labels = (cross & (np.abs(points).max(axis=-1) < 18)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(labels, affine), folder / "star.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros_like(labels), affine), folder / "void.nii.gz")
+    speck = np.zeros_like(labels)
+    speck[20, 20, 20:22] = 1
+    nib.save(nib.Nifti1Image(speck, affine), folder / "speck.nii.gz")
+    return score_ceiling(sorted(folder.iterdir()), OrganPack.load("hippocampus"))
+
+
+def test_the_mean_shape_is_described_on_every_grid(rows):
+    scores = {(row["case"], row["method"]): row for row in rows[0]}
+    for kind in KINDS:
+        for method in (CODES, WEIGHTS):
+            assert scores[kind, method]["dsc"] > 95 and scores[kind, method]["assd_mm"] < 0.4
+
+
+def test_what_the_prior_cannot_describe_scores_low(rows):
+    scores = {(row["case"], row["method"]): row["dsc"] for row in rows[0]}
+    assert scores["star", CODES] < 80
+    assert scores["star", CODES] < scores["star", WEIGHTS]
+
+
+def test_what_is_not_there_has_no_score_and_what_cannot_be_fitted_is_named(rows):
+    assert {row["case"] for row in rows[0]} == {*KINDS, "star"}
+    assert rows[1] == ["speck, hippocampus: hippocampus has only 2 voxels"]

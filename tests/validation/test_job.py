@@ -1,0 +1,111 @@
+"""A whole validation with stand-ins for the refinement and the ceiling; both have tests of their own."""
+
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+from volumes import AFFINES
+
+from scripts.io import copy_volume
+from scripts.simulate import RECIPES
+from scripts.validation import job as module
+from tests.bundle.small_pack import write_pack
+from tests.test_simulate import STRUCTURES, two_balls
+
+
+def ceiling_row(case, structure, method, dsc):
+    head = {"case": case, "patient": case, "structure": structure, "method": method, "failed": False}
+    return head | {"dsc": dsc, "nsd": 90.0, "hd95_mm": 2.0, "assd_mm": 0.5}
+
+
+def fake_ceiling(files, pack, device, seed):
+    names = [file.name.split(".")[0] for file in files]
+    rows = [ceiling_row(n, s.name, m, 90 + k) for n in names for s in pack.structures for k, m in enumerate("cw")]
+    return rows, ["b, core: alignment failed"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    pack = write_pack(tmp_path / "pack", structures=STRUCTURES, split={"test": ["a.nii.gz", "b.nii.gz"]})
+    for structure in STRUCTURES:
+        (pack / f"{structure['name']}.safetensors").touch()
+    (tmp_path / "labels").mkdir()
+    for case, kind in (("a", "straight"), ("b", "oblique"), ("c", "flipped")):
+        nib.save(nib.Nifti1Image(two_balls(), AFFINES[kind]), tmp_path / "labels" / f"{case}.nii.gz")
+
+    def fake_refine(job, dataset_dir, output_dir, **options):
+        """Repair label 1 wholly, leave label 2; spoil what was clean."""
+        assert job == "refine" and options["seed"] == 4
+        records = []
+        for path in sorted(dataset_dir.iterdir()):
+            case = path.name.split(".")[0]
+            (output_dir / case).mkdir(parents=True)
+            copy_volume(path, output_dir / case / f"{case}_initial.nii.gz")
+            image = nib.load(path)
+            values, truth = np.asarray(image.dataobj).copy(), two_balls()
+            values[values == 1] = 0
+            values[truth == 1] = 1
+            if dataset_dir.name == "clean":
+                values[16:18][values[16:18] == 1] = 0
+            nib.save(nib.Nifti1Image(values, image.affine), output_dir / case / f"{case}_refined.nii.gz")
+            status = "kept" if case == "b" and dataset_dir.name == "steps" else "refined"
+            records.append({"case": case, "status": status, "reason": "too odd", "warnings": []})
+        (output_dir / "report.json").write_text(json.dumps({"cases": records}))
+
+    monkeypatch.setattr(module, "run_job", fake_refine)
+    monkeypatch.setattr(module, "score_ceiling", fake_ceiling)
+    return tmp_path
+
+
+def run(folder, **options):
+    fixed = {"seed": 4, "device": "cpu", "resamples": 200, "processes": 1}
+    return module.validate(str(folder / "pack"), str(folder / "labels"), str(folder / "out"), **fixed, **options)
+
+
+def cells(page: str, title: str) -> dict[str, list[str]]:
+    """Return the rows of the table under a heading, by their first cell."""
+    part = page.split(f"### {title}\n")[1].split("###")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:2] == "| "]
+    return {row[0]: row for row in rows}
+
+
+def test_page_and_tables(folder):
+    page = (folder / "out" / "validate.md").read_text() if run(folder) else ""
+    shell, core, both = (cells(page, title) for title in ("shell", "core", "all structures"))
+    assert list(shell)[2:] == list(RECIPES)
+    assert shell["missing"][1] == "2" and both["missing"][1] == "4"
+    assert shell["missing"][2].endswith("→ 100.0") and "→ 0.00 (-100 %)" in shell["missing"][4]
+    before = core["missing"][2].split(" → ")
+    assert before[0] == before[1] and core["missing"][6].startswith("+0.00")
+    assert shell["clean"][7] == "100.0" and core["clean"][7] == "0.0" and both["clean"][7] == "50.0"
+    assert float(shell["clean"][6].split()[0]) < -5
+    assert "| shell | c | 2 | 90.0 | 90.0 | 2.00 | 0.50 |" in page
+    assert "- b, core: alignment failed" in page and "- steps, b: too odd" in page
+    assert "--split test --cases 0" in page and "--severity 1.0 --seed 4" in page and "2 cases: a, b." in page
+    assert "Not a validation" not in page and "inf" not in page and "nan" not in page
+
+    with open(folder / "out" / "refinement.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["kind"] for line in lines} == set(RECIPES)
+    with open(folder / "out" / "ceiling.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2 * 2 * 2
+    for kind in RECIPES:
+        assert (folder / "out" / "scores" / kind / "metrics.csv").is_file()
+
+
+def test_trained_cases_are_no_validation(folder):
+    settings = yaml.safe_load((folder / "pack" / "organ.yaml").read_text())
+    settings["split"]["train"] = ["c.nii.gz"]
+    (folder / "pack" / "organ.yaml").write_text(yaml.safe_dump(settings))
+    page = (folder / "out" / "validate.md").read_text() if run(folder, split="", kinds="missing") else ""
+    assert "**Not a validation:** the prior was trained on c." in page and "3 cases: a, b, c." in page
+
+
+def test_a_pack_without_priors_is_refused(folder):
+    (folder / "pack" / "core.safetensors").unlink()
+    with pytest.raises(SystemExit, match="no shape prior .*core.safetensors: train it"):
+        run(folder)
+    assert not (folder / "out").exists()
