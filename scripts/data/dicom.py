@@ -72,11 +72,11 @@ def _stack(slices: list[pydicom.FileDataset]) -> np.ndarray:
     planes = []
     for s in slices:
         try:
-            planes.append(apply_rescale(s.pixel_array, s).T)
+            planes.append(apply_rescale(s.pixel_array, s).T.astype(np.float32))
         except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{s.filename!r}: its pixels cannot be decoded ({error}): store it uncompressed"
             ) from error
     values = np.stack(planes, axis=2)
     whole = values.astype(np.int16)
-    return whole if np.array_equal(whole, values) else values.astype(np.float32)
+    return whole if np.array_equal(whole, values) else values
