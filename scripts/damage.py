@@ -187,7 +187,8 @@ def roughen(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarra
     sigma_mm = length_mm / (2.0 * np.sqrt(np.log(2.0)))
     noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), sigma_mm / grid.spacing_mm, mode="wrap")
     noise *= grid.severity * ROUGH_AMPLITUDE * grid.radius_mm / noise.std()
-    return mask_signed_distance(mask, grid.spacing_mm) + noise < 0
+    reach_mm = float(np.abs(noise).max()) + float(grid.spacing_mm.max())
+    return mask_signed_distance(mask, grid.spacing_mm, reach_mm) + noise < 0
 
 
 def stacking_axis(affine: ArrayLike, slices: str) -> int:
