@@ -251,6 +251,21 @@ class PICCT:
                 result = other
         return result
 
+    def from_start(self, points: ArrayLike, start: Similarity, seed: int = 0) -> CanonicalTransform:
+        """Find the similarity from a given start instead of the moments, which mislead where one set is a part only.
+
+        Args:
+            points: (N, 3) points that move.
+            start: where EM begins.
+            seed: of the subsets drawn.
+
+        Returns:
+            The transform with its verdict.
+        """
+        rng = np.random.default_rng(seed)
+        moving = _subset(np.asarray(points, dtype=np.float64), self.n_points, rng)
+        return self._align(moving, _subset(self.anchor_points, self.n_points, rng), start)
+
     def _moment_start(self, points: Array, mirrored: bool) -> Similarity:
         """Centroid and RMS radius matched, the scale kept within its bounds, world axes kept or x reflected."""
         centre = points.mean(axis=0) if len(points) else np.zeros(3)

@@ -1,34 +1,76 @@
-"""Does a trained prior describe shapes? DSC of training shapes from their codes, of unseen shapes from fitted codes."""
+"""Does a prior describe shapes? DSC and CD of training shapes from their codes, of unseen ones after a fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
+from skimage import measure
 from torch import Tensor
 
+from ..geometry.surface import sample_surface
+from .border import border_distance
 from .field import DeformTemplateField
+from .fit import deform_weights, fit_codes, fit_weights
+from .hypernet import DeformWeights
+from .label_surface import closed_mesh
 from .prior import ShapePrior
 from .samples import ShapeSamples
 
 
-def dice(inside: Tensor, reference: Tensor) -> float:
+@dataclass(frozen=True)
+class ShapeScore:
+    """How well a fitted shape agrees with the true one.
+
+    Attributes:
+        dice: DSC, 0 to 1, on the grid of the shape's bounding box.
+        cd: Chamfer distance ×1000: mean squared nearest distances of surface samples, both directions added,
+            canonical; infinite where the fit has no surface there.
+    """
+
+    dice: float
+    cd: float
+
+
+def dice(inside: np.ndarray, reference: np.ndarray) -> float:
     """DSC of two boolean masks of the same shape; 1 where both are empty."""
     total = int(inside.sum()) + int(reference.sum())
     return 1.0 if total == 0 else 2.0 * int((inside & reference).sum()) / total
 
 
-def shape_dice(field: DeformTemplateField, alpha: Tensor, beta: Tensor, shape: ShapeSamples) -> float:
-    """DSC of one instance, α (A,) and β (H,), against a shape, on the grid of the shape's bounding box."""
+def box_distances(field: DeformTemplateField, weights: DeformWeights, alpha: Tensor, shape: ShapeSamples) -> np.ndarray:
+    """Signed distances (N,) of one instance, weights of B = 1 and α (A,), at a shape's box grid."""
     points = torch.from_numpy(shape.box_grid()).to(alpha.device)
-    with torch.no_grad():
-        sdf = field.sdf(field.weights(beta.unsqueeze(0)), alpha.unsqueeze(0), points)
-    return dice(sdf.cpu() < 0, torch.from_numpy(shape.box_inside))
+    return field.sdf(weights, alpha.unsqueeze(0), points).cpu().numpy()
+
+
+def score_distances(sdf: np.ndarray, shape: ShapeSamples) -> ShapeScore:
+    """Compare distances at a shape's box grid with the shape, where that is known."""
+    known = shape.box_known
+    overlap = dice((sdf < 0)[known], shape.box_inside[known])
+    volume = np.where(np.abs(sdf) < 1e-6, -1e-6, sdf).reshape(tuple(shape.box_shape))
+    if not volume.min() < 0.0 < volume.max():
+        return ShapeScore(overlap, float("inf"))
+    steps = (shape.box[1] - shape.box[0]) / (shape.box_shape - 1)
+    vertices, faces, _, _ = measure.marching_cubes(volume, 0.0, gradient_direction="descent")
+    mesh = closed_mesh(vertices * steps + shape.box[0], faces)
+    points, _ = sample_surface(mesh, len(shape.surface), seed=0)
+    points = points[border_distance(shape.planes, points) >= 0]
+    return ShapeScore(overlap, chamfer(points, shape.surface[:, :3]) if len(points) else float("inf"))
+
+
+def chamfer(one: np.ndarray, two: np.ndarray) -> float:
+    """CD ×1000 of two point sets (N, 3), (M, 3): mean squared nearest distances, both directions added."""
+    there, back = cKDTree(two).query(one)[0], cKDTree(one).query(two)[0]
+    return 1000.0 * float((there**2).mean() + (back**2).mean())
 
 
 def spread(count: int, limit: int) -> list[int]:
     """At most `limit` indices spread evenly over range(count)."""
-    return list(range(count)) if count <= limit else torch.linspace(0, count - 1, limit).round().int().tolist()
+    return list(range(count)) if count <= limit else np.linspace(0, count - 1, limit).round().astype(int).tolist()
 
 
 def training_dice(
@@ -36,62 +78,48 @@ def training_dice(
 ) -> dict[str, float]:
     """DSC of training cases from their own codes α (S, A), β (S, H); augmented copies are not counted."""
     originals = [index for index, shape in enumerate(shapes) if shape.original]
-    chosen = [originals[i] for i in spread(len(originals), limit)]
-    return {shapes[i].name: shape_dice(field, alpha[i], beta[i], shapes[i]) for i in chosen}
+    result = {}
+    for index in (originals[i] for i in spread(len(originals), limit)):
+        shape = shapes[index]
+        with torch.no_grad():
+            sdf = box_distances(field, field.weights(beta[index : index + 1]), alpha[index], shape)
+        result[shape.name] = dice((sdf < 0)[shape.box_known], shape.box_inside[shape.box_known])
+    return result
 
 
-def fit_codes(
-    prior: ShapePrior,
-    shapes: Sequence[ShapeSamples],
-    steps: int = 100,
-    learning_rate: float = 0.1,
-    n_points: int = 400,
-    clamp: float = 0.2,
-    penalty: float = 1e-3,
-    seed: int = 0,
-) -> Tensor:
-    """Fit whitened codes to the full samples of shapes, all at once, the field frozen.
+def held_out_scores(
+    prior: ShapePrior, shapes: Sequence[ShapeSamples], steps: int = 100, limit: int = 12, tuned: bool = False
+) -> dict[str, ShapeScore]:
+    """Scores of unseen shapes, at most `limit`, after a fit to their clean samples.
 
-    The fit starts from the linear model's scores where the prior has one. The loss is the clamped distance error in
-    hundredths of a canonical unit plus `penalty` times mean z².
-
-    Returns:
-        Codes (B, A + H).
+    Args:
+        prior: the prior.
+        shapes: unseen shapes.
+        steps: of the fit of the codes.
+        limit: shapes used, spread evenly.
+        tuned: tune the deform weights, too, as the refinement does.
     """
-    generator = torch.Generator().manual_seed(seed)
-    device = prior.device
-    latent = torch.zeros(len(shapes), len(prior.code_mean), device=device)
-    if prior.linear is not None:
-        grids = torch.stack([torch.from_numpy(shape.grid) for shape in shapes]).to(device)
-        latent = prior.latent_from_codes(prior.codes_from_scores(prior.linear.scores(grids).clamp(-3.0, 3.0)))
-    latent = latent.clamp(-3.0, 3.0).requires_grad_(True)
-    surface = [torch.from_numpy(shape.surface[:, :3]) for shape in shapes]
-    free = [torch.from_numpy(shape.free) for shape in shapes]
-    optimizer = torch.optim.Adam([latent], lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    half = n_points // 2
-    for _ in range(steps):
-        near = torch.stack([p[torch.randint(len(p), (half,), generator=generator)] for p in surface])
-        given = torch.stack([p[torch.randint(len(p), (n_points - half,), generator=generator)] for p in free])
-        points = torch.cat([near, given[..., :3]], dim=1).to(device)
-        target = torch.cat([torch.zeros_like(near[..., 0]), given[..., 3]], dim=1).to(device)
-        alpha, beta = prior.split_codes(prior.codes_from_latent(latent))
-        sdf = prior.field(alpha, beta, points)["sdf"]
-        error = (sdf.clamp(-clamp, clamp) - target.clamp(-clamp, clamp)).abs().mean(dim=1)
-        loss = (100.0 * error + penalty * latent.square().mean(dim=1)).sum()
-        optimizer.zero_grad()
-        (latent.grad,) = torch.autograd.grad(loss, latent)
-        optimizer.step()
-        schedule.step()
-    return prior.codes_from_latent(latent.detach())
-
-
-def held_out_dice(
-    prior: ShapePrior, shapes: Sequence[ShapeSamples], steps: int = 100, limit: int = 12
-) -> dict[str, float]:
-    """DSC of unseen shapes after their codes were fitted to their clean samples."""
     chosen = [shapes[i] for i in spread(len(shapes), limit)]
     if not chosen:
         return {}
-    alpha, beta = prior.split_codes(fit_codes(prior, chosen, steps))
-    return {shape.name: shape_dice(prior.field, alpha[i], beta[i], shape) for i, shape in enumerate(chosen)}
+    codes = fit_codes(prior, chosen, steps)
+    weights = fit_weights(prior, codes, chosen) if tuned else deform_weights(prior, codes)
+    alpha, _ = prior.split_codes(codes)
+    scores = {}
+    for index, shape in enumerate(chosen):
+        own = {name: value[index : index + 1] for name, value in weights.items()}
+        scores[shape.name] = score_distances(box_distances(prior.field, own, alpha[index], shape), shape)
+    return scores
+
+
+def summary(scores: Mapping[str, ShapeScore]) -> dict[str, float | int | None]:
+    """Mean and worst DSC and CD ×1000 of scores, rounded; None where there is no finite value."""
+    values = np.array([(score.dice, score.cd) for score in scores.values()], dtype=float).reshape(-1, 2)
+    finite = len(values) > 0 and bool(np.isfinite(values).all())
+    return {
+        "n": len(values),
+        "dice_mean": round(float(values[:, 0].mean()), 4) if len(values) else None,
+        "dice_min": round(float(values[:, 0].min()), 4) if len(values) else None,
+        "cd_mean": round(float(values[:, 1].mean()), 4) if finite else None,
+        "cd_max": round(float(values[:, 1].max()), 4) if finite else None,
+    }

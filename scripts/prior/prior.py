@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,35 @@ def regress_codes(scores: Tensor, codes: Tensor, ridge: float = 0.01) -> Tensor:
     return torch.linalg.solve(design.T @ design + penalty, design.T @ codes.double()).float()
 
 
+def bare_prior(
+    model: DeformTemplateField, alpha: Tensor, beta: Tensor, linear: LinearShapeModel, scores: Tensor
+) -> ShapePrior:
+    """What fits need of a prior, on the field's device: no anchor, and no template surface.
+
+    Args:
+        model: the field; it is used as it stands, not copied.
+        alpha: (S, A) codes of the training shapes.
+        beta: (S, H) their hyper codes.
+        linear: linear model.
+        scores: (S, K) its scores of the training shapes.
+    """
+    codes = torch.cat([alpha, beta], dim=1).detach().cpu()
+    mean, whitening = code_statistics(codes)
+    device = alpha.device
+    empty = torch.zeros(0, 3, device=device)
+    return ShapePrior(
+        field=model,
+        linear=linear,
+        anchor_points=empty,
+        template_points=empty,
+        template_normals=empty,
+        scale_mm=1.0,
+        code_mean=mean.to(device),
+        code_whitening=whitening.to(device),
+        linear_to_code=regress_codes(scores.cpu(), codes).to(device),
+    )
+
+
 def assemble_prior(
     model: DeformTemplateField,
     alpha: Tensor,
@@ -194,19 +223,13 @@ def assemble_prior(
     scale_mm: float,
     card: dict[str, Any],
 ) -> ShapePrior:
-    """Put a trained field and its shapes' codes α (S, A), β (S, H) together with all that is derived from them."""
-    codes = torch.cat([alpha, beta], dim=1).detach().cpu()
-    mean, whitening = code_statistics(codes)
+    """Put a trained field on the CPU and its shapes' codes α (S, A), β (S, H) together with all derived from them."""
     points, normals = sample_surface(template_surface(model), N_TEMPLATE_POINTS, seed=0)
-    return ShapePrior(
-        field=model,
-        linear=linear,
+    return replace(
+        bare_prior(model, alpha.detach().cpu(), beta.detach().cpu(), linear, scores),
         anchor_points=torch.as_tensor(anchor_points, dtype=torch.float32),
         template_points=torch.as_tensor(points, dtype=torch.float32),
         template_normals=torch.as_tensor(normals, dtype=torch.float32),
         scale_mm=float(scale_mm),
-        code_mean=mean,
-        code_whitening=whitening,
-        linear_to_code=regress_codes(scores.cpu(), codes),
         card=card,
     )

@@ -1,0 +1,155 @@
+"""From one label map to a structure's surface in world mm, with what is wrong with it said plainly; cached."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import trimesh
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from ..geometry.affine import Similarity, check_affine
+from ..geometry.distance import signed_distance
+from ..geometry.surface import mask_to_surface, sample_surface
+from .border import border_distance, border_planes, extend_beyond, touched_faces
+from .cache import cache_file, digest, load_arrays, save_arrays
+from .samples import SampleSettings
+
+READ_ERRORS = (ValueError, OSError, EOFError, zlib.error, ImageFileError, HeaderDataError)
+MIRROR = Similarity(1.0, np.diag([-1.0, 1.0, 1.0]), np.zeros(3))
+DESCRIPTOR_SIZE, DESCRIPTOR_EXTENT = 14, 2.2
+
+
+class CutShape(ValueError):
+    """The field of view cuts the structure, and cut ones are not wanted."""
+
+
+@dataclass(frozen=True)
+class LabelSurface:
+    """A structure's surface in one case.
+
+    Attributes:
+        name: file name of the case, with a suffix for a mirrored twin.
+        key: hash of what it was made from.
+        mesh: closed surface, world mm. Where the structure is cut, it is prolonged straight beyond the border.
+        planes: (P, 4) the borders that cut it, see `border`; none where it is whole.
+        cut_share: share of the surface that lies on the volume's border.
+        descriptor: (D,) signed distances on a grid about the centroid, in units of the root mean square radius.
+    """
+
+    name: str
+    key: str
+    mesh: trimesh.Trimesh
+    planes: np.ndarray
+    cut_share: float
+    descriptor: np.ndarray
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a border cuts the structure."""
+        return len(self.planes) > 0
+
+    def points(self, count: int, seed: int) -> np.ndarray:
+        """About `count` points (N, 3) spread uniformly over what is seen of the surface, world mm."""
+        points, _ = sample_surface(self.mesh, count, seed=seed)
+        return points[border_distance(self.planes, points) >= 0]
+
+    def mirrored(self) -> LabelSurface:
+        """The left-right mirrored twin (world x negated)."""
+        mesh = closed_mesh(MIRROR.apply(self.mesh.vertices), np.asarray(self.mesh.faces)[:, ::-1].copy())
+        planes = self.planes * np.array([-1.0, 1.0, 1.0, 1.0])
+        key = digest("mirrored", self.key)
+        return LabelSurface(f"{self.name}~mirror", key, mesh, planes, self.cut_share, self.descriptor)
+
+
+def closed_mesh(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
+    """A mesh of just these vertices and faces."""
+    return trimesh.Trimesh(vertices, faces, process=False)
+
+
+def surface_key(file: Path, labels: Sequence[int], settings: SampleSettings) -> str:
+    """Hash of a label map's bytes and of the settings that its surface depends on.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    values = sorted(int(v) for v in labels)
+    limits = settings.min_voxels, settings.cut_shapes, settings.cut_share
+    return digest("surface", content, values, settings.target_spacing_mm, *limits)
+
+
+def read_mask(file: Path, labels: Sequence[int], min_voxels: int) -> tuple[np.ndarray, np.ndarray]:
+    """A structure's mask (X, Y, Z) bool and its affine (4, 4).
+
+    Raises:
+        ValueError: the file is no 3D label map, its affine cannot be used, or the structure is missing or too small.
+    """
+    image = nib.load(file)
+    affine = check_affine(image.affine)  # type: ignore[attr-defined]
+    voxels = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
+    if voxels.ndim < 3 or any(n != 1 for n in voxels.shape[3:]):
+        raise ValueError(f"is no 3D label map but has the shape {voxels.shape}")
+    voxels = voxels.reshape(voxels.shape[:3])
+    mask = np.isin(voxels, [int(v) for v in labels])
+    count = int(np.count_nonzero(mask))
+    if not count:
+        raise ValueError(f"holds none of the labels {list(labels)}")
+    if count < min_voxels:
+        raise ValueError(f"has only {count} voxels of the labels {list(labels)}, at least {min_voxels} are needed")
+    return mask, affine
+
+
+def extract_surface(
+    file: Path, key: str, labels: Sequence[int], cache_dir: Path, settings: SampleSettings
+) -> LabelSurface:
+    """Surface of a structure in a label map, read from the cache where it was made before.
+
+    Args:
+        file: NIfTI label map.
+        key: see `surface_key`.
+        labels: label values whose union is the structure.
+        cache_dir: where surfaces are kept.
+        settings: see `SampleSettings`.
+
+    Raises:
+        ValueError: see `read_mask`.
+        CutShape: the structure is cut, and the settings exclude such.
+    """
+    cached = cache_file(cache_dir, "surface", key)
+    if not cached.is_file():
+        mask, affine = read_mask(file, labels, settings.min_voxels)
+        mesh = mask_to_surface(mask, affine, settings.target_spacing_mm)
+        faces = touched_faces(mask, affine)
+        share = sum(face.area_mm2 for face in faces) / float(mesh.area)
+        planes = np.zeros((0, 4))
+        if share > settings.cut_share:
+            if settings.cut_shapes == "exclude":
+                message = (
+                    f"is cut by the field of view ({share:.1%} of its surface lies on the border); "
+                    "--cut_shapes observed learns from what is seen of it"
+                )
+                raise CutShape(message)
+            planes = border_planes(faces, mask.shape, affine)
+            mesh = mask_to_surface(*extend_beyond(mask, affine, faces), settings.target_spacing_mm)
+        arrays = {"vertices": np.asarray(mesh.vertices), "faces": np.asarray(mesh.faces), "planes": planes}
+        save_arrays(cached, {**arrays, "cut_share": np.array(share), "descriptor": describe(mesh)})
+    data = load_arrays(cached)
+    mesh = closed_mesh(data["vertices"], data["faces"])
+    return LabelSurface(file.name, key, mesh, data["planes"], float(data["cut_share"]), data["descriptor"])
+
+
+def describe(mesh: trimesh.Trimesh) -> np.ndarray:
+    """Signed distances (D,) on a coarse grid once centroid and root mean square radius are taken out."""
+    points, _ = sample_surface(mesh, 2000, seed=0)
+    centre = points.mean(axis=0)
+    radius = np.sqrt(((points - centre) ** 2).sum(axis=1).mean())
+    axis = np.linspace(-DESCRIPTOR_EXTENT, DESCRIPTOR_EXTENT, DESCRIPTOR_SIZE)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    return (signed_distance(mesh, grid * radius + centre) / radius).astype(np.float32)
