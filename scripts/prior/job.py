@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import monai
 import nibabel as nib
 import numpy as np
 import torch
+import torch.distributed as dist
 import yaml
 
 from ..organ import MODELS, OrganPack, Structure
-from .check import held_out_dice, training_dice
-from .field import DeformTemplateField
+from .check import held_out_scores, summary, training_dice
+from .label_surface import READ_ERRORS
 from .linear import LinearShapeModel
+from .preparation import PreparedShapes, prepare
 from .prior import ShapePrior, assemble_prior
-from .samples import PreparedShapes, prepare
 from .training import PriorTrainingNetwork
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class PriorTrainingError(RuntimeError):
@@ -53,7 +58,7 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     for file in list_label_files(dataset_dir)[:n_scanned]:
         try:
             values.update(int(v) for v in np.unique(np.asanyarray(nib.load(file).dataobj)) if v != 0)  # type: ignore[attr-defined]
-        except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        except READ_ERRORS as error:
             logger.warning("cannot read %s: %s", file.name, error)
     if not values:
         raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
@@ -72,55 +77,136 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     return OrganPack.load(folder)
 
 
-def select_structure(pack: OrganPack, label: str | int | None) -> Structure:
-    """The structure of that name or label value; None is right only where the pack has a single one.
+def select_structures(pack: OrganPack, label: str | int | Sequence[str | int] | None) -> list[Structure]:
+    """The structures that `label` names or whose label values it gives, in the pack's order; None or "all" is all.
+
+    Several are given as a list or with commas between them.
 
     Raises:
-        ValueError: no structure, or no single one, is meant.
+        ValueError: the pack has no such structure.
     """
-    names = [structure.name for structure in pack.structures]
-    if label is None:
-        matches = list(pack.structures)
-    else:
-        matches = [s for s in pack.structures if s.name == str(label) or str(label) in {str(v) for v in s.labels}]
-    if len(matches) != 1:
-        raise ValueError(f"--label must name one structure of '{pack.name}': {', '.join(names)} (given: {label})")
-    return matches[0]
+    if label is None or label == "all":
+        return list(pack.structures)
+    given = label.split(",") if isinstance(label, str) else [label] if isinstance(label, int) else list(label)
+    wanted = {str(one).strip() for one in given}
+    names = {s.name: {s.name, *([str(s.labels[0])] if len(s.labels) == 1 else [])} for s in pack.structures}
+    unknown = sorted(wanted - set().union(*names.values()))
+    if unknown:
+        listed = ", ".join(f"{s.name} ({'+'.join(map(str, s.labels))})" for s in pack.structures)
+        raise ValueError(f"--label {', '.join(unknown)}: '{pack.name}' has the structures {listed}")
+    return [s for s in pack.structures if names[s.name] & wanted]
 
 
-def split_files(pack: OrganPack, dataset_dir: str | Path) -> dict[str, list[Path]]:
-    """Training and validation files: the pack's split where the folder holds its training files, else all files."""
+def split_files(pack: OrganPack, dataset_dir: str | Path, validation_share: float = 0.15) -> dict[str, list[Path]]:
+    """Training and validation files of a folder.
+
+    Training files are those of the pack's split where the folder holds some, else all but the split's test files.
+    Validation files are the split's; where it has none, the last `validation_share` of the training files.
+    """
     files = {file.name: file for file in list_label_files(dataset_dir)}
     train = [files[name] for name in pack.split.get("train", []) if name in files]
-    if not train:
-        return {"train": list(files.values()), "validation": []}
-    missing = [name for name in pack.split["train"] if name not in files]
-    if missing:
-        logger.warning("training files of the split that are missing: %s", ", ".join(missing))
-    return {"train": train, "validation": [files[n] for n in pack.split.get("validation", []) if n in files]}
+    validation = [files[name] for name in pack.split.get("validation", []) if name in files]
+    if train:
+        missing = [name for name in pack.split["train"] if name not in files]
+        if missing:
+            logger.warning("training files of the split that are missing: %s", ", ".join(missing))
+    else:
+        others = {*pack.split.get("validation", []), *pack.split.get("test", [])}
+        train = [file for name, file in files.items() if name not in others]
+    if not validation:
+        kept = len(train) - int(validation_share * len(train))
+        train, validation = train[:kept], train[kept:]
+    return {"train": train, "validation": validation}
 
 
 def prepare_structure(
-    pack: OrganPack, structure: Structure, dataset_dir: str | Path, cache_dir: str | Path, settings: Mapping[str, Any]
+    pack: OrganPack,
+    structure: Structure,
+    dataset_dir: str | Path,
+    cache_dir: str | Path,
+    settings: Mapping[str, Any],
+    validation_share: float = 0.15,
+    anchor: str | None = None,
+    workers: int = 1,
 ) -> PreparedShapes:
-    """Samples of a structure's training and validation shapes, see `samples.prepare`."""
-    files = split_files(pack, dataset_dir)
-    return prepare(files["train"], structure.labels, cache_dir, dict(settings), files["validation"])
+    """Samples of a structure's training and validation shapes, see `preparation.prepare`."""
+    files = split_files(pack, dataset_dir, validation_share)
+    logger.info("%s: %d label maps to learn from, %d held out", structure.name, *map(len, files.values()))
+    return prepare(files["train"], structure.labels, cache_dir, dict(settings), files["validation"], anchor, workers)
 
 
-def start_field(field: DeformTemplateField, init: str | Path | None) -> DeformTemplateField:
-    """The field, with the weights of an existing prior where one is given.
+def train_others(
+    structures: Sequence[Structure], output_file: str | Path | None, resume: str | None, command: Sequence[str]
+) -> list[str]:
+    """Train all structures but the last, one after another, each by the command of this run with its `--label`.
+
+    A process of its own gives each the same prior as a run for it alone, and one that fails does not stop the others.
+
+    Args:
+        structures: what is to be trained; the last one is left to the caller.
+        output_file: where the caller's prior goes.
+        resume: the caller's checkpoint.
+        command: the command line that started this run.
+
+    Returns:
+        Names of the structures whose training failed.
 
     Raises:
-        ValueError: the prior's field is of another make.
+        ValueError: an option makes sense for a single structure only, or the run was not started by a command line.
     """
-    if init is None:
-        return field
-    known = ShapePrior.load(init).field
-    if known.settings != field.settings:
-        raise ValueError(f"cannot start from {init}: its field is {known.settings}, this run's {field.settings}")
-    field.load_state_dict(known.state_dict())
-    return field
+    *others, last = structures
+    if not others:
+        return []
+    names = ", ".join(s.name for s in structures)
+    if resume is not None or output_file is not None:
+        raise ValueError(f"--resume and --output_file go with a single --label, one of: {names}")
+    if "monai.bundle" not in command:
+        raise ValueError(f"several structures are trained from the command line only; here give label, one of: {names}")
+    failed = []
+    for number, structure in enumerate(others, 1):
+        logger.info("structure %d of %d: %s", number, len(structures), structure.name)
+        if subprocess.run([sys.executable, *command[1:], "--label", structure.name]).returncode:
+            logger.error("structure %s could not be trained", structure.name)
+            failed.append(structure.name)
+    logger.info("structure %d of %d: %s", len(structures), len(structures), last.name)
+    return failed
+
+
+def require_all(failed: Sequence[str]) -> None:
+    """Raise where the training of other structures failed.
+
+    Raises:
+        PriorTrainingError: some did.
+    """
+    if failed:
+        raise PriorTrainingError(f"could not be trained: {', '.join(failed)}; the messages above say why")
+
+
+def require_one(structures: Sequence[Structure]) -> None:
+    """Raise unless a single structure is to be trained.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if len(structures) != 1:
+        raise ValueError(f"a distributed run trains one structure: --label {' | '.join(s.name for s in structures)}")
+
+
+def first_process_first(make: Callable[[], Result]) -> Result:
+    """Make something in the first process of a distributed run while the others wait, then, from its files, in them."""
+    if dist.get_rank() > 0:
+        dist.barrier()
+        return make()
+    result = make()
+    dist.barrier()
+    return result
+
+
+def in_first_process(act: Callable[[], object]) -> None:
+    """Do something in the first process of a distributed run only; the others wait until it is done."""
+    if dist.get_rank() == 0:
+        act()
+    dist.barrier()
 
 
 def finish(
@@ -134,6 +220,7 @@ def finish(
     linear_modes: int = 32,
     min_dice: float = 0.9,
     held_out_steps: int = 100,
+    init: str | Path | None = None,
 ) -> ShapePrior:
     """Check the trained field, derive the rest of the prior and write it.
 
@@ -148,6 +235,10 @@ def finish(
         linear_modes: modes kept.
         min_dice: mean DSC of training shapes below which the run fails.
         held_out_steps: steps of the fit to held-out shapes.
+        init: what the training started from, for the card.
+
+    Returns:
+        The prior, on the CPU.
 
     Raises:
         PriorTrainingError: the mean DSC of training shapes is below `min_dice`; nothing is written.
@@ -174,11 +265,8 @@ def finish(
         prepared.scale_mm,
         {},
     )
-    held_out = held_out_dice(prior, prepared.validation, held_out_steps)
-    if held_out:
-        logger.info(
-            "held-out shapes: mean DSC %.4f, worst %.4f", np.mean(list(held_out.values())), min(held_out.values())
-        )
+    codes_only = summary(held_out_scores(prior, prepared.validation, held_out_steps))
+    with_weights = summary(held_out_scores(prior, prepared.validation, held_out_steps, tuned=True))
     prior.card = {
         "organ": pack.name,
         "structure": structure.name,
@@ -187,17 +275,26 @@ def finish(
         "n_cases": sum(shape.original for shape in prepared.train),
         "n_shapes": len(prepared.train),
         "skipped": prepared.skipped,
+        "cut": prepared.cut,
         "anchor": prepared.anchor_name,
         "data_hash": prepared.data_hash,
         "samples": asdict(prepared.settings),
-        "training": dict(training),
+        "training": dict(training) | {"init": None if init is None else str(init)},
         "dice_training": {"mean": round(mean, 4), "min": round(own[worst], 4), "n": len(own)},
-        "dice_held_out": {
-            "mean": round(float(np.mean(list(held_out.values()))), 4) if held_out else None,
-            "min": round(min(held_out.values()), 4) if held_out else None,
-            "n": len(held_out),
-        },
+        "dice_held_out": {key: codes_only[f"dice_{key}"] for key in ("mean", "min")} | {"n": codes_only["n"]},
+        "held_out": {"codes": codes_only, "codes_and_weights": with_weights},
         "versions": {"torch": torch.__version__, "monai": monai.__version__, "numpy": np.__version__},
     }
-    logger.info("wrote %s", prior.save(output_file))
+    logger.info("%s/%s: %s; wrote %s", pack.name, structure.name, figures_line(prior.card), prior.save(output_file))
     return prior
+
+
+def figures_line(card: Mapping[str, Any]) -> str:
+    """The figures of a card in a line."""
+    text = f"DSC of training shapes {card['dice_training']['mean']:.4f}"
+    for title, scores in (("codes", card["held_out"]["codes"]), ("tuned", card["held_out"]["codes_and_weights"])):
+        if scores["n"] and scores["cd_mean"] is not None:
+            text += (
+                f", of {scores['n']} unseen ({title}) {scores['dice_mean']:.4f} with CD x1000 {scores['cd_mean']:.3f}"
+            )
+    return text

@@ -1,129 +1,16 @@
-"""What MONAI's `SupervisedTrainer` needs to train the prior: data set, sampler, network with codes, handlers."""
+"""The network that is trained: the field with the codes of the training shapes, and how both start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
-from monai.data import Dataset
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 
 from .field import DeformTemplateField
 from .linear import LinearShapeModel
-from .samples import ShapeSamples
-
-
-class ShapePointsDataset(Dataset):
-    """Random points of training shapes, a fresh draw each time.
-
-    Half the points lie on the surface, half are free. Both halves are shuffled in thirds: the first third of an item's
-    points is made like the whole, so that terms of first order may use it alone.
-
-    Args:
-        data: the shapes.
-        n_points: points an item, N.
-        first_order_share: share of N that stands first and is made like the whole.
-        seed: with the epoch, it fixes all draws.
-    """
-
-    def __init__(
-        self, data: Sequence[ShapeSamples], n_points: int = 300, first_order_share: float = 1 / 3, seed: int = 0
-    ) -> None:
-        super().__init__(data=data)
-        if not 0.0 < first_order_share <= 1.0:
-            raise ValueError(f"first_order_share must lie in (0, 1], not {first_order_share}")
-        self.n_points = n_points
-        self.n_first = max(2, int(round(n_points * first_order_share)))
-        self.seed = seed
-        self.surface = [torch.from_numpy(shape.surface) for shape in data]
-        self.free = [torch.from_numpy(shape.free) for shape in data]
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Restart the draws for an epoch."""
-        self.epoch = epoch
-        self.rng = np.random.default_rng([self.seed, epoch])
-
-    def _draw(self, index: int, count: int) -> dict[str, Tensor]:
-        n_surface = count // 2
-        surface = self.surface[index][torch.from_numpy(self.rng.integers(len(self.surface[index]), size=n_surface))]
-        free = self.free[index][torch.from_numpy(self.rng.integers(len(self.free[index]), size=count - n_surface))]
-        return {
-            "points": torch.cat([surface[:, :3], free[:, :3]]),
-            "normals": torch.cat([surface[:, 3:], torch.zeros_like(free[:, :3])]),
-            "sdf": torch.cat([surface.new_zeros(n_surface), free[:, 3]]),
-            "on_surface": torch.arange(count) < n_surface,
-        }
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:  # type: ignore[override]
-        """index (), points (N, 3), normals (N, 3) (zero off the surface), sdf (N,), on_surface (N,) of one shape."""
-        parts = [self._draw(index, self.n_first)]
-        if self.n_points > self.n_first:
-            parts.append(self._draw(index, self.n_points - self.n_first))
-        item = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        item["index"] = torch.tensor(index)
-        return item
-
-
-class EpochSampler(Sampler[int]):
-    """`count` shape indices an epoch, each shape as often as any other; the dataset's seed and epoch fix the order."""
-
-    def __init__(self, dataset: ShapePointsDataset, count: int) -> None:
-        self.dataset = dataset
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng([self.dataset.seed, self.dataset.epoch, 1])
-        rounds = -(-self.count // len(self.dataset))
-        order = np.concatenate([rng.permutation(len(self.dataset)) for _ in range(rounds)])
-        return iter(order[: self.count].tolist())
-
-
-class TrainingProgress:
-    """Handler that knows where a run stands: it restarts the data set's draws each epoch and is saved in checkpoints.
-
-    A resumed run thus goes on at its epoch and draws as an unbroken one does. It stands in for the trainer in a
-    checkpoint, because a config cannot let the trainer's own handlers refer to the trainer.
-    """
-
-    def __init__(self, dataset: ShapePointsDataset) -> None:
-        self.dataset = dataset
-        self.engine: Engine | None = None
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        self.engine = engine
-        engine.add_event_handler(Events.EPOCH_STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Set the epoch that begins."""
-        self.dataset.set_epoch(engine.state.epoch)
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """The trainer's state."""
-        return {} if self.engine is None else self.engine.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put the trainer where it stood."""
-        if self.engine is not None:
-            self.engine.load_state_dict(state)
-
-
-def prepare_points_batch(
-    batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """MONAI's `prepare_batch` for point samples: (inputs, targets) on the device."""
-    moved = {key: value.to(device=device, non_blocking=non_blocking) for key, value in batch.items()}
-    inputs = {key: moved[key] for key in ("index", "points")}
-    return inputs, {key: moved[key] for key in ("sdf", "normals", "on_surface")}
 
 
 def initial_codes(
@@ -257,19 +144,3 @@ def build_training_network(
     alpha = initial_codes(linear, scores, field.code_dim, seed=seed)
     beta = initial_codes(linear, scores, field.hyper_code_dim, seed=seed + 1)
     return PriorTrainingNetwork(field, alpha, beta, first_order_share, laplacian)
-
-
-class LossProgressBar(ProgressBar):
-    """ignite's tqdm bar over all steps of the run, with the loss."""
-
-    def __init__(self) -> None:
-        super().__init__(persist=True, desc="training", disable=None)
-
-    def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Attach as a MONAI handler is attached: with the engine alone."""
-        super().attach(
-            engine,
-            output_transform=lambda output: {"loss": output["loss"].item()},
-            event_name=Events.ITERATION_COMPLETED(every=10),
-            closing_event_name=Events.COMPLETED,
-        )

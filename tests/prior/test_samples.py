@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from scripts.prior.samples import SampleSettings, prepare, sample_shape, smooth_displacement
+from scripts.prior.preparation import prepare
+from scripts.prior.samples import SampleSettings, sample_shape, smooth_displacement
 
 from .shapes import ellipsoid_radii, write_ellipsoids
 

@@ -9,12 +9,14 @@ import yaml
 from monai.bundle import ConfigWorkflow
 
 from scripts.organ import OrganPack
-from scripts.prior.check import held_out_dice
-from scripts.prior.job import PriorTrainingError, load_or_create_pack, select_structure, split_files
+from scripts.prior.check import held_out_scores
+from scripts.prior.job import PriorTrainingError, load_or_create_pack, select_structures, split_files
 from scripts.prior.linear import LinearShapeModel
+from scripts.prior.points import EpochSampler, ShapePointsDataset
+from scripts.prior.preparation import prepare
 from scripts.prior.prior import ShapePrior
-from scripts.prior.samples import SampleSettings, prepare
-from scripts.prior.training import EpochSampler, ShapePointsDataset, initial_codes
+from scripts.prior.samples import SampleSettings
+from scripts.prior.training import initial_codes
 
 from .shapes import ellipsoid_radii, write_ellipsoids
 
@@ -29,6 +31,9 @@ TINY = {
     "grid_size": 14,
     "picct_points": 150,
     "held_out_steps": 40,
+    "val_interval": 2,
+    "val_steps": 20,
+    "workers": 1,
     "sample_settings#n_surface": 2000,
     "sample_settings#n_free": 2000,
     "sample_settings#box_points": 4000,
@@ -97,7 +102,7 @@ def test_learns_ellipsoids_and_fits_unseen_ones(trained, organ):
     assert (outward > 0).float().mean() > 0.95
     assert prior.template_points.norm(dim=-1).max() < 1.0
     # the loaded prior is as good as the one that was saved
-    assert min(held_out_dice(prior, prepared.train[:2], steps=30).values()) > 0.9
+    assert min(score.dice for score in held_out_scores(prior, prepared.train[:2], steps=30).values()) > 0.9
 
 
 def test_linear_scores_lead_to_the_shape(trained, organ):
@@ -121,7 +126,7 @@ def test_same_seed_same_bytes_and_a_resumed_run_too(trained, bundle_root, organ,
     stopped = workflow(bundle_root, half, *organ, **{"train#trainer#max_epochs": 2})
     stopped.initialize()
     stopped.parser.get_parsed_content("train#trainer").run()
-    run(bundle_root, half, *organ, resume=str(half / "run" / "checkpoint_final.pt"))
+    run(bundle_root, half, *organ, resume=str(half / "run" / "egg" / "checkpoint_final.pt"))
     assert (half / "prior.safetensors").read_bytes() == expected
 
 

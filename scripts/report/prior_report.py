@@ -1,0 +1,151 @@
+"""The report of a prior's training: `report.md` with figures, curves of loss and validation, and the learned shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from skimage import measure
+
+from ..geometry.affine import Similarity
+from ..io import whole_file
+from ..prior.prior import ShapePrior, template_surface
+from .pictures import Camera, draw_surface
+
+Curve = Sequence[tuple[int, float]]
+CURVES, SHAPES, REPORT = "curves.png", "shapes.png", "report.md"
+RESOLUTION = 64
+EXTENT = 1.0
+
+
+def write_report(folder: str | Path, prior: ShapePrior, curves: Mapping[str, Curve]) -> Path:
+    """Write the report of a training.
+
+    Args:
+        folder: where `report.md`, `curves.png` and `shapes.png` go.
+        prior: the trained prior, on the CPU, with its card.
+        curves: name → (step, value); `loss/...` are weighted terms, `held_out/dsc` and `held_out/cd` the validation.
+
+    Returns:
+        The path of the report.
+    """
+    target = Path(folder) / REPORT
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draw_curves(target.with_name(CURVES), curves)
+    draw_shapes(target.with_name(SHAPES), prior)
+    with whole_file(target) as temporary:
+        temporary.write_text(report_text(prior, curves))
+    return target
+
+
+def report_text(prior: ShapePrior, curves: Mapping[str, Curve]) -> str:
+    """The report as Markdown."""
+    card = prior.card
+    training, unseen = card["dice_training"], card["held_out"]
+    lines = [
+        f"# Shape prior {card['organ']} / {card['structure']}",
+        "",
+        f"{card['n_cases']} cases, {card['n_shapes']} shapes with augmented copies, anchor {card['anchor']}, "
+        f"one canonical unit is {prior.scale_mm:.1f} mm.",
+        "",
+        "| shapes | fitted | n | DSC mean | DSC worst | CD x1000 mean | CD x1000 worst |",
+        "|---|---|---|---|---|---|---|",
+        _row("training", "own codes", {**{f"dice_{key}": value for key, value in training.items()}, **training}),
+        _row("held out", "codes only", unseen["codes"]),
+        _row("held out", "codes, then deform weights", unseen["codes_and_weights"]),
+        "",
+        f"![Loss terms and validation]({CURVES})",
+        "",
+        f"![Template and mean shape]({SHAPES})",
+        "",
+    ]
+    if curves.get("held_out/cd"):
+        lines += ["## Validation during training", "", "| step | DSC | CD x1000 |", "|---|---|---|"]
+        pairs = zip(curves["held_out/dsc"], curves["held_out/cd"], strict=True)
+        lines += [f"| {step} | {dsc:.4f} | {cd:.3f} |" for (step, dsc), (_, cd) in pairs]
+        lines.append("")
+    for title, cases in (("Not used", card["skipped"]), ("Cut by the field of view, used where seen", card["cut"])):
+        if cases:
+            lines += [f"## {title}", ""]
+            lines += [f"- {name}: {_reason(why)}" for name, why in cases.items()] + [""]
+    return "\n".join(lines)
+
+
+def _reason(why: Any) -> str:
+    return why if isinstance(why, str) else f"{why:.1%} of its surface on the border"
+
+
+def _row(shapes: str, fitted: str, figures: Mapping[str, Any]) -> str:
+    values = [figures.get(key) for key in ("dice_mean", "dice_min", "cd_mean", "cd_max")]
+    cells = ["–" if value is None else f"{value:.4f}" for value in values]
+    return f"| {shapes} | {fitted} | {figures['n']} | " + " | ".join(cells) + " |"
+
+
+def draw_curves(path: Path, curves: Mapping[str, Curve]) -> None:
+    """Draw the loss terms and the validation over the steps into a PNG."""
+    figure = Figure(figsize=(11, 4), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for name, curve in curves.items():
+        if name.startswith("loss/"):
+            steps, values = np.array(curve, dtype=float).T
+            term = name.removeprefix("loss/")
+            left.plot(steps, values, label=term, linewidth=2.2 if term == "total" else 1.2)
+    left.set(xlabel="step", ylabel="weighted loss", yscale="log", title="Training")
+    left.legend(fontsize=8, ncols=2)
+    right.set(xlabel="step", ylabel="CD x1000", title="Held-out shapes, codes fitted")
+    if curves.get("held_out/cd"):
+        other = right.twinx()
+        for axes, name, colour in ((right, "cd", "tab:red"), (other, "dsc", "tab:blue")):
+            steps, values = np.array(curves[f"held_out/{name}"], dtype=float).T
+            axes.plot(steps, values, color=colour, marker="o", markersize=3)
+            axes.tick_params(axis="y", colors=colour)
+        other.set_ylabel("DSC")
+    else:
+        right.text(0.5, 0.5, "no held-out shapes", ha="center", va="center", transform=right.transAxes)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def draw_shapes(path: Path, prior: ShapePrior) -> None:
+    """Draw template and mean shape in mm of the anchor, each coloured by its distance from the other, into a PNG."""
+    to_mm = Similarity(prior.scale_mm, np.eye(3), np.zeros(3))
+    shapes = {"template": template_surface(prior.field), "mean shape": mean_shape(prior)}
+    meshes = {name: trimesh.Trimesh(to_mm.apply(m.vertices), m.faces, process=False) for name, m in shapes.items()}
+    figure = Figure(figsize=(9, 4), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    camera = Camera.facing(meshes["mean shape"])
+    limit_mm = 0.05 * prior.scale_mm
+    for axes, (name, mesh) in zip(figure.subplots(1, 2), meshes.items(), strict=True):
+        reference = meshes["mean shape" if name == "template" else "template"]
+        draw_surface(axes, mesh, reference, camera, limit_mm)
+        axes.autoscale_view()
+        axes.set_title(name)
+    figure.suptitle(f"red: outside of the other, blue: inside; full colour at {limit_mm:.1f} mm", fontsize=9)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def mean_shape(prior: ShapePrior) -> trimesh.Trimesh:
+    """The surface (canonical) of the instance with the mean training code.
+
+    Raises:
+        ValueError: it has none.
+    """
+    axis = torch.linspace(-EXTENT, EXTENT, RESOLUTION)
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+    alpha, beta = prior.split_codes(prior.code_mean[None])
+    with torch.no_grad():
+        sdf = prior.field.sdf(prior.field.weights(beta), alpha, points)
+    volume = torch.maximum(sdf, points.norm(dim=-1) - 0.97 * EXTENT).reshape([RESOLUTION] * 3).numpy()
+    if not volume.min() < 0.0 < volume.max():
+        raise ValueError("the mean shape has no surface")
+    step = 2.0 * EXTENT / (RESOLUTION - 1)
+    vertices, faces, _, _ = measure.marching_cubes(volume, 0.0, spacing=(step,) * 3, gradient_direction="descent")
+    return trimesh.Trimesh(vertices - EXTENT, faces, process=False)
