@@ -68,6 +68,15 @@ def chamfer(one: np.ndarray, two: np.ndarray) -> float:
     return 1000.0 * float((there**2).mean() + (back**2).mean())
 
 
+def noise_floor(shapes: Sequence[ShapeSamples]) -> float | None:
+    """Mean CD ×1000 of two samplings of the same shape, with as many points as `score_distances` takes.
+
+    It is found between the halves of a sampling, of which it is twice as high.
+    """
+    halves = [(shape.surface[::2, :3], shape.surface[1::2, :3]) for shape in shapes]
+    return round(float(np.mean([0.5 * chamfer(*pair) for pair in halves])), 4) if halves else None
+
+
 def spread(count: int, limit: int) -> list[int]:
     """At most `limit` indices spread evenly over range(count)."""
     return list(range(count)) if count <= limit else np.linspace(0, count - 1, limit).round().astype(int).tolist()

@@ -19,7 +19,7 @@ import torch.distributed as dist
 import yaml
 
 from ..organ import MODELS, OrganPack, Structure
-from .check import held_out_scores, summary, training_dice
+from .check import held_out_scores, noise_floor, summary, training_dice
 from .label_surface import READ_ERRORS
 from .linear import LinearShapeModel
 from .preparation import PreparedShapes, prepare
@@ -282,7 +282,11 @@ def finish(
         "training": dict(training) | {"init": None if init is None else str(init)},
         "dice_training": {"mean": round(mean, 4), "min": round(own[worst], 4), "n": len(own)},
         "dice_held_out": {key: codes_only[f"dice_{key}"] for key in ("mean", "min")} | {"n": codes_only["n"]},
-        "held_out": {"codes": codes_only, "codes_and_weights": with_weights},
+        "held_out": {
+            "codes": codes_only,
+            "codes_and_weights": with_weights,
+            "cd_noise_floor": noise_floor(prepared.validation[:12]),
+        },
         "versions": {"torch": torch.__version__, "monai": monai.__version__, "numpy": np.__version__},
     }
     logger.info("%s/%s: %s; wrote %s", pack.name, structure.name, figures_line(prior.card), prior.save(output_file))

@@ -60,6 +60,7 @@ def report_text(prior: ShapePrior, curves: Mapping[str, Curve]) -> str:
         _row("held out", "codes only", unseen["codes"]),
         _row("held out", "codes, then deform weights", unseen["codes_and_weights"]),
         "",
+        *_floor(unseen["cd_noise_floor"]),
         f"![Loss terms and validation]({CURVES})",
         "",
         f"![Template and mean shape]({SHAPES})",
@@ -75,6 +76,10 @@ def report_text(prior: ShapePrior, curves: Mapping[str, Curve]) -> str:
             lines += [f"## {title}", ""]
             lines += [f"- {name}: {_reason(why)}" for name, why in cases.items()] + [""]
     return "\n".join(lines)
+
+
+def _floor(value: float | None) -> list[str]:
+    return [] if value is None else [f"Two samplings of one and the same shape have a CD x1000 of {value:.3f}.", ""]
 
 
 def _reason(why: Any) -> str:

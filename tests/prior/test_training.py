@@ -1,84 +1,32 @@
 """Training through the bundle's own config: ellipsoids in, a prior out."""
 
 import copy
+import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from monai.bundle import ConfigWorkflow
+from ignite.engine import Events
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scripts.organ import OrganPack
 from scripts.prior.check import held_out_scores
-from scripts.prior.job import PriorTrainingError, load_or_create_pack, select_structures, split_files
+from scripts.prior.job import (
+    PriorTrainingError,
+    load_or_create_pack,
+    require_all,
+    select_structures,
+    split_files,
+    train_others,
+)
 from scripts.prior.linear import LinearShapeModel
 from scripts.prior.points import EpochSampler, ShapePointsDataset
 from scripts.prior.preparation import prepare
-from scripts.prior.prior import ShapePrior
 from scripts.prior.samples import SampleSettings
 from scripts.prior.training import initial_codes
 
-from .shapes import ellipsoid_radii, write_ellipsoids
-
-TINY = {
-    "hidden": 32,
-    "layers": 4,
-    "warm_up_steps": 60,
-    "max_epochs": 4,
-    "epoch_length": 20,
-    "batch_size": 6,
-    "n_points": 150,
-    "grid_size": 14,
-    "picct_points": 150,
-    "held_out_steps": 40,
-    "val_interval": 2,
-    "val_steps": 20,
-    "workers": 1,
-    "sample_settings#n_surface": 2000,
-    "sample_settings#n_free": 2000,
-    "sample_settings#box_points": 4000,
-}
-SETTINGS = {"n_surface": 2000, "n_free": 2000, "box_points": 4000, "grid_size": 14, "picct_points": 150}
-
-
-def workflow(bundle_root, folder, organ, cache, **changes):
-    """The training workflow with tiny settings; its results go to `folder`."""
-    given = {**TINY, "dataset_dir": str(cache / "labels"), "cache_dir": str(cache / "samples"), **changes}
-    return ConfigWorkflow(
-        config_file=str(bundle_root / "configs" / "train_prior.yaml"),
-        meta_file=None,
-        logging_file=False,
-        workflow_type="train",
-        organ=str(organ),
-        run_dir=str(folder / "run"),
-        output_file=str(folder / "prior.safetensors"),
-        **given,
-    )
-
-
-def run(*args, **changes) -> ShapePrior:
-    job = workflow(*args, **changes)
-    job.initialize()
-    job.run()
-    return ShapePrior.load(args[1] / "prior.safetensors")
-
-
-@pytest.fixture(scope="module")
-def organ(tmp_path_factory):
-    """An organ pack with a split, and the folder that holds its label maps and cached samples."""
-    cache = tmp_path_factory.mktemp("data")
-    train = write_ellipsoids(cache / "labels", ellipsoid_radii(6, seed=0))
-    held_out = write_ellipsoids(cache / "labels", ellipsoid_radii(2, seed=1), first=6)
-    pack = tmp_path_factory.mktemp("pack")
-    settings = {
-        "name": "egg",
-        "labels": {1: "egg"},
-        "structures": [{"name": "egg", "labels": [1]}],
-        "split": {"train": [f.name for f in train], "validation": [f.name for f in held_out]},
-        "provenance": {"licence": "none needed"},
-    }
-    (pack / "organ.yaml").write_text(yaml.safe_dump(settings))
-    return pack, cache
+from .tiny_run import SETTINGS, run, workflow
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +95,45 @@ def test_config_offers_what_hosts_ask_for(bundle_root, organ, tmp_path):
     assert job.check_properties() == []
 
 
-def test_starts_from_an_existing_prior(trained, bundle_root, organ, tmp_path):
+def test_log_and_report_hold_the_curves(trained):
     prior, folder = trained
-    job = workflow(bundle_root, tmp_path, *organ, init=str(folder / "prior.safetensors"))
+    text = (folder / "run" / "egg" / "report.md").read_text()
+    assert "| 40 |" in text and "| 80 |" in text  # validations after two and four epochs
+    assert f"{prior.card['held_out']['codes']['cd_mean']:.4f}" in text
+    events = EventAccumulator(str(folder / "run" / "egg"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert {"loss/total", "loss/distance", "held_out/cd", "held_out/dsc"} <= set(tags)
+    total = [event.value for event in events.Scalars("loss/total")]
+    assert len(total) == 4 and total[-1] < total[0]
+
+
+def test_card_holds_the_scores_of_unseen_shapes(trained):
+    held_out = trained[0].card["held_out"]
+    codes, weights = held_out["codes"], held_out["codes_and_weights"]
+    assert codes["n"] == weights["n"] == 2
+    assert weights["dice_mean"] > codes["dice_mean"] > 0.9
+    assert 0 < held_out["cd_noise_floor"] < weights["cd_mean"] < codes["cd_mean"]
+
+
+def test_best_weights_are_put_back(bundle_root, organ, tmp_path):
+    """A learning rate that wrecks the network after a good start: the validation before that wins."""
+    job = workflow(bundle_root, tmp_path, *organ, keep_best=True, val_interval=1, min_dice=0.0)
     job.initialize()
-    network = job.parser.get_parsed_content("network")
-    torch.testing.assert_close(network.field.state_dict(), prior.field.state_dict())
-    job = workflow(bundle_root, tmp_path, *organ, init=str(folder / "prior.safetensors"), hidden=16)
-    job.initialize()
-    with pytest.raises(RuntimeError, match="evaluate"):
-        job.parser.get_parsed_content("network")
+    trainer = job.parser.get_parsed_content("train#trainer")
+    network = job.parser.get_parsed_content("field_with_codes")
+
+    def wreck() -> None:
+        with torch.no_grad():
+            for value in network.field.parameters():
+                value.add_(torch.randn_like(value))
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=3), wreck)
+    handler = job.parser.get_parsed_content("train#handlers#5")
+    trainer.run()
+    assert handler.best["step"] in (20, 40, 60)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, handler.best["network"][name])
 
 
 def test_draws_depend_on_seed_and_epoch_alone(organ):
@@ -189,8 +166,50 @@ def test_codes_start_as_scores():
 def test_a_pack_is_made_from_the_labels_found(organ, tmp_path):
     pack = load_or_create_pack(str(tmp_path / "blob"), organ[1])
     assert pack.labels == {1: "blob"} and (tmp_path / "blob" / "organ.yaml").is_file()
-    assert select_structure(pack, None).name == "blob" == select_structure(pack, 1).name
-    with pytest.raises(ValueError, match="--label"):
-        select_structure(pack, "heart")
     files = split_files(pack, organ[1])
-    assert len(files["train"]) == 8 and not files["validation"]
+    assert len(files["train"]) == 7 and [f.name for f in files["validation"]] == ["case_07.nii.gz"]
+    assert len(split_files(pack, organ[1], 0.0)["train"]) == 8
+
+
+def test_test_files_of_a_split_are_not_learned_from(organ):
+    pack = OrganPack.load(organ[0])
+    held = replace(pack, split={"test": ["case_00.nii.gz"], "validation": ["case_01.nii.gz"]})
+    files = split_files(held, organ[1])
+    assert [f.name for f in files["train"]] == [f"case_{n:02d}.nii.gz" for n in range(2, 8)]
+    assert [f.name for f in files["validation"]] == ["case_01.nii.gz"]
+
+
+def test_structures_are_chosen_by_name_or_value():
+    pack = OrganPack.load("thorax")
+    names = ["oesophagus", "heart", "trachea", "aorta"]
+    assert [s.name for s in select_structures(pack, None)] == names
+    assert [s.name for s in select_structures(pack, "all")] == names
+    assert [s.name for s in select_structures(pack, "4, heart")] == ["heart", "aorta"]
+    assert [s.name for s in select_structures(pack, (1, 3))] == ["oesophagus", "trachea"]
+    assert [s.name for s in select_structures(pack, 2)] == ["heart"]
+    with pytest.raises(ValueError, match="--label liver.*oesophagus \\(1\\), heart"):
+        select_structures(pack, "liver")
+
+
+def test_structures_are_trained_in_turn(tmp_path, caplog):
+    """Each of the others gets the run's own command line with its --label; one that fails stops nothing."""
+    structures = select_structures(OrganPack.load("thorax"), "oesophagus,heart,aorta")
+    script = tmp_path / "record.py"
+    script.write_text(
+        f"import sys; open({str(tmp_path / 'log')!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+        "sys.exit('heart' in sys.argv)"
+    )
+    command = ["python", str(script), "monai.bundle", "run", "--organ", "thorax"]
+    with caplog.at_level(logging.INFO):
+        failed = train_others(structures, None, None, command)
+    assert (tmp_path / "log").read_text().splitlines() == [
+        f"monai.bundle run --organ thorax --label {name}" for name in ("oesophagus", "heart")
+    ]
+    assert failed == ["heart"] and "structure 3 of 3: aorta" in caplog.text
+    with pytest.raises(PriorTrainingError, match="heart"):
+        require_all(failed)
+    with pytest.raises(ValueError, match="single --label"):
+        train_others(structures, "one.safetensors", None, command)
+    with pytest.raises(ValueError, match="here give label, one of: oesophagus, heart, aorta"):
+        train_others(structures, None, None, ["pytest"])
+    assert train_others(structures[:1], "one.safetensors", None, ["pytest"]) == []

@@ -1,0 +1,47 @@
+"""The training workflow with settings that take seconds."""
+
+from monai.bundle import ConfigWorkflow
+
+from scripts.prior.prior import ShapePrior
+
+TINY = {
+    "hidden": 32,
+    "layers": 4,
+    "warm_up_steps": 60,
+    "max_epochs": 4,
+    "epoch_length": 20,
+    "batch_size": 6,
+    "n_points": 150,
+    "grid_size": 14,
+    "picct_points": 150,
+    "held_out_steps": 40,
+    "val_interval": 2,
+    "val_steps": 20,
+    "workers": 1,
+    "sample_settings#n_surface": 2000,
+    "sample_settings#n_free": 2000,
+    "sample_settings#box_points": 4000,
+}
+SETTINGS = {"n_surface": 2000, "n_free": 2000, "box_points": 4000, "grid_size": 14, "picct_points": 150}
+
+
+def workflow(bundle_root, folder, organ, cache, **changes):
+    """The training workflow with tiny settings; its results go to `folder`."""
+    given = {**TINY, "dataset_dir": str(cache / "labels"), "cache_dir": str(cache / "samples"), **changes}
+    return ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "train_prior.yaml"),
+        meta_file=None,
+        logging_file=False,
+        workflow_type="train",
+        organ=str(organ),
+        run_dir=str(folder / "run"),
+        output_file=str(folder / "prior.safetensors"),
+        **given,
+    )
+
+
+def run(*args, **changes) -> ShapePrior:
+    job = workflow(*args, **changes)
+    job.initialize()
+    job.run()
+    return ShapePrior.load(args[1] / "prior.safetensors")

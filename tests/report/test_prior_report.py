@@ -1,0 +1,66 @@
+"""The report of a prior's training."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from scripts.prior.field import DeformTemplateField
+from scripts.prior.prior import ShapePrior
+from scripts.prior.training import warm_up_template
+from scripts.report.prior_report import mean_shape, write_report
+from tests.prior.test_prior import sphere_linear
+
+FIGURES = {"n": 2, "dice_mean": 0.95, "dice_min": 0.94, "cd_mean": 0.31, "cd_max": 0.4}
+NONE = {"n": 0, "dice_mean": None, "dice_min": None, "cd_mean": None, "cd_max": None}
+CARD = {
+    "organ": "ball",
+    "structure": "left",
+    "n_cases": 4,
+    "n_shapes": 8,
+    "anchor": "a.nii.gz",
+    "dice_training": {"mean": 0.98, "min": 0.97, "n": 4},
+    "held_out": {"codes": FIGURES, "codes_and_weights": FIGURES, "cd_noise_floor": 0.2},
+    "skipped": {"b.nii.gz": "holds none of the labels [1]"},
+    "cut": {"c.nii.gz": 0.034},
+}
+
+
+@pytest.fixture(scope="module")
+def prior():
+    torch.manual_seed(0)
+    field = DeformTemplateField(hidden=24, layers=3, code_dim=2, hyper_code_dim=2, rank=2)
+    warm_up_template(field, sphere_linear(), steps=150, n_points=400)
+    none, size = torch.zeros(0, 3), 4
+    return ShapePrior(field, None, none, none, none, 20.0, torch.zeros(size), torch.eye(size), None, CARD)
+
+
+def test_figures_and_reasons_are_told(prior, tmp_path):
+    curves = {
+        "loss/total": [(50, 9.0), (100, 4.0)],
+        "held_out/dsc": [(50, 0.9), (100, 0.95)],
+        "held_out/cd": [(50, 1.2), (100, 0.31)],
+    }
+    text = write_report(tmp_path / "run", prior, curves).read_text()
+    assert "# Shape prior ball / left" in text and "4 cases, 8 shapes" in text
+    assert "| training | own codes | 4 | 0.9800 | 0.9700 | – | – |" in text
+    assert "| held out | codes only | 2 | 0.9500 | 0.9400 | 0.3100 | 0.4000 |" in text
+    assert "| 100 | 0.9500 | 0.310 |" in text
+    assert "- b.nii.gz: holds none" in text and "- c.nii.gz: 3.4% of its surface" in text
+    for name in ("curves.png", "shapes.png"):
+        assert f"({name})" in text
+        picture = matplotlib.image.imread(tmp_path / "run" / name)[..., :3]
+        assert (picture < 0.9).mean() > 0.01  # something is drawn
+
+
+def test_a_run_without_held_out_shapes_has_a_report(prior, tmp_path):
+    held_out = {"codes": NONE, "codes_and_weights": NONE, "cd_noise_floor": None}
+    bare = ShapePrior(**{**vars(prior), "card": {**CARD, "held_out": held_out, "skipped": {}, "cut": {}}})
+    text = write_report(tmp_path, bare, {"loss/total": [(50, 9.0)]}).read_text()
+    assert "| held out | codes only | 0 | – | – | – | – |" in text and "Validation during" not in text
+
+
+def test_mean_shape_is_the_ball(prior):
+    mesh = mean_shape(prior)
+    assert mesh.is_watertight
+    assert np.linalg.norm(mesh.vertices, axis=1).mean() == pytest.approx(0.5, abs=0.05)
