@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from ..organ import OrganError, OrganPack
 from .field import DeformTemplateField
-from .hypernet import FullHyperNetwork
+from .hypernet import deform_layer_sizes
 from .prior import ShapePrior
 
 CODE_SETTINGS = ("code_dim", "hyper_code_dim")
+# last layer of the MLP that gives the first deform layer
+FIRST_LAYER_HEAD = {"full": "hyper.nets.0.4.", "low_rank": "hyper.nets.0.2."}
 
 
 def find_prior(init: str | Path, structure: str) -> Path:
@@ -68,14 +71,18 @@ def start_field(field: DeformTemplateField, init: str | Path | None, structure: 
         options = " ".join(f"--{key} {theirs}" for key, (theirs, _) in differing.items())
         raise ValueError(f"cannot start from {file}: its field is of another make; add {options}")
     old, new = known.state_dict(), field.state_dict()
+    fan_out = deform_layer_sizes(field.code_dim, field.settings["hidden"], field.n_layers)[0][1]
+    full = field.settings["hyper"] == "full"
+    head = FIRST_LAYER_HEAD[field.settings["hyper"]]
     for name, target in new.items():
         source = old[name]
-        if isinstance(field.hyper, FullHyperNetwork) and name.startswith("hyper.nets.0.4"):
-            _overlap(_code_columns_last(source, known), _code_columns_last(target, field))
-            offsets = slice(-field.hyper.sizes[0][1], None)
-            target[offsets] = source[offsets]
-        else:
-            _overlap(source, target)
+        if full and name.startswith(head):
+            _overlap(_by_unit(source, 3 + known.code_dim, fan_out), _by_unit(target, 3 + field.code_dim, fan_out))
+            target[-fan_out:] = source[-fan_out:]
+            continue
+        _overlap(source, target)
+        if name.startswith(head):  # the low-rank network scales its bias offsets by 1 / sqrt(inputs)
+            target[fan_out : 2 * fan_out] *= math.sqrt((3 + field.code_dim) / (3 + known.code_dim))
     field.load_state_dict(new)
     return field
 
@@ -87,7 +94,6 @@ def _overlap(source: Tensor, target: Tensor) -> None:
         target[common] = source[common]
 
 
-def _code_columns_last(flat: Tensor, field: DeformTemplateField) -> Tensor:
-    """View of what gives the first deform layer's weight, (out · in + out, ...), as (out, in, ...)."""
-    fan_in, fan_out = field.hyper.sizes[0]  # type: ignore[index,union-attr,misc]
+def _by_unit(flat: Tensor, fan_in: int, fan_out: int) -> Tensor:
+    """View of the part that gives the first deform layer's weight, of (out · in + out, ...), as (out, in, ...)."""
     return flat[: fan_in * fan_out].view(fan_out, fan_in, *flat.shape[1:])

@@ -15,6 +15,7 @@ from scripts.prior.samples import SampleSettings
 
 from .shapes import ellipsoid_mask, ellipsoid_radii, write_ellipsoids
 
+SFORM_BYTES = slice(280, 284)  # of a NIfTI-1 header: the sform's first entry
 SMALL = SampleSettings(n_surface=400, n_free=300, grid_size=12, box_points=2000, picct_points=150)
 
 
@@ -49,13 +50,8 @@ def write_bad(folder):
     affine = np.diag([1.0, 1.0, 2.0, 1.0])
     whole = ellipsoid_mask(np.array([10.0, 14.0, 12.0]))
 
-    def write(name, values, matrix=affine):
-        image = nib.Nifti1Image(values, matrix)
-        if not np.isfinite(matrix).all():
-            image = nib.Nifti1Image(values, np.eye(4))
-            image.header["srow_x"] = matrix[0]
-            image.header["sform_code"] = 1
-        nib.save(image, folder / name)
+    def write(name, values):
+        nib.save(nib.Nifti1Image(values, affine), folder / name)
 
     (folder / "text.nii.gz").write_bytes(b"no image")
     write("cut_off.nii.gz", whole)
@@ -64,9 +60,10 @@ def write_bad(folder):
     write("empty.nii.gz", np.zeros_like(whole))
     write("flat.nii.gz", whole[:, :, 10])
     write("channels.nii.gz", np.stack([whole, whole], axis=-1))
-    holes = affine.copy()
-    holes[0, 0] = np.nan
-    write("nan.nii.gz", whole, holes)
+    write("nan.nii", whole)
+    raw = bytearray((folder / "nan.nii").read_bytes())
+    raw[SFORM_BYTES] = np.float32(np.nan).tobytes()
+    (folder / "nan.nii").write_bytes(raw)
     tiny = np.zeros_like(whole)
     tiny[4:7, 4:7, 4:7] = 1
     write("tiny.nii.gz", tiny)
@@ -76,7 +73,7 @@ def write_bad(folder):
         "empty.nii.gz": "holds none of the labels [1]",
         "flat.nii.gz": "no 3D label map",
         "channels.nii.gz": "no 3D label map but has the shape (40, 40, 20, 2)",
-        "nan.nii.gz": "NaN",
+        "nan.nii": "NaN",
         "tiny.nii.gz": "only 27 voxels",
     }
 
