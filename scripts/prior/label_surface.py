@@ -129,20 +129,20 @@ def extract_surface(
         faces = touched_faces(mask, affine)
         share = sum(face.area_mm2 for face in faces) / float(mesh.area)
         planes = np.zeros((0, 4))
-        if share > settings.cut_share:
-            if settings.cut_shapes == "exclude":
-                message = (
-                    f"is cut by the field of view ({share:.1%} of its surface lies on the border); "
-                    "--cut_shapes observed learns from what is seen of it"
-                )
-                raise CutShape(message)
+        if share > settings.cut_share and settings.cut_shapes == "observed":
             planes = border_planes(faces, mask.shape, affine)
             mesh = mask_to_surface(*extend_beyond(mask, affine, faces), settings.target_spacing_mm)
         arrays = {"vertices": np.asarray(mesh.vertices), "faces": np.asarray(mesh.faces), "planes": planes}
         save_arrays(cached, {**arrays, "cut_share": np.array(share), "descriptor": describe(mesh)})
     data = load_arrays(cached)
+    share = float(data["cut_share"])
+    if share > settings.cut_share and settings.cut_shapes == "exclude":
+        raise CutShape(
+            f"is cut by the field of view ({share:.1%} of its surface lies on the border); "
+            "--cut_shapes observed learns from what is seen of it"
+        )
     mesh = closed_mesh(data["vertices"], data["faces"])
-    return LabelSurface(file.name, key, mesh, data["planes"], float(data["cut_share"]), data["descriptor"])
+    return LabelSurface(file.name, key, mesh, data["planes"], share, data["descriptor"])
 
 
 def describe(mesh: trimesh.Trimesh) -> np.ndarray:

@@ -118,27 +118,32 @@ def prepare(
     failed: dict[str, _Failed] = {}
 
     make_surface = partial(_surface, labels=tuple(labels), cache_dir=cache, settings=settings)
-    surfaces: list[LabelSurface] = _collect(make_surface, files, [f.name for f in files], "surfaces", workers, failed)
-    learned = [surface for surface in surfaces if surface.name not in held_out]
-    _require(len(learned), len(label_files), failed)
-    chosen = Anchor.of(learned[choose_anchor(learned, anchor)], settings.seed)
-    logger.info("anchor: %s (one canonical unit is %.1f mm)", chosen.name, chosen.scale_mm)
+    with CasePool(workers) as pool:
+        surfaces: list[LabelSurface] = _kept(
+            pool.each(make_surface, files, "surfaces"), [f.name for f in files], failed
+        )
+        learned = [surface for surface in surfaces if surface.name not in held_out]
+        _require(len(learned), len(label_files), failed)
+        chosen = Anchor.of(learned[choose_anchor(learned, anchor)], settings.seed)
+        logger.info("anchor: %s (one canonical unit is %.1f mm)", chosen.name, chosen.scale_mm)
 
-    twins = [surface.mirrored() for surface in learned] if settings.mirror_augment else []
-    shapes = [*learned, *twins, *(surface for surface in surfaces if surface.name in held_out)]
-    make_samples = partial(_samples, held_out=held_out, anchor=chosen, cache_dir=cache, settings=settings)
-    found = _collect(make_samples, shapes, [s.name for s in shapes], "samples", workers, failed)
-    samples = [file.read() for file in (file for group in found for file in group)]
+        twins = [surface.mirrored() for surface in learned] if settings.mirror_augment else []
+        shapes = [*learned, *twins, *(surface for surface in surfaces if surface.name in held_out)]
+        make_samples = partial(_samples, held_out=held_out, anchor=chosen, cache_dir=cache, settings=settings)
+        results = pool.each(make_samples, shapes, "samples")
+        found = _kept(results, [surface.name for surface in shapes], failed)
+    samples = [file.read() for group in found for file in group]
     train = [shape for shape in samples if shape.name not in held_out]
+    validation = [shape for shape in samples if shape.name in held_out]
     _require(sum(shape.original for shape in train), len(label_files), failed)
-    _complete(train, [shape for shape in samples if shape.name in held_out])
+    _complete(train, validation)
 
     cut = {surface.name: round(surface.cut_share, 4) for surface in surfaces if surface.is_cut}
     _summarise(failed, cut, len(files))
     used = sorted(surface.key for surface in learned if surface.name not in failed)
     return PreparedShapes(
         train=train,
-        validation=[shape for shape in samples if shape.name in held_out],
+        validation=validation,
         anchor_name=chosen.name,
         anchor_points=chosen.points,
         scale_mm=chosen.scale_mm,
@@ -192,44 +197,36 @@ def _samples(
         return _Failed(str(error))
 
 
-def _collect(
-    make: Callable[[Item], Any],
-    items: Sequence[Item],
-    names: Sequence[str],
-    description: str,
-    workers: int,
-    failed: dict[str, _Failed],
-) -> list[Any]:
-    """Make something of every item, in order; what fails is named and noted in `failed`."""
-    results = []
-    for name, result in zip(names, each_case(make, items, description, workers), strict=True):
+def _kept(results: Sequence[Any], names: Sequence[str], failed: dict[str, _Failed]) -> list[Any]:
+    """Results without the failures, which are named and noted in `failed`."""
+    for name, result in zip(names, results, strict=True):
         if isinstance(result, _Failed):
             failed[name] = result
             logger.warning("skipped %s: %s", name, result.reason)
-        else:
-            results.append(result)
-    return results
+    return [result for result in results if not isinstance(result, _Failed)]
 
 
-def each_case(make: Callable[[Item], Any], items: Sequence[Item], description: str, workers: int) -> list[Any]:
-    """Results of a picklable function for every item, in order, with a progress bar.
+class CasePool:
+    """Processes that work on one case each, started afresh ("spawn", as torch's threads do not survive a fork).
 
     Args:
-        make: the function.
-        items: its arguments.
-        description: heads the bar.
-        workers: processes, started afresh ("spawn") as threads of torch do not survive a fork; with 1, or for a
-            single item, this one.
+        workers: number of processes; with 1 all is done in this one.
     """
-    bar = partial(tqdm, total=len(items), desc=description, unit="case", disable=None)
-    if workers < 2 or len(items) < 2:
-        return [make(item) for item in bar(items)]
-    with ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn")) as pool:
-        try:
-            return list(bar(pool.map(make, items)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+
+    def __init__(self, workers: int) -> None:
+        self.pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+
+    def __enter__(self) -> CasePool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def each(self, make: Callable[[Item], Any], items: Sequence[Item], description: str) -> list[Any]:
+        """Results of a picklable function for every item, in order, with a progress bar that `description` heads."""
+        results = map(make, items) if self.pool is None else self.pool.map(make, items)
+        return list(tqdm(results, total=len(items), desc=description, unit="case", disable=None))
 
 
 def _complete(train: list[ShapeSamples], validation: list[ShapeSamples]) -> None:
