@@ -9,8 +9,8 @@ from .data.job import data
 from .demo import demo
 from .evaluate import evaluate
 from .evidence.job import evidence, joint
-from .template import template
 from .simulate import simulate
+from .template import template
 from .validation.job import validate
 
 COMMANDS = {
@@ -20,8 +20,8 @@ COMMANDS = {
     "evaluate": evaluate,
     "evidence": evidence,
     "joint": joint,
-    "template": template,
     "simulate": simulate,
+    "template": template,
     "validate": validate,
 }
 

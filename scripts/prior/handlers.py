@@ -114,7 +114,8 @@ class LossCurves:
 
     def collect(self, engine: Engine) -> None:
         """Remember a step's terms."""
-        self.steps.append({"total": engine.state.output["loss"].item(), **self.loss.last})
+        output: Any = engine.state.output
+        self.steps.append({"total": output["loss"].item(), **self.loss.last})
 
     def __call__(self, engine: Engine) -> None:
         """Note the epoch's means."""

@@ -71,9 +71,9 @@ def start_field(field: DeformTemplateField, init: str | Path | None, structure: 
         options = " ".join(f"--{key} {theirs}" for key, (theirs, _) in differing.items())
         raise ValueError(f"cannot start from {file}: its field is of another make; add {options}")
     old, new = known.state_dict(), field.state_dict()
-    fan_out = deform_layer_sizes(field.code_dim, field.settings["hidden"], field.n_layers)[0][1]
+    fan_out = deform_layer_sizes(field.code_dim, int(str(field.settings["hidden"])), field.n_layers)[0][1]
     full = field.settings["hyper"] == "full"
-    head = FIRST_LAYER_HEAD[field.settings["hyper"]]
+    head = FIRST_LAYER_HEAD[str(field.settings["hyper"])]
     for name, target in new.items():
         source = old[name]
         if full and name.startswith(head):
