@@ -9,6 +9,7 @@ from .data.job import data
 from .demo import demo
 from .evaluate import evaluate
 from .evidence.job import evidence, joint
+from .report.job import report
 from .simulate import simulate
 from .template import template
 from .validation.job import validate
@@ -20,6 +21,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "evidence": evidence,
     "joint": joint,
+    "report": report,
     "simulate": simulate,
     "template": template,
     "validate": validate,

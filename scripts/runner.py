@@ -25,8 +25,10 @@ from tqdm import tqdm
 
 from .cases import CASE, REASON, CaseDataset
 from .io import READ_ERRORS, CaseError, check_header, label_values, open_volume, read_values
+from .options import is_true
 from .organ import OrganPack
 from .refine.settings import RefineSettings
+from .report.html import PAGE, try_page
 from .report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
 from .writer import CaseWriter, as_labels
 
@@ -72,6 +74,7 @@ class CaseEvaluator(SupervisedEvaluator):
         val_handlers: ignite handlers, such as a `CheckpointLoader`.
         amp: whether the network runs in mixed precision (on CUDA).
         seed: seed of every generator at the start of every case, so that a case's result depends on no other.
+        html: whether the run's page, `report.html`, is written at its end.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class CaseEvaluator(SupervisedEvaluator):
         val_handlers: Sequence[Any] | None = None,
         amp: bool = False,
         seed: int = 0,
+        html: bool | str = False,
     ) -> None:
         super().__init__(
             device=torch.device(device),
@@ -103,10 +107,11 @@ class CaseEvaluator(SupervisedEvaluator):
         self.writer = writer
         self.report = report
         self.seed = seed
+        self.html = is_true(html)
         self.progress: tqdm | None = None
 
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
-        """Run all cases and write `report.json`.
+        """Run all cases and write `report.json`, and `report.html` where that is asked for.
 
         Raises:
             SystemExit: with a plain message, where no case can be found or nothing can be written.
@@ -117,11 +122,15 @@ class CaseEvaluator(SupervisedEvaluator):
             self.writer.check()
         except OSError as error:
             raise SystemExit(f"Error: cannot write to output_dir {self.writer.output_dir}: {error}") from error
+        page = self.report.path.with_name(PAGE)
+        page.unlink(missing_ok=True)  # an earlier run's
         self.report.start(str(self.state.device))
         with tqdm(total=len(self.cases), unit="case", disable=None) as self.progress:
             super().run(global_epoch)
         done = ", ".join(f"{self.report.count(s)} {s}" for s in (REFINED, SEGMENTED, KEPT, FAILED))
         logger.info(f"{len(self.cases)} cases: {done}; see {self.report.path}")
+        if self.html:
+            try_page(page.parent)
 
     def finish(self) -> None:
         """End the process with exit code 1 where a case was not written; for the config's `finalize`.

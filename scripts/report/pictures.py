@@ -24,7 +24,8 @@ from matplotlib.lines import Line2D
 from ..geometry.distance import signed_distance
 from ..io import whole_file
 
-DEVIATION = LinearSegmentedColormap.from_list("deviation", ["#1f4fa3", "#7fa6d9", "#e6dccb", "#e8896b", "#b0161c"])
+DEVIATION_COLOURS = ("#1f4fa3", "#7fa6d9", "#e6dccb", "#e8896b", "#b0161c")
+DEVIATION = LinearSegmentedColormap.from_list("deviation", DEVIATION_COLOURS)
 REFERENCE_COLOUR, STAGE_COLOUR = "#ffd43b", "#22d3ee"
 SLICE_MARGIN = 4  # voxels
 
@@ -147,7 +148,7 @@ def before_after(path: str | Path, subjects: Sequence[Subject], limit_mm: float 
     figure.colorbar(colours, cax=bar, label=f"mm outside (+) or inside (−) the {reference_title} surface")
     lines = [
         Line2D([], [], color=REFERENCE_COLOUR, linestyle="--", label=f"{reference_title}"),
-        Line2D([], [], color=STAGE_COLOUR, label="damaged or repaired" if rows == 3 else "this row"),
+        Line2D([], [], color=STAGE_COLOUR, label=" or ".join(stage.title for stage in subjects[0].stages[1:])),
     ]
     legend = figure.legend(handles=lines, loc="lower center", ncols=2, frameon=True, fontsize=11, facecolor="#555555")
     for text in legend.get_texts():

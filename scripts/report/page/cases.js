@@ -1,0 +1,86 @@
+// The table of cases: sorted by a click on a column's head, opened by a click or the keyboard.
+
+const volumeChange = (c) => {
+  const [before, after] = ["initial", "refined"].map((stage) => sum(c, `volume_${stage}_ml`));
+  return before ? 100 * (after / before - 1) : null;
+};
+const sum = (c, figure) => c.structures.reduce((total, s) => total + (s.figures[figure] || 0), 0);
+const figuresOf = (c, figure) => c.structures.map((s) => s.figures[figure]).filter((v) => v !== undefined && v !== null);
+const mean = (c, figure) => { const all = figuresOf(c, figure); return all.length ? all.reduce((a, b) => a + b) / all.length : null; };
+const most = (c, figure) => { const all = figuresOf(c, figure); return all.length ? Math.max(...all) : null; };
+
+const COLUMNS = [ // head, value to sort by, text (from the value), whether it is text
+  ["case", (c) => c.name, (v) => v, true],
+  ["status", (c) => c.status, (v) => v, true],
+  ["quality", (c) => c.flags.length, null, true],
+  ["structures refined", (c) => (c.status === "refined" ? c.structures.filter((s) => s.reported && !s.failure).length : 0),
+    (v, c) => `${v} of ${c.structures.length}`],
+  ["volume change", volumeChange, (v) => `${v >= 0 ? "+" : "−"}${Math.abs(v).toFixed(1)} %`],
+  ["accepted", (c) => c.totals.accepted_ml, (v, c) => `${c.totals.accepted} · ${v.toFixed(2)} ml`],
+  ["refused", (c) => c.totals.refused_ml, (v, c) => `${c.totals.refused} · ${v.toFixed(2)} ml`],
+  ["moved, mean mm", (c) => mean(c, "moved_mean_mm"), (v) => v.toFixed(2)],
+  ["moved, max mm", (c) => most(c, "moved_max_mm"), (v) => v.toFixed(1)],
+  ["pieces", (c) => sum(c, "pieces_initial") - sum(c, "pieces_refined"),
+    (v, c) => `${sum(c, "pieces_initial")} → ${sum(c, "pieces_refined")}`],
+  ["DSC %", (c) => mean(c, "dsc_refined"), (v, c) => `${mean(c, "dsc_initial").toFixed(1)} → ${v.toFixed(1)}`],
+  ["HD95 mm", (c) => mean(c, "hd95_mm_refined"), (v, c) => `${mean(c, "hd95_mm_initial").toFixed(1)} → ${v.toFixed(1)}`],
+  ["seconds", (c) => Object.values(c.seconds).reduce((a, b) => a + b, 0), (v) => v.toFixed(0)],
+];
+
+class CaseTable {
+  constructor(table, cases, open) {
+    this.table = table;
+    this.open = open;
+    this.cases = [...cases];
+    this.columns = COLUMNS.filter(([, value]) => cases.some((c) => value(c) !== null));
+    const head = table.tHead.insertRow();
+    this.columns.forEach(([name, , , isText], n) => {
+      const cell = element("th", { scope: "col", className: isText ? "text" : "" });
+      const button = element("button", { textContent: name });
+      button.addEventListener("click", () => this.sort(n));
+      cell.append(button);
+      head.append(cell);
+    });
+    this.fill();
+  }
+
+  fill() {
+    const body = this.table.tBodies[0];
+    body.replaceChildren(...this.cases.map((c) => this.rows?.get(c) || this.buildRow(c)));
+    this.rows = new Map(this.cases.map((c, n) => [c, body.rows[n]]));
+  }
+
+  buildRow(c) {
+    const row = element("tr", { tabIndex: 0 });
+    row.dataset.case = c.name;
+    for (const [, value, text, isText] of this.columns) {
+      const cell = element("td", { className: isText ? "text" : "" }), found = value(c);
+      if (text) cell.textContent = found === null ? "–" : text(found, c);
+      else cell.append(...(c.flags.length ? c.flags.map(([kind, words]) => chip(words, kind)) : ["–"]));
+      row.append(cell);
+    }
+    row.addEventListener("click", () => this.open(c));
+    row.addEventListener("keydown", (event) => {
+      const next = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling }[event.key];
+      if (event.key === "Enter" || event.key === " ") this.open(c);
+      else if (next) next.focus();
+      else return;
+      event.preventDefault();
+    });
+    return row;
+  }
+
+  sort(n) {
+    const cell = this.table.tHead.rows[0].cells[n], down = cell.ariaSort === "ascending";
+    for (const other of this.table.tHead.rows[0].cells) other.ariaSort = null;
+    cell.ariaSort = down ? "descending" : "ascending";
+    const value = this.columns[n][1];
+    const order = (a, b) => (typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : (a ?? -Infinity) - (b ?? -Infinity));
+    this.cases.sort((a, b) => (down ? -1 : 1) * order(value(a), value(b)));
+    this.fill();
+  }
+
+  select(c) {
+    for (const [other, row] of this.rows) row.ariaSelected = String(other === c);
+  }
+}

@@ -1,0 +1,148 @@
+// The page: the table of cases, and the case that is open.
+
+const run = JSON.parse(document.getElementById("run").textContent);
+const byId = (id) => document.getElementById(id);
+let open = null; // the case shown: { record, slices, surfaces }
+
+function element(name, properties = {}) {
+  return Object.assign(document.createElement(name), properties);
+}
+
+function chip(text, kind) {
+  return element("span", { className: `chip ${kind}`, textContent: text });
+}
+
+function number(value, digits) {
+  return value === null || value === undefined ? "–" : value.toFixed(digits);
+}
+
+function definitions(list, entries) {
+  list.replaceChildren(...entries.flatMap(([key, text]) =>
+    [element("dt", { textContent: key }), element("dd", { textContent: text })]));
+}
+
+function checkbox(id, text, checked, change, colour) {
+  const label = element("label"), box = element("input", { type: "checkbox", id, checked });
+  box.addEventListener("change", () => change(box.checked));
+  const swatch = colour && element("span", { className: "swatch" });
+  if (swatch) swatch.style.background = colour;
+  label.append(box, ...(swatch ? [swatch] : []), text);
+  return label;
+}
+
+async function openCase(record) {
+  if (open?.record === record) return;
+  open?.surfaces?.close();
+  open = { record };
+  table.select(record);
+  history.replaceState(null, "", `#case=${encodeURIComponent(record.name)}`);
+  byId("case").hidden = false;
+  byId("case-name").textContent = record.name;
+  byId("case-status").textContent = record.status;
+  byId("case-status").className = `chip ${{ refined: "good", segmented: "good", kept: "warn", failed: "bad" }[record.status] || "note"}`;
+  const notes = [record.reason, ...record.warnings, ...record.notes].filter(Boolean);
+  byId("case-notes").replaceChildren(...notes.map((textContent) => element("li", { textContent })));
+  const shown = record.structures.filter((s) => s.words.length || s.regions.length);
+  byId("findings").replaceChildren(...shown.map((s) => findingOf(s, showPlace)));
+  const payload = byId(`payload-${record.number}`);
+  byId("views").hidden = byId("structures").hidden = !payload;
+  byId("slices").replaceChildren();
+  document.body.dataset.shown = "";
+  if (payload) await showPictures(record, payload.textContent);
+  if (open.record === record) document.body.dataset.shown = record.name;
+}
+
+async function showPictures(record, text) {
+  const { volumes, surfaces } = await readPayload(text);
+  if (open.record !== record) return;
+  open.slices = new Slices(byId("slices"), volumes);
+  open.surfaces = new Surfaces(surfaces, run.colours);
+  buildControls(record);
+  showStructures();
+  await open.surfaces.show();
+  showBar();
+}
+
+function buildControls(record) {
+  const { surfaces } = open, { state } = surfaces;
+  const drawn = run.structures.filter((s) => surfaces.surfaces.some((surface) => surface.structure === s.name));
+  byId("structures").replaceChildren(byId("structures").firstElementChild, ...drawn.map((s) =>
+    checkbox(`structure-${s.name}`, s.name, true, (on) => {
+      state.structures[on ? "add" : "delete"](s.name);
+      showStructures();
+      surfaces.update();
+    })));
+  byId("structures").hidden = drawn.length < 2;
+  byId("stages").replaceChildren(byId("stages").firstElementChild, ...surfaces.stages.map((stage) => {
+    const label = checkbox(`stage-${stage}`, stage, state.shown.has(stage), (on) => {
+      state.shown[on ? "add" : "delete"](stage);
+      surfaces.update();
+    }, STAGE_COLOURS[stage]);
+    const opacity = element("input", { type: "range", min: 0.1, max: 1, step: 0.05, value: state.opacity[stage], id: `opacity-${stage}` });
+    opacity.setAttribute("aria-label", `opacity of the ${stage} surface`);
+    opacity.title = "opacity";
+    opacity.addEventListener("input", () => {
+      state.opacity[stage] = Number(opacity.value);
+      surfaces.update();
+    });
+    label.append(opacity);
+    return label;
+  }));
+  fillSelect(byId("colouring"), surfaces.colourings().map((key) => [key, COLOURINGS[key].name]), state.colouring, (key) => {
+    state.colouring = key;
+    state.range = surfaces.suitableRange();
+    byId("range").value = state.range;
+    showBar();
+    surfaces.update();
+  });
+  fillSelect(byId("range"), RANGES_MM.map((mm) => [mm, `± ${mm} mm`]), state.range, (mm) => {
+    state.range = Number(mm);
+    showBar();
+    surfaces.update();
+  });
+  byId("cameras").replaceChildren("Seen from", ...Object.keys(CAMERAS).map((name) => {
+    const button = element("button", { textContent: name });
+    button.addEventListener("click", () => surfaces.lookFrom(name));
+    return button;
+  }));
+}
+
+function fillSelect(select, options, value, change) {
+  select.replaceChildren(...options.map(([key, textContent]) => element("option", { value: key, textContent })));
+  select.value = value;
+  select.onchange = () => change(select.value);
+}
+
+// Tell the slices which label numbers the chosen structures have.
+function showStructures() {
+  const chosen = run.structures.filter((s) => open.surfaces.state.structures.has(s.name));
+  open.slices.show(chosen.map((s) => {
+    const member = new Uint8Array(256);
+    for (const label of s.numbers) member[label] = 1;
+    return member;
+  }));
+}
+
+function showBar() {
+  const { colouring, range } = open.surfaces.state, inMm = colouring === "moved" || colouring === "error";
+  byId("bar").style.background = `linear-gradient(to right, ${run.colours.join(", ")})`;
+  byId("bar").hidden = byId("bar-ticks").hidden = byId("range").parentElement.hidden = !inMm;
+  const ticks = [-1, -0.5, 0, 0.5, 1].map((share) => share * range);
+  byId("bar-ticks").replaceChildren(...ticks.map((mm) =>
+    element("span", { textContent: mm === 0 ? "0" : `${mm > 0 ? "+" : "−"}${Math.abs(mm)} mm` })));
+  byId("bar-caption").textContent = COLOURINGS[colouring].caption;
+}
+
+function showPlace(pointWorld) {
+  open.slices?.moveToWorld(pointWorld);
+  open.surfaces?.mark(pointWorld);
+  byId("views").scrollIntoView({ block: "nearest" });
+}
+
+byId("title").textContent = run.title;
+byId("summary").textContent = run.summary;
+definitions(byId("about"), run.about);
+definitions(byId("provenance"), run.provenance);
+const table = new CaseTable(byId("cases"), run.cases, openCase);
+const wanted = decodeURIComponent(location.hash.replace("#case=", ""));
+if (run.cases.length) openCase(run.cases.find((c) => c.name === wanted) || run.cases[0]);

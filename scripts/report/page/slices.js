@@ -1,0 +1,210 @@
+// Slices through the masks, and the image where there is one, with contours along the edges of voxels.
+
+// Which of the axes (right, anterior, superior) runs across, up and through a view. Patients are seen from the front and
+// from the feet, so right and anterior run to the left.
+const VIEWS = [
+  { name: "axial", across: 0, up: 1, through: 2, letters: ["R", "L", "A", "P"] },
+  { name: "coronal", across: 0, up: 2, through: 1, letters: ["R", "L", "S", "I"] },
+  { name: "sagittal", across: 1, up: 2, through: 0, letters: ["A", "P", "S", "I"] },
+];
+const CONTOURS = [
+  { stage: "initial", colour: "#ff8a3d", dash: [], width: 1.5 },
+  { stage: "refined", colour: "#22d3ee", dash: [], width: 2 },
+  { stage: "truth", colour: "#ffe14d", dash: [5, 4], width: 1.5 },
+];
+
+class Slices {
+  constructor(box, volumes) {
+    this.volumes = volumes;
+    this.position = [...volumes.start];
+    this.shownStages = new Set(["initial", "refined", "truth"]);
+    this.members = []; // one lookup table a shown structure: label number → whether it belongs to it
+    this.views = VIEWS.map((view) => this.buildView(box, view));
+    box.append(this.buildKey());
+    new ResizeObserver(() => this.draw()).observe(box);
+  }
+
+  buildView(box, view) {
+    const figure = element("figure", { className: "slice" });
+    const caption = element("figcaption");
+    const title = element("strong", { textContent: view.name }), place = element("span");
+    caption.append(title, place);
+    const canvas = element("canvas", { id: `slice-${view.name}` });
+    const slider = element("input", {
+      type: "range", min: 0, max: this.volumes.shape[view.through] - 1, value: this.position[view.through], id: `slider-${view.name}`,
+    });
+    slider.setAttribute("aria-label", `${view.name} slice`);
+    slider.addEventListener("input", () => this.moveTo(view.through, Number(slider.value)));
+    const parts = { ...view, canvas, slider, place };
+    canvas.addEventListener("click", (event) => this.pick(parts, event));
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.moveTo(view.through, this.position[view.through] + Math.sign(event.deltaY));
+    }, { passive: false });
+    figure.append(caption, canvas, slider);
+    box.append(figure);
+    return parts;
+  }
+
+  buildKey() {
+    const key = element("div", { className: "key" });
+    for (const { stage, colour, dash } of CONTOURS.filter((c) => c.stage in this.volumes.labels)) {
+      const line = element("p");
+      line.innerHTML = `<svg width="34" height="14"><line x1="3" x2="31" y1="7" y2="7" stroke="${colour}" stroke-width="2.5" stroke-dasharray="${dash}"/></svg>`;
+      const label = element("label"), box = element("input", { type: "checkbox", checked: true, id: `contour-${stage}` });
+      box.addEventListener("change", () => {
+        this.shownStages[box.checked ? "add" : "delete"](stage);
+        this.draw();
+      });
+      label.append(box, ` ${stage} contour`);
+      line.append(label);
+      key.append(line);
+    }
+    const [dx, dy, dz] = this.volumes.spacing.map((mm) => mm.toFixed(2));
+    const tilt = this.volumes.tilt > 1 ? ` The image's axes are tilted by ${this.volumes.tilt.toFixed(0)}° from the body's.` : "";
+    const source = this.volumes.image ? "" : " No image was at hand.";
+    key.append(element("span", {
+      className: "help",
+      textContent: `Click a slice to move the others there; scroll or use the slider to leaf. Voxels of ${dx} × ${dy} × ${dz} mm, cut to the masks and 15 mm around.${tilt}${source}`,
+    }));
+    return key;
+  }
+
+  // Show a world point (mm) in all views.
+  moveToWorld(point) {
+    const voxel = this.volumes.toVoxel.slice(0, 3).map((row) => row[3] + row[0] * point[0] + row[1] * point[1] + row[2] * point[2]);
+    this.position = voxel.map((v, a) => this.clamp(a, Math.round(v)));
+    this.draw();
+  }
+
+  moveTo(axis, index) {
+    this.position[axis] = this.clamp(axis, index);
+    this.draw();
+  }
+
+  clamp(axis, index) {
+    return Math.min(Math.max(index, 0), this.volumes.shape[axis] - 1);
+  }
+
+  show(members) {
+    this.members = members;
+    this.draw();
+  }
+
+  pick(view, event) {
+    const { scale, left, top } = this.placement(view);
+    const [du, dv] = [this.volumes.spacing[view.across], this.volumes.spacing[view.up]];
+    const u = Math.floor((event.offsetX - left) / scale / du), v = Math.floor((event.offsetY - top) / scale / dv);
+    this.position[view.across] = this.clamp(view.across, this.volumes.shape[view.across] - 1 - u);
+    this.position[view.up] = this.clamp(view.up, this.volumes.shape[view.up] - 1 - v);
+    this.draw();
+  }
+
+  // Pixels a mm, and where the slice's upper left corner lies on the canvas.
+  placement({ canvas, across, up }) {
+    const { shape, spacing } = this.volumes;
+    const width = shape[across] * spacing[across], height = shape[up] * spacing[up];
+    const scale = Math.min(canvas.clientWidth / width, canvas.clientHeight / height);
+    return { scale, left: (canvas.clientWidth - width * scale) / 2, top: (canvas.clientHeight - height * scale) / 2, width, height };
+  }
+
+  draw() {
+    for (const view of this.views) this.drawView(view);
+  }
+
+  drawView(view) {
+    const { canvas, across, up, through } = view, { shape, spacing, affine } = this.volumes;
+    const ratio = window.devicePixelRatio || 1, context = canvas.getContext("2d");
+    canvas.width = Math.round(canvas.clientWidth * ratio);
+    canvas.height = Math.round(canvas.clientHeight * ratio);
+    const { scale, left, top, width, height } = this.placement(view);
+    context.scale(ratio, ratio);
+    context.translate(left, top);
+    context.fillStyle = "#15181c";
+    context.fillRect(0, 0, width * scale, height * scale);
+    if (this.volumes.image) this.drawImage(context, view, scale);
+    const [pu, pv] = [spacing[across] * scale, spacing[up] * scale];
+    context.strokeStyle = "#ffffff38";
+    context.lineWidth = 1;
+    const [cu, cv] = [(shape[across] - 0.5 - this.position[across]) * pu, (shape[up] - 0.5 - this.position[up]) * pv];
+    context.stroke(new Path2D(`M${cu} 0V${height * scale}M0 ${cv}H${width * scale}`));
+    for (const contour of CONTOURS) {
+      if (!(contour.stage in this.volumes.labels) || !this.shownStages.has(contour.stage)) continue;
+      context.strokeStyle = contour.colour;
+      context.lineWidth = contour.width;
+      context.setLineDash(contour.dash);
+      for (const member of this.members) context.stroke(this.outline(view, contour.stage, member, pu, pv));
+      context.setLineDash([]);
+    }
+    this.drawLetters(context, view, width * scale, height * scale);
+    const centre = affine.slice(0, 3).map((row) => row[3] + row[0] * this.position[0] + row[1] * this.position[1] + row[2] * this.position[2]);
+    view.place.textContent = `${this.position[through] + 1} of ${shape[through]} · ${"xyz"[through]} = ${centre[through].toFixed(1)} mm`;
+    view.slider.value = this.position[through];
+  }
+
+  // The label numbers of the slice as a function of columns and rows on the screen.
+  reader({ across, up, through }, values, shape, index) {
+    const stride = [1, shape[0], shape[0] * shape[1]];
+    const start = index * stride[through] + (shape[across] - 1) * stride[across] + (shape[up] - 1) * stride[up];
+    return (column, row) => values[start - column * stride[across] - row * stride[up]];
+  }
+
+  // Runs of edges between a voxel that belongs to the structure and one that does not.
+  outline(view, stage, member, pu, pv) {
+    const { shape } = this.volumes, columns = shape[view.across], rows = shape[view.up];
+    const read = this.reader(view, this.volumes.labels[stage], shape, this.position[view.through]);
+    const inside = (column, row) => column >= 0 && row >= 0 && column < columns && row < rows && member[read(column, row)] === 1;
+    const path = new Path2D();
+    for (let row = 0; row <= rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        if (inside(column, row) === inside(column, row - 1)) continue;
+        path.moveTo(column * pu, row * pv);
+        while (column < columns && inside(column, row) !== inside(column, row - 1)) column++;
+        path.lineTo(column * pu, row * pv);
+      }
+    }
+    for (let column = 0; column <= columns; column++) {
+      for (let row = 0; row < rows; row++) {
+        if (inside(column, row) === inside(column - 1, row)) continue;
+        path.moveTo(column * pu, row * pv);
+        while (row < rows && inside(column, row) !== inside(column - 1, row)) row++;
+        path.lineTo(column * pu, row * pv);
+      }
+    }
+    return path;
+  }
+
+  drawImage(context, view, scale) {
+    const { image, spacing } = this.volumes, { across, up, through } = view;
+    const columns = image.shape[across], rows = image.shape[up];
+    const read = this.reader(view, image.values, image.shape, Math.floor(this.position[through] / image.step[through]));
+    const picture = new ImageData(columns, rows);
+    for (let row = 0, k = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++, k += 4) {
+        picture.data[k] = picture.data[k + 1] = picture.data[k + 2] = read(column, row);
+        picture.data[k + 3] = 255;
+      }
+    }
+    const sheet = new OffscreenCanvas(columns, rows);
+    sheet.getContext("2d").putImageData(picture, 0, 0);
+    // The last block may reach beyond the masks' grid, on the far side: left and top of the picture.
+    const blocks = [columns * image.step[across], rows * image.step[up]];
+    const [pu, pv] = [spacing[across] * scale, spacing[up] * scale];
+    const [shownColumns, shownRows] = [this.volumes.shape[across], this.volumes.shape[up]];
+    context.save();
+    context.beginPath();
+    context.rect(0, 0, shownColumns * pu, shownRows * pv);
+    context.clip();
+    context.drawImage(sheet, (shownColumns - blocks[0]) * pu, (shownRows - blocks[1]) * pv, blocks[0] * pu, blocks[1] * pv);
+    context.restore();
+  }
+
+  drawLetters(context, { letters }, width, height) {
+    context.fillStyle = "#ffffffd0";
+    context.font = "600 12px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    context.textAlign = "center";
+    const places = [[9, height / 2], [width - 9, height / 2], [width / 2, 10], [width / 2, height - 9]];
+    letters.forEach((letter, n) => context.fillText(letter, ...places[n]));
+  }
+}

@@ -1,0 +1,329 @@
+"""What the page of a run shows, gathered from the run's folder: `report.json` and the files of its cases.
+
+Files are looked for in the folder that `report.json` lies in, whatever paths it names, so that a run that was moved, or
+whose paths were relative, can still be shown. Truth and images are optional.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import trimesh
+
+from ..cases import case_name, list_volumes, match_name
+from ..geometry.affine import spacing_mm
+from ..io import CaseError, read_label_map
+from ..metrics.surface import SCORES, score_masks, select_labels
+from ..organ import OrganError, OrganPack
+from .crops import Crop, shown_image
+from .surfaces import (
+    INITIAL,
+    REFINED,
+    STAGES,
+    TRUTH,
+    Surface,
+    display_surfaces,
+    mask_surface,
+    moved_figures,
+    read_coloured,
+)
+from .words import flags, provenance_lines, region_totals, sentences, topology_figures, volume_figures
+
+NSD_TOLERANCE_MM = 2.0
+
+
+class RunError(ValueError):
+    """A folder holds no run that can be shown; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ShownStructure:
+    """A structure of the run: name and label values."""
+
+    name: str
+    labels: tuple[int, ...]
+
+
+@dataclass
+class StructurePage:
+    """One structure of one case.
+
+    Attributes:
+        name: of the structure.
+        failure: why it could not be refined, or "".
+        words: sentences on what happened to it.
+        figures: name with unit → number.
+        regions: what the gate judged, as in the report.
+        seconds: stage → seconds.
+        surfaces: at most one a stage.
+    """
+
+    name: str
+    failure: str = ""
+    words: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    regions: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    surfaces: list[Surface] = field(default_factory=list)
+
+
+@dataclass
+class SlicesPage:
+    """A case's volumes, cropped and turned (see `Crop`).
+
+    Attributes:
+        affine: (4, 4) voxel index → world mm.
+        spacing_mm: (3,).
+        labels: stage → (X, Y, Z) uint8: 0 or, from 1, the position of the label value in the run's `label_values`.
+        image: (x, y, z) uint8 grey values, or None.
+        image_step: voxels of the labels an image voxel covers along each axis.
+    """
+
+    affine: np.ndarray
+    spacing_mm: np.ndarray
+    labels: dict[str, np.ndarray]
+    image: np.ndarray | None = None
+    image_step: list[int] = field(default_factory=lambda: [1, 1, 1])
+
+
+@dataclass
+class CasePage:
+    """One case: what the report says of it, and what its files hold.
+
+    Attributes:
+        record: the case's part of `report.json`.
+        structures: one each, also where nothing can be drawn.
+        slices: None where nothing can be drawn.
+        notes: what could not be shown, and why.
+        flags: [kind, text] quality flags.
+        totals: number and volume of accepted and refused regions.
+    """
+
+    record: dict[str, Any]
+    structures: list[StructurePage] = field(default_factory=list)
+    slices: SlicesPage | None = None
+    notes: list[str] = field(default_factory=list)
+    flags: list[list[str]] = field(default_factory=list)
+    totals: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+        return str(self.record["case"])
+
+
+@dataclass
+class Run:
+    """A run's folder, its report, and where truth and images may be found.
+
+    Attributes:
+        folder: holds `report.json`.
+        report: its content.
+        organ: the organ's name.
+        structures: the pack's, or one a label where the pack is not at hand.
+        nsd_tolerance_mm: of the scores against truth.
+        provenance: [key, text] lines on the pack's data.
+        truths: case-like name → true label map.
+        images: case-like name → image.
+    """
+
+    folder: Path
+    report: dict[str, Any]
+    organ: str
+    structures: list[ShownStructure]
+    nsd_tolerance_mm: float = NSD_TOLERANCE_MM
+    provenance: list[list[str]] = field(default_factory=list)
+    truths: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, run_dir: str | Path, label_dir: str | Path | None = None, image_dir: str | Path | None = None) -> Run:
+        """Read a run's report and look for truth and images.
+
+        Args:
+            run_dir: output folder of a job, with `report.json`.
+            label_dir: true label maps, named like the cases or their beginnings.
+            image_dir: images, likewise; by default those that the report names.
+
+        Raises:
+            RunError: there is no readable report.
+            ValueError: a folder holds no NIfTI file.
+        """
+        folder = Path(run_dir)
+        file = folder / "report.json"
+        try:
+            report = json.loads(file.read_text())
+            cases, settings = list(report["cases"]), dict(report["settings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file} is no report of a run ({error}): give the output folder of a job") from error
+        organ = str(settings.get("organ", ""))
+        run = cls(folder, report, organ, structures_of_labels(cases))
+        try:
+            pack = OrganPack.load(organ)
+        except OrganError as error:
+            run.provenance = [["note", f"the organ pack is not at hand: {error}"]]
+        else:
+            run.organ = pack.name
+            run.structures = [ShownStructure(s.name, s.labels) for s in pack.structures]
+            run.nsd_tolerance_mm = pack.nsd_tolerance_mm
+            run.provenance = provenance_lines(pack.provenance)
+        run.truths = {case_name(p): p for p in list_volumes(label_dir)} if label_dir else {}
+        run.images = {case_name(p): p for p in list_volumes(image_dir)} if image_dir else {}
+        return run
+
+    @property
+    def label_values(self) -> list[int]:
+        """The label values of all structures, sorted; at most 255."""
+        return sorted({v for structure in self.structures for v in structure.labels})[:255]
+
+    def file(self, record: Mapping[str, Any], what: str) -> Path | None:
+        """Return an output file of a case, looked for in the run's folder; None where there is none."""
+        named = record.get("outputs", {}).get(what)
+        if not named:
+            return None
+        found = self.folder / str(record["case"]) / PureWindowsPath(named).name  # takes both kinds of slashes
+        return found if found.is_file() else None
+
+    def image_file(self, record: Mapping[str, Any]) -> Path | None:
+        """Return a case's image: of the folder given, or as the report names it; None where there is none."""
+        found = match_name(str(record["case"]), self.images)
+        if found is not None:
+            return self.images[found]
+        named = record.get("inputs", {}).get("image")
+        return Path(named) if named and Path(named).is_file() else None
+
+
+def structures_of_labels(cases: Sequence[Mapping[str, Any]]) -> list[ShownStructure]:
+    """Return one structure a label value that a report's cases name; for a run whose organ pack is not at hand."""
+    values = sorted({int(value) for case in cases for value in case.get("volumes_ml", {})})
+    return [ShownStructure(f"label_{value}", (value,)) for value in values]
+
+
+def load_case(
+    run: Run, record: dict[str, Any], full_size: dict[str, dict[str, trimesh.Trimesh]] | None = None
+) -> CasePage:
+    """Gather what the page shows of a case; what cannot be read is left out and noted.
+
+    Args:
+        run: the run.
+        record: the case's part of its report.
+        full_size: where given, receives structure → stage → surface before it is thinned out.
+    """
+    page = CasePage(record, totals=region_totals(record.get("structures", [])))
+    reported = {str(s["name"]): s for s in record.get("structures", [])}
+    for structure in run.structures:
+        said = reported.get(structure.name, {})
+        page.structures.append(
+            StructurePage(
+                structure.name,
+                str(said.get("failure", "")),
+                figures=_fit_figures(said.get("quality", {})),
+                regions=[r for r in said.get("quality", {}).get("regions", []) if "kind" in r],
+                seconds=said.get("seconds", {}),
+            )
+        )
+    try:
+        crop, masks = _read_masks(run, page)
+    except (CaseError, ValueError) as error:
+        page.notes.append(str(error))
+    else:
+        page.slices = _slices(run, page, crop, masks)
+        for shown, structure in zip(page.structures, run.structures, strict=True):
+            meshes = _show_structure(run, page, crop, masks, shown, structure)
+            if full_size is not None:
+                full_size[structure.name] = meshes
+    described = [{"name": s.name, "failure": s.failure, "figures": s.figures} for s in page.structures]
+    page.flags = flags(str(record.get("status", "")), list(record.get("warnings", [])), described)
+    return page
+
+
+def _fit_figures(quality: Mapping[str, Any]) -> dict[str, float]:
+    """Return the share of the initial surface near the fit and the pose's scale, where the report has them."""
+    fit, alignment = quality.get("fit") or {}, quality.get("alignment") or {}
+    found = {"fit_within_2mm_percent": fit.get("share_within_2mm"), "alignment_scale": alignment.get("scale")}
+    figures = {key: float(value) for key, value in found.items() if value is not None}
+    if "fit_within_2mm_percent" in figures:
+        figures["fit_within_2mm_percent"] *= 100
+    return figures
+
+
+def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray]]:
+    """Return the crop around a case's masks and, stage → label map in it."""
+    files = {stage: run.file(page.record, stage) for stage in (INITIAL, REFINED)}
+    found = match_name(page.name, run.truths)
+    files[TRUTH] = None if found is None else run.truths[found]
+    if run.truths and found is None:
+        page.notes.append("No true label map fits this case's name.")
+    maps: dict[str, np.ndarray] = {}
+    affine = np.eye(4)
+    for stage, file in files.items():
+        if file is None:
+            continue
+        tensor = read_label_map(file)
+        values, its_affine = tensor.numpy()[0], np.asarray(tensor.affine, float)
+        if maps and (values.shape != next(iter(maps.values())).shape or not np.allclose(its_affine, affine, atol=1e-2)):
+            page.notes.append(f"{file} is on another grid than the case's masks and is not shown.")
+            continue
+        maps[stage], affine = values, (affine if maps else its_affine)
+    if INITIAL not in maps:
+        raise ValueError(f"No mask of this case lies in {run.folder / page.name}.")
+    crop = Crop.around(maps, affine)
+    return crop, {stage: crop.of(values) for stage, values in maps.items()}
+
+
+def _slices(run: Run, page: CasePage, crop: Crop, masks: Mapping[str, np.ndarray]) -> SlicesPage:
+    spacing = spacing_mm(crop.affine)
+    labels = {}
+    for stage, values in masks.items():
+        labels[stage] = np.zeros(crop.shape, np.uint8)
+        for number, value in enumerate(run.label_values, 1):
+            labels[stage][values == value] = number
+    slices = SlicesPage(crop.affine, spacing, labels)
+    file = run.image_file(page.record)
+    if file is None:
+        return slices
+    try:
+        image = crop.image(file)
+    except CaseError as error:
+        page.notes.append(f"Image not shown: {error}")
+        return slices
+    if image is None:
+        page.notes.append(f"{file} does not overlap the masks and is not shown.")
+    else:
+        slices.image, slices.image_step = shown_image(image, spacing)
+    return slices
+
+
+def _show_structure(
+    run: Run,
+    page: CasePage,
+    crop: Crop,
+    masks: Mapping[str, np.ndarray],
+    shown: StructurePage,
+    structure: ShownStructure,
+) -> dict[str, trimesh.Trimesh]:
+    """Fill in a structure's figures, words and surfaces; return stage → surface in full."""
+    parts = {stage: select_labels(values, structure.labels) for stage, values in masks.items()}
+    meshes = {stage: mask_surface(parts[stage], crop.affine) for stage in STAGES if stage in parts}
+    mesh_file = run.file(page.record, structure.name)
+    if mesh_file is not None:
+        meshes[REFINED] = trimesh.load_mesh(mesh_file)
+    if REFINED in parts:
+        shown.figures |= volume_figures(parts[INITIAL], parts[REFINED], abs(float(np.linalg.det(crop.affine[:3, :3]))))
+        shown.figures |= topology_figures(parts[INITIAL], parts[REFINED])
+        shown.figures |= moved_figures(meshes.get(INITIAL), meshes.get(REFINED))
+        shown.words = sentences(shown.figures, shown.failure)
+    for stage in (INITIAL, REFINED):
+        if TRUTH in parts and stage in parts:
+            scores = score_masks(
+                parts[stage], parts[TRUTH], [float(v) for v in spacing_mm(crop.affine)], run.nsd_tolerance_mm
+            )
+            shown.figures |= {f"{key}_{stage}": float(scores[key]) for key in SCORES}
+    coloured = read_coloured(run.folder / page.name / f"{page.name}_{structure.name}.ply")
+    shown.surfaces = display_surfaces(meshes, coloured)
+    return {stage: mesh for stage, mesh in meshes.items() if mesh is not None}
