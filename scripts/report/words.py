@@ -58,21 +58,22 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
         said.append("No voxel was changed.")
     else:
         change = f", {100 * (after / before - 1):+.1f} %" if before else ""
-        said.append(
-            f"{ml(figures['removed_ml'])} removed and {ml(figures['added_ml'])} added: "
-            f"{ml(before)} became {ml(after)}{change}."
+        moved = " and ".join(
+            f"{ml(figures[f'{how}_ml'])} {how}" for how in ("removed", "added") if figures[f"{how}_ml"]
         )
+        said.append(f"{moved}: {ml(before)} became {ml(after)}{change}.")
     pieces, left, gone = (int(figures[f"pieces_{what}"]) for what in ("initial", "refined", "removed"))
     if pieces > 1 or left > 1:
         removed = f", {counted(gone, 'piece')} removed" if gone else ""
         joined = pieces - gone - left
         removed += f", {counted(joined, 'gap')} closed" if joined > 0 else ""
-        said.append(f"{counted(pieces, 'piece')} became {left}{removed}." if pieces != left else f"{pieces} pieces.")
+        said.append(
+            f"{counted(pieces, 'piece')} became {left}{removed}." if pieces != left else f"{pieces} pieces, as before."
+        )
     holes, remaining = int(figures["holes_initial"]), int(figures["holes_refined"])
     if holes or remaining:
-        said.append(
-            f"{counted(holes, 'hole')} inside became {remaining}." if holes != remaining else f"{holes} holes inside."
-        )
+        filled = f"{holes - remaining} of {counted(holes, 'hole')} filled."
+        said.append(filled if holes > remaining else f"{counted(remaining, 'hole')} inside, before {holes}.")
     if "moved_mean_mm" in figures:
         said.append(
             f"The surface moved {figures['moved_mean_mm']:.2f} mm on average, {figures['moved_max_mm']:.1f} mm at most."

@@ -1,6 +1,8 @@
 """A headless Chromium for tests, with WebGL drawn in software."""
 
+import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +38,23 @@ def start_browser(width: int = 1280, height: int = 900, dark: bool = False):
     started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     started.set_window_size(width, height)
     started.set_page_load_timeout(240)
+    started.set_script_timeout(240)
     return started
 
 
-def open_page(driver, page: Path, case: str = "", timeout_s: float = 240.0) -> None:
+def open_page(driver, page: Path, case: str = "") -> None:
     """Open a page and wait until a case is shown."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     driver.get(page.resolve().as_uri() + (f"#case={case}" if case else ""))
-    WebDriverWait(driver, timeout_s).until(lambda d: d.find_element("tag name", "body").get_attribute("data-shown"))
+    until(lambda: driver.find_element("tag name", "body").get_attribute("data-shown"))
+
+
+def until(true, timeout_s: float = 240.0, step_s: float = 0.3) -> None:
+    """Wait until a function returns something true."""
+    started = time.perf_counter()
+    while not true():
+        if time.perf_counter() - started > timeout_s:
+            raise TimeoutError(f"not true within {timeout_s:g} s")
+        time.sleep(step_s)
 
 
 def pixels(element, folder: Path) -> np.ndarray:
@@ -52,3 +62,27 @@ def pixels(element, folder: Path) -> np.ndarray:
     file = folder / "element.png"
     element.screenshot(str(file))
     return np.asarray(Image.open(file).convert("RGB")).astype(int)
+
+
+def settled_pixels(element, folder: Path, unlike: np.ndarray | None = None) -> np.ndarray:
+    """Return an element's pixels once they no longer change and, where given, differ from an earlier picture."""
+    seen = [pixels(element, folder)]
+
+    def settled() -> bool:
+        seen.append(pixels(element, folder))
+        return np.array_equal(*seen[-2:]) and (unlike is None or not np.array_equal(seen[-1], unlike))
+
+    until(settled)
+    return seen[-1]
+
+
+def console_errors(driver) -> list[str]:
+    """Return what the console logged as severe."""
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def requests(driver) -> list[str]:
+    """Return the addresses the page asked for, but for `data:` and `blob:`, which are in it."""
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in sent if not url.startswith(("data:", "blob:"))]

@@ -13,19 +13,28 @@ const COLUMNS = [ // head, value to sort by, text (from the value), whether it i
   ["case", (c) => c.name, (v) => v, true],
   ["status", (c) => c.status, (v) => v, true],
   ["quality", (c) => c.flags.length, null, true],
-  ["structures refined", (c) => (c.status === "refined" ? c.structures.filter((s) => s.reported && !s.failure).length : 0),
+  ["refined", (c) => (c.status === "refined" ? c.structures.filter((s) => s.reported && !s.failure).length : 0),
     (v, c) => `${v} of ${c.structures.length}`],
   ["volume change", volumeChange, (v) => `${v >= 0 ? "+" : "−"}${Math.abs(v).toFixed(1)} %`],
   ["accepted", (c) => c.totals.accepted_ml, (v, c) => `${c.totals.accepted} · ${v.toFixed(2)} ml`],
   ["refused", (c) => c.totals.refused_ml, (v, c) => `${c.totals.refused} · ${v.toFixed(2)} ml`],
-  ["moved, mean mm", (c) => mean(c, "moved_mean_mm"), (v) => v.toFixed(2)],
-  ["moved, max mm", (c) => most(c, "moved_max_mm"), (v) => v.toFixed(1)],
-  ["pieces", (c) => sum(c, "pieces_initial") - sum(c, "pieces_refined"),
+  ["moved mm", (c) => most(c, "moved_max_mm"), (v, c) => `${mean(c, "moved_mean_mm").toFixed(2)} · ${v.toFixed(1)}`],
+  ["pieces", (c) => (most(c, "pieces_initial") === null ? null : sum(c, "pieces_initial") - sum(c, "pieces_refined")),
     (v, c) => `${sum(c, "pieces_initial")} → ${sum(c, "pieces_refined")}`],
   ["DSC %", (c) => mean(c, "dsc_refined"), (v, c) => `${mean(c, "dsc_initial").toFixed(1)} → ${v.toFixed(1)}`],
   ["HD95 mm", (c) => mean(c, "hd95_mm_refined"), (v, c) => `${mean(c, "hd95_mm_initial").toFixed(1)} → ${v.toFixed(1)}`],
   ["seconds", (c) => Object.values(c.seconds).reduce((a, b) => a + b, 0), (v) => v.toFixed(0)],
 ];
+
+const EXPLAINED = {
+  refined: "structures refined",
+  accepted: "regions in which mask and fit differ and the mask was changed",
+  refused: "regions in which mask and fit differ and the mask was kept",
+  "moved mm": "mean over structures, and the largest",
+  pieces: "of all structures, before and after",
+  "DSC %": "mean over structures, before and after",
+  "HD95 mm": "mean over structures, before and after",
+};
 
 class CaseTable {
   constructor(table, cases, open) {
@@ -36,7 +45,7 @@ class CaseTable {
     const head = table.tHead.insertRow();
     this.columns.forEach(([name, , , isText], n) => {
       const cell = element("th", { scope: "col", className: isText ? "text" : "" });
-      const button = element("button", { textContent: name });
+      const button = element("button", { textContent: name, title: EXPLAINED[name] || "" });
       button.addEventListener("click", () => this.sort(n));
       cell.append(button);
       head.append(cell);
@@ -56,7 +65,7 @@ class CaseTable {
     for (const [, value, text, isText] of this.columns) {
       const cell = element("td", { className: isText ? "text" : "" }), found = value(c);
       if (text) cell.textContent = found === null ? "–" : text(found, c);
-      else cell.append(...(c.flags.length ? c.flags.map(([kind, words]) => chip(words, kind)) : ["–"]));
+      else cell.append(...(c.flags.length ? c.flags.map(([kind, words]) => chip(words, kind)) : [chip("nothing to note", "good")]));
       row.append(cell);
     }
     row.addEventListener("click", () => this.open(c));

@@ -41,6 +41,7 @@ function regionsOf({ regions, name }, showPlace) {
     return [decision, number(region.volume_mm3, 0), region.reason, button];
   }));
   for (const row of table.querySelectorAll("tbody tr")) row.children[2].className = "reason";
+  table.tHead.rows[0].cells[2].className = "text";
   const box = element("div", { className: "table-box", tabIndex: 0 });
   box.append(table);
   details.append(box);

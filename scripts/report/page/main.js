@@ -2,7 +2,7 @@
 
 const run = JSON.parse(document.getElementById("run").textContent);
 const byId = (id) => document.getElementById(id);
-let open = null; // the case shown: { record, slices, surfaces }
+let current = null; // the case shown: { record, slices, surfaces }
 
 function element(name, properties = {}) {
   return Object.assign(document.createElement(name), properties);
@@ -31,9 +31,9 @@ function checkbox(id, text, checked, change, colour) {
 }
 
 async function openCase(record) {
-  if (open?.record === record) return;
-  open?.surfaces?.close();
-  open = { record };
+  if (current?.record === record) return;
+  current?.surfaces?.close();
+  current = { record };
   table.select(record);
   history.replaceState(null, "", `#case=${encodeURIComponent(record.name)}`);
   byId("case").hidden = false;
@@ -49,22 +49,23 @@ async function openCase(record) {
   byId("slices").replaceChildren();
   document.body.dataset.shown = "";
   if (payload) await showPictures(record, payload.textContent);
-  if (open.record === record) document.body.dataset.shown = record.name;
+  if (current.record === record) document.body.dataset.shown = record.name;
 }
 
 async function showPictures(record, text) {
   const { volumes, surfaces } = await readPayload(text);
-  if (open.record !== record) return;
-  open.slices = new Slices(byId("slices"), volumes);
-  open.surfaces = new Surfaces(surfaces, run.colours);
+  if (current.record !== record) return;
+  current.slices = new Slices(byId("slices"), volumes);
+  current.surfaces = new Surfaces(surfaces, run.colours);
   buildControls(record);
   showStructures();
-  await open.surfaces.show();
+  byId("surfaces").hidden = !surfaces.length;
+  if (surfaces.length) await current.surfaces.show();
   showBar();
 }
 
 function buildControls(record) {
-  const { surfaces } = open, { state } = surfaces;
+  const { surfaces } = current, { state } = surfaces;
   const drawn = run.structures.filter((s) => surfaces.surfaces.some((surface) => surface.structure === s.name));
   byId("structures").replaceChildren(byId("structures").firstElementChild, ...drawn.map((s) =>
     checkbox(`structure-${s.name}`, s.name, true, (on) => {
@@ -87,6 +88,9 @@ function buildControls(record) {
     });
     label.append(opacity);
     return label;
+  }), checkbox("side-by-side", "side by side", state.sideBySide, (on) => {
+    state.sideBySide = on;
+    surfaces.update();
   }));
   fillSelect(byId("colouring"), surfaces.colourings().map((key) => [key, COLOURINGS[key].name]), state.colouring, (key) => {
     state.colouring = key;
@@ -115,8 +119,8 @@ function fillSelect(select, options, value, change) {
 
 // Tell the slices which label numbers the chosen structures have.
 function showStructures() {
-  const chosen = run.structures.filter((s) => open.surfaces.state.structures.has(s.name));
-  open.slices.show(chosen.map((s) => {
+  const chosen = run.structures.filter((s) => current.surfaces.state.structures.has(s.name));
+  current.slices.show(chosen.map((s) => {
     const member = new Uint8Array(256);
     for (const label of s.numbers) member[label] = 1;
     return member;
@@ -124,7 +128,7 @@ function showStructures() {
 }
 
 function showBar() {
-  const { colouring, range } = open.surfaces.state, inMm = colouring === "moved" || colouring === "error";
+  const { colouring, range } = current.surfaces.state, inMm = colouring === "moved" || colouring === "error";
   byId("bar").style.background = `linear-gradient(to right, ${run.colours.join(", ")})`;
   byId("bar").hidden = byId("bar-ticks").hidden = byId("range").parentElement.hidden = !inMm;
   const ticks = [-1, -0.5, 0, 0.5, 1].map((share) => share * range);
@@ -134,11 +138,12 @@ function showBar() {
 }
 
 function showPlace(pointWorld) {
-  open.slices?.moveToWorld(pointWorld);
-  open.surfaces?.mark(pointWorld);
+  current.slices?.moveToWorld(pointWorld);
+  current.surfaces?.mark(pointWorld);
   byId("views").scrollIntoView({ block: "nearest" });
 }
 
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => current?.surfaces?.update());
 byId("title").textContent = run.title;
 byId("summary").textContent = run.summary;
 definitions(byId("about"), run.about);

@@ -200,11 +200,14 @@ class Slices {
   }
 
   drawLetters(context, { letters }, width, height) {
-    context.fillStyle = "#ffffffd0";
+    context.fillStyle = "#ffffff";
+    context.shadowColor = "#000000";
+    context.shadowBlur = 3;
     context.font = "600 12px system-ui, sans-serif";
     context.textBaseline = "middle";
     context.textAlign = "center";
     const places = [[9, height / 2], [width - 9, height / 2], [width / 2, 10], [width / 2, height - 9]];
     letters.forEach((letter, n) => context.fillText(letter, ...places[n]));
+    context.shadowBlur = 0;
   }
 }

@@ -10,6 +10,8 @@ const COLOURINGS = {
   place: { name: "correspondence", caption: "the same colour is the same anatomical place in every case" },
   stage: { name: "initial, refined, truth", caption: "one colour a stage" },
 };
+const LIGHT = { x: 30, y: 60, z: -10 }; // plotly takes it in the frame of the screen: from above, behind the eye
+const FILLED = 1.7; // how much of the view the longest side takes, in units of the scene
 const RANGES_MM = [0.5, 1, 2, 3, 5, 10, 20];
 
 class Surfaces {
@@ -20,8 +22,9 @@ class Surfaces {
     this.box = document.getElementById("scene");
     this.state = {
       structures: new Set(surfaces.map((s) => s.structure)),
-      shown: new Set([this.stages.includes("refined") ? "refined" : "initial"]),
-      opacity: { initial: 0.35, refined: 1, truth: 0.35 },
+      shown: new Set(this.stages.filter((stage) => stage !== "truth")),
+      sideBySide: true,
+      opacity: { initial: 1, refined: 1, truth: 1 },
       colouring: this.colourings()[0],
     };
     this.state.range = this.suitableRange();
@@ -31,22 +34,28 @@ class Surfaces {
     return Object.keys(COLOURINGS).filter((key) => key === "stage" || this.surfaces.some((s) => s[key]));
   }
 
-  // The smallest range that holds 99 % of the distances shown.
+  // The smallest range that holds 97 % of the distances.
   suitableRange() {
-    const values = this.surfaces.flatMap((s) => Array.from(s[this.state.colouring] || [], Math.abs)).sort((a, b) => a - b);
-    const high = values.length ? values[Math.floor(0.99 * (values.length - 1))] : 1;
+    const values = this.chosen(true).flatMap((s) => Array.from(s[this.state.colouring] || [], Math.abs)).sort((a, b) => a - b);
+    const high = values.length ? values[Math.floor(0.97 * (values.length - 1))] : 1;
     return RANGES_MM.find((range) => range >= high) || RANGES_MM.at(-1);
   }
 
-  extent(axis) {
+  // All surfaces, or the refined ones (initial ones may have islands far away) where there are such.
+  chosen(refinedOnly) {
+    const refined = this.surfaces.filter((s) => s.stage === "refined");
+    return refinedOnly && refined.length ? refined : this.surfaces;
+  }
+
+  extent(axis, refinedOnly = false) {
     let low = Infinity, high = -Infinity;
-    for (const s of this.surfaces) for (const v of s[axis]) { low = Math.min(low, v); high = Math.max(high, v); }
+    for (const s of this.chosen(refinedOnly)) for (const v of s[axis]) { low = Math.min(low, v); high = Math.max(high, v); }
     return [low, high];
   }
 
   // From the front, unless the shapes are much broader seen from the side; then from the side of the body they are on.
   bestCamera() {
-    const [x, y] = [this.extent("x"), this.extent("y")];
+    const [x, y] = [this.extent("x", true), this.extent("y", true)];
     if (y[1] - y[0] < 1.4 * (x[1] - x[0])) return "front";
     return x[0] + x[1] < 0 ? "left" : "right";
   }
@@ -57,14 +66,41 @@ class Surfaces {
     return { eye: { x: eye[0], y: eye[1], z: eye[2] }, up, center: { x: 0, y: 0, z: 0 }, projection: { type: "orthographic" } };
   }
 
+  // Stages shown, each in a pane of its own where they stand side by side.
+  panes() {
+    const shown = this.stages.filter((stage) => this.state.shown.has(stage));
+    return this.state.sideBySide && shown.length > 1 ? shown.map((stage) => [stage]) : [shown];
+  }
+
   traces() {
-    const light = { x: 0, y: 0, z: 0 };
-    CAMERAS[this.bestCamera()].forEach((v, a) => { light["xyz"[a]] = 1e5 * (v + [0.3, 0, 0.6][a]); });
+    const panes = this.panes();
     return this.surfaces.map((s) => ({
       type: "mesh3d", x: s.x, y: s.y, z: s.z, i: s.i, j: s.j, k: s.k, hoverinfo: "skip", showscale: false,
-      lighting: { ambient: 0.5, diffuse: 0.65, specular: 0.12, roughness: 0.6, fresnel: 0.05 }, lightposition: light,
-      ...this.look(s),
+      lighting: { ambient: 0.42, diffuse: 0.75, specular: 0.08, roughness: 0.6, fresnel: 0.05 }, lightposition: LIGHT,
+      scene: sceneName(Math.max(panes.findIndex((pane) => pane.includes(s.stage)), 0)), ...this.look(s),
     }));
+  }
+
+  markers() {
+    const [x, y, z] = this.state.marked ? this.state.marked.map((v) => [v]) : [[], [], []];
+    return this.panes().map((_, n) => ({
+      type: "scatter3d", mode: "markers", x, y, z, hoverinfo: "skip", scene: sceneName(n),
+      marker: { size: 9, color: "#d946ef", line: { color: "#ffffff", width: 2 } },
+    }));
+  }
+
+  layout() {
+    const panes = this.panes(), ink = getComputedStyle(document.body).color;
+    const axis = ([low, high]) => ({ visible: false, showspikes: false, range: [low, high] });
+    const layout = { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", showlegend: false };
+    panes.forEach((_, n) => {
+      const [x, y, z] = this.ranges.map(axis);
+      layout[sceneName(n)] = { ...structuredClone(this.view), xaxis: x, yaxis: y, zaxis: z, aspectmode: "manual", dragmode: "turntable",
+        domain: { x: [n / panes.length, (n + 1) / panes.length], y: [0, 1] } };
+    });
+    layout.annotations = panes.map((pane, n) => ({ text: pane.join(" + "), font: { size: 14, color: ink }, showarrow: false,
+      xref: "paper", yref: "paper", x: (n + 0.5) / panes.length, y: 1, xanchor: "center", yanchor: "top" }));
+    return layout;
   }
 
   look(surface) {
@@ -83,23 +119,29 @@ class Surfaces {
   }
 
   async show() {
-    this.marker = { type: "scatter3d", mode: "markers", x: [], y: [], z: [], hoverinfo: "skip", showlegend: false,
-      marker: { size: 9, color: "#d946ef", line: { color: "#ffffff", width: 2 } } };
-    const axis = (name) => {
-      const [low, high] = this.extent(name);
-      return { visible: false, showspikes: false, range: [low - 1, high + 1] };
-    };
-    this.layout = { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", showlegend: false,
-      scene: { xaxis: axis("x"), yaxis: axis("y"), zaxis: axis("z"), aspectmode: "data", dragmode: "turntable",
-        camera: this.camera(this.bestCamera()) } };
-    await Plotly.newPlot(this.box, [...this.traces(), this.marker], this.layout, { displayModeBar: false, responsive: true });
+    this.ranges = ["x", "y", "z"].map((axis) => this.extent(axis)).map(([low, high]) => [low - 1, high + 1]);
+    const longest = Math.max(...this.ranges.map(([low, high]) => high - low));
+    const [x, y, z] = this.ranges.map(([low, high]) => (FILLED * (high - low)) / longest);
+    this.view = { camera: this.camera(this.bestCamera()), aspectratio: { x, y, z } };
+    await this.update();
+    for (const event of ["plotly_relayout", "plotly_relayouting"]) this.box.on(event, (changes) => this.follow(changes));
   }
 
-  // Restyle what has changed and leave the camera where it is.
+  // Draw what has changed; the camera stays where it is.
   update() {
-    const looks = this.surfaces.map((s) => this.look(s)), restyle = {};
-    for (const key of Object.keys(looks[0])) restyle[key] = looks.map((look) => look[key]);
-    return Plotly.restyle(this.box, restyle, this.surfaces.map((_, n) => n));
+    return Plotly.react(this.box, [...this.traces(), ...this.markers()], this.layout(), { displayModeBar: false, responsive: true });
+  }
+
+  // One pane was turned or zoomed: the others follow.
+  follow(changes) {
+    const turned = Object.keys(changes).map((key) => key.match(/^(scene\d*)\.(camera|aspectratio)$/)).find(Boolean);
+    if (!turned || this.following) return;
+    this.view[turned[2]] = changes[turned[0]];
+    const others = this.panes().map((_, n) => sceneName(n)).filter((name) => name !== turned[1]);
+    if (!others.length) return;
+    this.following = true;
+    Plotly.relayout(this.box, Object.fromEntries(others.map((name) => [`${name}.${turned[2]}`, structuredClone(changes[turned[0]])])))
+      .finally(() => { this.following = false; });
   }
 
   close() {
@@ -107,10 +149,16 @@ class Surfaces {
   }
 
   lookFrom(name) {
-    return Plotly.relayout(this.box, { "scene.camera": this.camera(name) });
+    this.view.camera = this.camera(name);
+    return this.update();
   }
 
   mark(point) {
-    return Plotly.restyle(this.box, { x: [[point[0]]], y: [[point[1]]], z: [[point[2]]] }, [this.surfaces.length]);
+    this.state.marked = point;
+    return this.update();
   }
+}
+
+function sceneName(n) {
+  return n ? `scene${n + 1}` : "scene";
 }

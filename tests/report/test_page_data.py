@@ -1,0 +1,208 @@
+"""What the page shows: distances of known shapes, crops that stay in place, words, and runs that were moved."""
+
+import json
+
+import numpy as np
+import pytest
+import trimesh
+from volumes import AFFINES, OBLIQUE, save
+
+from scripts.geometry.affine import apply_affine, spacing_mm
+from scripts.io import UnreadableCase
+from scripts.report.crops import Crop, shown_image
+from scripts.report.page_data import Run, RunError, load_case
+from scripts.report.surfaces import INITIAL, REFINED, STAGES, TRUTH, display_surfaces, moved_figures
+from scripts.report.words import flags, provenance_lines, sentences, topology_figures, volume_figures
+from tests.report.made_run import CENTRES, NAMES, RADII, middle_of, place_colours, write_run
+
+BOTH = pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+
+
+def sphere(radius, subdivisions=4):
+    return trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
+
+
+def ball(shape, centre, radius_mm, affine):
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
+    return np.linalg.norm(apply_affine(affine, index.reshape(-1, 3)) - centre, axis=1).reshape(shape) <= radius_mm
+
+
+def by_stage(surfaces):
+    return {surface.stage: surface for surface in surfaces}
+
+
+def test_colours_of_concentric_spheres():
+    meshes = {INITIAL: sphere(10.0), REFINED: sphere(12.0), TRUTH: sphere(11.0)}
+    found = by_stage(display_surfaces(meshes, face_count=2000))
+    assert list(found) == list(STAGES) and all(len(s.faces) <= 2001 for s in found.values())
+    for stage, radius in ((INITIAL, 10.0), (REFINED, 12.0), (TRUTH, 11.0)):
+        np.testing.assert_allclose(np.linalg.norm(found[stage].vertices_world, axis=1), radius, atol=0.1)
+    np.testing.assert_allclose(found[INITIAL].moved_mm, 2.0, atol=0.1)  # both say: 2 mm outward
+    np.testing.assert_allclose(found[REFINED].moved_mm, 2.0, atol=0.1)
+    np.testing.assert_allclose(found[INITIAL].error_mm, -1.0, atol=0.1)
+    np.testing.assert_allclose(found[REFINED].error_mm, 1.0, atol=0.1)
+    assert found[TRUTH].moved_mm is None and found[TRUTH].error_mm is None
+    shrunk = by_stage(display_surfaces({INITIAL: sphere(12.0), REFINED: sphere(10.0)}))
+    assert all(-2.1 < s.moved_mm.mean() < -1.9 and s.error_mm is None for s in shrunk.values())
+    figures = moved_figures(meshes[INITIAL], meshes[REFINED])
+    assert figures["moved_mean_mm"] == pytest.approx(2.0, abs=0.02) and figures["moved_max_mm"] < 2.05
+
+
+def test_one_surface_alone_has_no_distances():
+    (only,) = display_surfaces({INITIAL: sphere(3.0), REFINED: None})
+    assert only.stage == INITIAL and only.moved_mm is None and moved_figures(sphere(3.0), None) == {}
+
+
+@BOTH
+def test_crop_stays_in_place_and_turns_to_the_body(affine):
+    labels = np.random.default_rng(0).integers(0, 4, (14, 17, 12)).astype(np.uint8)
+    labels[:4] = labels[11:] = 0
+    labels[:, :5] = labels[:, 15:] = 0
+    crop = Crop.around({"a": labels, "b": labels * 0}, affine, margin_mm=2.0)
+    assert (np.diag(crop.affine)[:3] > 0).all() and (np.abs(crop.affine[:3, :3]).argmax(axis=0) == np.arange(3)).all()
+    part = crop.of(labels)
+    assert part.shape == crop.shape and (part > 0).sum() == (labels > 0).sum()
+    for value in (1, 2, 3):
+        before = apply_affine(affine, np.argwhere(labels == value))
+        after = apply_affine(crop.affine, np.argwhere(part == value))
+        np.testing.assert_allclose(
+            after[np.lexsort(after.round(3).T)], before[np.lexsort(before.round(3).T)], atol=1e-6
+        )
+    margin = np.ceil(2.0 / spacing_mm(affine)).astype(int)
+    assert crop.box[0] == slice(4 - margin[0], 11 + margin[0])
+
+
+def test_crop_of_nothing():
+    with pytest.raises(ValueError, match="every mask is empty"):
+        Crop.around({"a": np.zeros((3, 3, 3))}, np.eye(4))
+
+
+@BOTH
+def test_image_on_any_grid_is_shown_where_it_belongs(tmp_path, affine):
+    """Linear interpolation reproduces a ramp exactly, so each voxel must have its own world coordinate's value."""
+    mask = ball((20, 20, 20), apply_affine(affine, np.full((1, 3), 9.5))[0], 6.0, affine)
+    crop = Crop.around({"a": mask}, affine, margin_mm=1.0)
+    corners = apply_affine(crop.affine, np.argwhere(np.ones((2, 2, 2))) * (np.array(crop.shape) - 1))
+    other = OBLIQUE.copy()
+    other[:3, 3] = corners.mean(0) - OBLIQUE[:3, :3] @ np.full(3, 29.5)
+    for grid, size in ((affine, (20, 20, 20)), (other, (60, 60, 60))):
+        index = np.stack(np.meshgrid(*[np.arange(n) for n in size], indexing="ij"), -1)
+        world = index @ grid[:3, :3].T + grid[:3, 3]
+        path = save(tmp_path / "image.nii.gz", (world @ (1.0, -2.0, 0.5)).astype(np.float32), grid)
+        wanted = np.argwhere(np.ones(crop.shape)) @ crop.affine[:3, :3].T + crop.affine[:3, 3]
+        np.testing.assert_allclose(crop.image(path).ravel(), wanted @ (1.0, -2.0, 0.5), atol=0.02)
+    far = affine.copy()
+    far[:3, 3] += 1000
+    assert crop.image(save(tmp_path / "far.nii.gz", np.zeros((5, 5, 5)), far)) is None
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(UnreadableCase, match="image.nii.gz"):
+        crop.image(path)
+
+
+def test_large_images_are_averaged_over_blocks_of_their_finest_axes():
+    image = np.arange(5 * 4 * 3, dtype=float).reshape(5, 4, 3)
+    grey, step = shown_image(image, np.array([1.0, 2.0, 4.0]), limit=36)
+    low, high = np.percentile(image, [1, 99.5])
+    scaled = np.clip((image - low) / (high - low), 0, 1) * 255
+    assert step == [2, 1, 1] and grey.shape == (3, 4, 3) and grey.dtype == np.uint8
+    np.testing.assert_allclose(grey[1], scaled[2:4].mean(0), atol=0.51)
+    np.testing.assert_allclose(grey[2], scaled[4], atol=0.51)  # the last block holds one voxel only
+    assert shown_image(image, np.ones(3))[1] == [1, 1, 1]
+
+
+@BOTH
+def test_a_case_of_three_labels(tmp_path, affine):
+    run = Run.open(write_run(tmp_path, affine), tmp_path / "truth")
+    page = load_case(run, run.report["cases"][0])
+    assert [s.name for s in page.structures] == list(NAMES.values()) and page.notes == []
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    for (label, name), structure in zip(NAMES.items(), page.structures, strict=True):
+        found = by_stage(structure.surfaces)
+        assert set(found) == set(STAGES)
+        assert np.median(found[REFINED].moved_mm) == pytest.approx(2.0, abs=0.35)
+        assert np.median(found[INITIAL].moved_mm) == pytest.approx(2.0, abs=0.35)
+        assert np.median(found[INITIAL].error_mm) == pytest.approx(-2.0, abs=0.35)
+        assert np.median(found[REFINED].error_mm) == pytest.approx(0.0, abs=0.35)
+        offset = found[REFINED].vertices_world - middle_of(affine) - CENTRES[label]
+        np.testing.assert_allclose(np.abs(offset).max(0), np.array(RADII[label]) + 2, atol=0.1)
+        grown = np.prod(np.array(RADII[label]) + 2.0) * 4 / 3 * np.pi / 1000
+        assert structure.figures["volume_refined_ml"] == pytest.approx(grown, rel=0.1)
+        assert structure.figures["dsc_refined"] == 100 and structure.figures["dsc_initial"] < 80, name
+    ball_, _, pill = page.structures
+    assert ball_.figures["pieces_initial"] == 2 and ball_.figures["pieces_removed"] == 1
+    assert (ball_.figures["holes_initial"], ball_.figures["holes_refined"]) == (1, 0)
+    assert "2 pieces became 1, 1 piece removed." in ball_.words and "1 of 1 hole filled." in ball_.words
+    assert page.totals == {"accepted": 1, "refused": 1, "accepted_ml": 1.2345, "refused_ml": 1.2345}
+    colours = by_stage(pill.surfaces)[REFINED]
+    heights = colours.vertices_world - middle_of(affine) - CENTRES[3]
+    difference = colours.place_rgb.astype(int) - place_colours(heights)[:, :3]
+    assert np.abs(difference).max() <= 12 and by_stage(ball_.surfaces)[REFINED].place_rgb is None
+    for stage, values in page.slices.labels.items():
+        assert values.shape == page.slices.image.shape == page.slices.labels[TRUTH].shape
+        counted = np.count_nonzero(values == 3) * voxel_ml
+        assert counted == pytest.approx(pill.figures[f"volume_{'initial' if stage == INITIAL else 'refined'}_ml"])
+    bright = page.slices.image[page.slices.labels[REFINED] == 3].mean()
+    assert bright > page.slices.image[page.slices.labels[REFINED] == 1].mean() + 50
+
+
+def test_a_run_without_organ_truth_and_images_is_shown_all_the_same(tmp_path):
+    folder = write_run(tmp_path, OBLIQUE, organ=False, relative=True)
+    (tmp_path / "images" / "a.nii.gz").unlink()
+    folder = folder.rename(tmp_path / "moved")
+    run = Run.open(folder)
+    assert [s.name for s in run.structures] == ["label_1", "label_2", "label_3"] and "gone" in run.provenance[0][1]
+    page = load_case(run, run.report["cases"][0])
+    assert page.slices.image is None and all(len(s.surfaces) == 2 for s in page.structures)
+    failed = load_case(run, run.report["cases"][1])
+    assert failed.slices is None and "No mask of this case" in failed.notes[0] and failed.flags == [["bad", "failed"]]
+
+
+def test_truth_on_another_grid_and_broken_images_are_left_out_and_noted(tmp_path):
+    folder = write_run(tmp_path, OBLIQUE)
+    save(tmp_path / "truth" / "a.nii.gz", np.ones((4, 4, 4), np.uint8))
+    (tmp_path / "images" / "a.nii.gz").write_bytes(b"broken")
+    run = Run.open(folder, tmp_path / "truth", tmp_path / "images")
+    page = load_case(run, run.report["cases"][0])
+    assert "another grid" in page.notes[0] and "Image not shown" in page.notes[1]
+    assert set(page.slices.labels) == {INITIAL, REFINED} and page.slices.image is None
+    (folder / "a" / "a_refined.nii.gz").unlink()
+    page = load_case(run, run.report["cases"][0])
+    assert set(page.slices.labels) == {INITIAL} and page.structures[0].words == []
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(RunError, match="report.json is no report"):
+        Run.open(tmp_path)
+    (tmp_path / "report.json").write_text(json.dumps({"cases": 1}))
+    with pytest.raises(RunError, match="output folder of a job"):
+        Run.open(tmp_path)
+
+
+def test_words():
+    initial = np.zeros((12, 12, 12), bool)
+    initial[1:4, 1:4, 1:4] = initial[5:8, 1:4, 1:4] = initial[1:4, 8:11, 8:11] = True
+    refined = initial.copy()
+    refined[4, 1:4, 1:4] = True
+    refined[1:4, 8:11, 8:11] = False
+    figures = volume_figures(initial, refined, 1000.0) | topology_figures(initial, refined)
+    assert sentences(figures) == [
+        "27.0 ml removed and 9.00 ml added: 81.0 ml became 63.0 ml, -22.2 %.",
+        "3 pieces became 1, 1 piece removed, 1 gap closed.",
+    ]
+    same = volume_figures(initial, initial, 1.0) | topology_figures(initial, initial)
+    assert sentences(same, "no fit") == ["Not refined: no fit.", "No voxel was changed.", "3 pieces, as before."]
+    nothing = volume_figures(initial & False, initial & False, 1.0) | topology_figures(initial & False, initial & False)
+    assert sentences(nothing) == ["Not in this mask."]
+    structures = [{"name": "x", "failure": "", "figures": figures}, {"name": "y", "failure": "no fit", "figures": {}}]
+    assert flags("refined", ["y: no fit"], structures) == [["note", "x -22 %"], ["warn", "y kept as it was"]]
+    assert flags("refined", ["no image"], []) == [["warn", "1 warning"]]
+
+
+@pytest.mark.parametrize(
+    "licence, restricted",
+    [("CC BY-SA 4.0", False), ("CC BY-NC 4.0", True), ("research use, terms of the challenge", True), ("MIT", False)],
+)
+def test_restricting_licences_are_said_to_be_so(licence, restricted):
+    for provenance in ({"dataset": "x", "licence": licence}, {"sources": [{"license": licence}, {"dataset": "y"}]}):
+        keys = [key for key, _ in provenance_lines(provenance)]
+        assert ("use" in keys) == restricted and keys.count("use") <= 1

@@ -1,0 +1,169 @@
+"""The page in a real browser: clicks, pixels, console and network."""
+
+import numpy as np
+import pytest
+from volumes import OBLIQUE
+
+from scripts.report.html import write_page
+from scripts.report.page_data import Run, load_case
+from tests.report.browser import console_errors, open_page, pixels, requests, settled_pixels, start_browser, until
+from tests.report.made_run import NAMES, write_run
+
+CYAN, ORANGE = (0x22, 0xD3, 0xEE), (0xFF, 0x8A, 0x3D)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    write_page(Run.open(write_run(folder, OBLIQUE), folder / "truth"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    """The page, opened once; at the end no error may have been logged and nothing asked for but the page."""
+    driver = start_browser(1280, 900)
+    try:
+        file = folder / "run" / "report.html"
+        open_page(driver, file)
+        yield driver
+        assert console_errors(driver) == []
+        assert {url.split("#")[0] for url in requests(driver)} == {file.resolve().as_uri()}
+    finally:
+        driver.quit()
+
+
+def by_id(driver, name):
+    return driver.find_element("id", name)
+
+
+def drawn(picture):
+    """Return which pixels differ from the picture's upper left corner, the background."""
+    return np.abs(picture - picture[2, 2]).max(axis=-1) > 12
+
+
+def coloured(picture, colour):
+    return np.abs(picture - colour).max(axis=-1) < 40
+
+
+def test_clicks_change_what_is_drawn(page, folder):
+    scene = by_id(page, "scene")
+    both = settled_pixels(scene, folder)
+    page.save_screenshot(str(folder / "page.png"))
+    assert (folder / "page.png").stat().st_size > 50_000
+    half = both.shape[1] // 2
+    left, right = drawn(both)[:, :half], drawn(both)[:, half:]
+    assert 0.02 < left.mean() < right.mean()  # initial and, 2 mm larger, refined, side by side
+    red = both[..., 0] > both[..., 2] + 40
+    assert red[:, half:][right].mean() > 0.5  # moved outward
+
+    by_id(page, "stage-initial").click()
+    alone = settled_pixels(scene, folder, both)
+    by_id(page, "structure-ball").click()
+    fewer = settled_pixels(scene, folder, alone)
+    assert drawn(fewer).mean() < 0.8 * drawn(alone).mean()
+
+    by_id(page, "colouring").find_element("css selector", "option[value=error]").click()
+    by_id(page, "range").find_element("css selector", 'option[value="10"]').click()
+    grey = settled_pixels(scene, folder, fewer)
+    assert (grey[..., 0] > grey[..., 2] + 60)[drawn(grey)].mean() < 0.2  # the truth is the refined shape
+    by_id(page, "colouring").find_element("css selector", "option[value=place]").click()
+    places = settled_pixels(scene, folder, grey)
+    assert (places[..., 2] > places[..., 1] + 60).any()  # only the pill has colours of places
+    below = [b for b in page.find_elements("css selector", "#cameras button") if b.text == "below"][0]
+    below.click()
+    settled_pixels(scene, folder, places)
+    by_id(page, "structure-ball").click()
+
+
+def test_slider_and_regions_move_the_slices(page, folder):
+    canvas, slider = by_id(page, "slice-axial"), by_id(page, "slider-axial")
+    before = pixels(canvas, folder)
+    assert coloured(before, CYAN).sum() > 50 and coloured(before, ORANGE).sum() > 50
+    place = int(slider.get_attribute("value"))
+    slider.send_keys("\ue012")  # arrow left
+    until(lambda: int(slider.get_attribute("value")) == place - 1)
+    assert not np.array_equal(settled_pixels(canvas, folder), before)
+    for _ in range(place):
+        slider.send_keys("\ue012")
+    empty = settled_pixels(canvas, folder)
+    assert slider.get_attribute("value") == "0" and coloured(empty, CYAN).sum() == 0
+    page.find_element("css selector", ".finding button.place").click()  # centre of the ball
+    until(lambda: slider.get_attribute("value") != "0")
+    assert coloured(settled_pixels(canvas, folder), CYAN).sum() > 50
+
+
+def test_contours_are_exact_to_the_voxel(page, folder):
+    """What the page traces is counted against the edges between voxels, found with numpy."""
+    run = Run.open(folder / "run")
+    labels = load_case(run, run.report["cases"][0]).slices.labels["refined"]
+    traced = page.execute_script("""
+        const { members, views } = current.slices, lengths = [], path = window.Path2D;
+        for (const view of views) {
+          let length = 0, at = null;
+          window.Path2D = class {
+            moveTo(x, y) { at = [x, y]; }
+            lineTo(x, y) { length += Math.abs(x - at[0]) + Math.abs(y - at[1]); }
+          };
+          for (const member of members) current.slices.outline(view, "refined", member, 1, 1);
+          lengths.push([view.through, current.slices.position[view.through], length]);
+        }
+        window.Path2D = path;
+        return lengths;
+    """)
+    for through, position, length in traced:
+        plane = np.pad(np.take(labels, position, through), 1)
+        edges = sum(
+            np.count_nonzero(np.diff((plane == n).astype(int), axis=axis))
+            for n in range(1, len(NAMES) + 1)
+            for axis in (0, 1)
+        )
+        assert length == edges > 20
+
+
+def test_rows_open_cases_by_mouse_and_keyboard(page, folder):
+    row_a, row_b = page.find_elements("css selector", "#cases tbody tr")
+    row_b.click()
+    until(lambda: by_id(page, "case-name").text == "b")
+    assert "cannot be read" in by_id(page, "case-notes").text and not by_id(page, "views").is_displayed()
+    assert row_b.get_attribute("aria-selected") == "true"
+    row_b.send_keys("\ue013")  # arrow up
+    assert page.switch_to.active_element == row_a
+    row_a.send_keys("\ue007")  # enter
+    until(lambda: page.find_element("tag name", "body").get_attribute("data-shown") == "a")
+    assert drawn(settled_pixels(by_id(page, "scene"), folder)).mean() > 0.02
+    heads = page.find_elements("css selector", "#cases thead button")
+    heads[0].click()
+    heads[0].click()
+    names = [row.get_attribute("data-case") for row in page.find_elements("css selector", "#cases tbody tr")]
+    assert names == ["b", "a"]
+
+
+def test_texts_are_shown_as_they_are_and_legible(page):
+    findings = by_id(page, "findings").text
+    assert "<b>2 mm</b>" in findings and "1 of 1 hole filled." in findings and "not added" in findings
+    assert "not commercial" in by_id(page, "provenance").text
+    small = page.execute_script("""
+        return [...document.querySelectorAll("body *")].filter((e) => e.innerText && !e.closest("svg")
+          && parseFloat(getComputedStyle(e).fontSize) < 12).map((e) => e.tagName + e.innerText);
+    """)
+    assert small == []
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_nothing_overlaps_or_sticks_out(page, folder, width):
+    page.set_window_size(width, 900)
+    settled_pixels(by_id(page, "scene"), folder)
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    boxes = page.execute_script("""
+        return [...document.querySelectorAll("#surfaces, .slice, .key, .finding, #case h2, #cases")].map((e) => {
+          const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; });
+    """)
+    for n, (left, top, right, bottom) in enumerate(boxes):
+        for other_left, other_top, other_right, other_bottom in boxes[n + 1 :]:
+            assert (
+                right <= other_left + 1 or other_right <= left + 1 or bottom <= other_top + 1 or other_bottom <= top + 1
+            )
+    page.set_window_size(1280, 900)
