@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 # One thread a process: torch and BLAS threads that compete for few cores run many times slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: test demo lint setup clean
+.PHONY: test demo lint setup clean browser
 
 setup: $(STAMP)
 
@@ -28,7 +28,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# The tests of the report's page drive a Chromium: where it is missing and can be had, get it; else they are skipped.
+browser:
+	@if [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ] && ! command -v chromedriver >/dev/null; then \
+		(apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver) >/dev/null \
+		|| echo "no Chromium: the tests of the report's page are skipped"; fi
+
+test: lint browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: $(STAMP)

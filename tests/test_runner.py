@@ -23,7 +23,7 @@ from scripts.runner import CaseEvaluator
 from scripts.writer import CaseWriter
 
 
-def refine(masks, output, chain=None, **folders):
+def refine(masks, output, chain=None, html=False, **folders):
     """Run the refinement of masks with a fake chain and return the evaluator and the report."""
     steps = [KeepInitiald("pred"), CheckMaskd("pred", [1, 2]), *(chain or [KeepLargestd()])]
     evaluator = CaseEvaluator(
@@ -34,9 +34,24 @@ def refine(masks, output, chain=None, **folders):
         Compose(steps),
         CaseWriter(output, "pred"),
         RunReport(output, "refine", {"organ": "blocks"}),
+        html=html,
     )
     evaluator.run()
     return evaluator, json.loads((output / "report.json").read_text())
+
+
+def test_page_is_written_at_the_end_and_its_failure_harms_nothing(tmp_path, monkeypatch, caplog):
+    save(tmp_path / "masks" / "a.nii.gz", blocks())
+    page = tmp_path / "out" / "report.html"
+    refine(tmp_path / "masks", tmp_path / "out", html="true")
+    assert page.stat().st_size > 1e6
+    monkeypatch.setattr("scripts.report.html.render", None)  # cannot be called
+    evaluator, report = refine(tmp_path / "masks", tmp_path / "out", html=True)
+    assert report["cases"][0]["status"] == "refined" and "results are complete" in caplog.text
+    assert not page.exists()  # that of the earlier run is gone
+    evaluator.finish()
+    refine(tmp_path / "masks", tmp_path / "out", html="false")
+    assert not page.exists()
 
 
 def by_case(report):

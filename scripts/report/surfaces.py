@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
+from trimesh.visual import ColorVisuals
 
 from ..geometry.distance import signed_distance
 from ..geometry.surface import mask_to_surface, sample_surface
@@ -42,6 +43,14 @@ class Surface:
     place_rgb: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class ColouredPoints:
+    """Points of a surface (N, 3) in world mm, and the colour (N, 3) uint8 of their anatomical place."""
+
+    vertices: np.ndarray
+    place_rgb: np.ndarray
+
+
 def mask_surface(mask: np.ndarray, affine: np.ndarray) -> trimesh.Trimesh | None:
     """Return the surface of a mask (X, Y, Z) bool in world mm; None where nothing is left of it."""
     try:
@@ -52,14 +61,14 @@ def mask_surface(mask: np.ndarray, affine: np.ndarray) -> trimesh.Trimesh | None
 
 def display_surfaces(
     meshes: Mapping[str, trimesh.Trimesh | None],
-    coloured: trimesh.Trimesh | None = None,
+    coloured: ColouredPoints | None = None,
     face_count: int = FACES,
 ) -> list[Surface]:
     """Thin surfaces out and measure their distances from the full ones.
 
     Args:
         meshes: stage → closed surface in world mm, or None where there is none.
-        coloured: mesh with a colour a vertex, one colour an anatomical place; the refined surface takes them over.
+        coloured: points with one colour an anatomical place; the refined surface takes that of its nearest.
         face_count: about how many triangles are kept of each.
     """
     initial, refined, truth = (meshes.get(stage) for stage in STAGES)
@@ -78,7 +87,7 @@ def display_surfaces(
             error = signed_distance(truth, points)
         if stage == REFINED and coloured is not None:
             nearest = cKDTree(coloured.vertices).query(points)[1]
-            colours = np.asarray(coloured.visual.vertex_colors)[nearest, :3].astype(np.uint8)
+            colours = coloured.place_rgb[nearest]
         surfaces.append(Surface(stage, points, np.asarray(thin.faces), moved, error, colours))
     return surfaces
 
@@ -91,9 +100,11 @@ def moved_figures(initial: trimesh.Trimesh | None, refined: trimesh.Trimesh | No
     return {"moved_mean_mm": float(distance_mm.mean()), "moved_max_mm": float(distance_mm.max())}
 
 
-def read_coloured(path: Path) -> trimesh.Trimesh | None:
-    """Return a PLY mesh that has a colour a vertex; None where there is no such file or it has none."""
+def read_coloured(path: Path) -> ColouredPoints | None:
+    """Return the vertices of a PLY mesh and their colours; None where there is no such file or it has no colours."""
     if not path.is_file():
         return None
     mesh = trimesh.load_mesh(path, process=False)
-    return mesh if mesh.visual.kind == "vertex" else None
+    if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
+        return None
+    return ColouredPoints(np.asarray(mesh.vertices), np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.uint8))

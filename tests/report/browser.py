@@ -1,7 +1,12 @@
-"""A headless Chromium for tests, with WebGL drawn in software."""
+"""A headless Chromium for tests, with WebGL drawn in software.
+
+`python -m tests.report.browser PAGE [SCREENSHOT] [WIDTH HEIGHT]` says how heavy a page is and how long it takes to show
+its first case, and takes a screenshot.
+"""
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -86,3 +91,24 @@ def requests(driver) -> list[str]:
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     return [url for url in sent if not url.startswith(("data:", "blob:"))]
+
+
+def main(page: str, screenshot: str = "", width: str = "1280", height: str = "900") -> None:
+    """Print a page's weight and the seconds until its first case is shown; see the module."""
+    driver = start_browser()
+    try:
+        # The window's frame takes some of its height, so the size is set for the page itself.
+        size = {"width": int(width), "height": int(height), "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        started = time.perf_counter()
+        open_page(driver, Path(page))
+        print(f"{page}: {Path(page).stat().st_size / 1e6:.2f} MB, shown after {time.perf_counter() - started:.1f} s")
+        if screenshot:
+            time.sleep(2.0)
+            driver.save_screenshot(screenshot)
+    finally:
+        driver.quit()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -11,7 +11,7 @@ const COLOURINGS = {
   stage: { name: "initial, refined, truth", caption: "one colour a stage" },
 };
 const LIGHT = { x: 30, y: 60, z: -10 }; // plotly takes it in the frame of the screen: from above, behind the eye
-const FILLED = 1.7; // how much of the view the longest side takes, in units of the scene
+const FILLED = 1.7; // units of the scene that a pane is high, less a margin
 const RANGES_MM = [0.5, 1, 2, 3, 5, 10, 20];
 
 class Surfaces {
@@ -89,17 +89,37 @@ class Surfaces {
     }));
   }
 
+  // Where panes lie: side by side, or one above the other where the shapes are wider than high.
+  domains(count) {
+    const [x, y, z] = this.ranges.map(([low, high]) => high - low);
+    const stacked = (this.bestCamera() === "front" ? x : y) > z;
+    return Array.from({ length: count }, (_, n) => {
+      const part = [n / count, (n + 1) / count];
+      return stacked ? { x: [0, 1], y: [1 - part[1], 1 - part[0]] } : { x: part, y: [0, 1] };
+    });
+  }
+
+  // The scene's sides, so that all of it is seen in panes of that kind from every side.
+  fitted({ x: [left, right], y: [bottom, top] }) {
+    const wide = (this.box.clientWidth * (right - left)) / (this.box.clientHeight * (top - bottom));
+    const [x, y, z] = this.ranges.map(([low, high]) => high - low);
+    const unit = FILLED * Math.min(1 / z, 1 / y, wide / Math.max(x, y));
+    return { x: unit * x, y: unit * y, z: unit * z };
+  }
+
   layout() {
-    const panes = this.panes(), ink = getComputedStyle(document.body).color;
+    const panes = this.panes(), domains = this.domains(panes.length), ink = getComputedStyle(document.body).color;
     const axis = ([low, high]) => ({ visible: false, showspikes: false, range: [low, high] });
     const layout = { margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", showlegend: false };
+    if (panes.length !== this.fittedFor) this.view.aspectratio = this.fitted(domains[0]);
+    this.fittedFor = panes.length;
     panes.forEach((_, n) => {
       const [x, y, z] = this.ranges.map(axis);
       layout[sceneName(n)] = { ...structuredClone(this.view), xaxis: x, yaxis: y, zaxis: z, aspectmode: "manual", dragmode: "turntable",
-        domain: { x: [n / panes.length, (n + 1) / panes.length], y: [0, 1] } };
+        domain: domains[n] };
     });
     layout.annotations = panes.map((pane, n) => ({ text: pane.join(" + "), font: { size: 14, color: ink }, showarrow: false,
-      xref: "paper", yref: "paper", x: (n + 0.5) / panes.length, y: 1, xanchor: "center", yanchor: "top" }));
+      xref: "paper", yref: "paper", x: (domains[n].x[0] + domains[n].x[1]) / 2, y: domains[n].y[1], xanchor: "center", yanchor: "top" }));
     return layout;
   }
 
@@ -120,9 +140,7 @@ class Surfaces {
 
   async show() {
     this.ranges = ["x", "y", "z"].map((axis) => this.extent(axis)).map(([low, high]) => [low - 1, high + 1]);
-    const longest = Math.max(...this.ranges.map(([low, high]) => high - low));
-    const [x, y, z] = this.ranges.map(([low, high]) => (FILLED * (high - low)) / longest);
-    this.view = { camera: this.camera(this.bestCamera()), aspectratio: { x, y, z } };
+    this.view = { camera: this.camera(this.bestCamera()) };
     await this.update();
     for (const event of ["plotly_relayout", "plotly_relayouting"]) this.box.on(event, (changes) => this.follow(changes));
   }
