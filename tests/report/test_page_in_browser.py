@@ -49,7 +49,7 @@ def coloured(picture, colour):
 
 
 def test_clicks_change_what_is_drawn(page, folder):
-    scene = by_id(page, "scene")
+    scene = by_id(page, "solid")
     both = settled_pixels(scene, folder)
     page.save_screenshot(str(folder / "page.png"))
     assert (folder / "page.png").stat().st_size > 50_000
@@ -133,7 +133,7 @@ def test_rows_open_cases_by_mouse_and_keyboard(page, folder):
     assert page.switch_to.active_element == row_a
     row_a.send_keys("\ue007")  # enter
     until(lambda: page.find_element("tag name", "body").get_attribute("data-shown") == "a")
-    assert drawn(settled_pixels(by_id(page, "scene"), folder)).mean() > 0.02
+    assert drawn(settled_pixels(by_id(page, "solid"), folder)).mean() > 0.02
     heads = page.find_elements("css selector", "#cases thead button")
     heads[0].click()
     heads[0].click()
@@ -155,7 +155,7 @@ def test_texts_are_shown_as_they_are_and_legible(page):
 @pytest.mark.parametrize("width", [1280, 800])
 def test_nothing_overlaps_or_sticks_out(page, folder, width):
     page.set_window_size(width, 900)
-    settled_pixels(by_id(page, "scene"), folder)
+    settled_pixels(by_id(page, "solid"), folder)
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     boxes = page.execute_script("""
         return [...document.querySelectorAll("#surfaces, .slice, .key, .finding, #case h2, #cases")].map((e) => {

@@ -60,8 +60,8 @@ async function showPictures(record, text) {
   buildControls(record);
   showStructures();
   byId("surfaces").hidden = !surfaces.length;
-  if (surfaces.length) await current.surfaces.show();
   showBar();
+  if (surfaces.length) await current.surfaces.show();
 }
 
 function buildControls(record) {

@@ -19,7 +19,7 @@ class Surfaces {
     this.surfaces = surfaces;
     this.scale = colours.map((colour, n) => [n / (colours.length - 1), colour]);
     this.stages = ["initial", "refined", "truth"].filter((stage) => surfaces.some((s) => s.stage === stage));
-    this.box = document.getElementById("scene");
+    this.box = document.getElementById("solid");
     this.state = {
       structures: new Set(surfaces.map((s) => s.structure)),
       shown: new Set(this.stages.filter((stage) => stage !== "truth")),
@@ -53,11 +53,13 @@ class Surfaces {
     return [low, high];
   }
 
-  // From the front, unless the shapes are much broader seen from the side; then from the side of the body they are on.
+  // From the front, unless the shapes are much broader seen from the side; then from the side on which more was changed.
   bestCamera() {
     const [x, y] = [this.extent("x", true), this.extent("y", true)];
     if (y[1] - y[0] < 1.4 * (x[1] - x[0])) return "front";
-    return x[0] + x[1] < 0 ? "left" : "right";
+    const middle = (x[0] + x[1]) / 2;
+    const change = (s) => (s.moved ? s.x.reduce((total, place, v) => total + Math.abs(s.moved[v]) * Math.sign(place - middle), 0) : 0);
+    return this.chosen(true).reduce((total, s) => total + change(s), 0) < 0 ? "left" : "right";
   }
 
   camera(name) {
@@ -99,11 +101,12 @@ class Surfaces {
     });
   }
 
-  // The scene's sides, so that all of it is seen in panes of that kind from every side.
+  // The scene's sides, so that all of it is seen in a pane from where the eye stands.
   fitted({ x: [left, right], y: [bottom, top] }) {
     const wide = (this.box.clientWidth * (right - left)) / (this.box.clientHeight * (top - bottom));
     const [x, y, z] = this.ranges.map(([low, high]) => high - low);
-    const unit = FILLED * Math.min(1 / z, 1 / y, wide / Math.max(x, y));
+    const [across, up] = { front: [x, z], back: [x, z], left: [y, z], right: [y, z], above: [x, y], below: [x, y] }[this.seenFrom];
+    const unit = FILLED * Math.min(1 / up, wide / across);
     return { x: unit * x, y: unit * y, z: unit * z };
   }
 
@@ -140,14 +143,17 @@ class Surfaces {
 
   async show() {
     this.ranges = ["x", "y", "z"].map((axis) => this.extent(axis)).map(([low, high]) => [low - 1, high + 1]);
-    this.view = { camera: this.camera(this.bestCamera()) };
+    this.seenFrom = this.bestCamera();
+    this.view = { camera: this.camera(this.seenFrom) };
     await this.update();
     for (const event of ["plotly_relayout", "plotly_relayouting"]) this.box.on(event, (changes) => this.follow(changes));
+    this.observer = new ResizeObserver(() => Plotly.Plots.resize(this.box));
+    this.observer.observe(this.box);
   }
 
   // Draw what has changed; the camera stays where it is.
   update() {
-    return Plotly.react(this.box, [...this.traces(), ...this.markers()], this.layout(), { displayModeBar: false, responsive: true });
+    return Plotly.react(this.box, [...this.traces(), ...this.markers()], this.layout(), { displayModeBar: false });
   }
 
   // One pane was turned or zoomed: the others follow.
@@ -163,11 +169,13 @@ class Surfaces {
   }
 
   close() {
+    this.observer?.disconnect();
     Plotly.purge(this.box);
   }
 
   lookFrom(name) {
-    this.view.camera = this.camera(name);
+    this.seenFrom = name;
+    this.view = { camera: this.camera(name), aspectratio: this.fitted(this.domains(this.panes().length)[0]) };
     return this.update();
   }
 
