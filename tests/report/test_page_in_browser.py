@@ -53,11 +53,11 @@ def test_clicks_change_what_is_drawn(page, folder):
     both = settled_pixels(scene, folder)
     page.save_screenshot(str(folder / "page.png"))
     assert (folder / "page.png").stat().st_size > 50_000
-    half = both.shape[1] // 2
-    left, right = drawn(both)[:, :half], drawn(both)[:, half:]
-    assert 0.02 < left.mean() < right.mean()  # initial and, 2 mm larger, refined, side by side
+    half = both.shape[0] // 2  # the shapes are wider than high: one pane above the other
+    upper, lower = drawn(both)[:half], drawn(both)[half:]
+    assert 0.02 < upper.mean() < lower.mean()  # initial and, 2 mm larger, refined
     red = both[..., 0] > both[..., 2] + 40
-    assert red[:, half:][right].mean() > 0.5  # moved outward
+    assert red[half:][lower].mean() > 0.5  # moved outward
 
     by_id(page, "stage-initial").click()
     alone = settled_pixels(scene, folder, both)
@@ -72,6 +72,8 @@ def test_clicks_change_what_is_drawn(page, folder):
     by_id(page, "colouring").find_element("css selector", "option[value=place]").click()
     places = settled_pixels(scene, folder, grey)
     assert (places[..., 2] > places[..., 1] + 60).any()  # only the pill has colours of places
+    cyan = (places[..., 2] > places[..., 0] + 60) & (places[..., 1] > places[..., 0] + 60)
+    assert cyan[drawn(places)].mean() > 0.6  # the egg has the refined stage's
     below = [b for b in page.find_elements("css selector", "#cameras button") if b.text == "below"][0]
     below.click()
     settled_pixels(scene, folder, places)

@@ -126,19 +126,17 @@ class Surfaces {
     return layout;
   }
 
+  // plotly takes the first of intensity, vertexcolor and color that it is given, whatever its value, and keeps a surface's
+  // old colour map when it changes between them, unless the surface gets another uid.
   look(surface) {
     const { structures, shown, opacity, colouring, range } = this.state;
-    const look = {
-      visible: structures.has(surface.structure) && shown.has(surface.stage),
-      opacity: opacity[surface.stage], intensity: null, vertexcolor: null, color: STAGE_COLOURS[surface.stage],
-      colorscale: this.scale, cmin: -range, cmax: range,
-    };
+    const visible = structures.has(surface.structure) && shown.has(surface.stage);
+    const look = { visible, opacity: opacity[surface.stage], uid: `${surface.structure} ${surface.stage} ${colouring}` };
     if (colouring === "place" && surface.place) {
-      look.vertexcolor = Array.from(surface.x, (_, v) => `rgb(${surface.place.slice(3 * v, 3 * v + 3).join()})`);
-    } else if (surface[colouring] && colouring !== "stage") {
-      look.intensity = surface[colouring];
+      return { ...look, vertexcolor: Array.from(surface.x, (_, v) => `rgb(${surface.place.slice(3 * v, 3 * v + 3).join()})`) };
     }
-    return look;
+    if (!surface[colouring]) return { ...look, color: STAGE_COLOURS[surface.stage] };
+    return { ...look, intensity: surface[colouring], colorscale: this.scale, cmin: -range, cmax: range };
   }
 
   async show() {
