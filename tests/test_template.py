@@ -15,7 +15,8 @@ from scripts.prior.prior import ShapePrior
 from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
 from scripts.template import latents, prior_shape, template
 
-from .prior.test_training import organ, run  # noqa: F401  (fixture)
+from .prior.conftest import organ  # noqa: F401  (fixture)
+from .prior.tiny_run import run
 
 RADII = np.array([10.0, 14.0, 12.0])
 TOLERANCE_MM = 2.0  # mean distance between the places of one pole in different cases; opposite poles: 20 to 28 mm
