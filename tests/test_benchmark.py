@@ -91,7 +91,11 @@ def test_all_methods_on_masks_of_a_split(tmp_path):
     rows = {row["method"]: row for row in rows_of(table)}
     assert list(rows) == ["initial", *POSTPROCESSING, "linear", "paper"]
     assert {row["case"] for row in rows.values()} == {"p2_cnn"}
-    assert sorted(path.name for path in (tmp_path / "out" / "linear").iterdir()) == ["p2_cnn", "report.json"]
+    assert sorted(path.name for path in (tmp_path / "out" / "linear").iterdir()) == [
+        "p2_cnn",
+        "report.html",
+        "report.json",
+    ]
     assert float(rows["linear"]["dsc"]) > float(rows["initial"]["dsc"])
     assert rows["paper"]["dsc"] != rows["linear"]["dsc"]
 

@@ -114,7 +114,7 @@ def test_same_seed_gives_same_weights(bundle_root, data, tmp_path):
 def test_default_rates_of_training_and_fine_tuning(bundle_root, data, tmp_path):
     pack = write_pack(tmp_path / "boxes")
     torch.save(build_unet(OrganPack.load(pack)).state_dict(), pack / "model.pt")
-    for finetune, rate in ((True, 3e-4), ("false", 2e-3)):
+    for finetune, rate in ((True, 3e-4), ("false", 1.5e-3)):
         workflow = ConfigWorkflow(
             config_file=str(bundle_root / "configs" / "train.yaml"),
             meta_file=str(bundle_root / "configs" / "metadata.json"),
