@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -243,10 +244,11 @@ def write_page(run: Run) -> Path:
 
 def try_page(run_dir: str | Path) -> Path | None:
     """Write a run's page; where that fails, log why and return None, because the run's results do not depend on it."""
+    started = time.perf_counter()
     try:
         path = write_page(Run.open(run_dir))
     except Exception:  # whatever it is, it must not spoil a run whose results are written
         logger.exception(f"{Path(run_dir) / PAGE} could not be written; the run's results are complete")
         return None
-    logger.info(f"See {path}")
+    logger.info(f"{path} shows what was changed (written in {time.perf_counter() - started:.1f} s)")
     return path

@@ -80,6 +80,28 @@ def test_clicks_change_what_is_drawn(page, folder):
     by_id(page, "structure-ball").click()
 
 
+def test_panes_turn_together(page, folder):
+    scene = by_id(page, "solid")
+    by_id(page, "stage-initial").click()
+    before = settled_pixels(scene, folder)
+    corner = (scene.rect["x"] + 300, scene.rect["y"] + 80)
+    for kind, x, y in (
+        ("mouseMoved", 0, 0),
+        ("mousePressed", 0, 0),
+        ("mouseMoved", 60, 20),
+        ("mouseReleased", 120, 40),
+    ):
+        place = {"type": kind, "x": corner[0] + x, "y": corner[1] + y, "button": "left", "buttons": 1, "clickCount": 1}
+        page.execute_cdp_cmd("Input.dispatchMouseEvent", place)
+    after = settled_pixels(scene, folder, before)
+    half = len(before) // 2
+    assert (before[:half] != after[:half]).mean() > 0.05 and (before[half:] != after[half:]).mean() > 0.05
+    one, other = page.execute_script(
+        "return ['scene', 'scene2'].map((n) => JSON.stringify(byId('solid')._fullLayout[n].camera.eye))"
+    )
+    assert one == other
+
+
 def test_slider_and_regions_move_the_slices(page, folder):
     canvas, slider = by_id(page, "slice-axial"), by_id(page, "slider-axial")
     before = pixels(canvas, folder)

@@ -154,16 +154,17 @@ class Surfaces {
     return Plotly.react(this.box, [...this.traces(), ...this.markers()], this.layout(), { displayModeBar: false });
   }
 
-  // One pane was turned or zoomed: the others follow.
+  // One pane was turned or zoomed: the others follow. The pane itself is told too, for plotly sets all back to what it
+  // knows, and of a pane that is being turned it does not know yet.
   follow(changes) {
     const turned = Object.keys(changes).map((key) => key.match(/^(scene\d*)\.(camera|aspectratio)$/)).find(Boolean);
-    if (!turned || this.following) return;
-    this.view[turned[2]] = changes[turned[0]];
-    const others = this.panes().map((_, n) => sceneName(n)).filter((name) => name !== turned[1]);
-    if (!others.length) return;
-    this.following = true;
-    Plotly.relayout(this.box, Object.fromEntries(others.map((name) => [`${name}.${turned[2]}`, structuredClone(changes[turned[0]])])))
-      .finally(() => { this.following = false; });
+    if (!turned) return;
+    const [key, , what] = turned, value = structuredClone(changes[key]);
+    if (JSON.stringify(value) === JSON.stringify(this.view[what])) return; // the echo of what follows here
+    this.view[what] = value;
+    const names = this.panes().map((_, n) => sceneName(n));
+    if (names.length < 2) return;
+    Plotly.relayout(this.box, Object.fromEntries(names.map((name) => [`${name}.${what}`, structuredClone(value)])));
   }
 
   close() {
