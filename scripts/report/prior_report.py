@@ -11,17 +11,15 @@ import torch
 import trimesh
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from skimage import measure
 
 from ..geometry.affine import Similarity
 from ..io import whole_file
+from ..prior.level_set import zero_level
 from ..prior.prior import ShapePrior, template_surface
 from .pictures import Camera, draw_surface
 
 Curve = Sequence[tuple[int, float]]
 CURVES, SHAPES, REPORT = "curves.png", "shapes.png", "report.md"
-RESOLUTION = 64
-EXTENT = 1.0
 
 
 def write_report(folder: str | Path, prior: ShapePrior, curves: Mapping[str, Curve]) -> Path:
@@ -143,14 +141,7 @@ def mean_shape(prior: ShapePrior) -> trimesh.Trimesh:
     Raises:
         ValueError: it has none.
     """
-    axis = torch.linspace(-EXTENT, EXTENT, RESOLUTION)
-    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
     alpha, beta = prior.split_codes(prior.code_mean[None])
     with torch.no_grad():
-        sdf = prior.field.sdf(prior.field.weights(beta), alpha, points)
-    volume = torch.maximum(sdf, points.norm(dim=-1) - 0.97 * EXTENT).reshape([RESOLUTION] * 3).numpy()
-    if not volume.min() < 0.0 < volume.max():
-        raise ValueError("the mean shape has no surface")
-    step = 2.0 * EXTENT / (RESOLUTION - 1)
-    vertices, faces, _, _ = measure.marching_cubes(volume, 0.0, spacing=(step,) * 3, gradient_direction="descent")
-    return trimesh.Trimesh(vertices - EXTENT, faces, process=False)
+        weights = prior.field.weights(beta)
+    return zero_level(lambda points: prior.field.sdf(weights, alpha, points))
