@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
 from monai.transforms import (
     MapTransform,
@@ -16,6 +18,7 @@ from monai.transforms import (
 )
 
 from .cases import case_name, list_volumes
+from .organ import OrganPack
 
 KINDS = ("zscore", "window", "minmax")
 VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
@@ -69,34 +72,69 @@ def network_intensity(keys: KeysCollection, intensity: Mapping[str, Any]) -> Map
     return ScaleIntensityRanged(keys, a_min=0.0, a_max=1.0, b_min=-1.0, b_max=1.0)
 
 
-def training_pairs(dataset_dir: str | Path, split: Mapping[str, Sequence[str]], part: str) -> list[dict[str, str]]:
-    """List image and label files of one part of a data set with the folders `images` and `labels`.
+def structure_channels(one_hot: torch.Tensor, pack: OrganPack) -> torch.Tensor:
+    """Return one channel a structure: (1 + labels, X, Y, Z), background first, → (structures, X, Y, Z)."""
+    channel = {value: number for number, value in enumerate(sorted(pack.labels), 1)}
+    return torch.stack([one_hot[[channel[v] for v in s.labels]].amax(0) for s in pack.structures])
 
-    The organ pack's split holds where every file it names for the part is there. Other data are split by sorted name:
-    the last 15 % (at least one) are both "validation" and "test", the rest is "train".
+
+def training_pairs(dataset_dir: str | Path, split: Mapping[str, Sequence[str]], part: str) -> list[dict[str, str]]:
+    """List image and label files of one part of a data set.
+
+    The data set is a folder with the folders `images` and `labels`, or a task of the Medical Segmentation Decathlon
+    (`dataset.json`). The organ pack's split holds where every file it names is there; where it has no validation part,
+    the last 15 % of its training part (at least one case) are that. Other data are split by sorted name: the last 15 %
+    are both "validation" and "test", the rest is "train"; a `dataset.json` may name its own "validation" cases.
 
     Returns:
         One dictionary {"image": path, "label": path} a case; empty where the data set is absent, so that a config can
         be read without its data.
 
     Raises:
-        ValueError: an image has no label of the same name.
+        ValueError: an image has no label of the same name, or dataset.json cannot be used.
     """
-    images = Path(dataset_dir) / "images"
-    labels = Path(dataset_dir) / "labels"
+    pairs = _decathlon_pairs(Path(dataset_dir), "training") or _folder_pairs(Path(dataset_dir))
+    cases = {key: [case_name(name) for name in names] for key, names in split.items()}
+    if not cases.get("train") or not all(set(names) <= set(pairs) for names in cases.values()):
+        own = _decathlon_pairs(Path(dataset_dir), "validation")
+        train, held_out = (sorted(pairs), sorted(own)) if own else _hold_out(sorted(pairs))
+        pairs, cases = {**pairs, **own}, {"train": train, "validation": held_out, "test": held_out}
+    elif not cases.get("validation"):
+        cases["train"], cases["validation"] = _hold_out(cases["train"])
+    return [pairs[case] for case in cases.get(part, [])]
+
+
+def _hold_out(cases: Sequence[str]) -> tuple[list[str], list[str]]:
+    count = max(1, round(VALIDATION_SHARE * len(cases)))
+    return list(cases[:-count]), list(cases[-count:])
+
+
+def _folder_pairs(folder: Path) -> dict[str, dict[str, str]]:
+    images, labels = folder / "images", folder / "labels"
     if not images.is_dir() or not labels.is_dir():
-        return []
+        return {}
     image_files = {case_name(path): path for path in list_volumes(images)}
     label_files = {case_name(path): path for path in list_volumes(labels)}
     missing = sorted(set(image_files) - set(label_files))
     if missing:
         raise ValueError(f"{labels} has no label for {', '.join(missing[:5])}: add it or remove the image")
-    cases = [case_name(name) for name in split.get(part, [])]
-    if not cases or not set(cases) <= set(image_files):
-        ordered = sorted(image_files)
-        held_out = max(1, round(VALIDATION_SHARE * len(ordered)))
-        cases = ordered[:-held_out] if part == "train" else ordered[-held_out:]
-    return [{"image": str(image_files[case]), "label": str(label_files[case])} for case in cases]
+    return {case: {"image": str(image_files[case]), "label": str(label_files[case])} for case in image_files}
+
+
+def _decathlon_pairs(folder: Path, section: str) -> dict[str, dict[str, str]]:
+    file = folder / "dataset.json"
+    if not file.is_file():
+        return {}
+    try:
+        listed = json.loads(file.read_text()).get(section, [])
+        files = [{key: str(folder / pair[key]) for key in ("image", "label")} for pair in listed]
+        pairs = {case_name(pair["label"]): pair for pair in files}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no description of a Decathlon task ({error}): download it again") from error
+    missing = sorted(path for pair in pairs.values() for path in pair.values() if not Path(path).is_file())
+    if missing:
+        raise ValueError(f"{file} names {missing[0]}, which is not there: unpack the whole task")
+    return pairs
 
 
 def require_data(dataset: Sequence[Any], dataset_dir: str | Path) -> None:
@@ -106,4 +144,6 @@ def require_data(dataset: Sequence[Any], dataset_dir: str | Path) -> None:
         ValueError: the data set holds no case.
     """
     if len(dataset) == 0:
-        raise ValueError(f"no training data: {dataset_dir} must hold the folders images/ and labels/ with NIfTI files")
+        raise ValueError(
+            f"no training data: {dataset_dir} must hold images/ and labels/ with NIfTI files, or a dataset.json"
+        )

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigWorkflow, create_workflow
-from small_pack import BRIGHTNESS_NET, brightness_weights, write_data, write_pack
+from small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_data, write_pack
 
 from scripts.network import build_unet
 from scripts.organ import OrganPack
@@ -102,6 +102,114 @@ def test_network_is_scored_in_millimetres(bundle_root, tmp_path):
     assert "box_5" in rows[1] and rows[1].endswith("6.0")
 
 
+def test_large_images_are_cut_to_parts_that_hold_each_class(bundle_root, tmp_path):
+    """A part of 20 voxels of an image of 60, around background, shell or core in turn."""
+    data = write_data(tmp_path / "data", 4)
+    for folder in ("images", "labels"):
+        for file in (data / folder).iterdir():
+            image = nib.load(file)
+            nib.save(nib.Nifti1Image(np.pad(np.asanyarray(image.dataobj), [(22, 22)] * 3), image.affine), file)
+    workflow = ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "train.yaml"),
+        workflow_type="train",
+        organ=str(write_pack(tmp_path / "boxes")),
+        dataset_dir=str(data),
+    )
+    dataset = workflow.parser.get_parsed_content("train#dataset")
+    dataset.transform.set_random_state(0)
+    shares = []
+    for number in range(30):
+        (case,) = dataset[number % len(dataset)]
+        assert tuple(case["image"].shape) == tuple(case["label"].shape) == (1, 16, 16, 16)
+        shares.append([(np.asarray(case["label"]) == value).any() for value in (1, 2)])
+    assert 0.5 < np.mean([any(both) for both in shares]) < 1  # unlike a random part: 1 in 9 touches the boxes
+    assert np.mean(shares, axis=0).min() > 0.3
+
+
+def test_labels_on_a_grid_of_their_own_follow_the_image(bundle_root, data, tmp_path):
+    """Labels on voxels half as large, with another origin and two voxels less on a side."""
+    for name in ("images", "labels"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for file in sorted((data / "labels").iterdir()):
+        values = np.asanyarray(nib.load(file).dataobj)
+        nib.save(nib.load(data / "images" / file.name), tmp_path / "data" / "images" / file.name)
+        affine = np.diag([0.5, 0.5, 0.5, 1.0])
+        affine[:3, 3] = [2 - 0.25, -0.25, -0.25]
+        fine = values.repeat(2, 0).repeat(2, 1).repeat(2, 2)[4:]
+        nib.save(nib.Nifti1Image(fine, affine), tmp_path / "data" / "labels" / file.name)
+    workflow = ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "train.yaml"),
+        workflow_type="train",
+        organ=str(write_pack(tmp_path / "boxes")),
+        dataset_dir=str(tmp_path / "data"),
+    )
+    case = workflow.parser.get_parsed_content("validate#dataset")[0]
+    assert np.array_equal(np.asarray(case["label"][0]), nested_boxes())
+
+
+def test_training_stops_where_nothing_is_gained(bundle_root, data, tmp_path):
+    done = train(
+        bundle_root,
+        data,
+        write_pack(tmp_path / "boxes"),
+        tmp_path / "out",
+        max_epochs=9,
+        val_interval=1,
+        patience=2,
+        learning_rate=0.0,
+        average=0.999,
+    )
+    assert done.parser.get_parsed_content("train#trainer").state.epoch == 3
+
+
+def test_an_interrupted_run_goes_on(bundle_root, data, tmp_path):
+    pack = write_pack(tmp_path / "boxes")
+    train(bundle_root, data, pack, tmp_path / "a", max_epochs=1, val_interval=1)
+    checkpoint = tmp_path / "a" / "logs" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["trainer"]["iteration"] == 3  # of five cases, two a batch
+    done = train(bundle_root, data, pack, tmp_path / "b", max_epochs=2, val_interval=1, resume=str(checkpoint))
+    trainer = done.parser.get_parsed_content("train#trainer")
+    assert (trainer.state.epoch, trainer.state.iteration) == (2, 6)
+    moved = torch.load(tmp_path / "b" / "logs" / "checkpoint.pt", weights_only=True)
+    assert moved["lr_scheduler"]["last_epoch"] == 6
+    assert any(not torch.equal(moved["network"][key], state["network"][key]) for key in state["network"])
+
+
+def test_the_moving_average_is_what_is_written(bundle_root, data, tmp_path):
+    pack = write_pack(tmp_path / "boxes")
+    train(bundle_root, data, pack, tmp_path / "out", max_epochs=1, val_interval=1, average=0.25)
+    state = torch.load(tmp_path / "out" / "logs" / "checkpoint.pt", weights_only=True)
+    written = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
+    assert all(torch.equal(written[key], state["average"][key]) for key in written)
+    assert any(not torch.equal(written[key], state["network"][key]) for key in written)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_network(bundle_root, data, tmp_path):
+    pack = write_pack(tmp_path / "boxes")
+    spy = {
+        "finalize": [
+            f"$torch.save(@network_def.state_dict(), '{tmp_path}/rank' + str(dist.get_rank()) + '.pt')",
+            f"$torch.save(@validate#evaluator.state.metrics, '{tmp_path}/metrics' + str(dist.get_rank()) + '.pt')",
+            "$dist.destroy_process_group()",
+        ],
+    }
+    (tmp_path / "spy.yaml").write_text(yaml.safe_dump(spy))
+    configs = [*(f"configs/{name}.yaml" for name in ("train", "multi_gpu_train")), str(tmp_path / "spy.yaml")]
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle"]
+    line += ["run", "--config_file", str(configs), "--dataset_dir", str(write_data(tmp_path / "data", 14))]
+    line += ["--organ", str(pack), "--output_dir", str(tmp_path / "out"), "--run_dir", str(tmp_path / "run")]
+    line += ["--max_epochs", "2", "--val_interval", "1"]
+    done = subprocess.run(line, cwd=bundle_root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    states = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    first, second = (torch.load(tmp_path / f"metrics{rank}.pt", weights_only=False) for rank in (0, 1))
+    assert first["val_whole_dice"] == second["val_whole_dice"]  # over the cases of both
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["model.pt"]
+
+
 def test_same_seed_gives_same_weights(bundle_root, data, tmp_path):
     pack = write_pack(tmp_path / "boxes")
     runs = []
@@ -140,7 +248,7 @@ def test_augmented_images_and_labels_stay_together(bundle_root, data, tmp_path):
     dataset.transform.set_random_state(0)
     sides = set()
     for number in range(24):
-        case = dataset[number % len(dataset)]
+        (case,) = dataset[number % len(dataset)]  # one part of each image
         image, label = np.asarray(case["image"][0]), np.asarray(case["label"][0])
         assert image.shape == label.shape == (16, 16, 16)
         assert image.dtype == np.float32
@@ -160,7 +268,7 @@ def test_missing_data_are_said_plainly(bundle_root, tmp_path):
         text=True,
     )
     assert run.returncode != 0
-    assert "must hold the folders images/ and labels/" in run.stderr
+    assert "must hold images/ and labels/" in run.stderr
 
 
 def test_images_without_labels_are_named(bundle_root, data, tmp_path):
