@@ -131,7 +131,7 @@ class JointShapeModel:
         return cls(parts, mean_radius, {"cases": len(cases), "modes": len(std), "seed": seed})
 
     def save(self, path: Path) -> None:
-        """Write the model as safetensors, grids in half precision, with its card in the header."""
+        """Write the model as safetensors, grids as `LinearShapeModel.state` gives them, with its card in the header."""
         tensors = {}
         for name, part in self.parts.items():
             tensors[f"{name}.centre"] = part.centre

@@ -77,10 +77,12 @@ class LinearShapeModel:
         return sample_grid(self.grid(scores)[None], points, self.extent)[:, 0] + beyond(points, self.extent)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the model as plain tensors; the grids are kept in half precision."""
+        """Return the model as plain tensors: the mean in half precision, modes in 255 steps of their largest value."""
+        step = (self.modes.abs().amax((1, 2, 3)) / 127).clamp_min(1e-12)
         return {
             "mean": self.mean.half(),
-            "modes": self.modes.half(),
+            "modes": (self.modes / step[:, None, None, None]).round().to(torch.int8),
+            "modes_step": step,
             "std": self.std.clone(),
             "extent": torch.as_tensor(self.extent, dtype=torch.float32).reshape(-1),
         }
@@ -89,7 +91,8 @@ class LinearShapeModel:
     def from_state(cls, state: dict[str, torch.Tensor]) -> LinearShapeModel:
         """Return the model that `state` describes."""
         extent = state["extent"].float() if state["extent"].numel() == 3 else float(state["extent"][0])
-        return cls(state["mean"].float(), state["modes"].float(), state["std"].float(), extent)
+        modes = state["modes"].float() * state["modes_step"].float()[:, None, None, None]
+        return cls(state["mean"].float(), modes, state["std"].float(), extent)
 
 
 def principal_modes(rows: torch.Tensor, n_modes: int) -> tuple[torch.Tensor, torch.Tensor]:
