@@ -36,12 +36,16 @@ class Reconstruction:
         signed_mm: (x, y, z) float32, negative inside.
         regions: what was judged.
         outside: voxels of the initial mask beyond the box that are removed, as indices (N, 3) of the original grid.
+        dice_with_fit: Dice coefficient of the initial mask with the fit.
+        evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
     """
 
     box: tuple[slice, slice, slice]
     signed_mm: np.ndarray
     regions: list[Region]
     outside: np.ndarray
+    dice_with_fit: float = 0.0
+    evidence: str = "shape"
 
 
 class ReconstructShape:
@@ -77,23 +81,26 @@ class ReconstructShape:
         band = chosen.tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
         s_fit = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band)
         outside_box = _outside(mask, box)
+        agreement = _dice(initial, s_fit < 0, len(outside_box))
         if not chosen.fusion:
             case.mesh = draw_mesh(s_fit, shifted, chosen.smooth_mm)
-            return Reconstruction(box, s_fit, [], outside_box)
+            return Reconstruction(box, s_fit, [], outside_box, agreement, "shape")
         s_mask = mask_signed_distance(initial, spacing, LIMIT_MM)
         context = probability = None
         own_network = False
+        evidence = case.evidence
+        if evidence is not None and evidence.source == "image" and agreement > chosen.plausible_dice:
+            evidence = None  # the prior alone explains such a mask, and the image's network may be the poorer judge
         if case.context is not None:
             joint = case.context
             context = evaluate_near_surface(lambda p: joint.of(case.name, p), grid, spacing, 0.0)
         fused = s_mask
         tau_mm = chosen.tau_mm
-        if case.evidence is not None:
-            seen = case.evidence
-            own_network = seen.source == "probability"
-            probability = _on_grid(seen.probability[case.name], seen.affine, grid)
+        if evidence is not None:
+            own_network = evidence.source == "probability"
+            probability = _on_grid(evidence.probability[case.name], evidence.affine, grid)
             if not own_network:
-                s_seen = _on_grid(seen.distance(case.name), seen.affine, grid)
+                s_seen = _on_grid(evidence.distance(case.name), evidence.affine, grid)
                 fused = fuse(s_mask, s_seen, chosen.tau_evidence_mm)
                 tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
         fused = fuse(fused, s_fit, tau_mm).astype(np.float32)
@@ -114,7 +121,8 @@ class ReconstructShape:
             seen_here = None if own_network else probability
             fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, seen_here, chosen.sure)
         case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
-        return Reconstruction(box, fused, regions, outside_box)
+        source = evidence.source if evidence is not None else "shape"
+        return Reconstruction(box, fused, regions, outside_box, agreement, source)
 
     @staticmethod
     def _box(mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> tuple[slice, slice, slice]:
@@ -130,6 +138,11 @@ class ReconstructShape:
         if (upper - lower < 2).any():
             raise ValueError("the fitted shape lies outside of the image")
         return (slice(lower[0], upper[0]), slice(lower[1], upper[1]), slice(lower[2], upper[2]))
+
+
+def _dice(one: np.ndarray, other: np.ndarray, beyond: int) -> float:
+    """Dice coefficient of two masks of a box, the first with `beyond` voxels outside of it."""
+    return float(2.0 * (one & other).sum() / max(1, one.sum() + beyond + other.sum()))
 
 
 def evaluate_near_surface(

@@ -41,6 +41,7 @@ class RefineSettings:
     missing_mm: float
     sound_share: float
     sure: float
+    plausible_dice: float
     reach_mm: float
     smooth_mm: float
 

@@ -11,6 +11,9 @@ from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ import OrganPack
 from scripts.prior.prior import ShapePrior
+from scripts.refine.evidence import Evidence
+from scripts.refine.reconstruct import ReconstructShape
+from scripts.refine.settings import RefineSettings
 from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
 
 CENTRE = np.array([27.0, -22.0, -14.0])
@@ -131,6 +134,21 @@ def test_the_network_s_own_certainty_protects_a_region():
     removals = [r for r in result["pred_shapes"][0].quality["regions"] if r["kind"] == "remove"]
     assert removals and not any(r["accepted"] for r in removals)
     assert all("sure" in r["reason"] for r in removals)
+
+
+@pytest.mark.parametrize(("limit", "heeded"), [(1.0, True), (0.8, False)])
+def test_an_image_has_no_say_on_a_mask_that_its_prior_explains(limit, heeded):
+    """Evidence that is sure of half the organ's absence, against a whole organ."""
+    truth, affine = mean_shape("plain")
+    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
+    (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
+    case.evidence = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
+    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), plausible_dice=limit)
+    result = ReconstructShape(settings)(truth > 0, affine, case)
+    assert result.dice_with_fit > 0.9
+    assert result.evidence == ("image" if heeded else "shape")
+    left = (result.signed_mm < 0).sum() / (truth > 0).sum()
+    assert left < 0.9 if heeded else left == pytest.approx(1.0, abs=0.03)
 
 
 @pytest.mark.parametrize("preset", ["paper", "linear"])
