@@ -30,6 +30,7 @@ def benchmark(
     seed: int = 0,
     processes: int = 2,
     shape_metrics: bool = True,
+    html: bool = False,
 ) -> str:
     """Run every preset on the same cases and compare them with the initial masks and the usual post-processing.
 
@@ -50,6 +51,7 @@ def benchmark(
         seed: of the refinement and the bootstrap.
         processes: cases scored at once.
         shape_metrics: false leaves out CD, EMD and point-to-surface distance.
+        html: true writes a report.html for each preset.
 
     Returns:
         The path of table.md.
@@ -67,7 +69,7 @@ def benchmark(
     out = Path(output_dir).resolve()
     cases = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
-    options: dict[str, Any] = {"organ": organ, "seed": seed} | ({"device": device} if device else {})
+    options: dict[str, Any] = {"organ": organ, "seed": seed, "html": html} | ({"device": device} if device else {})
     options |= {"image_dir": Path(image_dir).resolve()} if mask_dir and image_dir else {}
     for preset in names:
         remove_run(out / preset)

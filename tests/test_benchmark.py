@@ -93,7 +93,6 @@ def test_all_methods_on_masks_of_a_split(tmp_path):
     assert {row["case"] for row in rows.values()} == {"p2_cnn"}
     assert sorted(path.name for path in (tmp_path / "out" / "linear").iterdir()) == [
         "p2_cnn",
-        "report.html",
         "report.json",
     ]
     assert float(rows["linear"]["dsc"]) > float(rows["initial"]["dsc"])
@@ -117,7 +116,7 @@ def test_images_alone_are_segmented_first(tmp_path, monkeypatch):
     options = {"image_dir": str(tmp_path / "images"), "output_dir": str(tmp_path / "out"), "processes": 1, "seed": 7}
     table = benchmark("hippocampus", str(tmp_path / "labels"), **options)
     assert [(job, folder) for job, folder, _ in calls] == [("inference", preset) for preset in PRESETS]
-    assert calls[0][2] == {"preset": "linear", "organ": "hippocampus", "seed": 7}
+    assert calls[0][2] == {"preset": "linear", "organ": "hippocampus", "seed": 7, "html": False}
     rows = {row["method"]: row for row in rows_of(table)}
     assert list(rows) == ["initial", *POSTPROCESSING, *PRESETS]
     assert float(rows["initial"]["dsc"]) < 100

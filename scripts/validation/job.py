@@ -82,7 +82,7 @@ def validate(
     unrefined: list[str] = []
     for kind in chosen:
         masks, refined = out / "simulated" / kind, out / "refined" / kind
-        run_job("refine", dataset_dir=masks, output_dir=refined, organ=organ, seed=seed, device=device)
+        run_job("refine", dataset_dir=masks, output_dir=refined, organ=organ, seed=seed, device=device, html=False)
         unrefined += [f"{kind}, {line}" for line in _kept(refined / "report.json")]
         score_folders(
             label_dir,
