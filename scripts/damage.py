@@ -60,18 +60,18 @@ def damage(
     affine: ArrayLike,
     seed: int,
     kinds: Sequence[str] = ("chunk", "hole", "leak", "islands"),
-    labels: Sequence[int] | None = None,
+    shape: np.ndarray | None = None,
     severity: float = 1.0,
     slices: str = "axial",
 ) -> np.ndarray:
-    """Damage the shape that some labels of a label map make together.
+    """Damage a shape of a label map.
 
     Args:
         label_map: (X, Y, Z) whole numbers.
         affine: (4, 4) voxel index → world mm.
         seed: the same seed gives the same damage.
         kinds: what happens, in this order; the module lists the kinds.
-        labels: the labels that make the shape; None for all but 0.
+        shape: the voxels of the shape, (X, Y, Z) bool; None for all that are not background.
         severity: factor of all sizes, of the chunk's share of the volume and of the slices' thickness.
         slices: how the thick slices of "steps" lie: axial, coronal or sagittal. They are stacked along the grid's axis
             that is nearest to the world's, so that oblique grids are cut along their own slices.
@@ -90,7 +90,7 @@ def damage(
         raise ValueError(f"slices lie {' or '.join(WORLD_AXES)}, not {slices!r}")
     if not severity > 0:
         raise ValueError(f"severity must be positive, not {severity}")
-    shape = label_map != 0 if labels is None else np.isin(label_map, labels)
+    shape = label_map != 0 if shape is None else shape
     spacing = spacing_mm(affine)
     radius_mm = float(np.cbrt(3.0 * np.count_nonzero(shape) * spacing.prod() / (4.0 * np.pi)))
     box = tuple(

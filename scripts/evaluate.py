@@ -83,7 +83,7 @@ def evaluate(
             label_dir,
             methods,
             Scoring(
-                structures={structure.name: structure.labels for structure in pack.structures},
+                structures=pack.structures,
                 nsd_tolerance_mm=pack.nsd_tolerance_mm,
                 nsd_curve_mm=NSD_CURVE_MM,
                 postprocessing=baselines if reference in methods else {},

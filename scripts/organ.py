@@ -7,12 +7,16 @@ its structures and its evidence network. No code names an organ: a new one is a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+
+from .sides import SIDES, Sides, split_sides
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 MIRROR_CHOICES = ("never", "auto", "always")
@@ -24,12 +28,13 @@ class OrganError(ValueError):
 
 @dataclass(frozen=True)
 class Structure:
-    """One shape: one label, or several that make one organ.
+    """One shape: one label, several that make one organ, or one side of such.
 
     Attributes:
         name: the structure's name, used in file names and tables.
         labels: the label values whose union is the shape; refined voxels keep their part.
-        prior: path of the shape prior (it need not exist before training).
+        prior: path of the shape prior (it need not exist before training); structures may share one.
+        side: "left" or "right" where the labels hold both sides of the patient, see `sides`; "" for all of them.
         mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always".
         refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for this structure only.
     """
@@ -39,12 +44,38 @@ class Structure:
     prior: Path
     mirror: str = "never"
     refine: dict[str, Any] = field(default_factory=dict)
+    side: str = ""
 
-    def mask(self, label_map: np.ndarray) -> np.ndarray:
-        """Return the structure's voxels of a label map, (X, Y, Z) bool."""
-        if len(self.labels) == 1:
-            return label_map == self.labels[0]
-        return np.isin(label_map, self.labels)
+    def union(self, label_map: np.ndarray) -> np.ndarray:
+        """Return the voxels of the structure's labels, of both sides where it is one of them, (X, Y, Z) bool."""
+        mask = label_map == self.labels[0]
+        for value in self.labels[1:]:
+            mask |= label_map == value
+        return mask
+
+    def mask(self, label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
+        """Return the structure's voxels of a whole label map, (X, Y, Z) bool; `affine` is (4, 4), voxel → world mm."""
+        return structure_masks([self], label_map, affine)[self.name]
+
+
+def structure_masks(
+    structures: Iterable[Structure], label_map: np.ndarray, affine: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return structure name → voxels of a label map, (X, Y, Z) bool; sides of the same labels are split once.
+
+    Args:
+        structures: of one pack.
+        label_map: (X, Y, Z) whole numbers, of the whole volume: where sides end depends on its middle.
+        affine: (4, 4) voxel index → world mm.
+    """
+    split: dict[tuple[int, ...], Sides] = {}
+    masks = {}
+    for structure in structures:
+        if structure.side and structure.labels not in split:
+            split[structure.labels] = split_sides(structure.union(label_map), affine)
+        sides = split.get(structure.labels) if structure.side else None
+        masks[structure.name] = structure.union(label_map) if sides is None else sides.of(structure.side)
+    return masks
 
 
 @dataclass(frozen=True)
@@ -100,6 +131,8 @@ class OrganPack:
                 raise OrganError(f"{file} lacks the key '{key}'")
         labels = {int(value): str(name) for value, name in settings["labels"].items()}
         structures = tuple(_structure(item, folder, labels, file) for item in settings["structures"])
+        for one, other in combinations(structures, 2):
+            _check_pair(one, other, file)
         return cls(
             name=str(settings["name"]),
             folder=folder,
@@ -113,6 +146,10 @@ class OrganPack:
             provenance=dict(settings.get("provenance", {})),
             settings=settings,
         )
+
+    def masks(self, label_map: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
+        """Return structure name → voxels of a whole label map, see `structure_masks`."""
+        return structure_masks(self.structures, label_map, affine)
 
     def structure(self, name: str) -> Structure:
         """Return the structure of that name.
@@ -135,5 +172,24 @@ def _structure(item: dict[str, Any], folder: Path, labels: dict[int, str], file:
         raise OrganError(f"{file}: structure '{name}' names the labels {unknown}, which `labels` does not list")
     if mirror not in MIRROR_CHOICES:
         raise OrganError(f"{file}: structure '{name}' has mirror '{mirror}', not one of {MIRROR_CHOICES}")
+    side = str(item.get("side", ""))
+    if side and side not in SIDES:
+        raise OrganError(f"{file}: structure '{name}' has side '{side}', not one of {SIDES}")
     prior = folder / str(item.get("prior", f"{name}.safetensors"))
-    return Structure(name, values, prior, mirror, dict(item.get("refine", {})))
+    return Structure(name, values, prior, mirror, dict(item.get("refine", {})), side)
+
+
+def _check_pair(one: Structure, other: Structure, file: Path) -> None:
+    """Check that two structures of a pack have names and voxels of their own, and agree where they share a prior.
+
+    Raises:
+        OrganError: they do not.
+    """
+    pair = f"{file}: the structures '{one.name}' and '{other.name}'"
+    if one.name == other.name:
+        raise OrganError(f"{pair} have the same name")
+    if set(one.labels) & set(other.labels):
+        if set(one.labels) != set(other.labels) or {one.side, other.side} != set(SIDES):
+            raise OrganError(f"{pair} share labels: give both the same labels, and one side left, the other side right")
+    if one.prior == other.prior and one.mirror != other.mirror:
+        raise OrganError(f"{pair} share a prior: give both the same mirror")

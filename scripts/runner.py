@@ -51,7 +51,8 @@ def require_organ(organ: str | Path, preset: str = "") -> None:
             RefineSettings.load(preset)
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from error
-    missing = [str(s.prior) for s in pack.structures if not s.prior.is_file()] if preset else []
+    priors = dict.fromkeys(s.prior for s in pack.structures)  # structures may share one
+    missing = [str(prior) for prior in priors if not prior.is_file()] if preset else []
     if missing:
         raise SystemExit(f"Error: no shape prior {', '.join(missing)}: train it with configs/train_prior.yaml")
 

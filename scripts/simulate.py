@@ -12,7 +12,7 @@ from tqdm import tqdm
 from .cases import case_name, list_volumes
 from .damage import damage
 from .io import check_header, copy_volume, open_volume, read_values, write_label_map
-from .organ import OrganPack, Structure
+from .organ import OrganPack, Structure, structure_masks
 from .prior.check import spread
 
 CLEAN = "clean"
@@ -150,8 +150,8 @@ def with_errors(
 ) -> np.ndarray:
     """Return a label map (X, Y, Z) with one kind of error in each structure that it has; `seed` is any text."""
     result = labels
-    for structure in structures:
-        if structure.mask(labels).any():
-            own_seed = zlib.crc32(f"{seed}/{structure.name}".encode())
-            result = damage(result, affine, own_seed, RECIPES[kind], structure.labels, severity, slices)
+    for name, mask in structure_masks(structures, labels, affine).items():
+        if mask.any():
+            own_seed = zlib.crc32(f"{seed}/{name}".encode())
+            result = damage(result, affine, own_seed, RECIPES[kind], mask, severity, slices)
     return result

@@ -13,10 +13,11 @@ import yaml
 
 from scripts.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
 from scripts.jobs import run_job
+from scripts.organ import Structure
 
 AFFINE = np.array([[-1.0, 0, 0, 50], [0, 0, 2.0, -20], [0, 1.5, 0, 7], [0, 0, 0, 1.0]])
 SHAPE = (24, 20, 16)
-STRUCTURES = {"whole": [1, 2], "small": [3]}
+STRUCTURES = [Structure("whole", (1, 2), Path()), Structure("small", (3,), Path())]
 
 
 def truth(offset: int = 0) -> np.ndarray:
@@ -66,7 +67,7 @@ def pack(tmp_path) -> Path:
     settings = {
         "name": "toy",
         "labels": {1: "front", 2: "back", 3: "small"},
-        "structures": [{"name": name, "labels": labels} for name, labels in STRUCTURES.items()],
+        "structures": [{"name": s.name, "labels": list(s.labels)} for s in STRUCTURES],
         "nsd_tolerance_mm": 1.0,
         "split": {"train": ["p1.nii.gz"], "test": ["p2.nii.gz", "p3.nii.gz"]},
     }
@@ -164,7 +165,7 @@ def test_wrong_options_are_refused(folders, pack):
     with pytest.raises(ValueError, match="named like a computed baseline"):
         score_folders(labels, {"initial": masks, next(iter(POSTPROCESSING)): masks}, scoring, folders / "eval")
     with pytest.raises(ValueError, match="no structure"):
-        score_folders(labels, {"initial": masks}, Scoring({}), folders / "eval")
+        score_folders(labels, {"initial": masks}, Scoring([]), folders / "eval")
     assert not (folders / "eval").exists()
 
 

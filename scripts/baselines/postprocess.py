@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.surface import crop_box
-from ..metrics.surface import binary_mask, check_spacing, select_labels
+from ..metrics.surface import binary_mask, check_spacing
 from ..metrics.topology import BACKGROUND, FOREGROUND
 
 SMOOTHING_MM = 1.5
@@ -70,7 +70,7 @@ def postprocess_mask(
 
 def postprocess_labels(
     label_map: np.ndarray,
-    groups: Sequence[Sequence[int]] | None = None,
+    masks: Sequence[np.ndarray] | None = None,
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
     smoothing_mm: float = 0.0,
 ) -> np.ndarray:
@@ -81,7 +81,7 @@ def postprocess_labels(
 
     Args:
         label_map: integers, 0 is background.
-        groups: the label values of each structure; None takes each value for itself.
+        masks: the voxels of each structure, (X, Y, Z) bool; None takes each value for itself.
         spacing_mm: (3,), for the smoothing and for what is nearest.
         smoothing_mm: standard deviation of the smoothing; 0 for none.
 
@@ -89,10 +89,9 @@ def postprocess_labels(
         A label map of the same shape and type.
     """
     spacing = check_spacing(spacing_mm)
-    groups = [[int(v)] for v in np.unique(label_map) if v != 0] if groups is None else groups
+    masks = [label_map == v for v in np.unique(label_map) if v != 0] if masks is None else masks
     result = label_map.copy(order="K")
-    for group in groups:
-        before = select_labels(label_map, group)
+    for before in masks:
         if not before.any():
             continue
         crop = crop_box(before, _reach(smoothing_mm / np.asarray(spacing)))

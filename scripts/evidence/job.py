@@ -29,7 +29,7 @@ def _fit_joint(names: list[str], label_dir: Path, pack: OrganPack) -> JointShape
     cases = []
     for name in tqdm(names, desc="labels"):
         labels, affine = read_array(label_dir / name)
-        masks = {s.name: s.mask(labels) for s in pack.structures}
+        masks = pack.masks(labels, affine)
         cases.append({key: (mask, affine) for key, mask in masks.items() if mask.any()})
     model = JointShapeModel.train(cases)
     model.card.update(organ=pack.name, provenance=pack.provenance, trained_on=names)

@@ -17,8 +17,8 @@ def distances_on_grid(label_map: np.ndarray, affine: np.ndarray, pack: OrganPack
     """
     result = np.full((len(pack.structures), *grid.shape), CLAMP_MM, np.float32)
     spacing = float(np.linalg.norm(grid.affine[:3, 0]))
-    for row, structure in zip(result, pack.structures, strict=True):
-        soft = resample(structure.mask(label_map).astype(np.float32), affine, grid, order=1)
+    for row, mask in zip(result, pack.masks(label_map, affine).values(), strict=True):
+        soft = resample(mask.astype(np.float32), affine, grid, order=1)
         if (soft > 0.5).any():
             coarse = mask_signed_distance(soft > 0.5, np.full(3, spacing))
             # next to the surface, the interpolated mask tells the distance better than whole voxels do

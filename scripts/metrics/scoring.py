@@ -12,12 +12,13 @@ import numpy as np
 from ..baselines.postprocess import postprocess_labels
 from ..geometry.affine import spacing_mm
 from ..io import open_volume, read_values
+from ..organ import Structure, structure_masks
 from .chamfer import chamfer_distance
 from .earth_movers import EMD_SAMPLES, earth_movers_distance
 from .pairing import ScoredCase
 from .point_to_surface import POINT_TO_SURFACE_SAMPLES, point_to_surface_mm
 from .shapes import SAMPLES, SampledShape, diagonal_of, score_shapes
-from .surface import EmptyPolicy, check_spacing, score_masks, select_labels
+from .surface import EmptyPolicy, check_spacing, score_masks
 from .topology import count_components, count_holes, volume_difference_percent, volume_ml
 
 REFERENCE = "initial"
@@ -32,7 +33,7 @@ class Scoring:
     """How cases are scored.
 
     Attributes:
-        structures: name → the label values whose union is the structure.
+        structures: what is scored; a side is found in every label map for itself.
         nsd_tolerance_mm: primary tolerance of NSD.
         nsd_curve_mm: further tolerances, for the CSV files.
         policy: scores of empty masks.
@@ -41,7 +42,7 @@ class Scoring:
         shape_metrics: whether Chamfer, Earth Mover's and point-to-surface distance are computed too.
     """
 
-    structures: Mapping[str, Sequence[int]]
+    structures: Sequence[Structure]
     nsd_tolerance_mm: float = 2.0
     nsd_curve_mm: Sequence[float] = ()
     policy: EmptyPolicy = field(default_factory=EmptyPolicy)
@@ -94,20 +95,20 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
     """
     truth, affine = _read_labels(case.label)
     spacing = check_spacing(spacing_mm(affine))
-    truths = {name: select_labels(truth, values) for name, values in scoring.structures.items()}
+    truths = structure_masks(scoring.structures, truth, affine)
     references = {name: TrueShape.of_mask(mask, affine) for name, mask in truths.items() if scoring.shape_metrics}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     order = []
     for method, file in case.predictions.items():
         maps = {method: _read_labels(file)[0]}
         if method == scoring.reference:
-            groups = list(scoring.structures.values())
+            before = list(structure_masks(scoring.structures, maps[method], affine).values())
             for name, smoothing_mm in scoring.postprocessing.items():
-                maps[name] = postprocess_labels(maps[method], groups, spacing, smoothing_mm)
+                maps[name] = postprocess_labels(maps[method], before, spacing, smoothing_mm)
         for name, label_map in maps.items():
             order.append(name)
-            for structure, values in scoring.structures.items():
-                pred, true = select_labels(label_map, values), truths[structure]
+            for structure, pred in structure_masks(scoring.structures, label_map, affine).items():
+                true = truths[structure]
                 volumes = volume_ml(pred, spacing), volume_ml(true, spacing)
                 row = {
                     "case": case.case,
@@ -124,7 +125,7 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
                 if scoring.shape_metrics:
                     row |= references[structure].score(pred, affine, scoring.policy)
                 rows[structure, name] = row
-    return [rows[structure, name] for structure in scoring.structures for name in order]
+    return [rows[structure, name] for structure in truths for name in order]
 
 
 def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -234,14 +234,6 @@ def binary_mask(mask: Any, name: str = "mask") -> np.ndarray:
     return binary
 
 
-def select_labels(label_map: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Return the voxels of a label map (X, Y, Z) that have one of the values, bool; faster than `np.isin` on scans."""
-    mask = label_map == values[0]
-    for value in values[1:]:
-        mask |= label_map == value
-    return mask
-
-
 def check_spacing(spacing_mm: Any) -> list[float]:
     """Return a spacing as three Python floats, the one form that all of MONAI's surface metrics take.
 

@@ -61,7 +61,7 @@ def choose_anchor(surfaces: Sequence[LabelSurface], name: str | None = None) -> 
         for index, surface in enumerate(surfaces):
             if name in (surface.name, surface.name.removesuffix(".gz").removesuffix(".nii")):
                 return index
-        raise ValueError(f"--anchor {name}: no usable training case has this name")
+        raise ValueError(f"--anchor {name}: no usable training shape has this name")
     candidates = [i for i, surface in enumerate(surfaces) if not surface.is_cut] or list(range(len(surfaces)))
     grids = np.stack([surfaces[i].descriptor for i in candidates])
     costs = [float(np.abs(grids - grid).mean(axis=1).sum()) for grid in grids]

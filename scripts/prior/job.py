@@ -1,4 +1,4 @@
-"""The steps of configs/train_prior.yaml around the trainer: which files and structure, and the prior that results."""
+"""The steps of configs/train_prior.yaml around the trainer: which files and structures, and the prior that results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,32 @@ Result = TypeVar("Result")
 
 class PriorTrainingError(RuntimeError):
     """The trained prior does not describe its own training shapes."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a run trains: one prior, and the structures that it is to describe.
+
+    Attributes:
+        structures: one, or several of a pack that share the prior, such as both sides of an organ.
+    """
+
+    structures: tuple[Structure, ...]
+
+    @property
+    def name(self) -> str:
+        """The structure's name; that of the prior's file where several share it."""
+        return self.structures[0].name if len(self.structures) == 1 else self.prior.stem
+
+    @property
+    def prior(self) -> Path:
+        """Where the prior goes."""
+        return self.structures[0].prior
+
+    @property
+    def mirror(self) -> str:
+        """Whether alignment may mirror a shape, see `Structure`."""
+        return self.structures[0].mirror
 
 
 def list_label_files(dataset_dir: str | Path) -> list[Path]:
@@ -77,16 +103,21 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     return OrganPack.load(folder)
 
 
-def select_structures(pack: OrganPack, label: str | int | Sequence[str | int] | None) -> list[Structure]:
-    """The structures that `label` names or whose label values it gives, in the pack's order; None or "all" is all.
+def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | None) -> list[Target]:
+    """The priors of the structures that `label` names or whose label values it gives, in the pack's order.
 
-    Several are given as a list or with commas between them.
+    None or "all" is all; several are given as a list or with commas between them. Structures that share a prior are
+    always trained together.
 
     Raises:
         ValueError: the pack has no such structure.
     """
+    targets = [
+        Target(tuple(s for s in pack.structures if s.prior == prior))
+        for prior in dict.fromkeys(s.prior for s in pack.structures)
+    ]
     if label is None or label == "all":
-        return list(pack.structures)
+        return targets
     given = label.split(",") if isinstance(label, str) else [label] if isinstance(label, int) else list(label)
     wanted = {str(one).strip() for one in given}
     names = {s.name: {s.name, *([str(s.labels[0])] if len(s.labels) == 1 else [])} for s in pack.structures}
@@ -94,7 +125,7 @@ def select_structures(pack: OrganPack, label: str | int | Sequence[str | int] | 
     if unknown:
         listed = ", ".join(f"{s.name} ({'+'.join(map(str, s.labels))})" for s in pack.structures)
         raise ValueError(f"--label {', '.join(unknown)}: '{pack.name}' has the structures {listed}")
-    return [s for s in pack.structures if names[s.name] & wanted]
+    return [target for target in targets if any(names[s.name] & wanted for s in target.structures)]
 
 
 def split_files(pack: OrganPack, dataset_dir: str | Path, validation_share: float = 0.15) -> dict[str, list[Path]]:
@@ -119,9 +150,9 @@ def split_files(pack: OrganPack, dataset_dir: str | Path, validation_share: floa
     return {"train": train, "validation": validation}
 
 
-def prepare_structure(
+def prepare_target(
     pack: OrganPack,
-    structure: Structure,
+    target: Target,
     dataset_dir: str | Path,
     cache_dir: str | Path,
     settings: Mapping[str, Any],
@@ -129,46 +160,49 @@ def prepare_structure(
     anchor: str | None = None,
     workers: int = 1,
 ) -> PreparedShapes:
-    """Samples of a structure's training and validation shapes, see `preparation.prepare`."""
+    """Samples of a prior's training and validation shapes, see `preparation.prepare`.
+
+    All shapes of a label map are on the same side of the split.
+    """
     files = split_files(pack, dataset_dir, validation_share)
-    logger.info("%s: %d label maps to learn from, %d held out", structure.name, *map(len, files.values()))
-    return prepare(files["train"], structure.labels, cache_dir, dict(settings), files["validation"], anchor, workers)
+    logger.info("%s: %d label maps to learn from, %d held out", target.name, *map(len, files.values()))
+    return prepare(files["train"], target.structures, cache_dir, dict(settings), files["validation"], anchor, workers)
 
 
 def train_others(
-    structures: Sequence[Structure], output_file: str | Path | None, resume: str | None, command: Sequence[str]
+    targets: Sequence[Target], output_file: str | Path | None, resume: str | None, command: Sequence[str]
 ) -> list[str]:
-    """Train all structures but the last, one after another, each by the command of this run with its `--label`.
+    """Train all priors but the last, one after another, each by the command of this run with its `--label`.
 
     A process of its own gives each the same prior as a run for it alone, and one that fails does not stop the others.
 
     Args:
-        structures: what is to be trained; the last one is left to the caller.
+        targets: what is to be trained; the last one is left to the caller.
         output_file: where the caller's prior goes.
         resume: the caller's checkpoint.
         command: the command line that started this run.
 
     Returns:
-        Names of the structures whose training failed.
+        Names of the priors whose training failed.
 
     Raises:
-        ValueError: an option makes sense for a single structure only, or the run was not started by a command line.
+        ValueError: an option makes sense for a single prior only, or the run was not started by a command line.
     """
-    *others, last = structures
+    *others, last = targets
     if not others:
         return []
-    names = ", ".join(s.name for s in structures)
+    names = ", ".join(target.structures[0].name for target in targets)
     if resume is not None or output_file is not None:
         raise ValueError(f"--resume and --output_file go with a single --label, one of: {names}")
     if "monai.bundle" not in command:
         raise ValueError(f"several structures are trained from the command line only; here give label, one of: {names}")
     failed = []
-    for number, structure in enumerate(others, 1):
-        logger.info("structure %d of %d: %s", number, len(structures), structure.name)
-        if subprocess.run([sys.executable, *command[1:], "--label", structure.name]).returncode:
-            logger.error("structure %s could not be trained", structure.name)
-            failed.append(structure.name)
-    logger.info("structure %d of %d: %s", len(structures), len(structures), last.name)
+    for number, target in enumerate(others, 1):
+        logger.info("prior %d of %d: %s", number, len(targets), target.name)
+        if subprocess.run([sys.executable, *command[1:], "--label", target.structures[0].name]).returncode:
+            logger.error("prior %s could not be trained", target.name)
+            failed.append(target.name)
+    logger.info("prior %d of %d: %s", len(targets), len(targets), last.name)
     return failed
 
 
@@ -182,14 +216,15 @@ def require_all(failed: Sequence[str]) -> None:
         raise PriorTrainingError(f"could not be trained: {', '.join(failed)}; the messages above say why")
 
 
-def require_one(structures: Sequence[Structure]) -> None:
-    """Raise unless a single structure is to be trained.
+def require_one(targets: Sequence[Target]) -> None:
+    """Raise unless a single prior is to be trained.
 
     Raises:
         ValueError: there are several.
     """
-    if len(structures) != 1:
-        raise ValueError(f"a distributed run trains one structure: --label {' | '.join(s.name for s in structures)}")
+    if len(targets) != 1:
+        names = " | ".join(target.structures[0].name for target in targets)
+        raise ValueError(f"a distributed run trains one prior: --label {names}")
 
 
 def first_process_first(make: Callable[[], Result]) -> Result:
@@ -214,7 +249,7 @@ def finish(
     linear: LinearShapeModel,
     prepared: PreparedShapes,
     pack: OrganPack,
-    structure: Structure,
+    target: Target,
     output_file: str | Path,
     training: Mapping[str, Any],
     linear_modes: int = 32,
@@ -229,7 +264,7 @@ def finish(
         linear: linear model of the training shapes; its first `linear_modes` modes are kept.
         prepared: the shapes.
         pack: organ pack, for names and provenance.
-        structure: what was trained.
+        target: what was trained.
         output_file: where the prior goes.
         training: settings to note in the card.
         linear_modes: modes kept.
@@ -250,7 +285,7 @@ def finish(
     logger.info("training shapes: mean DSC %.4f, worst %.4f (%s)", mean, own[worst], worst)
     if not mean >= min_dice:
         raise PriorTrainingError(
-            f"'{structure.name}' describes its own training shapes with a mean DSC of {mean:.3f}, below {min_dice}: "
+            f"'{target.name}' describes its own training shapes with a mean DSC of {mean:.3f}, below {min_dice}: "
             "the prior is not written. Train longer, widen the network, or look for mislabelled cases."
         )
     kept = LinearShapeModel(linear.mean, linear.modes[:linear_modes], linear.std[:linear_modes], linear.extent)
@@ -269,10 +304,10 @@ def finish(
     with_weights = summary(held_out_scores(prior, prepared.validation, held_out_steps, tuned=True))
     prior.card = {
         "organ": pack.name,
-        "structure": structure.name,
-        "labels": list(structure.labels),
+        "structure": ", ".join(s.name for s in target.structures),
+        "labels": sorted({value for s in target.structures for value in s.labels}),
         "provenance": pack.provenance,
-        "n_cases": sum(shape.original for shape in prepared.train),
+        "n_cases": prepared.n_cases,
         "n_shapes": len(prepared.train),
         "skipped": prepared.skipped,
         "cut": prepared.cut,
@@ -289,7 +324,7 @@ def finish(
         },
         "versions": {"torch": torch.__version__, "monai": monai.__version__, "numpy": np.__version__},
     }
-    logger.info("%s/%s: %s; wrote %s", pack.name, structure.name, figures_line(prior.card), prior.save(output_file))
+    logger.info("%s/%s: %s; wrote %s", pack.name, target.name, figures_line(prior.card), prior.save(output_file))
     return prior
 
 

@@ -14,9 +14,11 @@ import trimesh
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from ..cases import case_name
 from ..geometry.affine import Similarity, check_affine
 from ..geometry.distance import signed_distance
 from ..geometry.surface import mask_to_surface, sample_surface
+from ..organ import Structure
 from .border import border_distance, border_planes, extend_beyond, touched_faces
 from .cache import cache_file, digest, load_arrays, save_arrays
 from .samples import SampleSettings
@@ -31,11 +33,36 @@ class CutShape(ValueError):
 
 
 @dataclass(frozen=True)
+class ShapeSource:
+    """Where a shape is found: a structure in a label map.
+
+    Attributes:
+        file: NIfTI label map.
+        structure: the structure.
+        name: of the shape.
+    """
+
+    file: Path
+    structure: Structure
+    name: str
+
+
+def list_sources(files: Sequence[Path], structures: Sequence[Structure]) -> list[ShapeSource]:
+    """Every structure in every label map: named like the file or, of several structures, `<case> <side or structure>`.
+
+    So a prior that both sides share learns from the shapes `scan_01 right` and `scan_01 left`.
+    """
+    if len(structures) == 1:
+        return [ShapeSource(file, structures[0], file.name) for file in files]
+    return [ShapeSource(f, s, f"{case_name(f)} {s.side or s.name}") for f in files for s in structures]
+
+
+@dataclass(frozen=True)
 class LabelSurface:
     """A structure's surface in one case.
 
     Attributes:
-        name: file name of the case, with a suffix for a mirrored twin.
+        name: of the shape, see `ShapeSource`, with a suffix for a mirrored twin.
         key: hash of what it was made from.
         mesh: closed surface, world mm. Where the structure is cut, it is prolonged straight beyond the border.
         planes: (P, 4) the borders that cut it, see `border`; none where it is whole.
@@ -73,20 +100,21 @@ def closed_mesh(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
     return trimesh.Trimesh(vertices, faces, process=False)
 
 
-def surface_key(file: Path, labels: Sequence[int], settings: SampleSettings) -> str:
-    """Hash of a label map's bytes and of the settings that its surface depends on.
+def surface_key(source: ShapeSource, settings: SampleSettings) -> str:
+    """Hash of a label map's bytes, of the structure, and of the settings that its surface depends on.
 
     Raises:
         OSError: the file cannot be read.
     """
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
-    values = sorted(int(v) for v in labels)
+    content = hashlib.sha256(source.file.read_bytes()).hexdigest()
+    values = sorted(source.structure.labels)
     limits = settings.min_voxels, settings.cut_shapes, settings.cut_share
-    return digest("surface", content, values, settings.target_spacing_mm, *limits)
+    side = [source.structure.side] if source.structure.side else []
+    return digest("surface", content, values, settings.target_spacing_mm, *limits, *side)
 
 
-def read_mask(file: Path, labels: Sequence[int], min_voxels: int) -> tuple[np.ndarray, np.ndarray]:
-    """A structure's mask (X, Y, Z) bool and its affine (4, 4).
+def read_mask(file: Path, structure: Structure, min_voxels: int) -> tuple[np.ndarray, np.ndarray]:
+    """A structure's mask (X, Y, Z) bool in a label map, and its affine (4, 4).
 
     Raises:
         ValueError: the file is no 3D label map, its affine cannot be used, or the structure is missing or too small.
@@ -97,24 +125,22 @@ def read_mask(file: Path, labels: Sequence[int], min_voxels: int) -> tuple[np.nd
     if voxels.ndim < 3 or any(n != 1 for n in voxels.shape[3:]):
         raise ValueError(f"is no 3D label map but has the shape {voxels.shape}")
     voxels = voxels.reshape(voxels.shape[:3])
-    mask = np.isin(voxels, [int(v) for v in labels])
+    mask = structure.mask(voxels, affine)
     count = int(np.count_nonzero(mask))
+    what = f"the labels {list(structure.labels)}" + (f" on the {structure.side} side" if structure.side else "")
     if not count:
-        raise ValueError(f"holds none of the labels {list(labels)}")
+        raise ValueError(f"holds none of {what}")
     if count < min_voxels:
-        raise ValueError(f"has only {count} voxels of the labels {list(labels)}, at least {min_voxels} are needed")
+        raise ValueError(f"has only {count} voxels of {what}, at least {min_voxels} are needed")
     return mask, affine
 
 
-def extract_surface(
-    file: Path, key: str, labels: Sequence[int], cache_dir: Path, settings: SampleSettings
-) -> LabelSurface:
+def extract_surface(source: ShapeSource, key: str, cache_dir: Path, settings: SampleSettings) -> LabelSurface:
     """Surface of a structure in a label map, read from the cache where it was made before.
 
     Args:
-        file: NIfTI label map.
+        source: what to read.
         key: see `surface_key`.
-        labels: label values whose union is the structure.
         cache_dir: where surfaces are kept.
         settings: see `SampleSettings`.
 
@@ -124,7 +150,7 @@ def extract_surface(
     """
     cached = cache_file(cache_dir, "surface", key)
     if not cached.is_file():
-        mask, affine = read_mask(file, labels, settings.min_voxels)
+        mask, affine = read_mask(source.file, source.structure, settings.min_voxels)
         mesh = mask_to_surface(mask, affine, settings.target_spacing_mm)
         faces = touched_faces(mask, affine)
         share = sum(face.area_mm2 for face in faces) / float(mesh.area)
@@ -142,7 +168,7 @@ def extract_surface(
             "--cut_shapes observed learns from what is seen of it"
         )
     mesh = closed_mesh(data["vertices"], data["faces"])
-    return LabelSurface(file.name, key, mesh, data["planes"], share, data["descriptor"])
+    return LabelSurface(source.name, key, mesh, data["planes"], share, data["descriptor"])
 
 
 def describe(mesh: trimesh.Trimesh) -> np.ndarray:

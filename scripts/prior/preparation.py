@@ -20,11 +20,21 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from ..organ import Structure
 from .anchor import Anchor, align, choose_anchor
 from .border import moved_planes
 from .cache import cache_file, digest, load_arrays, save_arrays
 from .completion import complete_grids
-from .label_surface import READ_ERRORS, CutShape, LabelSurface, closed_mesh, extract_surface, surface_key
+from .label_surface import (
+    READ_ERRORS,
+    CutShape,
+    LabelSurface,
+    ShapeSource,
+    closed_mesh,
+    extract_surface,
+    list_sources,
+    surface_key,
+)
 from .samples import SampleSettings, ShapeSamples, sample_shape, smooth_displacement
 
 logger = logging.getLogger(__name__)
@@ -45,6 +55,7 @@ class PreparedShapes:
         scale_mm: mm of one canonical unit in the anchor's own frame.
         skipped: case → why it is not used.
         cut: used case → share of its surface on the volume's border; these are known in part.
+        n_cases: label maps that training shapes come from.
         data_hash: SHA-256 over the training cases' label maps.
         settings: how they were sampled.
     """
@@ -56,6 +67,7 @@ class PreparedShapes:
     scale_mm: float
     skipped: dict[str, str] = field(default_factory=dict)
     cut: dict[str, float] = field(default_factory=dict)
+    n_cases: int = 0
     data_hash: str = ""
     settings: SampleSettings = field(default_factory=SampleSettings)
 
@@ -88,42 +100,44 @@ class _SampleFile:
 
 def prepare(
     label_files: Sequence[str | Path],
-    labels: Sequence[int],
+    structures: Sequence[Structure],
     cache_dir: str | Path,
     settings: SampleSettings | dict | None = None,
     validation_files: Sequence[str | Path] = (),
     anchor: str | None = None,
     workers: int = 1,
 ) -> PreparedShapes:
-    """Turn label maps into training samples of one structure.
+    """Turn label maps into training samples of one structure, or of several that share a prior.
 
     Cases that cannot be used are named and skipped, with a summary at the end.
 
     Args:
         label_files: NIfTI label maps to learn from.
-        labels: label values whose union is the structure.
+        structures: what to learn: each is a shape of its own in every label map.
         cache_dir: where the samples are kept.
         settings: `SampleSettings` or a mapping with some of its fields.
         validation_files: label maps held out; aligned to the same anchor, never augmented.
-        anchor: name of the training case to be the anchor; None takes the medoid.
+        anchor: name of the training shape to be the anchor; None takes the medoid.
         workers: processes; with 1 all is done in this one.
 
     Raises:
-        ValueError: fewer than two cases can be used, or the anchor cannot.
+        ValueError: fewer than two shapes can be used, or the anchor cannot.
     """
     settings = settings if isinstance(settings, SampleSettings) else SampleSettings(**(settings or {}))
     cache = Path(cache_dir)
-    files = [Path(file) for file in (*label_files, *validation_files)]
-    held_out = {Path(file).name for file in validation_files}
+    learned_from = list_sources([Path(file) for file in label_files], structures)
+    held_out_from = list_sources([Path(file) for file in validation_files], structures)
+    sources = [*learned_from, *held_out_from]
+    held_out = {source.name for source in held_out_from}
     failed: dict[str, _Failed] = {}
 
-    make_surface = partial(_surface, labels=tuple(labels), cache_dir=cache, settings=settings)
+    make_surface = partial(_surface, cache_dir=cache, settings=settings)
     with CasePool(workers) as pool:
         surfaces: list[LabelSurface] = _kept(
-            pool.each(make_surface, files, "surfaces"), [f.name for f in files], failed
+            pool.each(make_surface, sources, "surfaces"), [source.name for source in sources], failed
         )
         learned = [surface for surface in surfaces if surface.name not in held_out]
-        _require(len(learned), len(label_files), failed)
+        _require(len(learned), len(learned_from), failed)
         chosen = Anchor.of(learned[choose_anchor(learned, anchor)], settings.seed)
         logger.info("anchor: %s (one canonical unit is %.1f mm)", chosen.name, chosen.scale_mm)
 
@@ -135,12 +149,13 @@ def prepare(
     samples = [file.read() for group in found for file in group]
     train = [shape for shape in samples if shape.name not in held_out]
     validation = [shape for shape in samples if shape.name in held_out]
-    _require(sum(shape.original for shape in train), len(label_files), failed)
+    _require(sum(shape.original for shape in train), len(learned_from), failed)
     _complete(train, validation)
 
     cut = {surface.name: round(surface.cut_share, 4) for surface in surfaces if surface.is_cut}
-    _summarise(failed, cut, len(files))
+    _summarise(failed, cut, len(sources))
     used = sorted(surface.key for surface in learned if surface.name not in failed)
+    cases = {source.file for source in learned_from if source.name not in failed}
     return PreparedShapes(
         train=train,
         validation=validation,
@@ -149,15 +164,16 @@ def prepare(
         scale_mm=chosen.scale_mm,
         skipped={name: failure.reason for name, failure in failed.items()},
         cut={name: share for name, share in cut.items() if name not in failed},
+        n_cases=len(cases),
         data_hash=digest("data", used),
         settings=settings,
     )
 
 
-def _surface(file: Path, labels: tuple[int, ...], cache_dir: Path, settings: SampleSettings) -> LabelSurface | _Failed:
+def _surface(source: ShapeSource, cache_dir: Path, settings: SampleSettings) -> LabelSurface | _Failed:
     """`extract_surface`, or why there is none."""
     try:
-        return extract_surface(file, surface_key(file, labels, settings), labels, cache_dir, settings)
+        return extract_surface(source, surface_key(source, settings), cache_dir, settings)
     except CutShape as error:
         return _Failed(str(error), cut=True)
     except READ_ERRORS as error:
@@ -246,7 +262,7 @@ def _require(usable: int, given: int, failed: dict[str, _Failed]) -> None:
         reasons = "".join(f"\n  {name}: {failure.reason}" for name, failure in failed.items())
         hint = "; try --cut_shapes observed" if any(failure.cut for failure in failed.values()) else ""
         raise ValueError(
-            f"a prior needs at least two usable label maps, not {usable} of {given}{hint}. Skipped:{reasons or ' none'}"
+            f"a prior needs at least two usable shapes, not {usable} of {given}{hint}. Skipped:{reasons or ' none'}"
         )
 
 
@@ -254,7 +270,7 @@ def _summarise(failed: dict[str, _Failed], cut: dict[str, float], given: int) ->
     """Log which cases were left out, and which are used in part."""
     if failed:
         lines = "".join(f"\n  {name}: {failure.reason}" for name, failure in failed.items())
-        logger.warning("%d of %d label maps are not used:%s", len(failed), given, lines)
+        logger.warning("%d of %d shapes are not used:%s", len(failed), given, lines)
     partly = {name: share for name, share in cut.items() if name not in failed}
     if partly:
         lines = "".join(f"\n  {name}: {share:.1%} of its surface on the border" for name, share in partly.items())

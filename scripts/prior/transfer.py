@@ -21,7 +21,7 @@ FIRST_LAYER_HEAD = {"full": "hyper.nets.0.4.", "low_rank": "hyper.nets.0.2."}
 def find_prior(init: str | Path, structure: str) -> Path:
     """The prior that `init` means: a file, an organ (`thorax`), or an organ's structure (`thorax/heart`).
 
-    Of an organ, the structure of the same name is taken, or the only one it has.
+    Of an organ, the structure of the same name is taken, or the only prior it has.
 
     Raises:
         ValueError: no prior, or no single one, is meant.
@@ -36,7 +36,8 @@ def find_prior(init: str | Path, structure: str) -> Path:
         except OrganError:
             continue
         names = [s.name for s in pack.structures]
-        wanted = name or (structure if structure in names else names[0] if len(names) == 1 else "")
+        single = len({s.prior for s in pack.structures}) == 1
+        wanted = name or (structure if structure in names else names[0] if single else "")
         if wanted in names:
             return pack.structure(wanted).prior
         raise ValueError(f"--init {init}: name the structure, {pack.name}/<one of {', '.join(names)}>")

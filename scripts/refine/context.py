@@ -70,10 +70,9 @@ def fit_context(
         ValueError: no structure of the pack is in the label map.
     """
     surfaces = {}
-    for structure in pack.structures:
-        mask = structure.mask(label_map)
+    for name, mask in pack.masks(label_map, affine).items():
         if mask.sum() >= 8:
-            surfaces[structure.name] = mask_to_surface(mask, affine)
+            surfaces[name] = mask_to_surface(mask, affine)
     return fit_context_to_surfaces(surfaces, [s.name for s in pack.structures], joint, samples)
 
 

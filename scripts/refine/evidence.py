@@ -16,6 +16,7 @@ from ..geometry.affine import spacing_mm
 from ..geometry.resample import WorldGrid, inside_grid, resample
 from ..geometry.surface import mask_signed_distance
 from ..organ import OrganPack
+from ..sides import Sides, split_sides
 from .context import Context
 
 
@@ -80,8 +81,16 @@ def _index_gradient(volume: np.ndarray, index: np.ndarray) -> np.ndarray:
     return np.stack(columns, 1)
 
 
-def evidence_from_probabilities(prob: np.ndarray, affine: np.ndarray, pack: OrganPack) -> Evidence:
-    """Return evidence from class probabilities (C, X, Y, Z): background, then the pack's labels in their order.
+def evidence_from_probabilities(
+    prob: np.ndarray, label_map: np.ndarray, affine: np.ndarray, pack: OrganPack
+) -> Evidence:
+    """Return evidence from class probabilities.
+
+    Args:
+        prob: (C, X, Y, Z), background, then the pack's labels in their order.
+        label_map: (X, Y, Z) the mask on the same grid, which tells where one side ends and the other begins.
+        affine: (4, 4) voxel index → world mm of that grid.
+        pack: organ pack.
 
     Raises:
         ValueError: the number of channels is not one more than the pack's labels.
@@ -89,11 +98,16 @@ def evidence_from_probabilities(prob: np.ndarray, affine: np.ndarray, pack: Orga
     if len(prob) != len(pack.labels) + 1:
         raise ValueError(f"expected {len(pack.labels) + 1} probability channels, got {len(prob)}")
     channel = {label: k + 1 for k, label in enumerate(pack.labels)}
-    return Evidence(
-        {s.name: sum(prob[channel[v]] for v in s.labels) for s in pack.structures},  # type: ignore[misc]
-        affine,
-        "probability",
-    )
+    found: dict[str, np.ndarray] = {}
+    split: dict[tuple[int, ...], Sides] = {}
+    for structure in pack.structures:
+        whole = np.sum([prob[channel[v]] for v in structure.labels], axis=0)
+        if structure.side:
+            if structure.labels not in split:
+                split[structure.labels] = split_sides(structure.union(label_map), affine)
+            whole[~split[structure.labels].territory(structure.side, affine)] = 0.0
+        found[structure.name] = whole
+    return Evidence(found, affine, "probability")
 
 
 def evidence_from_image(

@@ -68,7 +68,8 @@ class PICCTd(MapTransform):
         self.pack = OrganPack.load(organ)
         self.settings = _settings(self.pack, preset)
         self.seed = seed
-        self.priors = {s.name: ShapePrior.load(s.prior, device) for s in self.pack.structures}
+        loaded = {s.prior: ShapePrior.load(s.prior, device) for s in self.pack.structures}
+        self.priors = {s.name: loaded[s.prior] for s in self.pack.structures}
         self.picct = {
             s.name: PICCT(
                 self.priors[s.name].anchor_points.cpu().numpy(),
@@ -84,7 +85,8 @@ class PICCTd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            result[f"{key}{SHAPES}"] = [self._align(s.name, s.mask(label_map), affine) for s in self.pack.structures]
+            masks = self.pack.masks(label_map, affine)
+            result[f"{key}{SHAPES}"] = [self._align(name, mask, affine) for name, mask in masks.items()]
         return result
 
     def _align(self, name: str, mask: np.ndarray, affine: np.ndarray) -> ShapeCase:
@@ -180,7 +182,7 @@ class TIMSampled(MapTransform):
         label_map, affine = label_array(data[key])
         if self.prob_key and data.get(self.prob_key) is not None:
             prob = np.asarray(torch.as_tensor(data[self.prob_key]).cpu().numpy(), np.float32)
-            return evidence_from_probabilities(prob, affine, self.pack)
+            return evidence_from_probabilities(prob, label_map, affine, self.pack)
         if self.network is None or context is None or data.get(self.image_key) is None:
             return None
         image = data[self.image_key]
@@ -248,7 +250,8 @@ class ReconstructShaped(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        settings = _settings(OrganPack.load(organ), preset)
+        self.pack = OrganPack.load(organ)
+        settings = _settings(self.pack, preset)
         self.reconstruct = {name: ReconstructShape(own) for name, own in settings.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -258,21 +261,21 @@ class ReconstructShaped(MapTransform):
             initial = result[key]
             label_map, affine = label_array(initial)
             cases: list[ShapeCase] = result[f"{key}{SHAPES}"]
+            masks = self.pack.masks(label_map, affine)
             parts: list[tuple[ShapeCase, Reconstruction]] = []
             for case in cases:
                 if case.failure:
                     continue
                 begun = time.perf_counter()
-                mask = case.structure.mask(label_map)
-                parts.append((case, self.reconstruct[case.name](mask, affine, case)))
+                parts.append((case, self.reconstruct[case.name](masks[case.name], affine, case)))
                 drawn = time.perf_counter()
                 case.seconds["reconstruct"] = drawn - begun
                 if case.mesh is not None and case.fitted is not None and case.prior is not None:
                     case.correspondence = case.fitted.correspondence(case.prior, np.asarray(case.mesh.vertices))
                     case.seconds["correspondence"] = time.perf_counter() - drawn
-            refined = merge(label_map, parts)
+            refined, after = merge(label_map, masks, parts)
             for case, part in parts:
-                case.quality = describe(case, part, label_map, refined, affine)
+                case.quality = describe(case, part, masks[case.name], after[case.name], affine)
             pred = torch.as_tensor(refined[None].astype(label_map.dtype)).to(torch.as_tensor(initial).device)
             meta = {**getattr(initial, "meta", {}), "affine": torch.as_tensor(affine)}
             result[key] = MetaTensor(pred.to(initial.dtype), meta=meta)
@@ -298,13 +301,26 @@ def affine_of(volume: Any) -> np.ndarray:
     return np.eye(4) if affine is None else check_affine(torch.as_tensor(affine).cpu().numpy())
 
 
-def merge(label_map: np.ndarray, parts: list[tuple[ShapeCase, Reconstruction]]) -> np.ndarray:
-    """Return the label map (X, Y, Z) with the structures of `parts` replaced by their reconstructions."""
+def merge(
+    label_map: np.ndarray, masks: Mapping[str, np.ndarray], parts: list[tuple[ShapeCase, Reconstruction]]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Replace structures of a label map by their reconstructions.
+
+    Args:
+        label_map: (X, Y, Z).
+        masks: structure name → its voxels there, (X, Y, Z) bool; they do not overlap.
+        parts: the structures to replace.
+
+    Returns:
+        The refined label map, and structure name → its voxels there.
+    """
     refined = label_map.copy(order="K")  # arrays of mixed memory order are compared very slowly
+    after = {case.name: masks[case.name].copy(order="K") for case, _ in parts}
     for case, part in parts:
-        inside = refined[part.box]
-        inside[case.structure.mask(label_map[part.box]) & (part.signed_mm >= 0)] = 0
-        refined[tuple(part.outside.T)] = 0
+        gone = masks[case.name][part.box] & (part.signed_mm >= 0)
+        for volume in (refined, after[case.name]):
+            volume[part.box][gone] = 0
+            volume[tuple(part.outside.T)] = 0
     depth: dict[int, np.ndarray] = {}
     for index, (_, part) in enumerate(parts):
         add = (part.signed_mm < 0) & (refined[part.box] == 0)
@@ -316,16 +332,15 @@ def merge(label_map: np.ndarray, parts: list[tuple[ShapeCase, Reconstruction]]) 
                 add[shared[0]] &= wins | (its >= 0)
         depth[index] = add
     for index, (case, part) in enumerate(parts):
-        refined[part.box][depth[index]] = _new_labels(case, label_map[part.box], depth[index])
-    return refined
+        new = _new_labels(case, label_map[part.box], masks[case.name][part.box], depth[index])
+        refined[part.box][depth[index]] = new
+        after[case.name][part.box] |= depth[index]
+    return refined, after
 
 
-def _new_labels(case: ShapeCase, label_map: np.ndarray, add: np.ndarray) -> np.ndarray:
-    """Labels (N,) of the added voxels: the structure's only one, or that of the nearest initial voxel."""
-    if len(case.structure.labels) == 1 or not add.any():
-        return np.full(int(add.sum()), case.structure.labels[0], label_map.dtype)
-    own = case.structure.mask(label_map)
-    if not own.any():
+def _new_labels(case: ShapeCase, label_map: np.ndarray, own: np.ndarray, add: np.ndarray) -> np.ndarray:
+    """Labels (N,) of the added voxels: the structure's only one, or that of the nearest of its own initial voxels."""
+    if len(case.structure.labels) == 1 or not add.any() or not own.any():
         return np.full(int(add.sum()), case.structure.labels[0], label_map.dtype)
     nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
     return label_map[tuple(nearest[:, add])]
@@ -345,12 +360,14 @@ def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[tuple[sl
 
 
 def describe(
-    case: ShapeCase, part: Reconstruction, initial: np.ndarray, refined: np.ndarray, affine: np.ndarray
+    case: ShapeCase, part: Reconstruction, before: np.ndarray, after: np.ndarray, affine: np.ndarray
 ) -> dict[str, Any]:
-    """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged."""
+    """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
+
+    `before` and `after` are its voxels (X, Y, Z) bool of the initial and the refined label map.
+    """
     assert case.transform is not None and case.fitted is not None
     voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
-    before, after = case.structure.mask(initial), case.structure.mask(refined)
     return {
         "alignment": {
             "mirrored": case.transform.mirrored,

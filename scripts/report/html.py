@@ -144,7 +144,6 @@ def _pack_image(image: np.ndarray, step: list[int], arrays: Arrays) -> dict[str,
 def describe_run(run: Run, pages: Sequence[CasePage]) -> dict[str, Any]:
     """Return what the page knows before a case is opened: plain JSON values."""
     report = run.report
-    number_of = {value: number for number, value in enumerate(run.label_values, 1)}
     summary = [f"{n} {what}" for what, n in report.get("summary", {}).items() if n]
     settings = {key: value for key, value in report.get("settings", {}).items() if value not in (None, "")}
     about = {
@@ -160,9 +159,7 @@ def describe_run(run: Run, pages: Sequence[CasePage]) -> dict[str, Any]:
         "about": [[key, text] for key, text in about.items() if text],
         "provenance": run.provenance,
         "colours": list(DEVIATION_COLOURS),
-        "structures": [
-            {"name": s.name, "numbers": [number_of[v] for v in s.labels if v in number_of]} for s in run.structures
-        ],
+        "structures": [{"name": s.name, "numbers": run.numbers(s.name)} for s in run.structures],
         "cases": [_describe_case(number, page) for number, page in enumerate(pages)],
     }
 

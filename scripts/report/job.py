@@ -45,8 +45,7 @@ def write_pictures(run: Run, record: dict) -> None:
     for structure in run.structures:
         meshes = full_size.get(structure.name, {})
         if INITIAL in meshes and REFINED in meshes:
-            numbers = [n for n, value in enumerate(run.label_values, 1) if value in structure.labels]
-            subject = subject_of(page, structure.name, numbers, meshes)
+            subject = subject_of(page, structure.name, run.numbers(structure.name), meshes)
             before_after(run.folder / page.name / f"{page.name}_{structure.name}.png", [subject])
 
 

@@ -18,8 +18,8 @@ import trimesh
 from ..cases import case_name, list_volumes, match_name
 from ..geometry.affine import spacing_mm
 from ..io import CaseError, read_label_map
-from ..metrics.surface import SCORES, score_masks, select_labels
-from ..organ import OrganError, OrganPack
+from ..metrics.surface import SCORES, score_masks
+from ..organ import OrganError, OrganPack, Structure, structure_masks
 from .crops import Crop, shown_image
 from .surfaces import (
     INITIAL,
@@ -39,14 +39,6 @@ NSD_TOLERANCE_MM = 2.0
 
 class RunError(ValueError):
     """A folder holds no run that can be shown; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class ShownStructure:
-    """A structure of the run: name and label values."""
-
-    name: str
-    labels: tuple[int, ...]
 
 
 @dataclass
@@ -79,7 +71,7 @@ class SlicesPage:
     Attributes:
         affine: (4, 4) voxel index → world mm.
         spacing_mm: (3,).
-        labels: stage → (X, Y, Z) uint8: 0 or, from 1, the position of the label value in the run's `label_values`.
+        labels: stage → (X, Y, Z) uint8: 0 or a number of the run's `parts`, which count from 1.
         image: (x, y, z) uint8 grey values, or None.
         image_step: voxels of the labels an image voxel covers along each axis.
     """
@@ -135,7 +127,7 @@ class Run:
     folder: Path
     report: dict[str, Any]
     organ: str
-    structures: list[ShownStructure]
+    structures: list[Structure]
     nsd_tolerance_mm: float = NSD_TOLERANCE_MM
     provenance: list[list[str]] = field(default_factory=list)
     truths: dict[str, Path] = field(default_factory=dict)
@@ -169,7 +161,7 @@ class Run:
             run.provenance = [["note", f"the organ pack is not at hand: {error}"]]
         else:
             run.organ = pack.name
-            run.structures = [ShownStructure(s.name, s.labels) for s in pack.structures]
+            run.structures = list(pack.structures)
             run.nsd_tolerance_mm = pack.nsd_tolerance_mm
             run.provenance = provenance_lines(pack.provenance)
         run.truths = {case_name(p): p for p in list_volumes(label_dir)} if label_dir else {}
@@ -177,9 +169,14 @@ class Run:
         return run
 
     @property
-    def label_values(self) -> list[int]:
-        """The label values of all structures, sorted; at most 255."""
-        return sorted({v for structure in self.structures for v in structure.labels})[:255]
+    def parts(self) -> dict[int, tuple[str, int]]:
+        """Number from 1 → structure and one of its label values, by value; at most 255."""
+        pairs = sorted((v, n) for n, structure in enumerate(self.structures) for v in structure.labels)[:255]
+        return {number: (self.structures[n].name, value) for number, (value, n) in enumerate(pairs, 1)}
+
+    def numbers(self, structure: str) -> list[int]:
+        """Return the numbers of a structure's parts."""
+        return [number for number, (name, _) in self.parts.items() if name == structure]
 
     def file(self, record: Mapping[str, Any], what: str) -> Path | None:
         """Return an output file of a case, looked for in the run's folder; None where there is none."""
@@ -198,10 +195,10 @@ class Run:
         return Path(named) if named and Path(named).is_file() else None
 
 
-def structures_of_labels(cases: Sequence[Mapping[str, Any]]) -> list[ShownStructure]:
+def structures_of_labels(cases: Sequence[Mapping[str, Any]]) -> list[Structure]:
     """Return one structure a label value that a report's cases name; for a run whose organ pack is not at hand."""
     values = sorted({int(value) for case in cases for value in case.get("volumes_ml", {})})
-    return [ShownStructure(f"label_{value}", (value,)) for value in values]
+    return [Structure(f"label_{value}", (value,), Path()) for value in values]
 
 
 def load_case(
@@ -228,15 +225,16 @@ def load_case(
             )
         )
     try:
-        crop, masks = _read_masks(run, page)
+        crop, maps, masks = _read_masks(run, page)
     except (CaseError, ValueError) as error:
         page.notes.append(str(error))
     else:
-        page.slices = _slices(run, page, crop, masks)
-        for shown, structure in zip(page.structures, run.structures, strict=True):
-            meshes = _show_structure(run, page, crop, masks, shown, structure)
+        page.slices = _slices(run, page, crop, maps, masks)
+        for shown in page.structures:
+            parts = {stage: own[shown.name] for stage, own in masks.items()}
+            meshes = _show_structure(run, page, crop, parts, shown)
             if full_size is not None:
-                full_size[structure.name] = meshes
+                full_size[shown.name] = meshes
     described = [{"name": s.name, "failure": s.failure, "figures": s.figures} for s in page.structures]
     page.flags = flags(str(record.get("status", "")), list(record.get("warnings", [])), described)
     return page
@@ -252,8 +250,8 @@ def _fit_figures(quality: Mapping[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray]]:
-    """Return the crop around a case's masks and, stage → label map in it."""
+def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+    """Return the crop around a case's masks and, in it, stage → label map, and stage → structure → mask."""
     files = {stage: run.file(page.record, stage) for stage in (INITIAL, REFINED)}
     found = match_name(page.name, run.truths)
     files[TRUTH] = None if found is None else run.truths[found]
@@ -273,16 +271,26 @@ def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray]]:
     if INITIAL not in maps:
         raise ValueError(f"No mask of this case lies in {run.folder / page.name}.")
     crop = Crop.around(maps, affine)
-    return crop, {stage: crop.of(values) for stage, values in maps.items()}
+    masks = {
+        stage: {name: crop.of(mask) for name, mask in structure_masks(run.structures, values, affine).items()}
+        for stage, values in maps.items()
+    }
+    return crop, {stage: crop.of(values) for stage, values in maps.items()}, masks
 
 
-def _slices(run: Run, page: CasePage, crop: Crop, masks: Mapping[str, np.ndarray]) -> SlicesPage:
+def _slices(
+    run: Run,
+    page: CasePage,
+    crop: Crop,
+    maps: Mapping[str, np.ndarray],
+    masks: Mapping[str, Mapping[str, np.ndarray]],
+) -> SlicesPage:
     spacing = spacing_mm(crop.affine)
     labels = {}
-    for stage, values in masks.items():
+    for stage, values in maps.items():
         labels[stage] = np.zeros(crop.shape, np.uint8)
-        for number, value in enumerate(run.label_values, 1):
-            labels[stage][values == value] = number
+        for number, (name, value) in run.parts.items():
+            labels[stage][masks[stage][name] & (values == value)] = number
     slices = SlicesPage(crop.affine, spacing, labels)
     file = run.image_file(page.record)
     if file is None:
@@ -303,14 +311,12 @@ def _show_structure(
     run: Run,
     page: CasePage,
     crop: Crop,
-    masks: Mapping[str, np.ndarray],
+    parts: Mapping[str, np.ndarray],
     shown: StructurePage,
-    structure: ShownStructure,
 ) -> dict[str, trimesh.Trimesh]:
-    """Fill in a structure's figures, words and surfaces; return stage → surface in full."""
-    parts = {stage: select_labels(values, structure.labels) for stage, values in masks.items()}
+    """Fill in a structure's figures, words and surfaces from stage → mask; return stage → surface in full."""
     meshes = {stage: mask_surface(parts[stage], crop.affine) for stage in STAGES if stage in parts}
-    mesh_file = run.file(page.record, structure.name)
+    mesh_file = run.file(page.record, shown.name)
     if mesh_file is not None:
         meshes[REFINED] = trimesh.load_mesh(mesh_file)
     if REFINED in parts:
@@ -324,6 +330,6 @@ def _show_structure(
                 parts[stage], parts[TRUTH], [float(v) for v in spacing_mm(crop.affine)], run.nsd_tolerance_mm
             )
             shown.figures |= {f"{key}_{stage}": float(scores[key]) for key in SCORES}
-    coloured = read_coloured(run.folder / page.name / f"{page.name}_{structure.name}.ply")
+    coloured = read_coloured(run.folder / page.name / f"{page.name}_{shown.name}.ply")
     shown.surfaces = display_surfaces(meshes, coloured)
     return {stage: mesh for stage, mesh in meshes.items() if mesh is not None}

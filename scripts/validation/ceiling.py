@@ -68,8 +68,9 @@ class Ceiling:
         label_map, affine = label_array(mask_tensor)
         rows: list[dict[str, Any]] = []
         failures = {}
+        truths = self.pack.masks(label_map, affine)
         for case in self.align({"pred": mask_tensor})["pred_shapes"]:
-            truth = case.structure.mask(label_map)
+            truth = truths[case.name]
             if not truth.any():
                 continue
             if case.failure:

@@ -87,7 +87,7 @@ def validate(
         score_folders(
             label_dir,
             {REFERENCE: masks, REFINED: refined},
-            Scoring({s.name: s.labels for s in pack.structures}, pack.nsd_tolerance_mm),
+            Scoring(pack.structures, pack.nsd_tolerance_mm),
             out / "scores" / kind,
             patients=[case_name(file) for file in files],
             title=f"{pack.name}: simulated errors, {kind}",

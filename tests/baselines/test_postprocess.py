@@ -82,7 +82,7 @@ def label_map() -> np.ndarray:
 
 def test_parts_of_a_structure_keep_and_extend_their_labels():
     before = label_map()
-    after = postprocess_labels(before, [[1, 2], [5]])
+    after = postprocess_labels(before, [np.isin(before, [1, 2]), before == 5])
     expected = before.copy()
     expected[6, 8, 8], expected[13, 8, 8] = 1, 2
     expected[26:28, 2:4, 2:4] = 0
@@ -102,7 +102,7 @@ def test_each_label_alone_by_default():
 
 def test_smoothed_structures_do_not_take_each_others_voxels():
     before = label_map()
-    after = postprocess_labels(before, [[1, 2], [5]], (1, 1, 1), 1.0)
+    after = postprocess_labels(before, [np.isin(before, [1, 2]), before == 5], (1, 1, 1), 1.0)
     assert set(np.unique(after)) <= {0, 1, 2, 5}
     taken = (before != 0) & (after != 0)
     assert np.array_equal(before[taken], after[taken])

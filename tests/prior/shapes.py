@@ -5,6 +5,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from scripts.organ import Structure
+
+EGG = [Structure("egg", (1,), Path("egg.safetensors"))]
 SPACING_MM = np.array([1.0, 1.0, 2.0])
 
 

@@ -17,7 +17,7 @@ from scripts.prior.preparation import prepare
 from scripts.prior.samples import SampleSettings, sample_shape
 from tests.volumes import AFFINES
 
-from .shapes import ellipsoid_radii, write_ellipsoids
+from .shapes import EGG, ellipsoid_radii, write_ellipsoids
 from .tiny_run import TINY, workflow
 
 SMALL = SampleSettings(n_surface=1500, n_free=1500, grid_size=14, box_points=3000, picct_points=200)
@@ -132,18 +132,18 @@ def cut_files(tmp_path_factory):
 
 def test_cut_shapes_are_left_out_by_default_and_named(cut_files, tmp_path, caplog):
     whole, cut = cut_files
-    prepared = prepare([*whole[:3], *cut], [1], tmp_path, SMALL)
+    prepared = prepare([*whole[:3], *cut], EGG, tmp_path, SMALL)
     assert len(prepared.train) == 3 and set(prepared.skipped) == {file.name for file in cut}
     assert "cut by the field of view" in caplog.text and "--cut_shapes observed" in caplog.text
     with pytest.raises(ValueError, match="try --cut_shapes observed"):
-        prepare([whole[0], *cut], [1], tmp_path, SMALL)
+        prepare([whole[0], *cut], EGG, tmp_path, SMALL)
 
 
 def test_observed_shapes_go_on_beyond_the_border(cut_files, tmp_path):
     """What the two cut ellipsoids have beyond the border is predicted, not closed by a cap."""
     whole, cut = cut_files
     settings = dataclasses.replace(SMALL, cut_shapes="observed")
-    prepared = prepare([*whole[:6], *cut], [1], tmp_path, settings)
+    prepared = prepare([*whole[:6], *cut], EGG, tmp_path, settings)
     assert set(prepared.cut) == {file.name for file in cut} and not prepared.skipped
     assert prepared.anchor_name in {file.name for file in whole}
     for shape in prepared.train[6:]:

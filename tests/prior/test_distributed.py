@@ -12,7 +12,7 @@ from scripts.prior.points import EpochSampler, ShapePointsDataset
 from scripts.prior.preparation import prepare
 from scripts.prior.prior import ShapePrior
 
-from .shapes import ellipsoid_radii, write_ellipsoids
+from .shapes import EGG, ellipsoid_radii, write_ellipsoids
 from .tiny_run import SETTINGS, TINY
 
 
@@ -58,7 +58,7 @@ def test_two_processes_end_with_the_same_weights(bundle_root, organ, tmp_path):
 
 def test_processes_share_the_shapes_and_draw_points_of_their_own(tmp_path):
     files = write_ellipsoids(tmp_path / "labels", ellipsoid_radii(3, seed=0))
-    shapes = prepare(files, [1], tmp_path / "cache", SETTINGS).train
+    shapes = prepare(files, EGG, tmp_path / "cache", SETTINGS).train
     both = [ShapePointsDataset(shapes, 60, seed=5, rank=rank) for rank in (0, 1)]
     orders = [list(EpochSampler(dataset, 7, 2, rank)) for rank, dataset in enumerate(both)]
     whole = list(EpochSampler(both[0], 14))

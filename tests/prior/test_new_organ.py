@@ -46,7 +46,7 @@ def test_new_organ_in_two_commands(bundle_root, tmp_path):
 
     structures = yaml.safe_load((pack / "organ.yaml").read_text())["structures"]
     assert [s["name"] for s in structures] == ["banana_1", "banana_2"]
-    assert "structure 1 of 2: banana_1" in log and "structure 2 of 2: banana_2" in log
+    assert "prior 1 of 2: banana_1" in log and "prior 2 of 2: banana_2" in log
     for structure in structures:
         card = ShapePrior.load(pack / f"{structure['name']}.safetensors").card
         assert list(card["skipped"]) == ["broken.nii.gz"] and card["n_cases"] == 12

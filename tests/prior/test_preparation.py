@@ -9,11 +9,11 @@ import pytest
 
 from scripts.prior import preparation
 from scripts.prior.anchor import choose_anchor
-from scripts.prior.label_surface import LabelSurface, extract_surface, surface_key
+from scripts.prior.label_surface import LabelSurface, extract_surface, list_sources, surface_key
 from scripts.prior.preparation import prepare
 from scripts.prior.samples import SampleSettings
 
-from .shapes import ellipsoid_mask, ellipsoid_radii, write_ellipsoids
+from .shapes import EGG, ellipsoid_mask, ellipsoid_radii, write_ellipsoids
 
 SFORM_BYTES = slice(280, 284)  # of a NIfTI-1 header: the sform's first entry
 SMALL = SampleSettings(n_surface=400, n_free=300, grid_size=12, box_points=2000, picct_points=150)
@@ -25,7 +25,7 @@ def files(tmp_path_factory):
 
 
 def test_shapes_are_aligned_and_cached(files, tmp_path):
-    first = prepare(files[:3], [1], tmp_path, SMALL, files[3:])
+    first = prepare(files[:3], EGG, tmp_path, SMALL, files[3:])
     assert [shape.name for shape in first.train] == [f.name for f in files[:3]]
     assert [shape.name for shape in first.validation] == [files[3].name]
     assert not first.skipped and first.anchor_name in {f.name for f in files[:3]}
@@ -37,11 +37,11 @@ def test_shapes_are_aligned_and_cached(files, tmp_path):
         assert (outward > 0).mean() > 0.99
         assert shape.grid[6, 6, 6] < 0 < shape.grid[0, 0, 0]
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    again = prepare(files[:3], [1], tmp_path, SMALL, files[3:])
+    again = prepare(files[:3], EGG, tmp_path, SMALL, files[3:])
     assert stamps == {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     assert again.data_hash == first.data_hash
     np.testing.assert_array_equal(again.grids, first.grids)
-    assert prepare(files, [1], tmp_path, SMALL).data_hash != first.data_hash
+    assert prepare(files, EGG, tmp_path, SMALL).data_hash != first.data_hash
 
 
 def write_bad(folder):
@@ -82,23 +82,22 @@ def test_bad_label_maps_are_named_and_skipped(files, tmp_path, caplog):
     expected = write_bad(tmp_path / "bad")
     bad = sorted((tmp_path / "bad").iterdir())
     with caplog.at_level(logging.WARNING):
-        prepared = prepare([*bad, *files], [1], tmp_path / "cache", SMALL)
+        prepared = prepare([*bad, *files], EGG, tmp_path / "cache", SMALL)
     assert set(prepared.skipped) == set(expected) and len(prepared.train) == 4
     summary = caplog.records[-1].getMessage()
-    assert summary.startswith("7 of 11 label maps are not used")
+    assert summary.startswith("7 of 11 shapes are not used")
     for name, reason in expected.items():
         assert prepared.skipped[name] and reason in prepared.skipped[name] and name in summary
-    with pytest.raises(ValueError, match="at least two usable label maps, not 1 of 8(.|\\n)*tiny.nii.gz: has only 27"):
-        prepare([*bad, files[0]], [1], tmp_path / "cache", SMALL)
+    with pytest.raises(ValueError, match="at least two usable shapes, not 1 of 8(.|\\n)*tiny.nii.gz: has only 27"):
+        prepare([*bad, files[0]], EGG, tmp_path / "cache", SMALL)
 
 
 def test_a_single_trailing_axis_is_no_fault(files, tmp_path):
     image = nib.load(files[0])
     longer = tmp_path / "longer.nii.gz"
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine), longer)
-    surfaces = [
-        extract_surface(file, surface_key(file, [1], SMALL), [1], tmp_path, SMALL) for file in (files[0], longer)
-    ]
+    sources = list_sources([files[0], longer], EGG)
+    surfaces = [extract_surface(source, surface_key(source, SMALL), tmp_path, SMALL) for source in sources]
     np.testing.assert_array_equal(surfaces[0].mesh.vertices, surfaces[1].mesh.vertices)
 
 
@@ -113,12 +112,12 @@ def test_an_interrupted_preparation_goes_on(files, tmp_path, monkeypatch):
 
     monkeypatch.setattr(preparation, "sample_shape", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prepare(files, [1], tmp_path, SMALL)
+        prepare(files, EGG, tmp_path, SMALL)
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     assert not [p for p in stamps if p.name.startswith(".")]
     again = []
     monkeypatch.setattr(preparation, "sample_shape", lambda *a, **k: (again.append(a[1]), sample(*a, **k))[1])
-    prepared = prepare(files, [1], tmp_path, SMALL)
+    prepared = prepare(files, EGG, tmp_path, SMALL)
     assert done == [f.name for f in files[:2]] and again == [f.name for f in files[2:]]
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps and len(prepared.train) == 4
 
@@ -127,8 +126,8 @@ def test_an_interrupted_preparation_goes_on(files, tmp_path, monkeypatch):
 def test_several_processes_give_the_same(files, tmp_path):
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"no image")
-    one = prepare([broken, *files], [1], tmp_path / "one", SMALL, workers=1)
-    two = prepare([broken, *files], [1], tmp_path / "two", SMALL, workers=2)
+    one = prepare([broken, *files], EGG, tmp_path / "one", SMALL, workers=1)
+    two = prepare([broken, *files], EGG, tmp_path / "two", SMALL, workers=2)
     assert one.data_hash == two.data_hash and one.anchor_name == two.anchor_name and one.skipped == two.skipped
     for a, b in zip(one.train, two.train, strict=True):
         np.testing.assert_array_equal(a.surface, b.surface)
@@ -138,9 +137,9 @@ def test_several_processes_give_the_same(files, tmp_path):
 
 
 def test_settings_change_what_is_redone(files, tmp_path):
-    prepare(files, [1], tmp_path, SMALL)
+    prepare(files, EGG, tmp_path, SMALL)
     before = {kind: len(list(tmp_path.glob(f"{kind}-*"))) for kind in ("surface", "align", "shape")}
-    prepare(files, [1], tmp_path, dataclasses.replace(SMALL, n_surface=401))
+    prepare(files, EGG, tmp_path, dataclasses.replace(SMALL, n_surface=401))
     after = {kind: len(list(tmp_path.glob(f"{kind}-*"))) for kind in ("surface", "align", "shape")}
     assert before == {"surface": 4, "align": 4, "shape": 4} and after == {"surface": 4, "align": 4, "shape": 8}
 
@@ -150,12 +149,12 @@ def test_the_anchor_is_the_medoid_or_the_case_named(tmp_path):
     stretch = np.array([1.5, 0.75, 1.0, 1.25, 0.85])
     radii = np.array([10.0, 10.0, 10.0]) * np.stack([np.ones(5), stretch, np.ones(5)], axis=1)
     files = write_ellipsoids(tmp_path / "labels", radii)
-    assert prepare(files, [1], tmp_path / "cache", SMALL).anchor_name == "case_02.nii.gz"
+    assert prepare(files, EGG, tmp_path / "cache", SMALL).anchor_name == "case_02.nii.gz"
     for name in ("case_00.nii.gz", "case_00"):
-        chosen = prepare(files, [1], tmp_path / "cache", SMALL, anchor=name)
+        chosen = prepare(files, EGG, tmp_path / "cache", SMALL, anchor=name)
         assert chosen.anchor_name == "case_00.nii.gz" and chosen.scale_mm == pytest.approx(15 / 0.9, rel=0.1)
     with pytest.raises(ValueError, match="--anchor case_9"):
-        prepare(files, [1], tmp_path / "cache", SMALL, anchor="case_9")
+        prepare(files, EGG, tmp_path / "cache", SMALL, anchor="case_9")
 
 
 def test_a_cut_shape_is_anchor_only_if_all_are():
@@ -169,7 +168,7 @@ def test_a_cut_shape_is_anchor_only_if_all_are():
 
 def test_augmented_copies(files, tmp_path):
     settings = SampleSettings(**{**SMALL.__dict__, "mirror_augment": True, "deform_augment": 1})
-    prepared = prepare(files[:2], [1], tmp_path, settings, files[2:3])
+    prepared = prepare(files[:2], EGG, tmp_path, settings, files[2:3])
     assert len(prepared.train) == 8 and sum(shape.original for shape in prepared.train) == 2
     assert len(prepared.validation) == 1
     plain, deformed = prepared.train[0], prepared.train[1]

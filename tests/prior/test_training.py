@@ -16,7 +16,7 @@ from scripts.prior.job import (
     PriorTrainingError,
     load_or_create_pack,
     require_all,
-    select_structures,
+    select_targets,
     split_files,
     train_others,
 )
@@ -26,6 +26,7 @@ from scripts.prior.preparation import prepare
 from scripts.prior.samples import SampleSettings
 from scripts.prior.training import initial_codes
 
+from .shapes import EGG
 from .tiny_run import SETTINGS, run, workflow
 
 
@@ -43,7 +44,7 @@ def test_learns_ellipsoids_and_fits_unseen_ones(trained, organ):
     assert card["dice_held_out"]["mean"] > 0.9 and card["dice_held_out"]["n"] == 2
     assert len(card["data_hash"]) == 64
     prepared = prepare(
-        split_files(OrganPack.load(organ[0]), organ[1] / "labels")["train"], [1], organ[1] / "samples", SETTINGS
+        split_files(OrganPack.load(organ[0]), organ[1] / "labels")["train"], EGG, organ[1] / "samples", SETTINGS
     )
     assert prepared.data_hash == card["data_hash"]
     outward = (prior.template_points * prior.template_normals).sum(-1)
@@ -56,7 +57,7 @@ def test_learns_ellipsoids_and_fits_unseen_ones(trained, organ):
 def test_linear_scores_lead_to_the_shape(trained, organ):
     prior, _ = trained
     prepared = prepare(
-        split_files(OrganPack.load(organ[0]), organ[1] / "labels")["train"], [1], organ[1] / "samples", SETTINGS
+        split_files(OrganPack.load(organ[0]), organ[1] / "labels")["train"], EGG, organ[1] / "samples", SETTINGS
     )
     assert prior.linear is not None
     alpha, beta = prior.split_codes(prior.codes_from_scores(prior.linear.scores(prepared.grids)))
@@ -138,7 +139,7 @@ def test_best_weights_are_put_back(bundle_root, organ, tmp_path):
 
 def test_draws_depend_on_seed_and_epoch_alone(organ):
     files = split_files(OrganPack.load(organ[0]), organ[1] / "labels")["train"]
-    shapes = prepare(files, [1], organ[1] / "samples", SampleSettings(**SETTINGS)).train
+    shapes = prepare(files, EGG, organ[1] / "samples", SampleSettings(**SETTINGS)).train
     dataset = ShapePointsDataset(shapes, n_points=90, seed=3)
     sampler = EpochSampler(dataset, 14)
     order, item = list(sampler), dataset[2]
@@ -179,21 +180,21 @@ def test_test_files_of_a_split_are_not_learned_from(organ):
     assert [f.name for f in files["validation"]] == ["case_01.nii.gz"]
 
 
-def test_structures_are_chosen_by_name_or_value():
+def test_priors_are_chosen_by_name_or_value():
     pack = OrganPack.load("thorax")
     names = ["oesophagus", "heart", "trachea", "aorta"]
-    assert [s.name for s in select_structures(pack, None)] == names
-    assert [s.name for s in select_structures(pack, "all")] == names
-    assert [s.name for s in select_structures(pack, "4, heart")] == ["heart", "aorta"]
-    assert [s.name for s in select_structures(pack, (1, 3))] == ["oesophagus", "trachea"]
-    assert [s.name for s in select_structures(pack, 2)] == ["heart"]
+    assert [t.name for t in select_targets(pack, None)] == names
+    assert [t.name for t in select_targets(pack, "all")] == names
+    assert [t.name for t in select_targets(pack, "4, heart")] == ["heart", "aorta"]
+    assert [t.name for t in select_targets(pack, (1, 3))] == ["oesophagus", "trachea"]
+    assert [t.name for t in select_targets(pack, 2)] == ["heart"]
     with pytest.raises(ValueError, match="--label liver.*oesophagus \\(1\\), heart"):
-        select_structures(pack, "liver")
+        select_targets(pack, "liver")
 
 
-def test_structures_are_trained_in_turn(tmp_path, caplog):
+def test_priors_are_trained_in_turn(tmp_path, caplog):
     """Each of the others gets the run's own command line with its --label; one that fails stops nothing."""
-    structures = select_structures(OrganPack.load("thorax"), "oesophagus,heart,aorta")
+    targets = select_targets(OrganPack.load("thorax"), "oesophagus,heart,aorta")
     script = tmp_path / "record.py"
     script.write_text(
         f"import sys; open({str(tmp_path / 'log')!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
@@ -201,15 +202,15 @@ def test_structures_are_trained_in_turn(tmp_path, caplog):
     )
     command = ["python", str(script), "monai.bundle", "run", "--organ", "thorax"]
     with caplog.at_level(logging.INFO):
-        failed = train_others(structures, None, None, command)
+        failed = train_others(targets, None, None, command)
     assert (tmp_path / "log").read_text().splitlines() == [
         f"monai.bundle run --organ thorax --label {name}" for name in ("oesophagus", "heart")
     ]
-    assert failed == ["heart"] and "structure 3 of 3: aorta" in caplog.text
+    assert failed == ["heart"] and "prior 3 of 3: aorta" in caplog.text
     with pytest.raises(PriorTrainingError, match="heart"):
         require_all(failed)
     with pytest.raises(ValueError, match="single --label"):
-        train_others(structures, "one.safetensors", None, command)
+        train_others(targets, "one.safetensors", None, command)
     with pytest.raises(ValueError, match="here give label, one of: oesophagus, heart, aorta"):
-        train_others(structures, None, None, ["pytest"])
-    assert train_others(structures[:1], "one.safetensors", None, ["pytest"]) == []
+        train_others(targets, None, None, ["pytest"])
+    assert train_others(targets[:1], "one.safetensors", None, ["pytest"]) == []

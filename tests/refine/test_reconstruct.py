@@ -69,16 +69,19 @@ def test_merge_keeps_labels_apart_and_parts_in_place(tmp_path):
     two = ShapeCase(Structure("two", (1, 2), tmp_path))
     one = ShapeCase(Structure("one", (3,), tmp_path))
     none = np.zeros((0, 3), int)
-    refined = merge(
-        label_map, [(two, reconstruction(2, 12, 0.0, none)), (one, reconstruction(8, 16, 0.2, np.array([[22, 0, 0]])))]
-    )
+    masks = {"two": (label_map == 1) | (label_map == 2), "one": label_map == 3}
+    parts = [(two, reconstruction(2, 12, 0.0, none)), (one, reconstruction(8, 16, 0.2, np.array([[22, 0, 0]])))]
+    refined, after = merge(label_map, masks, parts)
     assert refined[:, 0, 0].tolist()[:16] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]
     assert not refined[16:].any()
+    np.testing.assert_array_equal(after["two"], (refined == 1) | (refined == 2))
+    np.testing.assert_array_equal(after["one"], refined == 3)
 
 
 def test_merge_never_overwrites_a_label_that_stays(tmp_path):
     label_map = np.zeros((24, 4, 4), np.uint8)
     label_map[2:8], label_map[8:12] = 1, 9  # 9 belongs to no structure
     case = ShapeCase(Structure("one", (1,), tmp_path))
-    refined = merge(label_map, [(case, reconstruction(2, 16, 0.0, np.zeros((0, 3), int)))])
+    parts = [(case, reconstruction(2, 16, 0.0, np.zeros((0, 3), int)))]
+    refined, _ = merge(label_map, {"one": label_map == 1}, parts)
     assert (refined[8:12] == 9).all() and (refined[12:16] == 1).all()
