@@ -14,6 +14,7 @@ import yaml
 from scripts.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
 from scripts.jobs import run_job
 from scripts.organ import Structure
+from tests.pairs import grid, kidneys, label_map, save, world, write_pack
 
 AFFINE = np.array([[-1.0, 0, 0, 50], [0, 0, 2.0, -20], [0, 1.5, 0, 7], [0, 0, 0, 1.0]])
 SHAPE = (24, 20, 16)
@@ -226,3 +227,27 @@ def test_job_says_plainly_what_is_wrong(folders, pack):
     options = {"label_dir": folders / "labels", "organ": str(pack), "output_dir": folders / "eval"}
     with pytest.raises(SystemExit, match="nowhere does not exist"):
         run_job("evaluate", pred_dir=folders / "nowhere", **options)
+
+
+def test_sides_are_scored_each_for_itself(tmp_path):
+    """The right one is missed, the left one found: one perfect, one failed."""
+    shape, affine = grid("slices first", "anisotropic")
+    points = world(shape, affine)
+    truth, both = label_map(points), kidneys(points)
+    found = np.where(both["left"], truth, 0).astype(np.uint8)
+    save(tmp_path / "labels" / "a.nii.gz", truth, affine)
+    save(tmp_path / "masks" / "a.nii.gz", found, affine)
+    evaluate(
+        str(tmp_path / "labels"),
+        str(write_pack(tmp_path / "pack")),
+        str(tmp_path / "eval"),
+        processes=1,
+        shape_metrics=False,
+        initial=str(tmp_path / "masks"),
+    )
+    rows = {(r["structure"], r["method"]): r for r in read_csv(tmp_path / "eval" / "metrics.csv")}
+    for method in ("initial", "largest component + fill"):
+        left, right = rows["kidney_left", method], rows["kidney_right", method]
+        assert float(left["dsc"]) == 100 and float(right["dsc"]) == 0
+        assert float(right["volume_ml"]) == 0 and float(left["components"]) == 1
+        assert float(left["volume_ml"]) == pytest.approx(both["left"].sum() * 0.015)

@@ -11,6 +11,8 @@ from scripts.metrics.topology import count_components
 from scripts.organ import OrganPack
 from scripts.simulate import RECIPES, choose_kinds, choose_labels, simulate
 from tests.bundle.small_pack import write_pack
+from tests.pairs import grid, kidneys, label_map, save, world
+from tests.pairs import write_pack as write_pairs
 
 STRUCTURES = [{"name": "shell", "labels": [1]}, {"name": "core", "labels": [2]}]
 CASES = list(AFFINES)
@@ -111,3 +113,15 @@ def test_wrong_options_are_refused(folder):
     with pytest.raises(UnreadableCase, match="straight.nii.gz"):
         run(folder, kinds="steps")
     assert not (folder / "out" / "steps" / "straight.nii.gz").exists()
+
+
+def test_sides_are_damaged_each_for_itself(tmp_path):
+    shape, affine = grid("slices first", "anisotropic")
+    points = world(shape, affine)
+    labels, both = label_map(points), kidneys(points)
+    save(tmp_path / "labels" / "a.nii.gz", labels, affine)
+    simulate(str(tmp_path / "labels"), str(write_pairs(tmp_path / "pack")), str(tmp_path / "out"), "missing")
+    after = np.asarray(nib.load(tmp_path / "out" / "missing" / "a.nii.gz").dataobj)
+    for mask in both.values():
+        assert (after[mask] == 0).mean() == pytest.approx(CHUNK_SHARE, abs=0.01)
+    np.testing.assert_array_equal(after[after > 0], labels[after > 0])

@@ -27,7 +27,8 @@ SETTINGS = {"n_surface": 2000, "n_free": 2000, "box_points": 4000, "grid_size": 
 
 def workflow(bundle_root, folder, organ, cache, **changes):
     """The training workflow with tiny settings; its results go to `folder`."""
-    given = {**TINY, "dataset_dir": str(cache / "labels"), "cache_dir": str(cache / "samples"), **changes}
+    given = {**TINY, "dataset_dir": str(cache / "labels"), "cache_dir": str(cache / "samples")}
+    given |= {"output_file": str(folder / "prior.safetensors"), **changes}
     return ConfigWorkflow(
         config_file=str(bundle_root / "configs" / "train_prior.yaml"),
         meta_file=None,
@@ -35,7 +36,6 @@ def workflow(bundle_root, folder, organ, cache, **changes):
         workflow_type="train",
         organ=str(organ),
         run_dir=str(folder / "run"),
-        output_file=str(folder / "prior.safetensors"),
         **given,
     )
 

@@ -13,6 +13,7 @@ from scripts.report.crops import Crop, shown_image
 from scripts.report.page_data import Run, RunError, load_case
 from scripts.report.surfaces import INITIAL, REFINED, STAGES, TRUTH, display_surfaces, moved_figures
 from scripts.report.words import flags, provenance_lines, sentences, topology_figures, volume_figures
+from tests import pairs
 from tests.report.made_run import CENTRES, NAMES, RADII, middle_of, place_colours, write_run
 
 BOTH = pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
@@ -206,3 +207,27 @@ def test_restricting_licences_are_said_to_be_so(licence, restricted):
     for provenance in ({"dataset": "x", "licence": licence}, {"sources": [{"license": licence}, {"dataset": "y"}]}):
         keys = [key for key, _ in provenance_lines(provenance)]
         assert ("use" in keys) == restricted and keys.count("use") <= 1
+
+
+def test_sides_are_shown_each_for_itself(tmp_path):
+    """Only the right one is there and reaches across the middle; the refined mask has both."""
+    shape, affine = pairs.grid("slices first", "anisotropic")
+    points = pairs.world(shape, affine)
+    right = pairs.ball(points, [10.0, 0, 0])
+    both = pairs.label_map(points)
+    pairs.save(tmp_path / "a" / "a_initial.nii.gz", right.astype(np.uint8), affine)
+    pairs.save(tmp_path / "a" / "a_refined.nii.gz", both, affine)
+    outputs = {"initial": "a/a_initial.nii.gz", "refined": "a/a_refined.nii.gz"}
+    names = ["kidney_right", "kidney_left"]
+    record = {"case": "a", "outputs": outputs, "structures": [{"name": name} for name in names]}
+    settings = {"organ": str(pairs.write_pack(tmp_path / "pack"))}
+    (tmp_path / "report.json").write_text(json.dumps({"settings": settings, "cases": [record]}))
+    run = Run.open(tmp_path)
+    page = load_case(run, record)
+    assert run.parts == {1: (names[0], 1), 2: (names[1], 1), 3: (names[0], 2), 4: (names[1], 2)}
+    assert run.numbers("kidney_right") == [1, 3]
+    counts = {stage: np.bincount(v.ravel(), minlength=5)[1:].tolist() for stage, v in page.slices.labels.items()}
+    assert counts[INITIAL] == [right.sum(), 0, 0, 0]
+    assert counts[REFINED] == [((both == v) & (points[..., 0] * s > 0)).sum() for v in (1, 2) for s in (1, -1)]
+    assert [len(s.surfaces) for s in page.structures] == [2, 1]
+    assert page.structures[0].figures["volume_initial_ml"] == pytest.approx(right.sum() * 0.015)
