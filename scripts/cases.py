@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
 SUFFIXES = (".nii.gz", ".nii")
+FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
 CASE, REASON = "case", "reason"  # keys of a case's dictionary: its name, and why it cannot be run ("" if it can)
 
 
@@ -55,14 +56,19 @@ def match_name(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def find_cases(
-    dataset_dir: str | Path, key: str, evidence_dirs: Mapping[str, str | Path | None] | None = None
+    dataset_dir: str | Path,
+    key: str,
+    evidence_dirs: Mapping[str, str | Path | None] | None = None,
+    find: Callable[[str | Path], list[Path]] = list_volumes,
 ) -> list[dict[str, Any]]:
     """Find the cases of a run.
 
     Args:
-        dataset_dir: folder of NIfTI files, one a case, or one such file.
+        dataset_dir: folder of NIfTI files, one a case, or one such file; or what `find` takes.
         key: the dictionary key under which a case's file goes ("pred" for masks, "image" for images).
-        evidence_dirs: further key → folder with files of the same names (`match_name`); None for a key not given.
+        evidence_dirs: further key → folder with files of the same names (`match_name`), or with nnU-Net's ending
+            `_0000`; None for a key not given.
+        find: `dataset_dir` → its cases, files or folders.
 
     Returns:
         One dictionary of paths a case, sorted by name: `case`, `reason`, the key, and every evidence key found.
@@ -72,8 +78,8 @@ def find_cases(
         ValueError: a folder is missing or holds no NIfTI file.
     """
     cases: dict[str, dict[str, Any]] = {}
-    for path in list_volumes(dataset_dir):
-        name = case_name(path)
+    for path in find(dataset_dir):
+        name = path.name if path.is_dir() else case_name(path)
         if name in cases:
             cases[name][REASON] = f"{cases[name][key]} and {path} are both case '{name}': rename or remove one"
         else:
@@ -82,7 +88,7 @@ def find_cases(
         if folder:
             files = {case_name(path): path for path in list_volumes(folder)}
             for name, case in cases.items():
-                found = match_name(name, files)
+                found = match_name(name, files) or (name + FIRST_CHANNEL if name + FIRST_CHANNEL in files else None)
                 if found is not None:
                     case[evidence] = str(files[found])
     return list(cases.values())
@@ -101,13 +107,14 @@ class CaseDataset(Dataset):
         key: str = "pred",
         image_dir: str | Path | None = None,
         prob_dir: str | Path | None = None,
+        find: Callable[[str | Path], list[Path]] = list_volumes,
     ) -> None:
         self.key = key
         self.evidence = [k for k, folder in (("image", image_dir), ("prob", prob_dir)) if folder]
         self.problem = ""
         self.data: list[dict[str, Any]] = []
         try:
-            self.data = find_cases(dataset_dir, key, {"image": image_dir, "prob": prob_dir})
+            self.data = find_cases(dataset_dir, key, {"image": image_dir, "prob": prob_dir}, find)
         except (OSError, ValueError) as error:
             self.problem = str(error)
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .baselines.postprocess import SMOOTHING_MM
 from .cases import SUFFIXES, case_name
+from .io import CaseError
 from .metrics.earth_movers import EMD_SAMPLES
 from .metrics.pairing import STAGE_MARK, Pairing, ScoredCase, pair_methods
 from .metrics.scoring import REFERENCE, Scoring, score_case
@@ -22,6 +23,7 @@ from .metrics.statistics import RESAMPLES, summarise
 from .metrics.tables import markdown_report, write_csv, write_text
 from .options import is_true
 from .organ import OrganPack
+from .sources import LabelSource
 
 # Name → smoothing in mm of the baselines that are computed from the reference's masks.
 POSTPROCESSING = {
@@ -43,6 +45,8 @@ def evaluate(
     seed: int = 0,
     processes: int = 2,
     shape_metrics: bool = True,
+    source: str = "",
+    label_source: str = "",
     **methods: str,
 ) -> str:
     """Score one or more methods' label maps of an organ against the truth and write the tables.
@@ -64,6 +68,8 @@ def evaluate(
         seed: of the bootstrap.
         processes: cases scored at once.
         shape_metrics: false leaves out CD, EMD and point-to-surface distance, which take most of the time.
+        source: whose labels the methods' masks have, one of the organ pack's sources, where no names tell.
+        label_source: the same of the true label maps.
         **methods: method → folder.
 
     Returns:
@@ -89,6 +95,8 @@ def evaluate(
                 postprocessing=baselines if reference in methods else {},
                 reference=reference,
                 shape_metrics=is_true(shape_metrics),
+                predicted=LabelSource.of(pack, source),
+                true=LabelSource.of(pack, label_source),
             ),
             output_dir,
             patients=patients,
@@ -122,6 +130,8 @@ def evaluate_run(
     split: str = "",
     shape_metrics: bool = True,
     processes: int = 2,
+    source: str = "",
+    label_source: str = "",
 ) -> None:
     """Score one folder of results, for `configs/evaluate.yaml`, and print where the tables are.
 
@@ -134,6 +144,8 @@ def evaluate_run(
         split: see there.
         shape_metrics: see there.
         processes: see there.
+        source: see there.
+        label_source: see there.
 
     Raises:
         SystemExit: with a plain message, where `evaluate` would raise.
@@ -143,8 +155,9 @@ def evaluate_run(
     methods = methods or {"prediction": str(pred_dir)}
     try:
         options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
+        options |= {"source": source, "label_source": label_source}
         print(evaluate(label_dir, organ, output_dir, split, **options, **methods))
-    except ValueError as error:
+    except (ValueError, CaseError) as error:
         raise SystemExit(f"Error: {error}") from error
 
 
@@ -189,7 +202,7 @@ def score_folders(
     collisions = sorted(set(methods) & set(scoring.postprocessing))
     if collisions:
         raise ValueError(f"methods named like a computed baseline: {collisions}; rename them")
-    pairing = pair_methods(label_dir, methods, patients, allow_missing)
+    pairing = pair_methods(label_dir, methods, patients, allow_missing, scoring.predicted, scoring.true)
     rows = _score_cases(pairing.cases, scoring, processes)
     summary = summarise(rows, scoring.reference, resamples, seed)
     notes = _notes(pairing, scoring, resamples)

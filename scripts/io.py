@@ -204,7 +204,7 @@ class CheckMaskd(MapTransform):
             One channel is taken for the foreground where there is but one label.
 
     Raises:
-        UnrefinableCase: the mask is empty, holds other labels, or the probabilities do not fit it.
+        UnrefinableCase: the mask is empty, holds other positive labels, or the probabilities do not fit it.
     """
 
     def __init__(self, keys: KeysCollection = "pred", labels: Sequence[int] = (), prob_key: str = "prob") -> None:
@@ -215,7 +215,7 @@ class CheckMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         mask = d[self.keys[0]]
-        found = [v for v in label_values(torch.as_tensor(mask).cpu().numpy()) if v != 0]
+        found = [v for v in label_values(torch.as_tensor(mask).cpu().numpy()) if v > 0]
         unknown = [v for v in found if v not in self.labels]
         if not found:
             raise UnrefinableCase(
@@ -224,7 +224,7 @@ class CheckMaskd(MapTransform):
         if self.labels and unknown:
             raise UnrefinableCase(
                 f"{file_of(mask)} holds the labels {unknown}, but the organ has {self.labels}: "
-                "choose the right --organ or relabel the mask"
+                "choose the right --organ, say with --source whose labels these are, or relabel the mask"
             )
         if self.prob_key in d:
             d[self.prob_key] = self._checked_probabilities(d[self.prob_key], mask)
@@ -273,7 +273,11 @@ def copy_volume(source: str | Path, target: str | Path) -> None:
 
 
 def write_label_map(
-    path: str | Path, labels: np.ndarray, reference: str | Path, dtype: np.dtype | str | None = None
+    path: str | Path,
+    labels: np.ndarray,
+    reference: str | Path,
+    dtype: np.dtype | str | None = None,
+    extensions: bool = True,
 ) -> None:
     """Write a label map with the header of another file: shape, affine, sform and qform codes, units, extensions.
 
@@ -282,6 +286,7 @@ def write_label_map(
         labels: (X, Y, Z) whole numbers.
         reference: NIfTI file on the same grid; a last axis of one is kept.
         dtype: data type on disk; None for the reference's, which must hold the values.
+        extensions: whether the reference's header extensions are kept, such as a table of its labels' names.
 
     Raises:
         RuntimeError: the labels are on another grid, or do not fit the data type.
@@ -293,6 +298,8 @@ def write_label_map(
     if not np.array_equal(stored, labels):
         raise RuntimeError(f"labels up to {labels.max()} do not fit the data type {stored.dtype} of {path}")
     header = image.header.copy()
+    if not extensions:
+        header.extensions.clear()
     header.set_data_dtype(stored.dtype)
     header.set_slope_inter(1, 0)
     if dtype is not None:

@@ -19,6 +19,7 @@ import yaml
 from .sides import SIDES, Sides, split_sides
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
+OWN_SOURCE = "own"  # the name of the source whose values are the pack's own
 MIRROR_CHOICES = ("never", "auto", "always")
 
 
@@ -92,6 +93,7 @@ class OrganPack:
         intensity: how images are normalised: `kind` is zscore, window (with `low`, `high`) or minmax.
         network: arguments of the organ's U-Net; empty where the organ has none.
         split: file names a split ("train", "validation", "test"); empty where none is fixed.
+        sources: how other models call and number the labels: name → value or name of theirs → label value.
         provenance: where the data came from and under which licence.
         settings: the whole of organ.yaml.
     """
@@ -105,6 +107,7 @@ class OrganPack:
     intensity: dict[str, Any]
     network: dict[str, Any]
     split: dict[str, list[str]]
+    sources: dict[str, dict[int | str, int]]
     provenance: dict[str, Any]
     settings: dict[str, Any]
 
@@ -143,6 +146,7 @@ class OrganPack:
             intensity=dict(settings.get("intensity", {"kind": "zscore"})),
             network=dict(settings.get("network", {})),
             split={key: list(names) for key, names in settings.get("split", {}).items()},
+            sources=_sources(settings.get("sources", {}), labels, structures, file),
             provenance=dict(settings.get("provenance", {})),
             settings=settings,
         )
@@ -177,6 +181,27 @@ def _structure(item: dict[str, Any], folder: Path, labels: dict[int, str], file:
         raise OrganError(f"{file}: structure '{name}' has side '{side}', not one of {SIDES}")
     prior = folder / str(item.get("prior", f"{name}.safetensors"))
     return Structure(name, values, prior, mirror, dict(item.get("refine", {})), side)
+
+
+def _sources(
+    items: dict[str, dict[int | str, str]], labels: dict[int, str], structures: Iterable[Structure], file: Path
+) -> dict[str, dict[int | str, int]]:
+    """Return name → value or name of another model → label value, checked.
+
+    Raises:
+        OrganError: a source means what is neither a label nor a structure, or two mean different things by one name.
+    """
+    known = {s.name: s.labels[0] for s in structures} | {name: value for value, name in labels.items()}
+    names: dict[str, str] = {}
+    for source, meanings in items.items():
+        for theirs, ours in meanings.items():
+            if str(ours) not in known or source == OWN_SOURCE:
+                raise OrganError(f"{file}: source '{source}': {theirs} means {ours}, not one of {list(known)}")
+            if isinstance(theirs, str) and names.setdefault(theirs, str(ours)) != str(ours):
+                raise OrganError(f"{file}: the sources mean both '{names[theirs]}' and '{ours}' by '{theirs}'")
+    return {
+        source: {theirs: known[str(ours)] for theirs, ours in meanings.items()} for source, meanings in items.items()
+    }
 
 
 def _check_pair(one: Structure, other: Structure, file: Path) -> None:

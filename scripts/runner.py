@@ -30,23 +30,26 @@ from .organ import OrganPack
 from .refine.settings import RefineSettings
 from .report.html import PAGE, try_page
 from .report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
+from .sources import LabelSource
 from .writer import CaseWriter, as_labels
 
 logger = logging.getLogger(__name__)
 
 
-def require_organ(organ: str | Path, preset: str = "") -> None:
+def require_organ(organ: str | Path, preset: str = "", source: str = "") -> None:
     """Stop the run with a plain message where there is no such organ pack or, with a preset, no way to refine.
 
     Args:
         organ: name of an organ pack, or its path.
         preset: of the refinement; "" where none is asked for.
+        source: whose labels the masks have, see `sources`.
 
     Raises:
         SystemExit: with the message.
     """
     try:
         pack = OrganPack.load(organ)
+        LabelSource.of(pack, source)
         if preset:
             RefineSettings.load(preset)
     except ValueError as error:
@@ -173,6 +176,9 @@ class CaseEvaluator(SupervisedEvaluator):
             if self.cases.key == "image":
                 check_header(open_volume(source), source)
             self._apply(self.preprocessing, data, record)
+            record.left_alone = list(getattr(data.get("pred"), "meta", {}).get("left_alone", []))
+            if record.left_alone:
+                logger.info(f"{record.case}: left alone, none of the organ's: {', '.join(record.left_alone)}")
             if "pred" not in data:
                 started = time.perf_counter()
                 data["pred"] = self._segment(data["image"])
@@ -234,7 +240,9 @@ class CaseEvaluator(SupervisedEvaluator):
 
 
 def unreadable(path: str) -> str:
-    """Return why a volume cannot be read, "" if it can."""
+    """Return why a volume cannot be read, "" if it can, or if it is a folder of masks."""
+    if Path(path).is_dir():
+        return ""
     try:
         read_values(open_volume(path), path)
     except CaseError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..cases import SUFFIXES, case_name, list_volumes, match_name
 from ..geometry.affine import grids_apart_mm
 from ..io import open_volume
+from ..sources import LabelSource
 
 STAGE_MARK = "::"
 GRID_TOLERANCE_MM = 0.01
@@ -48,7 +49,7 @@ class Pairing:
     incomplete: dict[str, list[str]] = field(default_factory=dict)
 
 
-def find_predictions(folder: str | Path, method: str) -> dict[str, Path]:
+def find_predictions(folder: str | Path, method: str, labels: LabelSource | None = None) -> dict[str, Path]:
     """Find the label maps of a method.
 
     Args:
@@ -56,9 +57,10 @@ def find_predictions(folder: str | Path, method: str) -> dict[str, Path]:
             `folder::stage` names the stage; without it a flat folder's files are taken whole, and a run's stage is
             "initial" for the method of that name and "refined" for any other.
         method: the method's name.
+        labels: where given, also folders of binary masks are found, see `LabelSource.find`.
 
     Returns:
-        Case → file, sorted.
+        Case → file, or folder of masks, sorted.
 
     Raises:
         ValueError: there is no such folder, it holds no such file, or two files of one case.
@@ -68,7 +70,10 @@ def find_predictions(folder: str | Path, method: str) -> dict[str, Path]:
     if not root.is_dir():
         raise ValueError(f"{method}: the folder {root} does not exist")
     flat = [f for f in root.iterdir() if f.is_file() and _is_volume(f)]
-    if flat and not stage:
+    masks = [] if labels is None or stage else [f for f in _found(labels, root) if f.is_dir()]
+    if masks:
+        files = [(f.name, f) for f in masks]
+    elif flat and not stage:
         files = [(case_name(f), f) for f in flat]
     else:
         stage = stage or ("initial" if method == "initial" else "refined")
@@ -91,6 +96,8 @@ def pair_methods(
     methods: Mapping[str, str | Path],
     patients: Sequence[str] | None = None,
     allow_missing: bool = False,
+    predicted: LabelSource | None = None,
+    true: LabelSource | None = None,
 ) -> Pairing:
     """Pair every method's predictions with the labels and with each other.
 
@@ -101,16 +108,19 @@ def pair_methods(
         methods: method → folder (see `find_predictions`).
         patients: names of the labels to score; None for all that have predictions.
         allow_missing: leave cases out that some method lacks, and list them, instead of raising.
+        predicted: how the predictions' labels are read; None for the pack's own values.
+        true: how the labels are read, likewise.
 
     Raises:
         ValueError: no prediction fits a label, a method lacks a case, or a file is not on its label's grid.
     """
-    labels = {case_name(f): f for f in list_volumes(label_dir)}
+    files = list_volumes(label_dir) if true is None else true.find(label_dir)
+    labels = {f.name if f.is_dir() else case_name(f): f for f in files}
     if patients is not None:
         unknown = sorted(set(patients) - set(labels))
         if unknown:
             raise ValueError(f"{label_dir} lacks the labels {_some(unknown)}")
-    found = {method: find_predictions(folder, method) for method, folder in methods.items()}
+    found = {method: find_predictions(folder, method, predicted) for method, folder in methods.items()}
     pairing = Pairing()
     seen: set[str] = set()
     for case in sorted(set().union(*found.values())):
@@ -140,8 +150,9 @@ def pair_methods(
             f"predictions {_some(set().union(*found.values()))}"
         )
     for scored in pairing.cases:
+        label = scored.label if true is None else true.files(scored.label)[0]
         for file in scored.predictions.values():
-            check_same_grid(file, scored.label)
+            check_same_grid(file if predicted is None else predicted.files(file)[0], label)
     return pairing
 
 
@@ -161,6 +172,14 @@ def check_same_grid(prediction: Path, label: Path) -> None:
             f"{prediction} and its label {label} have the same shape but lie up to {apart:.3g} mm apart in the world; "
             "resample the prediction, or repair the wrong header"
         )
+
+
+def _found(labels: LabelSource, folder: Path) -> list[Path]:
+    """Return the cases of a folder, [] where there are none."""
+    try:
+        return labels.find(folder)
+    except ValueError:
+        return []
 
 
 def _is_volume(path: Path) -> bool:

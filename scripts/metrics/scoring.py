@@ -11,8 +11,9 @@ import numpy as np
 
 from ..baselines.postprocess import postprocess_labels
 from ..geometry.affine import spacing_mm
-from ..io import open_volume, read_values
+from ..io import CaseError, open_volume, read_values
 from ..organ import Structure, structure_masks
+from ..sources import LabelSource
 from .chamfer import chamfer_distance
 from .earth_movers import EMD_SAMPLES, earth_movers_distance
 from .pairing import ScoredCase
@@ -40,6 +41,8 @@ class Scoring:
         postprocessing: baseline's name → smoothing in mm, computed from the reference's label maps.
         reference: the method that the others are compared with.
         shape_metrics: whether Chamfer, Earth Mover's and point-to-surface distance are computed too.
+        predicted: how the labels of predictions are read; None for the pack's own values.
+        true: how those of true label maps are read, likewise.
     """
 
     structures: Sequence[Structure]
@@ -49,6 +52,8 @@ class Scoring:
     postprocessing: Mapping[str, float] = field(default_factory=dict)
     reference: str = REFERENCE
     shape_metrics: bool = False
+    predicted: LabelSource | None = None
+    true: LabelSource | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,14 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
     Raises:
         ValueError: a file holds no label map.
     """
-    truth, affine = _read_labels(case.label)
+    truth, affine = _read_labels(case.label, scoring.true)
     spacing = check_spacing(spacing_mm(affine))
     truths = structure_masks(scoring.structures, truth, affine)
     references = {name: TrueShape.of_mask(mask, affine) for name, mask in truths.items() if scoring.shape_metrics}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     order = []
     for method, file in case.predictions.items():
-        maps = {method: _read_labels(file)[0]}
+        maps = {method: _read_labels(file, scoring.predicted)[0]}
         if method == scoring.reference:
             before = list(structure_masks(scoring.structures, maps[method], affine).values())
             for name, smoothing_mm in scoring.postprocessing.items():
@@ -128,7 +133,13 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
     return [rows[structure, name] for structure in truths for name in order]
 
 
-def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_labels(path: Path, source: LabelSource | None) -> tuple[np.ndarray, np.ndarray]:
+    if source is not None:
+        try:
+            given = source.read(path)
+        except CaseError as error:
+            raise ValueError(str(error)) from error
+        return given.in_pack_values(), given.affine
     image = open_volume(path)
     values = read_values(image, path).reshape(image.shape[:3])
     if values.dtype.kind not in "biu":

@@ -19,6 +19,7 @@ import torch.distributed as dist
 import yaml
 
 from ..organ import MODELS, OrganPack, Structure
+from ..sources import LabelSource, names_of, plain
 from .check import held_out_scores, noise_floor, summary, training_dice
 from .label_surface import READ_ERRORS
 from .linear import LinearShapeModel
@@ -61,8 +62,10 @@ class Target:
         return self.structures[0].mirror
 
 
-def list_label_files(dataset_dir: str | Path) -> list[Path]:
+def list_label_files(dataset_dir: str | Path, labels: LabelSource | None = None) -> list[Path]:
     """NIfTI label maps of a folder by name; of its subfolder `labels` where it has one.
+
+    With `labels`, cases may also be folders of binary masks, see `LabelSource.find`.
 
     Raises:
         FileNotFoundError: there are none.
@@ -70,6 +73,8 @@ def list_label_files(dataset_dir: str | Path) -> list[Path]:
     folder = Path(dataset_dir)
     folder = folder / "labels" if (folder / "labels").is_dir() else folder
     files = sorted(p for p in folder.glob("*") if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith("."))
+    if not files and labels is not None and folder.is_dir():
+        files = [case for case in labels.find(folder) if case.is_dir()]
     if not files:
         raise FileNotFoundError(f"no label maps (.nii or .nii.gz) in {folder}")
     return files
@@ -89,7 +94,9 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     if not values:
         raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
     name = folder.name
+    called = names_of(list_label_files(dataset_dir)[0])
     names = {value: name if len(values) == 1 else f"{name}_{value}" for value in sorted(values)}
+    names |= {value: plain(own[0]) for value, own in called.items() if value in values}
     settings = {
         "name": name,
         "description": f"Made from the labels found in {Path(dataset_dir).name}; edit the names and what else you know",
@@ -128,13 +135,15 @@ def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | Non
     return [target for target in targets if any(names[s.name] & wanted for s in target.structures)]
 
 
-def split_files(pack: OrganPack, dataset_dir: str | Path, validation_share: float = 0.15) -> dict[str, list[Path]]:
+def split_files(
+    pack: OrganPack, dataset_dir: str | Path, validation_share: float = 0.15, labels: LabelSource | None = None
+) -> dict[str, list[Path]]:
     """Training and validation files of a folder.
 
     Training files are those of the pack's split where the folder holds some, else all but the split's test files.
     Validation files are the split's; where it has none, the last `validation_share` of the training files.
     """
-    files = {file.name: file for file in list_label_files(dataset_dir)}
+    files = {file.name: file for file in list_label_files(dataset_dir, labels)}
     train = [files[name] for name in pack.split.get("train", []) if name in files]
     validation = [files[name] for name in pack.split.get("validation", []) if name in files]
     if train:
@@ -159,14 +168,18 @@ def prepare_target(
     validation_share: float = 0.15,
     anchor: str | None = None,
     workers: int = 1,
+    source: str = "",
 ) -> PreparedShapes:
     """Samples of a prior's training and validation shapes, see `preparation.prepare`.
 
     All shapes of a label map are on the same side of the split.
     """
-    files = split_files(pack, dataset_dir, validation_share)
+    labels = LabelSource.of(pack, source)
+    files = split_files(pack, dataset_dir, validation_share, labels)
     logger.info("%s: %d label maps to learn from, %d held out", target.name, *map(len, files.values()))
-    return prepare(files["train"], target.structures, cache_dir, dict(settings), files["validation"], anchor, workers)
+    return prepare(
+        files["train"], target.structures, cache_dir, dict(settings), files["validation"], anchor, workers, labels
+    )
 
 
 def train_others(

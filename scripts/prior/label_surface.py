@@ -19,6 +19,7 @@ from ..geometry.affine import Similarity, check_affine
 from ..geometry.distance import signed_distance
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..organ import Structure
+from ..sources import LabelSource
 from .border import border_distance, border_planes, extend_beyond, touched_faces
 from .cache import cache_file, digest, load_arrays, save_arrays
 from .samples import SampleSettings
@@ -37,24 +38,29 @@ class ShapeSource:
     """Where a shape is found: a structure in a label map.
 
     Attributes:
-        file: NIfTI label map.
+        file: NIfTI label map, or folder of binary masks.
         structure: the structure.
         name: of the shape.
+        labels: how the label map is read; None for the pack's own values.
     """
 
     file: Path
     structure: Structure
     name: str
+    labels: LabelSource | None = None
 
 
-def list_sources(files: Sequence[Path], structures: Sequence[Structure]) -> list[ShapeSource]:
+def list_sources(
+    files: Sequence[Path], structures: Sequence[Structure], labels: LabelSource | None = None
+) -> list[ShapeSource]:
     """Every structure in every label map: named like the file or, of several structures, `<case> <side or structure>`.
 
     So a prior that both sides share learns from the shapes `scan_01 right` and `scan_01 left`.
     """
     if len(structures) == 1:
-        return [ShapeSource(file, structures[0], file.name) for file in files]
-    return [ShapeSource(f, s, f"{case_name(f)} {s.side or s.name}") for f in files for s in structures]
+        return [ShapeSource(file, structures[0], file.name, labels) for file in files]
+    names = {file: file.name if file.is_dir() else case_name(file) for file in files}
+    return [ShapeSource(f, s, f"{names[f]} {s.side or s.name}", labels) for f in files for s in structures]
 
 
 @dataclass(frozen=True)
@@ -105,26 +111,30 @@ def surface_key(source: ShapeSource, settings: SampleSettings) -> str:
 
     Raises:
         OSError: the file cannot be read.
+        CaseError: names say that it has nothing of the pack.
     """
-    content = hashlib.sha256(source.file.read_bytes()).hexdigest()
+    files = [source.file] if source.labels is None else source.labels.files(source.file)
+    content = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    reading = "" if source.labels is None else source.labels.key(source.file)
     values = sorted(source.structure.labels)
     limits = settings.min_voxels, settings.cut_shapes, settings.cut_share
-    side = [source.structure.side] if source.structure.side else []
-    return digest("surface", content, values, settings.target_spacing_mm, *limits, *side)
+    special = [part for part in (source.structure.side, reading) if part]
+    return digest("surface", content, values, settings.target_spacing_mm, *limits, *special)
 
 
-def read_mask(file: Path, structure: Structure, min_voxels: int) -> tuple[np.ndarray, np.ndarray]:
+def read_mask(source: ShapeSource, min_voxels: int) -> tuple[np.ndarray, np.ndarray]:
     """A structure's mask (X, Y, Z) bool in a label map, and its affine (4, 4).
 
     Raises:
         ValueError: the file is no 3D label map, its affine cannot be used, or the structure is missing or too small.
+        CaseError: the same, of label maps of other models.
     """
-    image = nib.load(file)
-    affine = check_affine(image.affine)  # type: ignore[attr-defined]
-    voxels = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
-    if voxels.ndim < 3 or any(n != 1 for n in voxels.shape[3:]):
-        raise ValueError(f"is no 3D label map but has the shape {voxels.shape}")
-    voxels = voxels.reshape(voxels.shape[:3])
+    if source.labels is not None and source.labels.key(source.file):
+        given = source.labels.read(source.file)
+        voxels, affine = given.in_pack_values(), given.affine
+    else:
+        voxels, affine = _read_voxels(source.file)
+    structure = source.structure
     mask = structure.mask(voxels, affine)
     count = int(np.count_nonzero(mask))
     what = f"the labels {list(structure.labels)}" + (f" on the {structure.side} side" if structure.side else "")
@@ -133,6 +143,16 @@ def read_mask(file: Path, structure: Structure, min_voxels: int) -> tuple[np.nda
     if count < min_voxels:
         raise ValueError(f"has only {count} voxels of {what}, at least {min_voxels} are needed")
     return mask, affine
+
+
+def _read_voxels(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A label map's values (X, Y, Z) and its affine (4, 4)."""
+    image = nib.load(file)
+    affine = check_affine(image.affine)  # type: ignore[attr-defined]
+    voxels = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
+    if voxels.ndim < 3 or any(n != 1 for n in voxels.shape[3:]):
+        raise ValueError(f"is no 3D label map but has the shape {voxels.shape}")
+    return voxels.reshape(voxels.shape[:3]), affine
 
 
 def extract_surface(source: ShapeSource, key: str, cache_dir: Path, settings: SampleSettings) -> LabelSurface:
@@ -150,7 +170,7 @@ def extract_surface(source: ShapeSource, key: str, cache_dir: Path, settings: Sa
     """
     cached = cache_file(cache_dir, "surface", key)
     if not cached.is_file():
-        mask, affine = read_mask(source.file, source.structure, settings.min_voxels)
+        mask, affine = read_mask(source, settings.min_voxels)
         mesh = mask_to_surface(mask, affine, settings.target_spacing_mm)
         faces = touched_faces(mask, affine)
         share = sum(face.area_mm2 for face in faces) / float(mesh.area)

@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from ..io import CaseError
 from ..organ import Structure
+from ..sources import LabelSource
 from .anchor import Anchor, align, choose_anchor
 from .border import moved_planes
 from .cache import cache_file, digest, load_arrays, save_arrays
@@ -106,6 +108,7 @@ def prepare(
     validation_files: Sequence[str | Path] = (),
     anchor: str | None = None,
     workers: int = 1,
+    labels: LabelSource | None = None,
 ) -> PreparedShapes:
     """Turn label maps into training samples of one structure, or of several that share a prior.
 
@@ -119,14 +122,15 @@ def prepare(
         validation_files: label maps held out; aligned to the same anchor, never augmented.
         anchor: name of the training shape to be the anchor; None takes the medoid.
         workers: processes; with 1 all is done in this one.
+        labels: how the label maps are read; None for the pack's own values.
 
     Raises:
         ValueError: fewer than two shapes can be used, or the anchor cannot.
     """
     settings = settings if isinstance(settings, SampleSettings) else SampleSettings(**(settings or {}))
     cache = Path(cache_dir)
-    learned_from = list_sources([Path(file) for file in label_files], structures)
-    held_out_from = list_sources([Path(file) for file in validation_files], structures)
+    learned_from = list_sources([Path(file) for file in label_files], structures, labels)
+    held_out_from = list_sources([Path(file) for file in validation_files], structures, labels)
     sources = [*learned_from, *held_out_from]
     held_out = {source.name for source in held_out_from}
     failed: dict[str, _Failed] = {}
@@ -176,7 +180,7 @@ def _surface(source: ShapeSource, cache_dir: Path, settings: SampleSettings) -> 
         return extract_surface(source, surface_key(source, settings), cache_dir, settings)
     except CutShape as error:
         return _Failed(str(error), cut=True)
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, CaseError) as error:
         return _Failed(str(error) or type(error).__name__)
 
 

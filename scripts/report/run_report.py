@@ -35,6 +35,7 @@ class CaseRecord:
             `reason` says why); "failed" (`reason` says why).
         reason: "" or a message that names the file and the remedy.
         warnings: what a user should know though the case went through.
+        left_alone: what the mask holds beside the organ's labels; it was not changed.
         outputs: what → path of the files written.
         seconds: stage → wall seconds.
         peak_memory_mb: the process's highest resident memory so far.
@@ -48,6 +49,7 @@ class CaseRecord:
     status: str = FAILED
     reason: str = ""
     warnings: list[str] = field(default_factory=list)
+    left_alone: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0

@@ -103,3 +103,24 @@ def test_the_same_seed_gives_the_same_bytes(bundle_root, broken_masks, results, 
     refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path)
     for name in ("plain_refined.nii.gz", "plain_hippocampus.stl", "plain_hippocampus.ply"):
         assert (tmp_path / "plain" / name).read_bytes() == (results / "plain" / name).read_bytes()
+
+
+def test_nnunet_s_folder_is_refined_as_it_is_and_given_back(bundle_root, broken_masks, results, tmp_path):
+    """Other values and names, and another organ: the same result, with the values it came with."""
+    image = nib.load(broken_masks / "oblique.nii.gz")
+    ours = np.asarray(image.dataobj)
+    theirs = np.choose(ours, [0, 5, 3]).astype(np.uint8)
+    theirs[0] = 9
+    (tmp_path / "masks").mkdir()
+    nib.save(nib.Nifti1Image(theirs, image.affine), tmp_path / "masks" / "oblique.nii.gz")
+    labels = {"background": 0, "Posterior": 3, "Anterior": 5, "Amygdala": 9}
+    (tmp_path / "masks" / "dataset.json").write_text(json.dumps({"labels": labels}))
+    refine(bundle_root, tmp_path / "masks", tmp_path / "out")
+    expected = np.asarray(nib.load(results / "oblique" / "oblique_refined.nii.gz").dataobj)
+    refined = np.asarray(nib.load(tmp_path / "out" / "oblique" / "oblique_refined.nii.gz").dataobj)
+    back = nib.load(tmp_path / "out" / "as_given" / "oblique.nii.gz")
+    np.testing.assert_array_equal(refined, expected)
+    np.testing.assert_array_equal(np.asarray(back.dataobj)[1:], np.choose(expected, [0, 5, 3])[1:])
+    assert (np.asarray(back.dataobj)[0] == 9).all() and back.get_data_dtype() == np.uint8
+    (case,) = json.loads((tmp_path / "out" / "report.json").read_text())["cases"]
+    assert case["left_alone"] == ["Amygdala"] and set(case["volumes_ml"]) == {"1", "2"}
