@@ -151,19 +151,6 @@ def file_of(volume: Any) -> str:
     return str(volume.meta.get("filename_or_obj", "the mask")) if isinstance(volume, MetaTensor) else "the mask"
 
 
-class ReadMaskd(MapTransform):
-    """Read label maps: path → (1, X, Y, Z) int32 MetaTensor on the file's own grid (see `read_label_map`)."""
-
-    def __init__(self, keys: KeysCollection = "pred", allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = read_label_map(d[key])
-        return d
-
-
 class ReadVolumed(MapTransform):
     """Read images and probabilities: path → (C, X, Y, Z) float32 MetaTensor (see `read_volume`)."""
 
@@ -245,7 +232,6 @@ class CheckMaskd(MapTransform):
         return prob
 
 
-ReadMaskD = ReadMaskDict = ReadMaskd
 KeepInitialD = KeepInitialDict = KeepInitiald
 ReadVolumeD = ReadVolumeDict = ReadVolumed
 CheckMaskD = CheckMaskDict = CheckMaskd

@@ -299,7 +299,7 @@ def _volumes(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and f.is_file())
 
 
-class ReadGivenMaskd(MapTransform):
+class ReadMaskd(MapTransform):
     """Read label maps of other models: path → (1, X, Y, Z) int32 MetaTensor with the pack's values.
 
     What belongs to no label of the pack is `OTHER`, and its names stand in the meta entry `left_alone`; `as_given`
@@ -332,4 +332,4 @@ class ReadGivenMaskd(MapTransform):
         return d
 
 
-ReadGivenMaskD = ReadGivenMaskDict = ReadGivenMaskd
+ReadMaskD = ReadMaskDict = ReadMaskd

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from volumes import AFFINES, OBLIQUE, blocks, save, save_with_nan_affine
 
 from scripts import io
+from scripts.sources import ReadMaskd
 
 LABELS = [1, 2]
 
@@ -23,7 +24,7 @@ def check(mask, **further):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32, np.float64])
 def test_label_map_comes_back_with_grid_type_and_codes(tmp_path, affine, dtype):
     source = save(tmp_path / "a.nii.gz", blocks(dtype), affine, sform=2, qform=1)
-    mask = io.ReadMaskd()({"pred": str(source)})["pred"]
+    mask = ReadMaskd()({"pred": str(source)})["pred"]
     assert mask.shape == (1, 12, 10, 8) and mask.dtype == torch.int32
     np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
     labels = mask[0].numpy().copy()

@@ -17,9 +17,10 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from volumes import AFFINES, OBLIQUE, STRAIGHT, blocks, save, save_with_nan_affine
 
 from scripts.cases import CaseDataset
-from scripts.io import CheckMaskd, KeepInitiald, ReadMaskd, ReadVolumed
+from scripts.io import CheckMaskd, KeepInitiald, ReadVolumed
 from scripts.report.run_report import RunReport
 from scripts.runner import CaseEvaluator
+from scripts.sources import ReadMaskd
 from scripts.writer import CaseWriter
 
 

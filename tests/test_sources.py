@@ -18,7 +18,7 @@ from scripts.prior.label_surface import list_sources, read_mask, surface_key
 from scripts.prior.samples import SampleSettings
 from scripts.report.run_report import RunReport
 from scripts.runner import CaseEvaluator
-from scripts.sources import OTHER, LabelSource, ReadGivenMaskd, names_of
+from scripts.sources import OTHER, LabelSource, ReadMaskd, names_of
 from scripts.writer import CaseWriter
 
 from .foreign import GRIDS, relabelled, save, truth, write_masks, write_multilabel, write_nnunet, write_pack
@@ -64,7 +64,7 @@ def refine(folder, labels, output, chain=None):
         "cpu",
         CaseDataset(folder, find=labels.find),
         torch.nn.Identity(),
-        Compose([ReadGivenMaskd("pred", labels)]),
+        Compose([ReadMaskd("pred", labels)]),
         Compose([KeepInitiald("pred"), CheckMaskd("pred", list(labels.pack.labels)), chain or Carve("pred")]),
         CaseWriter(output, labels=labels),
         report,

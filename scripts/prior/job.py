@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 import yaml
 
+from ..io import CaseError
 from ..organ import MODELS, OrganPack, Structure
 from ..sources import LabelSource, names_of, plain
 from .check import held_out_scores, noise_floor, summary, training_dice
@@ -86,15 +87,16 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     if (folder / "organ.yaml").is_file():
         return OrganPack.load(folder)
     values: set[int] = set()
+    called: dict[int, list[str]] = {}
     for file in list_label_files(dataset_dir)[:n_scanned]:
         try:
             values.update(int(v) for v in np.unique(np.asanyarray(nib.load(file).dataobj)) if v != 0)  # type: ignore[attr-defined]
-        except READ_ERRORS as error:
+            called |= names_of(file)
+        except (*READ_ERRORS, CaseError) as error:
             logger.warning("cannot read %s: %s", file.name, error)
     if not values:
         raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
     name = folder.name
-    called = names_of(list_label_files(dataset_dir)[0])
     names = {value: name if len(values) == 1 else f"{name}_{value}" for value in sorted(values)}
     names |= {value: plain(own[0]) for value, own in called.items() if value in values}
     settings = {

@@ -25,8 +25,9 @@ from scripts.prior.points import EpochSampler, ShapePointsDataset
 from scripts.prior.preparation import prepare
 from scripts.prior.samples import SampleSettings
 from scripts.prior.training import initial_codes
+from scripts.sources import LabelSource
 
-from .shapes import EGG
+from .shapes import EGG, ellipsoid_radii, write_ellipsoids
 from .tiny_run import SETTINGS, run, workflow
 
 
@@ -170,6 +171,15 @@ def test_a_pack_is_made_from_the_labels_found(organ, tmp_path):
     files = split_files(pack, organ[1])
     assert len(files["train"]) == 7 and [f.name for f in files["validation"]] == ["case_07.nii.gz"]
     assert len(split_files(pack, organ[1], 0.0)["train"]) == 8
+
+
+def test_a_new_pack_takes_the_names_of_nnunet(tmp_path):
+    files = write_ellipsoids(tmp_path / "task" / "labelsTr", ellipsoid_radii(2, seed=0))
+    (tmp_path / "task" / "labelsTr" / "a.nii.gz").write_bytes(b"no image")
+    (tmp_path / "task" / "dataset.json").write_text('{"labels": {"background": 0, "Left Egg": 1, "spoon": 2}}')
+    pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "task" / "labelsTr")
+    assert pack.labels == {1: "left_egg"} and [s.name for s in pack.structures] == ["left_egg"]
+    assert not LabelSource.of(pack).key(files[0])
 
 
 def test_test_files_of_a_split_are_not_learned_from(organ):
