@@ -41,4 +41,4 @@ demo: $(STAMP)
 	$(BIN)/python -m scripts demo
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis output cache runs eval
+	rm -rf .venv .venv-hosts .pytest_cache .mypy_cache .ruff_cache .hypothesis output cache runs eval

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import ImageReader
 from monai.transforms import (
+    LoadImaged,
     MapTransform,
     NormalizeIntensityd,
     ScaleIntensityd,
@@ -17,11 +19,37 @@ from monai.transforms import (
     Spacingd,
 )
 
-from .cases import case_name, list_volumes
+from .cases import SUFFIXES, case_name, list_volumes
+from .io import READ_ERRORS, UnreadableCase, check_header, open_volume
 from .organ import OrganPack
 
 KINDS = ("zscore", "window", "minmax")
 VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
+
+
+class ReadImaged(LoadImaged):
+    """MONAI's `LoadImaged`, which says plainly what is wrong with a file that cannot be read.
+
+    Images that a host has read already are left as they are.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: ImageReader | None = None) -> dict[Hashable, Any]:
+        """Read the keys' images.
+
+        Raises:
+            UnreadableCase: a file cannot be read.
+            UnrefinableCase: a NIfTI file is not one 3D volume, or has no usable affine.
+        """
+        if not all(isinstance(data[key], (str, Path)) for key in self.key_iterator(dict(data))):
+            return dict(data)
+        for key in self.key_iterator(dict(data)):
+            if str(data[key]).lower().endswith(SUFFIXES):
+                check_header(open_volume(data[key]), data[key])
+        try:
+            return dict(super().__call__(data, reader))
+        except (*READ_ERRORS, RuntimeError) as error:
+            files = ", ".join(str(data[key]) for key in self.key_iterator(dict(data)))
+            raise UnreadableCase(f"{files} cannot be read as an image: copy or export it again") from error
 
 
 class OwnSpacingd(Spacingd):

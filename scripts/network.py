@@ -45,17 +45,49 @@ def network_file(pack: OrganPack) -> str:
     return str((MODELS if pack.settings.get("default", False) else pack.folder) / "model.pt")
 
 
+def own_network(network: torch.nn.Module, pack: OrganPack, device: str | torch.device) -> torch.nn.Module | None:
+    """Return an organ's U-Net with its weights; None for the default organ.
+
+    Hosts hold one network, that of `models/model.pt`, and hand it to the inferer for every request. An inferer for
+    another organ applies this one instead.
+
+    Args:
+        network: the organ's network, whose weights are replaced.
+        pack: its pack.
+        device: where it runs.
+
+    Raises:
+        OrganError: the organ has no weights, or they are another network's.
+    """
+    if pack.settings.get("default", False):
+        return None
+    file = network_file(pack)
+    try:
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError) as error:
+        raise OrganError(f"{file} does not hold the weights of the U-Net that organ.yaml describes: {error}") from error
+    return network.to(torch.device(device)).eval()
+
+
 class FlipAveragingInferer(Inferer):
     """Sliding windows over the image and, optionally, its mirror images; the logits are averaged.
 
     Args:
-        roi_size: the window, voxels.
+        roi_size: the window, voxels; -1 for the whole image.
         flip_axes: spatial axes (0, 1, 2) to mirror one at a time; none for a single pass.
         overlap: share of a window that overlaps its neighbour.
+        own_network: applied in place of the network that it is called with; see `own_network`.
     """
 
-    def __init__(self, roi_size: Sequence[int], flip_axes: Sequence[int] = (), overlap: float = 0.5) -> None:
+    def __init__(
+        self,
+        roi_size: Sequence[int] | int,
+        flip_axes: Sequence[int] = (),
+        overlap: float = 0.5,
+        own_network: torch.nn.Module | None = None,
+    ) -> None:
         super().__init__()
+        self.own_network = own_network
         self.flip_axes = tuple(flip_axes)
         self.window = SlidingWindowInferer(roi_size, sw_batch_size=1, overlap=overlap, mode="gaussian")
 
@@ -63,6 +95,7 @@ class FlipAveragingInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Apply the network to (B, C, X, Y, Z) and return its mean logits."""
+        network = self.own_network if self.own_network is not None else network
         total = torch.as_tensor(self.window(inputs, network, *args, **kwargs))
         for axis in self.flip_axes:
             mirrored = torch.as_tensor(self.window(torch.flip(inputs, (axis + 2,)), network, *args, **kwargs))

@@ -1,9 +1,16 @@
-"""Options as they come from a command line."""
+"""Options as they come from a command line or from a host."""
 
 from __future__ import annotations
 
+from typing import Any
+
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0", "none", "")
+
+
+def choice(value: Any) -> Any:
+    """Return an option's value; of a list, as which hosts know the choices an option has, the first: the default."""
+    return value[0] if isinstance(value, (list, tuple)) else value
 
 
 def is_true(value: object) -> bool:

@@ -121,9 +121,8 @@ class OrganPack:
         folder = Path(organ) if Path(organ).is_dir() and (Path(organ) / "organ.yaml").is_file() else MODELS / str(organ)
         file = folder / "organ.yaml"
         if not file.is_file():
-            known = sorted(p.parent.name for p in MODELS.glob("*/organ.yaml"))
             raise OrganError(
-                f"no organ pack '{organ}': {file} is missing. Known organs: {', '.join(known) or 'none'}. "
+                f"no organ pack '{organ}': {file} is missing. Known organs: {', '.join(known_organs()) or 'none'}. "
                 "Train a new one with configs/train_prior.yaml."
             )
         settings = yaml.safe_load(file.read_text())
@@ -165,6 +164,12 @@ class OrganPack:
             if structure.name == name:
                 return structure
         raise OrganError(f"organ '{self.name}' has no structure '{name}'; it has {[s.name for s in self.structures]}")
+
+
+def known_organs() -> list[str]:
+    """Return the names of the packs in `models/`, sorted; the default organ (`default: true`) is the first."""
+    files = sorted(MODELS.glob("*/organ.yaml"))
+    return [f.parent.name for f in sorted(files, key=lambda f: not yaml.safe_load(f.read_text()).get("default", False))]
 
 
 def _structure(item: dict[str, Any], folder: Path, labels: dict[int, str], file: Path) -> Structure:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
@@ -24,40 +23,32 @@ from monai.utils import set_determinism
 from tqdm import tqdm
 
 from .cases import CASE, REASON, CaseDataset
-from .io import READ_ERRORS, CaseError, check_header, label_values, open_volume, read_values
+from .io import READ_ERRORS, CaseError, check_header, open_volume, read_values
 from .options import is_true
-from .organ import OrganPack
-from .refine.settings import RefineSettings
 from .report.html import PAGE, try_page
+from .report.outcome import outcome_of
 from .report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
-from .sources import LabelSource
-from .writer import CaseWriter, as_labels
+from .request import find_problem
+from .writer import CaseWriter
 
 logger = logging.getLogger(__name__)
 
 
-def require_organ(organ: str | Path, preset: str = "", source: str = "") -> None:
+def require_organ(organ: str | Path, preset: str = "", network: bool = False, source: str = "") -> None:
     """Stop the run with a plain message where there is no such organ pack or, with a preset, no way to refine.
 
     Args:
         organ: name of an organ pack, or its path.
         preset: of the refinement; "" where none is asked for.
+        network: whether the organ's U-Net is needed.
         source: whose labels the masks have, see `sources`.
 
     Raises:
         SystemExit: with the message.
     """
-    try:
-        pack = OrganPack.load(organ)
-        LabelSource.of(pack, source)
-        if preset:
-            RefineSettings.load(preset)
-    except ValueError as error:
-        raise SystemExit(f"Error: {error}") from error
-    priors = dict.fromkeys(s.prior for s in pack.structures)  # structures may share one
-    missing = [str(prior) for prior in priors if not prior.is_file()] if preset else []
-    if missing:
-        raise SystemExit(f"Error: no shape prior {', '.join(missing)}: train it with configs/train_prior.yaml")
+    problem = find_problem(organ, preset, refine=bool(preset), current_label=not network, source=source)
+    if problem:
+        raise SystemExit(f"Error: {problem}")
 
 
 class CaseEvaluator(SupervisedEvaluator):
@@ -215,18 +206,10 @@ class CaseEvaluator(SupervisedEvaluator):
         started = time.perf_counter()
         record.outputs = self.writer.write(paths, data)
         record.seconds["write"] = time.perf_counter() - started
-        record.status = SEGMENTED
-        if "pred_shapes" in data:
-            shapes = data["pred_shapes"]
-            record.structures = [
-                {"name": s.name, "failure": s.failure, "seconds": s.seconds, "quality": s.quality} for s in shapes
-            ]
-            failures = [f"{s.name}: {s.failure}" for s in shapes if s.failure]
-            unrefined = bool(failures) and len(failures) == len(shapes)
-            record.status = KEPT if unrefined else REFINED
-            record.reason = "; ".join(failures) if unrefined else ""
-            record.warnings += [] if unrefined else failures
-            record.volumes_ml, record.changed_voxels = changes(data["initial"], data["pred"])
+        found = outcome_of(data)
+        record.status, record.reason, record.structures = found.status, found.reason, found.structures
+        record.volumes_ml, record.changed_voxels = found.volumes_ml, found.changed_voxels
+        record.warnings += found.warnings
 
     def _keep(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord, expected: bool) -> None:
         """Pass the initial mask through, where there is one that can be read."""
@@ -248,13 +231,3 @@ def unreadable(path: str) -> str:
     except CaseError as error:
         return str(error)
     return ""
-
-
-def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[float]], int]:
-    """Return each label's volume before and after in ml, and how many voxels changed their value."""
-    before, after = as_labels(initial), as_labels(refined)
-    voxel_ml = abs(float(np.linalg.det(np.asarray(initial.affine)[:3, :3]))) / 1000.0
-    counts = [{v: np.count_nonzero(part == v) for v in label_values(part)} for part in (before, after)]
-    labels = sorted({int(v) for count in counts for v in count} - {0})
-    volumes = {str(v): [float(count.get(v, 0)) * voxel_ml for count in counts] for v in labels}
-    return volumes, int(np.count_nonzero(before != after))

@@ -14,6 +14,11 @@ PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets.yaml"
 METHODS = ("robust", "linear", "paper")
 
 
+def known_presets() -> list[str]:
+    """Return the names of the presets; "default" is the first."""
+    return sorted(yaml.safe_load(PRESETS.read_text()), key=lambda name: (name != "default", name))
+
+
 @dataclass(frozen=True)
 class RefineSettings:
     """Settings of one refinement; `configs/presets.yaml` explains and sets each."""

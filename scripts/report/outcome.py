@@ -1,0 +1,91 @@
+"""What came of a case: the same figures for `report.json` and for hosts, which return them with the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ..io import label_values
+from ..organ import OrganPack
+from ..writer import as_labels
+from .run_report import KEPT, REFINED, SEGMENTED, plain
+
+
+@dataclass
+class Outcome:
+    """What came of a case.
+
+    Attributes:
+        status: "refined", "segmented" (no refinement was asked for) or "kept" (no structure could be refined).
+        reason: why the mask was kept; "" if it was not.
+        warnings: structures that could not be refined while others were.
+        volumes_ml: label → [initial, refined] volume.
+        changed_voxels: how many voxels have another value than before; None where no refinement was asked for.
+        structures: one dictionary a structure: name, failure, seconds a stage, quality.
+    """
+
+    status: str
+    reason: str = ""
+    warnings: list[str] = field(default_factory=list)
+    volumes_ml: dict[str, list[float]] = field(default_factory=dict)
+    changed_voxels: int | None = None
+    structures: list[dict[str, Any]] = field(default_factory=list)
+
+
+def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
+    """Return what came of a case after the postprocessing chain: `pred`, and if it was refined `initial`, `pred_shapes`."""
+    if "pred_shapes" not in data:
+        empty = not as_labels(data["pred"]).any()
+        return Outcome(SEGMENTED, warnings=["the mask is empty"] if empty else [])
+    shapes = data["pred_shapes"]
+    failures = [f"{s.name}: {s.failure}" for s in shapes if s.failure]
+    unrefined = bool(failures) and len(failures) == len(shapes)
+    volumes_ml, changed_voxels = changes(data["initial"], data["pred"])
+    return Outcome(
+        status=KEPT if unrefined else REFINED,
+        reason="; ".join(failures) if unrefined else "",
+        warnings=[] if unrefined else failures,
+        volumes_ml=volumes_ml,
+        changed_voxels=changed_voxels,
+        structures=[{"name": s.name, "failure": s.failure, "seconds": s.seconds, "quality": s.quality} for s in shapes],
+    )
+
+
+def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[float]], int]:
+    """Return each label's volume before and after in ml, and how many voxels changed their value."""
+    before, after = as_labels(initial), as_labels(refined)
+    voxel_ml = abs(float(np.linalg.det(np.asarray(initial.affine)[:3, :3]))) / 1000.0
+    counts = [{v: np.count_nonzero(part == v) for v in label_values(part)} for part in (before, after)]
+    labels = sorted({int(v) for count in counts for v in count} - {0})
+    volumes = {str(v): [float(count.get(v, 0)) * voxel_ml for count in counts] for v in labels}
+    return volumes, int(np.count_nonzero(before != after))
+
+
+class DescribeOutcomed(MapTransform):
+    """Put what came of a case into `result`, as plain JSON values: MONAI Label returns that entry with the mask.
+
+    Args:
+        keys: the label map.
+        organ: name of an organ pack, or its path.
+        settings: the request's options, repeated in the answer.
+    """
+
+    def __init__(
+        self, keys: KeysCollection = "pred", organ: str = "hippocampus", settings: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(keys)
+        self.labels = {name: value for value, name in OrganPack.load(organ).labels.items()}
+        self.settings = dict(settings or {})
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fill `result`: the settings, `labels` (name → value) and the fields of `Outcome`."""
+        return {**data, "result": plain({**self.settings, "labels": self.labels, **asdict(outcome_of(data))})}
+
+
+DescribeOutcomeD = DescribeOutcomeDict = DescribeOutcomed
