@@ -39,7 +39,7 @@ class Outcome:
 
 
 def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
-    """Return what came of a case after the postprocessing chain: `pred`, and if it was refined `initial`, `pred_shapes`."""
+    """Return what came of a case after the chain: `pred`, and if it was refined `initial` and `pred_shapes`."""
     if "pred_shapes" not in data:
         empty = not as_labels(data["pred"]).any()
         return Outcome(SEGMENTED, warnings=["the mask is empty"] if empty else [])

@@ -36,7 +36,16 @@ def host_python(name: str, requirements: Sequence[str], no_deps: Sequence[str] =
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     for options, packages in (((), requirements), (("--no-deps",), no_deps)):
         if packages:
-            command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options, *packages]
+            command = [
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-compile",
+                *options,
+                *packages,
+            ]  # compiles on use
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 pytest.skip(f"{name} cannot be installed: {done.stderr.strip()[-500:]}")

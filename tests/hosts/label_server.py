@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import requests
+from requests import Response
 
 NAME = "implicit_shape_refinement"
 SHIM = Path(__file__).with_name("torchvision_shim")
@@ -59,7 +60,7 @@ class LabelServer:
             self.process.kill()
             self.process.wait()
 
-    def infer(self, image: str, output: str = "image", label: Path | None = None, **params: object) -> requests.Response:
+    def infer(self, image: str, output: str = "image", label: Path | None = None, **params: object) -> Response:
         """Send POST /infer with the parameters, and a label file where one is given."""
         parts = {"params": (None, json.dumps({"device": "cpu", **params}))}
         if label is not None:
@@ -71,11 +72,11 @@ class LabelServer:
         url = f"{self.url}/datastore/label?image={image}&tag=final"
         requests.put(url, files={"label": (label.name, label.read_bytes())}, timeout=60).raise_for_status()
 
-    def train(self, **params: object) -> requests.Response:
+    def train(self, **params: object) -> Response:
         """Send POST /train and wait for its end."""
         return self._post(f"/train/{NAME}?run_sync=true", json={"device": "cpu", "multi_gpu": False, **params})
 
-    def _post(self, path: str, **content: object) -> requests.Response:
+    def _post(self, path: str, **content: object) -> Response:
         return requests.post(f"{self.url}{path}", timeout=300, **content)
 
     def _run(self, *arguments: str) -> subprocess.Popen:

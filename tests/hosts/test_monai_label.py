@@ -13,14 +13,14 @@ import pytest
 import requests
 import torch
 import yaml
-from host_venv import host_python
-from label_server import LabelServer
 
 from scripts.damage import damage
 from scripts.demo import cut_boxes
 from scripts.io import write_label_map
 from scripts.network import build_unet
 from scripts.organ import OrganPack
+from tests.hosts.host_venv import host_python
+from tests.hosts.label_server import LabelServer
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 HERE = Path(__file__).parent
@@ -46,7 +46,7 @@ def add_other_organ(bundle: Path) -> None:
     """Add a pack with the hippocampus's prior and a small U-Net with random weights, at 1.5 mm."""
     folder = bundle / "models" / OTHER
     shutil.copytree(bundle / "models" / "hippocampus", folder)
-    network = {"name": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+    network = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
     settings = yaml.safe_load((folder / "organ.yaml").read_text())
     settings |= {"name": OTHER, "default": False, "spacing_mm": [1.5, 1.5, 1.5], "network": network}
     (folder / "organ.yaml").write_text(yaml.safe_dump(settings))
@@ -143,11 +143,13 @@ def test_current_label_is_refined_as_by_the_command(server, run, drawing, tmp_pa
     output = run("refine", drawing, image_dir=server.studies / f"{LEFT}.nii.gz")
     expected = values_of(output / LEFT / f"{LEFT}_refined.nii.gz")
     assert (expected != values_of(drawing)).sum() > 100
-    np.testing.assert_array_equal(mask_of(server.infer(LEFT, label=drawing, current_label=True), tmp_path, drawing), expected)
+    sent = server.infer(LEFT, label=drawing, current_label=True)
+    np.testing.assert_array_equal(mask_of(sent, tmp_path, drawing), expected)
     missing = server.infer(LEFT, current_label=True)
     assert missing.status_code == 422 and "submit one" in missing.json()["detail"]
     server.submit(LEFT, drawing)
-    np.testing.assert_array_equal(mask_of(server.infer(LEFT, current_label=True), tmp_path, drawing), expected)
+    stored = server.infer(LEFT, current_label=True)
+    np.testing.assert_array_equal(mask_of(stored, tmp_path, drawing), expected)
 
 
 def test_another_organ_is_segmented_by_its_own_network(server, run, tmp_path):

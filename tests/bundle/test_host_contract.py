@@ -1,0 +1,157 @@
+"""What hosts expect of the bundle beyond its configs' ids; the hosts themselves run in tests/hosts."""
+
+import ast
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.refine.test_chain import damaged, mean_shape
+
+CACHE = re.compile(r"(functools\.)?(lru_)?cache\b")
+STARLETTE = """
+class HTTPException(Exception):
+    def __init__(self, status_code, detail=None):
+        self.status_code, self.detail = status_code, detail
+"""
+
+
+@pytest.fixture(scope="module")
+def modules(bundle_root) -> dict[str, ast.Module]:
+    """The bundle's own modules, parsed."""
+    files = sorted((bundle_root / "scripts").rglob("*.py"))
+    return {str(file.relative_to(bundle_root)): ast.parse(file.read_text()) for file in files}
+
+
+def test_nothing_is_imported_inside_functions(modules):
+    """MONAI Label takes the bundle from the path between calls: such an import works once."""
+    late = [
+        f"{name}:{node.lineno}"
+        for name, module in modules.items()
+        for function in ast.walk(module)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    assert late == []
+
+
+def test_modules_of_the_bundle_are_imported_relatively(modules):
+    absolute = [
+        f"{name}:{node.lineno}"
+        for name, module in modules.items()
+        for node in ast.walk(module)
+        if (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "scripts")
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "scripts" for alias in node.names))
+    ]
+    assert absolute == []
+
+
+def test_modules_keep_no_state_between_calls(modules):
+    stateful = [
+        f"{name}:{node.lineno}"
+        for name, module in modules.items()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Global)
+        or (isinstance(node, ast.FunctionDef) and any(CACHE.match(ast.unparse(d)) for d in node.decorator_list))
+    ]
+    assert stateful == []
+
+
+def test_no_class_is_taken_for_one_that_hosts_remove(modules):
+    names = [node.name for m in modules.values() for node in ast.walk(m) if isinstance(node, ast.ClassDef)]
+    assert [name for name in names if "LoadImage" in name or "SaveImage" in name] == []
+
+
+def test_weights_that_hosts_look_for_are_the_only_ones_in_their_folder(bundle_root):
+    """MONAI Label takes the shortest name of models/*.pt for the network."""
+    assert [file.name for file in (bundle_root / "models").glob("*.pt")] == ["model.pt"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """A study of MONAI Label: an image on an oblique grid, its submitted label, and what cannot be read."""
+    folder = tmp_path_factory.mktemp("study")
+    truth, affine = mean_shape("oblique")
+    nib.save(nib.Nifti1Image(truth.astype(np.float32), affine), folder / "a.nii.gz")
+    (folder / "labels" / "final").mkdir(parents=True)
+    nib.save(nib.Nifti1Image(damaged(truth, affine).astype(np.uint8), affine), folder / "labels" / "final" / "a.nii.gz")
+    (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:900])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
+    """All answers of one tiny host, which finds a `starlette` of the test's beside itself."""
+    packages = tmp_path_factory.mktemp("packages")
+    (packages / "starlette").mkdir()
+    (packages / "starlette" / "__init__.py").touch()
+    (packages / "starlette" / "exceptions.py").write_text(STARLETTE)
+    image, label = str(study / "a.nii.gz"), {"current_label": True, "preset": "linear"}
+    requests = {
+        "first": {"image": image, "mode": "no_grad", **label},
+        "network": {"image": image, "mode": "no_grad", "refine": False},
+        "second": {"image": image, "mode": "inference_mode", **label},
+        "organ": {"image": image, "mode": "no_grad", "organ": "spleen"},
+        "preset": {"image": image, "mode": "no_grad", "preset": "best"},
+        "switch": {"image": image, "mode": "no_grad", "refine": "perhaps"},
+        "cut": {"image": str(study / "cut.nii.gz"), "mode": "no_grad"},
+        "away": {"image": str(study / "labels" / "final" / "a.nii.gz"), "mode": "no_grad", **label},
+    }
+    done = subprocess.run(
+        [sys.executable, str(bundle_root / "tests" / "bundle" / "tiny_host.py")],
+        input=json.dumps({"bundle": str(bundle_root), "requests": list(requests.values())}),
+        cwd=packages,
+        env={**os.environ, "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(requests, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+def voxels(answer: dict) -> np.ndarray:
+    assert answer.get("dtype") == "torch.uint8", answer
+    return np.frombuffer(base64.b64decode(answer["voxels"]), np.uint8).reshape(answer["shape"])[0]
+
+
+def test_two_requests_without_gradients_refine_the_current_label_alike(answers, study):
+    drawn = np.asarray(nib.load(study / "labels" / "final" / "a.nii.gz").dataobj)
+    first, second = voxels(answers["first"]), voxels(answers["second"])
+    assert first.shape == drawn.shape and (first != drawn).sum() > 100
+    np.testing.assert_array_equal(first, second)
+
+
+def test_result_says_what_was_done(answers, study):
+    result = answers["first"]["result"]
+    drawn = np.asarray(nib.load(study / "labels" / "final" / "a.nii.gz").dataobj)
+    assert (result["status"], result["preset"], result["current_label"]) == ("refined", "linear", True)
+    assert result["changed_voxels"] == (voxels(answers["first"]) != drawn).sum()
+    assert result["labels"] == {"anterior": 1, "posterior": 2}
+    assert [(s["name"], s["failure"]) for s in result["structures"]] == [("hippocampus", "")]
+    alone = answers["network"]["result"]
+    assert (alone["status"], alone["refine"], alone["structures"]) == ("segmented", False, [])
+    assert voxels(answers["network"]).shape == drawn.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("organ", "no organ pack 'spleen'"),
+        ("preset", "unknown preset 'best'"),
+        ("switch", "'perhaps' is neither true nor false"),
+        ("cut", "cut.nii.gz cannot be read"),
+        ("away", "there is no current label"),
+    ],
+)
+def test_bad_requests_raise_what_a_server_answers_with_422(answers, name, message):
+    answer = answers[name]
+    assert message in answer.get("error", ""), answer
+    assert answer["status_code"] == 422 and "starlette.exceptions.HTTPException" in answer["bases"]
