@@ -20,7 +20,7 @@ from monai.transforms import (
 )
 
 from .cases import SUFFIXES, case_name, list_volumes
-from .io import READ_ERRORS, UnreadableCase, check_header, open_volume
+from .io import UnreadableCase, check_header, open_volume
 from .organ import OrganPack
 
 KINDS = ("zscore", "window", "minmax")
@@ -47,9 +47,11 @@ class ReadImaged(LoadImaged):
                 check_header(open_volume(data[key]), data[key])
         try:
             return dict(super().__call__(data, reader))
-        except (*READ_ERRORS, RuntimeError) as error:
+        except Exception as error:  # every format's reader has errors of its own
             files = ", ".join(str(data[key]) for key in self.key_iterator(dict(data)))
-            raise UnreadableCase(f"{files} cannot be read as an image: copy or export it again") from error
+            raise UnreadableCase(
+                f"{files} cannot be read as an image ({type(error).__name__}): copy or export it again"
+            ) from error
 
 
 class OwnSpacingd(Spacingd):

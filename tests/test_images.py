@@ -1,12 +1,54 @@
-"""Which files train and test an organ's U-Net, and its structures as channels."""
+"""Reading images, which files train and test an organ's U-Net, and its structures as channels."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from volumes import AFFINES, blocks, save, save_with_nan_affine
 
-from scripts.images import structure_channels, training_pairs
+from scripts.images import ReadImaged, structure_channels, training_pairs
+from scripts.io import UnreadableCase, UnrefinableCase
 from scripts.organ import OrganPack
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_image_is_read_with_its_affine(tmp_path, affine):
+    path = save(tmp_path / "a.nii.gz", blocks(np.float32), affine)
+    done = ReadImaged("image")({"image": str(path), "other": 3})
+    np.testing.assert_array_equal(done["image"], blocks())
+    np.testing.assert_allclose(done["image"].affine, affine, atol=1e-6)
+    assert done["other"] == 3
+
+
+def test_image_that_a_host_has_read_is_left_alone():
+    image = torch.rand(2, 3, 4)
+    assert ReadImaged("image")({"image": image, "other": 3}) == {"image": image, "other": 3}
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path):
+    whole = save(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(12, 10, 8)))
+    bad = {
+        "cut": whole.read_bytes()[:2000],
+        "text": b"this is no image",
+    }
+    for name, content in bad.items():
+        (tmp_path / f"{name}.nii.gz").write_bytes(content)
+        with pytest.raises(UnreadableCase, match=f"{name}.nii.gz cannot be read"):
+            ReadImaged("image")({"image": str(tmp_path / f"{name}.nii.gz")})
+    (tmp_path / "scan.nrrd").write_text("this is no image")
+    for name in ("scan.nrrd", "nowhere.nii.gz"):
+        with pytest.raises(UnreadableCase, match=f"{name} cannot be read"):
+            ReadImaged("image")({"image": str(tmp_path / name)})
+
+
+def test_file_without_place_in_the_world_is_named(tmp_path):
+    nan = save_with_nan_affine(tmp_path / "nan.nii.gz", blocks())
+    with pytest.raises(UnrefinableCase, match="nan.nii.gz: .*NaN"):
+        ReadImaged("image")({"image": str(nan)})
+    four = save(tmp_path / "four.nii.gz", np.zeros((4, 4, 4, 2), np.float32))
+    with pytest.raises(UnrefinableCase, match="four.nii.gz has the shape"):
+        ReadImaged("image")({"image": str(four)})
 
 
 def names(pairs):

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 import torch
 
-from scripts.network import build_unet
+from scripts.network import FlipAveragingInferer, build_unet, own_network
 from scripts.organ import OrganError, OrganPack
+from tests.bundle.small_pack import write_pack
 
 PACK = OrganPack.load("hippocampus")
 DYNUNET = {
@@ -39,3 +40,17 @@ def test_a_pack_chooses_its_network(arguments):
 def test_a_network_that_cannot_be_built_is_named(arguments, message):
     with pytest.raises(OrganError, match=message):
         build_unet(dataclasses.replace(PACK, network=arguments))
+
+
+def test_network_of_another_organ_is_used_in_place_of_the_host_s(tmp_path):
+    pack = OrganPack.load(write_pack(tmp_path / "boxes"))
+    with pytest.raises(OrganError, match="model.pt does not hold the weights"):
+        own_network(build_unet(pack), pack, "cpu")
+    trained = build_unet(pack).eval()
+    torch.save(trained.state_dict(), tmp_path / "boxes" / "model.pt")
+    loaded = own_network(build_unet(pack), pack, "cpu")
+    image = torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        done = FlipAveragingInferer(-1, own_network=loaded)(image, lambda x: x / 0)
+        torch.testing.assert_close(done, trained(image))
+    assert own_network(torch.nn.Identity(), OrganPack.load("hippocampus"), "cpu") is None
