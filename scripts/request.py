@@ -34,7 +34,8 @@ def find_problem(
         organ: name of an organ pack, or its path.
         preset: of the refinement.
         refine: whether masks are refined, which takes the preset and the pack's priors.
-        current_label: whether a mask is given; if not, the organ's U-Net must be there.
+        current_label: whether a mask is given; if not, the organ's U-Net must be there. That of the default organ need
+            not be: who runs the bundle has it, perhaps as TorchScript alone.
         source: whose labels the masks have, see `sources`.
     """
     try:
@@ -49,7 +50,7 @@ def find_problem(
     missing = [str(prior) for prior in priors if not prior.is_file()] if refines else []
     if missing:
         return f"no shape prior {', '.join(missing)}: train it with configs/train_prior.yaml"
-    if not has_mask and not Path(network_file(pack)).is_file():
+    if not has_mask and not pack.settings.get("default", False) and not Path(network_file(pack)).is_file():
         return (
             f"organ '{pack.name}' has no U-Net, {network_file(pack)} is missing: train it with configs/train.yaml, or "
             "refine masks that are there"

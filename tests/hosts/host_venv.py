@@ -1,7 +1,6 @@
-"""Virtual environments of the hosts that the bundle is tested in: made once, and kept while their packages stay."""
+"""Virtual environments of the hosts, which cannot share the project's: made once, kept while pins are unchanged."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,44 +9,36 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STAMP = ".installed"  # what was asked for, written when all of it is there
 
 
 def host_python(name: str, requirements: Sequence[str], no_deps: Sequence[str] = ()) -> Path:
-    """Return the interpreter of a host's environment, which is made where it is missing or its packages have changed.
-
-    It lies in the folder that the variable HOST_VENVS names, or in `.venv-hosts` of the repository.
+    """Return the interpreter of a host's environment, `.venv-hosts/<name>` or `<HOSTS_DIR>/<name>`.
 
     Args:
-        name: the environment's folder.
-        requirements: what pip installs, with dependencies.
-        no_deps: what it installs without.
+        name: of the environment.
+        requirements: what pip installs together.
+        no_deps: what it installs after that without dependencies.
 
-    Raises:
-        pytest.skip.Exception: the packages cannot be installed, as without a network.
+    Skips the test where the packages cannot be had; requirements that contradict each other are a failure.
     """
-    folder = Path(os.environ.get("HOST_VENVS", ROOT / ".venv-hosts")).resolve() / name
-    python = folder / "bin" / "python"
-    wanted = "\n".join([sys.version, *requirements, "without dependencies:", *no_deps])
-    stamp = folder / STAMP
-    if python.exists() and stamp.is_file() and stamp.read_text() == wanted:
+    folder = Path(os.environ.get("HOSTS_DIR", ROOT / ".venv-hosts")) / name
+    python, stamp = folder / "bin" / "python", folder / ".pins"
+    pins = "\n".join([*requirements, *(f"{requirement} (no dependencies)" for requirement in no_deps), ""])
+    if python.is_file() and stamp.is_file() and stamp.read_text() == pins:
         return python
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    for options, packages in (((), requirements), (("--no-deps",), no_deps)):
-        if packages:
-            command = [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--no-compile",
-                *options,
-                *packages,
-            ]  # compiles on use
-            done = subprocess.run(command, capture_output=True, text=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    for options in (list(requirements), ["--no-deps", *no_deps] if no_deps else []):
+        if options:
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
+            done = subprocess.run(pip, capture_output=True, text=True)
+            assert "ResolutionImpossible" not in done.stderr, done.stderr
             if done.returncode:
-                pytest.skip(f"{name} cannot be installed: {done.stderr.strip()[-500:]}")
-    stamp.write_text(wanted)
+                pytest.skip(f"{name}: packages cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    stamp.write_text(pins)
     return python
+
+
+def requirement_lines(*files: Path) -> list[str]:
+    """Return the requirements that files list."""
+    lines = (line.strip() for file in files for line in file.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "-"))]

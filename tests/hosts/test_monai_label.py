@@ -19,7 +19,7 @@ from scripts.demo import cut_boxes
 from scripts.io import write_label_map
 from scripts.network import build_unet
 from scripts.organ import OrganPack
-from tests.hosts.host_venv import host_python
+from tests.hosts.host_venv import host_python, requirement_lines
 from tests.hosts.label_server import LabelServer
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
@@ -30,8 +30,8 @@ OTHER = "other"  # an organ whose U-Net is not the one that MONAI Label has load
 
 @pytest.fixture(scope="module")
 def server(bundle_root, tmp_path_factory):
-    lines = (line.split("#")[0].strip() for line in (HERE / "monai_label.txt").read_text().splitlines())
-    python = host_python("monai_label", [line for line in lines if line], ["monailabel==0.8.5", "torchvision==0.28.0"])
+    requirements = requirement_lines(HERE / "monai_label.txt")
+    python = host_python("monai_label", requirements, ["monailabel==0.8.5", "torchvision==0.28.0"])
     server = LabelServer(python, bundle_root, tmp_path_factory.mktemp("label"))
     cut_boxes(server.studies)
     content = (server.studies / f"{LEFT}.nii.gz").read_bytes()
