@@ -37,12 +37,14 @@ class ReadImaged(LoadImaged):
         """Read the keys' images.
 
         Raises:
-            UnreadableCase: a file cannot be read.
+            UnreadableCase: a file does not exist or cannot be read.
             UnrefinableCase: a NIfTI file is not one 3D volume, or has no usable affine.
         """
         if not all(isinstance(data[key], (str, Path)) for key in self.key_iterator(dict(data))):
             return dict(data)
         for key in self.key_iterator(dict(data)):
+            if not str(data[key]) or not Path(data[key]).exists():  # MONAI Label gives "" for a name it does not know
+                raise UnreadableCase(f"the {key} '{data[key]}' does not exist: check its name")
             if str(data[key]).lower().endswith(SUFFIXES):
                 check_header(open_volume(data[key]), data[key])
         try:

@@ -37,9 +37,11 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
         with pytest.raises(UnreadableCase, match=f"{name}.nii.gz cannot be read"):
             ReadImaged("image")({"image": str(tmp_path / f"{name}.nii.gz")})
     (tmp_path / "scan.nrrd").write_text("this is no image")
-    for name in ("scan.nrrd", "nowhere.nii.gz"):
-        with pytest.raises(UnreadableCase, match=f"{name} cannot be read"):
-            ReadImaged("image")({"image": str(tmp_path / name)})
+    with pytest.raises(UnreadableCase, match="scan.nrrd cannot be read as an image"):
+        ReadImaged("image")({"image": str(tmp_path / "scan.nrrd")})
+    for path in (str(tmp_path / "nowhere.nii.gz"), ""):
+        with pytest.raises(UnreadableCase, match=f"the image '{path}' does not exist"):
+            ReadImaged("image")({"image": path})
 
 
 def test_file_without_place_in_the_world_is_named(tmp_path):

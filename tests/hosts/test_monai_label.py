@@ -140,15 +140,15 @@ def test_answer_says_what_was_changed(server, drawing):
 
 
 def test_current_label_is_refined_as_by_the_command(server, run, drawing, tmp_path):
-    output = run("refine", drawing, image_dir=server.studies / f"{LEFT}.nii.gz")
+    output = run("refine", drawing, image_dir=server.studies / f"{LEFT}.nii.gz", preset="linear")
     expected = values_of(output / LEFT / f"{LEFT}_refined.nii.gz")
     assert (expected != values_of(drawing)).sum() > 100
-    sent = server.infer(LEFT, label=drawing, current_label=True)
+    sent = server.infer(LEFT, label=drawing, current_label=True, preset="linear")
     np.testing.assert_array_equal(mask_of(sent, tmp_path, drawing), expected)
     missing = server.infer(LEFT, current_label=True)
     assert missing.status_code == 422 and "submit one" in missing.json()["detail"]
     server.submit(LEFT, drawing)
-    stored = server.infer(LEFT, current_label=True)
+    stored = server.infer(LEFT, current_label=True, preset="linear")
     np.testing.assert_array_equal(mask_of(stored, tmp_path, drawing), expected)
 
 
@@ -170,6 +170,7 @@ def test_another_organ_is_segmented_by_its_own_network(server, run, tmp_path):
         (LEFT, {"refine": "perhaps"}, "neither true nor false"),
         ("truncated", {}, "truncated.nii.gz cannot be read"),
         ("text", {}, "text.nii.gz cannot be read as NIfTI"),
+        ("unknown", {}, "does not exist"),
     ],
 )
 def test_bad_request_is_refused_plainly(server, image, params, message):
@@ -184,7 +185,7 @@ def test_organ_without_network_is_refused_but_refines_labels(server, drawing):
     try:
         answer = server.infer(LEFT, organ=OTHER)
         assert answer.status_code == 422 and "organ 'other' has no U-Net" in answer.json()["detail"]
-        answer = server.infer(LEFT, "json", drawing, organ=OTHER, current_label=True)
+        answer = server.infer(LEFT, "json", drawing, organ=OTHER, current_label=True, preset="linear")
         assert answer.status_code == 200 and answer.json()["status"] == "refined"
     finally:
         weights.with_suffix(".aside").rename(weights)
