@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,8 +23,10 @@ from .metrics.shapes import SAMPLES
 from .metrics.statistics import RESAMPLES, summarise
 from .metrics.tables import markdown_report, write_csv, write_text
 from .options import is_true
-from .organ import OrganPack
+from .organ import OrganPack, Structure
 from .sources import LabelSource
+
+logger = logging.getLogger(__name__)
 
 # Name → smoothing in mm of the baselines that are computed from the reference's masks.
 POSTPROCESSING = {
@@ -89,7 +92,7 @@ def evaluate(
             label_dir,
             methods,
             Scoring(
-                structures=pack.structures,
+                structures=_known_to_both(pack, source, label_source),
                 nsd_tolerance_mm=pack.nsd_tolerance_mm,
                 nsd_curve_mm=NSD_CURVE_MM,
                 postprocessing=baselines if reference in methods else {},
@@ -120,6 +123,16 @@ def split_patients(pack: OrganPack, split: str) -> list[str] | None:
     if split not in pack.split:
         raise ValueError(f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}")
     return [case_name(file) if file.lower().endswith(SUFFIXES) else file for file in pack.split[split]]
+
+
+def _known_to_both(pack: OrganPack, *sources: str) -> list[Structure]:
+    """Return the structures that have a label in each of the sources named, and say which have none."""
+    meant = [set(pack.sources[name].values()) for name in sources if name in pack.sources]
+    known = [s for s in pack.structures if all(labels & set(s.labels) for labels in meant)]
+    if len(known) < len(pack.structures):
+        left_out = ", ".join(s.name for s in pack.structures if s not in known)
+        logger.warning("not scored, since --source or --label_source has no such label: %s", left_out)
+    return known
 
 
 def evaluate_run(

@@ -157,6 +157,17 @@ def test_every_layout_is_learned_from(layout, tmp_path):
     assert len(keys) == 4
 
 
+def test_structures_that_a_source_lacks_are_not_scored(tmp_path, caplog):
+    """The truth's model knows the oesophagus, 5, only."""
+    pack = write_pack(tmp_path / "pack")
+    save(tmp_path / "truth" / "a.nii.gz", relabelled({1: 5, 9: 1}), GRIDS["a"])
+    save(tmp_path / "masks" / "a.nii.gz", np.where(truth() == 9, 0, truth()), GRIDS["a"])
+    options = {"processes": 1, "shape_metrics": False, "postprocessing": "none", "label_source": "btcv"}
+    evaluate(str(tmp_path / "truth"), str(pack), str(tmp_path / "eval"), ours=str(tmp_path / "masks"), **options)
+    (row,) = csv.DictReader((tmp_path / "eval" / "metrics.csv").open())
+    assert row["structure"] == "oesophagus" and float(row["dsc"]) == 100 and "no such label: heart" in caplog.text
+
+
 def test_masks_that_overlap_keep_what_was_not_changed(tmp_path):
     folder, labels = made("masks", tmp_path)
     both = (truth() == 1) | (truth() == 2)
