@@ -2,7 +2,7 @@
 
 Beside `pred`, the label map (1, X, Y, Z) on the original grid, travels `pred_shapes`: a list with one `ShapeCase` a
 structure of the organ pack, which each step enriches. A structure that cannot be refined carries its reason in
-`failure` and keeps its initial voxels. Transforms hold no state between calls.
+`failure` and keeps its initial voxels. Transforms hold no state between calls. `RefineShaped` is the four in one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 
 from ..evidence.network import EvidenceNet
@@ -282,6 +282,98 @@ class ReconstructShaped(MapTransform):
         return result
 
 
+class RefineShape(Transform):
+    """The whole chain on one label map, for use outside dictionaries.
+
+    Args:
+        organ: name of an organ pack, or its path.
+        preset: see `configs/presets.yaml`.
+        device: where priors, fields and the evidence network are evaluated.
+        seed: of the sampling and of the fit.
+
+    Raises:
+        OrganError: there is no such organ pack.
+        FileNotFoundError: a prior of the pack has not been trained.
+    """
+
+    def __init__(
+        self,
+        organ: str | Path = "hippocampus",
+        preset: str = "default",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.steps = (
+            PICCTd("pred", organ, preset, device, seed),
+            TIMSampled("pred", organ, preset, "image", "prob", device, seed),
+            LatentFinetuned("pred", organ, preset, device, seed),
+            ReconstructShaped("pred", organ, preset),
+        )
+
+    def __call__(
+        self, label_map: torch.Tensor, image: torch.Tensor | None = None, prob: torch.Tensor | None = None
+    ) -> tuple[MetaTensor, list[ShapeCase]]:
+        """Refine a label map.
+
+        Args:
+            label_map: (1, X, Y, Z), the pack's label values; a MetaTensor's affine says where it lies, voxel → world
+                mm, RAS+ (a plain tensor's voxels are 1 mm cubes).
+            image: (1, X', Y', Z') with an affine, on any grid; read by the pack's evidence network, where it has one.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first. They are preferred.
+
+        Returns:
+            The refined label map, with the shape, data type, meta data and device of the given one; and one `ShapeCase`
+            a structure with its mesh (world mm), its quality figures, or the reason why it was left as it is.
+        """
+        data: dict[Hashable, Any] = {"pred": label_map, "image": image, "prob": prob}
+        for step in self.steps:
+            data = step(data)
+        return data["pred"], data[f"pred{SHAPES}"]
+
+
+class RefineShaped(MapTransform):
+    """The four transforms in one: label map (1, X, Y, Z) → refined label map, and `<key>_shapes` beside it.
+
+    For postprocessing of any model, after its prediction is back on the image's own grid (`Invertd`) and is a label map
+    (`AsDiscreted` with `argmax`). See `RefineShape` for shapes and frames; nothing is resampled.
+
+    Args:
+        keys: the label map.
+        organ: name of an organ pack, or its path.
+        preset: see `configs/presets.yaml`.
+        image_key: an image on any grid, as evidence.
+        prob_key: class probabilities on the label map's grid, background first, as evidence; preferred to the image.
+        device: where priors, fields and the evidence network are evaluated.
+        seed: of the sampling and of the fit.
+        allow_missing_keys: see MapTransform.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        organ: str | Path = "hippocampus",
+        preset: str = "default",
+        image_key: str | None = None,
+        prob_key: str | None = "prob",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.prob_key = prob_key
+        self.refine = RefineShape(organ, preset, device, seed)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the label map and add `<key>_shapes`."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result.get(self.image_key) if self.image_key else None
+            prob = result.get(self.prob_key) if self.prob_key else None
+            result[key], result[f"{key}{SHAPES}"] = self.refine(result[key], image, prob)
+        return result
+
+
 def _settings(pack: OrganPack, preset: str) -> dict[str, RefineSettings]:
     """Return the settings of each of a pack's structures, by name."""
     return {s.name: RefineSettings.load(preset, pack, s) for s in pack.structures}
@@ -389,3 +481,4 @@ PICCTD = PICCTDict = PICCTd
 TIMSampleD = TIMSampleDict = TIMSampled
 LatentFinetuneD = LatentFinetuneDict = LatentFinetuned
 ReconstructShapeD = ReconstructShapeDict = ReconstructShaped
+RefineShapeD = RefineShapeDict = RefineShaped

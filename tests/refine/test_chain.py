@@ -14,7 +14,15 @@ from scripts.prior.prior import ShapePrior
 from scripts.refine.evidence import Evidence
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
-from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
+from scripts.refine.transforms import (
+    LatentFinetuned,
+    PICCTd,
+    ReconstructShaped,
+    RefineShape,
+    RefineShapeD,
+    RefineShaped,
+    TIMSampled,
+)
 
 CENTRE = np.array([27.0, -22.0, -14.0])
 KINDS = ("plain", "flipped", "oblique")
@@ -165,3 +173,33 @@ def test_what_cannot_be_refined_keeps_its_voxels():
     result = run(label_map, np.eye(4))
     assert "only 4 voxels" in result["pred_shapes"][0].failure
     assert (result["pred"].numpy()[0] == label_map).all()
+
+
+@pytest.mark.parametrize("kind, preset, evidence", [("plain", "linear", False), ("oblique", "default", True)])
+def test_the_four_in_one_give_the_same(kind, preset, evidence):
+    truth, affine = mean_shape(kind)
+    broken = damaged(truth, affine)
+    pred = MetaTensor(torch.from_numpy(broken[None].copy()), affine=torch.as_tensor(affine))
+    prob = torch.from_numpy(np.stack([broken == value for value in (0, 1, 2)]).astype(np.float32))
+    four = chain(preset)({"pred": pred, "prob": prob} if evidence else {"pred": pred})
+    one = RefineShaped("pred", "hippocampus", preset, prob_key="prob" if evidence else None)
+    done = one({"pred": pred, "prob": prob, "case": "a"})
+    assert set(done) == {"pred", "prob", "case", "pred_shapes"} and done["case"] == "a"
+    refined, shapes = RefineShape("hippocampus", preset)(pred, prob=prob if evidence else None)
+    for result, found in ((done["pred"], done["pred_shapes"]), (refined, shapes)):
+        np.testing.assert_array_equal(result.numpy(), four["pred"].numpy())
+        np.testing.assert_allclose(result.affine, affine)
+        assert [shape.quality for shape in found] == [shape.quality for shape in four["pred_shapes"]]
+        np.testing.assert_array_equal(found[0].mesh.vertices, four["pred_shapes"][0].mesh.vertices)
+    assert (pred.numpy()[0] == broken).all() and RefineShapeD is RefineShaped
+
+
+def test_several_keys_are_refined_each_for_itself():
+    truth, affine = mean_shape("plain")
+    masks = {"one": truth, "two": damaged(truth, affine)}
+    data = {k: MetaTensor(torch.from_numpy(v[None].copy()), affine=torch.as_tensor(affine)) for k, v in masks.items()}
+    result = RefineShaped(["one", "two", "three"], "hippocampus", "linear", allow_missing_keys=True)(data)
+    for key, mask in masks.items():
+        np.testing.assert_array_equal(result[key].numpy(), run(mask, affine, "linear")["pred"].numpy())
+        assert result[f"{key}_shapes"][0].name == "hippocampus"
+    assert (result["two"].numpy() != masks["two"][None]).any()
