@@ -32,7 +32,7 @@ def write_series(folder: Path, values: np.ndarray, affine_lps: np.ndarray, seed:
     names = np.random.default_rng(seed).permutation(values.shape[2])
     for k in range(values.shape[2]):
         meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPClassUID = changes.get("SOPClassUID", CTImageStorage)
         meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(folder), str(k)])
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         file = folder / f"1-{names[k] + 1:03d}.dcm"

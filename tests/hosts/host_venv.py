@@ -29,7 +29,8 @@ def host_python(name: str, requirements: Sequence[str], no_deps: Sequence[str] =
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     for options in (list(requirements), ["--no-deps", *no_deps] if no_deps else []):
         if options:
-            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
+            quick = ["--quiet", "--disable-pip-version-check", "--no-compile"]
+            pip = [str(python), "-m", "pip", "install", *quick, *options]
             done = subprocess.run(pip, capture_output=True, text=True)
             assert "ResolutionImpossible" not in done.stderr, done.stderr
             if done.returncode:

@@ -1,0 +1,94 @@
+"""The application's own operators: the bundle's inference on a volume, and the writer of what it says of the shapes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from bundle import Bundle
+from monai.data import MetaTensor
+from monai.deploy.core import Fragment, Image, Operator, OperatorSpec
+
+
+def volume_of(image: Image) -> MetaTensor:
+    """Return a series' volume as `LoadImaged` reads it from NIfTI: (columns, rows, slices) float32, affine in RAS+ mm.
+
+    The SDK's affine has the two values of PixelSpacing (between rows, between columns) the wrong way round, which
+    matters where pixels are not square; its directions are right (DICOM PS3.3, C.7.6.2.1.1).
+    """
+    meta = image.metadata()
+    affine = np.array(meta["nifti_affine_transform"], dtype=float)
+    between_rows_mm, between_columns_mm = float(meta["row_pixel_spacing"]), float(meta["col_pixel_spacing"])
+    affine[:3, 0] *= between_columns_mm / between_rows_mm
+    affine[:3, 1] *= between_rows_mm / between_columns_mm
+    values = np.ascontiguousarray(image.asnumpy().transpose(2, 1, 0), dtype=np.float32)
+    return MetaTensor(
+        torch.from_numpy(values),
+        affine=torch.from_numpy(affine),
+        meta={"filename_or_obj": str(meta["SeriesInstanceUID"]), "space": "RAS", "original_channel_dim": "no_channel"},
+    )
+
+
+class SegmentAndRefineOperator(Operator):
+    """Runs the bundle's inference config on a volume.
+
+    The SDK's `MonaiBundleInferenceOperator` gives the same label map; this one also hands on the shapes, takes any
+    organ's U-Net, and sets the volume's affine right.
+
+    Named input:
+        image: the series' volume, (slices, rows, columns).
+
+    Named outputs:
+        pred: the refined label map on the same grid, uint8.
+        shapes: a list with one `ShapeCase` a structure: mesh, figures, or the reason why it was left as it is.
+    """
+
+    def __init__(self, fragment: Fragment, *args, bundle: Bundle, **kwargs) -> None:
+        self.bundle = bundle
+        self.network = bundle.network()
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Name input and outputs."""
+        spec.input("image")
+        spec.output("pred")
+        spec.output("shapes")
+
+    def compute(self, op_input, op_output, context) -> None:
+        """Segment and refine."""
+        image = op_input.receive("image")
+        data = self.bundle.preprocessing({"image": volume_of(image)})
+        with torch.no_grad():
+            batch = torch.as_tensor(data["image"])[None].to(self.bundle.device)
+            logits = self.bundle.inferer(batch, self.network)[0]
+        data["pred"] = MetaTensor(logits, meta=dict(data["image"].meta))
+        data = self.bundle.postprocessing(data)
+        labels = torch.as_tensor(data["pred"])[0].cpu().numpy().transpose(2, 1, 0).astype(np.uint8)
+        op_output.emit(Image(np.ascontiguousarray(labels), image.metadata()), "pred")
+        op_output.emit(data["pred_shapes"], "shapes")
+
+
+class ShapeWriterOperator(Operator):
+    """Writes `<structure>.stl` (binary; RAS+ world mm) of every structure, and `shapes.json` with what was changed.
+
+    Named input:
+        shapes: a list with one `ShapeCase` a structure.
+    """
+
+    def __init__(self, fragment: Fragment, *args, output_folder: Path, **kwargs) -> None:
+        self.output_folder = output_folder
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Name the input."""
+        spec.input("shapes")
+
+    def compute(self, op_input, op_output, context) -> None:
+        """Write the files."""
+        shapes = op_input.receive("shapes")
+        self.output_folder.mkdir(parents=True, exist_ok=True)
+        for shape in shapes:
+            if shape.mesh is not None:
+                shape.mesh.export(self.output_folder / f"{shape.name}.stl")
+        report = [{"name": s.name, "failure": s.failure, "seconds": s.seconds, "quality": s.quality} for s in shapes]
+        (self.output_folder / "shapes.json").write_text(json.dumps(report, indent=1, default=float) + "\n")
