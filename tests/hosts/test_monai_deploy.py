@@ -12,10 +12,9 @@ import pytest
 import torch
 import trimesh
 import yaml
-from host_venv import host_python, requirement_lines
 from monai.bundle import ckpt_export
 from monai.networks.nets import UNet
-from pydicom.uid import CTImageStorage, MRImageStorage
+from pydicom.uid import MRImageStorage
 from scipy.spatial.transform import Rotation
 
 from scripts.data.dicom import read_series
@@ -23,6 +22,7 @@ from scripts.demo import cut_boxes
 from scripts.jobs import run_job
 from scripts.organ import MODELS
 from tests.data.made_up import LPS
+from tests.hosts.host_venv import host_python, requirement_lines
 from tests.hosts.mr_series import write_mr_series
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
