@@ -14,7 +14,7 @@ import trimesh
 import yaml
 from monai.bundle import ckpt_export
 from monai.networks.nets import UNet
-from pydicom.uid import MRImageStorage
+from pydicom.uid import CTImageStorage, MRImageStorage
 from scipy.spatial.transform import Rotation
 
 from scripts.data.dicom import read_series
@@ -27,14 +27,6 @@ from tests.hosts.mr_series import write_mr_series
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
-THORAX_NET = {
-    "name": "UNet",
-    "spatial_dims": 3,
-    "in_channels": 1,
-    "out_channels": 5,
-    "channels": [2, 2],
-    "strides": [2],
-}
 OBLIQUE = np.eye(4)
 OBLIQUE[:3, :3] = Rotation.from_euler("xyz", [9, -7, 12], degrees=True).as_matrix() @ np.diag([1.1, 0.9, 1.2])
 OBLIQUE[:3, 3] = (-60.0, -50.0, -30.0)
@@ -190,20 +182,72 @@ def test_exported_model_on_an_oblique_series_of_oblong_pixels(bundle_root, pytho
     same_mesh(output / "hippocampus.stl", expected / "case_hippocampus.stl")
 
 
+NEAREST = {  # a network that calls a voxel k where its brightness, -1 to 1, is nearest to k / 2 - 1
+    "name": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 5,
+    "channels": [2, 2],
+    "strides": [1],
+    "norm": None,
+    "act": "RELU",
+}
+
+
+def nearest_weights() -> dict[str, torch.Tensor]:
+    """Weights of `NEAREST`: brightness + 1 goes straight to the last layer, whose logits are parted half-way."""
+    net = UNet(**{key: value for key, value in NEAREST.items() if key != "name"})
+    weights = {key: torch.zeros_like(value) for key, value in net.state_dict().items()}
+    first, *_, last = (key[: -len(".weight")] for key in weights if key.endswith(".weight"))
+    weights[f"{first}.weight"][0, 0, 1, 1, 1] = 1
+    weights[f"{first}.bias"][0] = 1
+    classes = torch.arange(5.0)
+    weights[f"{last}.weight"][0, :, 1, 1, 1] = 50 * 2 * classes
+    weights[f"{last}.bias"][:] = -50 * classes**2 / 2
+    return weights
+
+
 def thorax_pack(folder: Path) -> Path:
-    """Copy the thorax pack and give it a U-Net that calls the nearest of 0, 1, 2, 3, 4 times 0.2 the brightness."""
+    """Copy the thorax pack and give it the U-Net above."""
     folder.mkdir()
     for file in (MODELS / "thorax").glob("*.safetensors"):
         (folder / file.name).symlink_to(file)
     pack = yaml.safe_load((MODELS / "thorax" / "organ.yaml").read_text())
-    network = {**THORAX_NET, "norm": None, "act": "RELU"}
-    pack |= {"network": network, "patch_size": {"infer": [48, 48, 48]}, "intensity": {"kind": "minmax"}}
+    pack |= {"network": NEAREST, "patch_size": {"infer": [48, 48, 48]}, "intensity": {"kind": "minmax"}}
+    pack["spacing_mm"] = [4.0, 4.0, 4.0]  # that of the volume below: nothing is interpolated
     (folder / "organ.yaml").write_text(yaml.safe_dump(pack))
-    torch.manual_seed(0)
-    net = UNet(**{key: value for key, value in network.items() if key != "name"})
-    torch.save(net.state_dict(), folder / "model.pt")
+    torch.save(nearest_weights(), folder / "model.pt")
     return folder
 
 
+def made_up_thorax() -> nib.Nifti1Image:
+    """A volume in HU, 4 mm: a ball for the heart, cylinders for oesophagus, trachea and aorta, each of its own HU."""
+    x, y, z = np.indices((36, 36, 40)) * 4.0 - 72.0
+    labels = np.zeros(x.shape, np.int16)
+    labels[x**2 + (y - 25) ** 2 + (z + 35) ** 2 < 42**2] = 2
+    labels[((x + 5) ** 2 + (y + 40) ** 2 < 9**2) & (np.abs(z) < 68)] = 1
+    labels[((x - 5) ** 2 + (y + 18) ** 2 < 10**2) & (z > 0) & (z < 70)] = 3
+    labels[((x + 25) ** 2 + (y + 45) ** 2 < 13**2) & (np.abs(z) < 68)] = 4
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    return nib.Nifti1Image(np.int16(400) * labels - np.int16(1000), affine)
+
+
 def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app, tmp_path):
-    pytest.skip("to be written")
+    pack = thorax_pack(tmp_path / "thorax")
+    volume = make_case(tmp_path, made_up_thorax(), "CT", CTImageStorage)
+    settings = yaml.safe_load((app / "app.yaml").read_text())
+    settings["inference"] = {"organ": str(pack), "preset": "linear"}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+    expected = reference(volume, organ=str(pack), preset="linear")
+    initial = np.asarray(nib.load(expected / "case_initial.nii.gz").dataobj)
+    np.testing.assert_array_equal(initial, (np.asarray(made_up_thorax().dataobj) + 1000) // 400)
+    settings_file = str(tmp_path / "settings.yaml")
+    output = run_app(python, app, tmp_path, "-m", str(bundle_root), HOLOSCAN_CONFIG_PATH=settings_file)
+    seg = same_masks(output, expected)
+    meanings = [s.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for s in seg.SegmentSequence]
+    assert meanings == ["Esophagus", "Heart", "Trachea", "Aorta"]
+    for shape in json.loads((output / "shapes.json").read_text()):
+        mesh = f"case_{shape['name']}.stl"
+        assert (expected / mesh).is_file() == (not shape["failure"])
+        if not shape["failure"]:
+            same_mesh(output / f"{shape['name']}.stl", expected / mesh)
