@@ -14,7 +14,8 @@ def volume_of(image: Image) -> MetaTensor:
     """Return a series' volume as `LoadImaged` reads it from NIfTI: (columns, rows, slices) float32, affine in RAS+ mm.
 
     The SDK's affine has the two values of PixelSpacing (between rows, between columns) the wrong way round, which
-    matters where pixels are not square; its directions are right (DICOM PS3.3, C.7.6.2.1.1).
+    matters where pixels are not square; its directions are right (DICOM PS3.3, C.7.6.2.1.1). It is rounded to float32,
+    as NIfTI stores it: the size of a resampled grid is a rounding, too, and must not turn on the eighth decimal.
     """
     meta = image.metadata()
     affine = np.array(meta["nifti_affine_transform"], dtype=float)
@@ -24,7 +25,7 @@ def volume_of(image: Image) -> MetaTensor:
     values = np.ascontiguousarray(image.asnumpy().transpose(2, 1, 0), dtype=np.float32)
     return MetaTensor(
         torch.from_numpy(values),
-        affine=torch.from_numpy(affine),
+        affine=torch.from_numpy(affine.astype(np.float32).astype(float)),
         meta={"filename_or_obj": str(meta["SeriesInstanceUID"]), "space": "RAS", "original_channel_dim": "no_channel"},
     )
 
