@@ -1,7 +1,7 @@
 # make test   sets up .venv and runs lint, types and tests
 # make demo   sets up .venv and refines the hippocampi of the MNI152 brain
 # make lint   checks style and types only
-# make clean  removes .venv, caches and outputs
+# make clean  removes .venv, .venv-hosts, caches and outputs
 #
 # PYTHON names the interpreter .venv is made with (3.11; any from 3.10 on should do). Pass options to pytest with
 # PYTEST_ARGS="-k geometry".
