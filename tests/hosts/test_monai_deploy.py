@@ -142,8 +142,9 @@ def test_directory_bundle_gives_the_same_seg_and_meshes(bundle_root, python, app
     for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
         assert seg[name].value == source[name].value
     same_mesh(output / "hippocampus.stl", expected / "case_hippocampus.stl")
-    (shape,) = json.loads((output / "shapes.json").read_text())
-    assert shape["failure"] == "" and any(region["accepted"] for region in shape["quality"]["regions"])
+    result = json.loads((output / "result.json").read_text())
+    assert result["status"] == "refined" and result["organ"] == "hippocampus"
+    assert any(region["accepted"] for region in result["structures"][0]["quality"]["regions"])
 
 
 def test_the_sdk_s_own_operator_gives_the_same_seg(bundle_root, python, plain, tmp_path):
@@ -246,7 +247,7 @@ def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app,
     seg = same_masks(output, expected)
     meanings = [s.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for s in seg.SegmentSequence]
     assert meanings == ["Esophagus", "Heart", "Trachea", "Aorta"]
-    for shape in json.loads((output / "shapes.json").read_text()):
+    for shape in json.loads((output / "result.json").read_text())["structures"]:
         mesh = f"case_{shape['name']}.stl"
         assert (expected / mesh).is_file() == (not shape["failure"])
         if not shape["failure"]:

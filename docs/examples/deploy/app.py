@@ -13,7 +13,7 @@ from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWr
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 from monai.deploy.operators.dicom_utils import ModelInfo
-from operators import SegmentAndRefineOperator, ShapeWriterOperator
+from operators import ResultWriterOperator, SegmentAndRefineOperator
 from pydicom.sr.codedict import codes
 
 SETTINGS = Path(__file__).with_name("app.yaml")
@@ -50,14 +50,14 @@ class RefinementApp(Application):
             model_info=ModelInfo(creator=NAME, name=bundle.pack.name, version=bundle.version, uid=""),
             custom_tags={"SeriesDescription": f"{bundle.pack.name}, refined; research only, not for diagnosis"},
         )
-        shapes = ShapeWriterOperator(self, name="shapes", output_folder=output)
+        results = ResultWriterOperator(self, name="results", output_folder=output)
 
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(select, volume, {("study_selected_series_list", "study_selected_series_list")})
         self.add_flow(volume, refine, {("image", "image")})
         self.add_flow(refine, segmentation, {("pred", "seg_image")})
         self.add_flow(select, segmentation, {("study_selected_series_list", "study_selected_series_list")})
-        self.add_flow(refine, shapes, {("shapes", "shapes")})
+        self.add_flow(refine, results, {("shapes", "shapes"), ("result", "result")})
 
     def segments(self, bundle: Bundle, keywords: dict[str, str]) -> list[SegmentDescription]:
         """Describe the pack's labels, which are 1, 2, … (a U-Net's channels), as segments of the same numbers."""

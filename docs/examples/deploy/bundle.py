@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from monai.bundle.utils import load_bundle_config
-from monai.transforms import Compose, LoadImaged
 
 
 def find_bundle(path: Path) -> Path:
@@ -30,6 +29,9 @@ class Bundle:
     Args:
         path: the bundle's folder or a `model.ts`.
         overrides: keys of configs/inference.yaml and their values.
+
+    Raises:
+        ValueError: what is asked for is not there: an organ, its U-Net or priors, a preset.
     """
 
     def __init__(self, path: Path, overrides: dict[str, Any]) -> None:
@@ -39,19 +41,23 @@ class Bundle:
         self.path = path
         self.config = load_bundle_config(str(path), "inference.yaml" if path.is_dir() else "inference.json")
         self.config.update(overrides)
+        if problem := self.config.get_parsed_content("problem"):
+            raise ValueError(problem)
         self.version: str = self.config["_meta_"]["version"]
         self.pack = self.config.get_parsed_content("pack")
         self.device = torch.device(self.config.get_parsed_content("device"))
         self.inferer = self.config.get_parsed_content("inferer")
-        preprocessing = self.config.get_parsed_content("preprocessing")  # Invertd refers to this very object
-        self.preprocessing = Compose([t for t in preprocessing.transforms if not isinstance(t, LoadImaged)])
+        self.preprocessing = self.config.get_parsed_content("preprocessing")
         self.postprocessing = self.config.get_parsed_content("postprocessing")
 
     def network(self) -> torch.nn.Module:
-        """Return the organ's U-Net with its weights: a `model.ts` itself, else the file that the organ pack names."""
+        """Return the U-Net: a `model.ts` itself, else the config's with the weights of the file that the pack names.
+
+        The inferer applies it where the organ is the default one, and reads the U-Net of another from its pack.
+        """
         if self.path.is_file():
             return torch.jit.load(self.path, map_location=self.device).eval()
         network = self.config.get_parsed_content("network_def").to(self.device)
-        weights = torch.load(self.config.get_parsed_content("model_file"), map_location=self.device, weights_only=True)
-        network.load_state_dict(weights)
+        file = self.config.get_parsed_content("model_file")
+        network.load_state_dict(torch.load(file, map_location=self.device, weights_only=True))
         return network.eval()

@@ -1,4 +1,4 @@
-"""The application's own operators: the bundle's inference on a volume, and the writer of what it says of the shapes."""
+"""The application's own operators: the bundle's inference on a volume, and the writer of meshes and result."""
 
 import json
 from pathlib import Path
@@ -33,15 +33,16 @@ def volume_of(image: Image) -> MetaTensor:
 class SegmentAndRefineOperator(Operator):
     """Runs the bundle's inference config on a volume.
 
-    The SDK's `MonaiBundleInferenceOperator` gives the same label map; this one also hands on the shapes, takes any
-    organ's U-Net, and sets the volume's affine right.
+    The SDK's `MonaiBundleInferenceOperator` gives the same label map; this one also hands on meshes and result, takes
+    any organ, and sets the volume's affine right.
 
     Named input:
         image: the series' volume, (slices, rows, columns).
 
     Named outputs:
         pred: the refined label map on the same grid, uint8.
-        shapes: a list with one `ShapeCase` a structure: mesh, figures, or the reason why it was left as it is.
+        shapes: the meshes, structure name → trimesh.Trimesh, RAS+ world mm.
+        result: what came of it, plain JSON values.
     """
 
     def __init__(self, fragment: Fragment, *args, bundle: Bundle, **kwargs) -> None:
@@ -54,6 +55,7 @@ class SegmentAndRefineOperator(Operator):
         spec.input("image")
         spec.output("pred")
         spec.output("shapes")
+        spec.output("result")
 
     def compute(self, op_input, op_output, context) -> None:
         """Segment and refine."""
@@ -66,14 +68,17 @@ class SegmentAndRefineOperator(Operator):
         data = self.bundle.postprocessing(data)
         labels = torch.as_tensor(data["pred"])[0].cpu().numpy().transpose(2, 1, 0).astype(np.uint8)
         op_output.emit(Image(np.ascontiguousarray(labels), image.metadata()), "pred")
-        op_output.emit(data["pred_shapes"], "shapes")
+        shapes = data.get("pred_shapes", [])  # none without refinement
+        op_output.emit({s.name: s.mesh for s in shapes if s.mesh is not None}, "shapes")
+        op_output.emit(data["result"], "result")
 
 
-class ShapeWriterOperator(Operator):
-    """Writes `<structure>.stl` (binary; RAS+ world mm) of every structure, and `shapes.json` with what was changed.
+class ResultWriterOperator(Operator):
+    """Writes `<structure>.stl` (binary, RAS+ world mm) of every mesh, and `result.json`.
 
-    Named input:
-        shapes: a list with one `ShapeCase` a structure.
+    Named inputs:
+        shapes: structure name → mesh.
+        result: plain JSON values.
     """
 
     def __init__(self, fragment: Fragment, *args, output_folder: Path, **kwargs) -> None:
@@ -81,15 +86,14 @@ class ShapeWriterOperator(Operator):
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        """Name the input."""
+        """Name the inputs."""
         spec.input("shapes")
+        spec.input("result")
 
     def compute(self, op_input, op_output, context) -> None:
         """Write the files."""
-        shapes = op_input.receive("shapes")
         self.output_folder.mkdir(parents=True, exist_ok=True)
-        for shape in shapes:
-            if shape.mesh is not None:
-                shape.mesh.export(self.output_folder / f"{shape.name}.stl")
-        report = [{"name": s.name, "failure": s.failure, "seconds": s.seconds, "quality": s.quality} for s in shapes]
-        (self.output_folder / "shapes.json").write_text(json.dumps(report, indent=1, default=float) + "\n")
+        for name, mesh in op_input.receive("shapes").items():
+            mesh.export(self.output_folder / f"{name}.stl")
+        result = json.dumps(op_input.receive("result"), indent=1, allow_nan=False)
+        (self.output_folder / "result.json").write_text(result + "\n")
