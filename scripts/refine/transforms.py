@@ -17,7 +17,6 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
-from scipy import ndimage
 
 from ..evidence.network import EvidenceNet
 from ..geometry.affine import check_affine
@@ -29,6 +28,7 @@ from ..prior.prior import ShapePrior
 from .context import Context, fit_context_to_surfaces
 from .evidence import Evidence, evidence_from_image, evidence_from_probabilities
 from .finetune import LatentFinetune
+from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
 from .settings import RefineSettings
 from .shape_case import ShapeCase
@@ -391,90 +391,6 @@ def affine_of(volume: Any) -> np.ndarray:
     """Return the affine (4, 4) of a MetaTensor, the identity for a plain tensor."""
     affine = getattr(volume, "affine", None)
     return np.eye(4) if affine is None else check_affine(torch.as_tensor(affine).cpu().numpy())
-
-
-def merge(
-    label_map: np.ndarray, masks: Mapping[str, np.ndarray], parts: list[tuple[ShapeCase, Reconstruction]]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Replace structures of a label map by their reconstructions.
-
-    Args:
-        label_map: (X, Y, Z).
-        masks: structure name → its voxels there, (X, Y, Z) bool; they do not overlap.
-        parts: the structures to replace.
-
-    Returns:
-        The refined label map, and structure name → its voxels there.
-    """
-    refined = label_map.copy(order="K")  # arrays of mixed memory order are compared very slowly
-    after = {case.name: masks[case.name].copy(order="K") for case, _ in parts}
-    for case, part in parts:
-        gone = masks[case.name][part.box] & (part.signed_mm >= 0)
-        for volume in (refined, after[case.name]):
-            volume[part.box][gone] = 0
-            volume[tuple(part.outside.T)] = 0
-    depth: dict[int, np.ndarray] = {}
-    for index, (_, part) in enumerate(parts):
-        add = (part.signed_mm < 0) & (refined[part.box] == 0)
-        for other, (_, rival) in enumerate(parts):
-            shared = _overlap(part.box, rival.box) if other != index else None
-            if shared is not None:
-                mine, its = part.signed_mm[shared[0]], rival.signed_mm[shared[1]]
-                wins = (mine < its) | ((mine == its) & (index < other))
-                add[shared[0]] &= wins | (its >= 0)
-        depth[index] = add
-    for index, (case, part) in enumerate(parts):
-        new = _new_labels(case, label_map[part.box], masks[case.name][part.box], depth[index])
-        refined[part.box][depth[index]] = new
-        after[case.name][part.box] |= depth[index]
-    return refined, after
-
-
-def _new_labels(case: ShapeCase, label_map: np.ndarray, own: np.ndarray, add: np.ndarray) -> np.ndarray:
-    """Labels (N,) of the added voxels: the structure's only one, or that of the nearest of its own initial voxels."""
-    if len(case.structure.labels) == 1 or not add.any() or not own.any():
-        return np.full(int(add.sum()), case.structure.labels[0], label_map.dtype)
-    nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
-    return label_map[tuple(nearest[:, add])]
-
-
-def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
-    """Slices into two boxes' arrays where the boxes overlap, or None."""
-    lower = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
-    upper = [min(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
-    if any(a >= b for a, b in zip(lower, upper, strict=True)):
-        return None
-    own = [
-        tuple(slice(a - s.start, b - s.start) for a, b, s in zip(lower, upper, box, strict=True))
-        for box in (one, other)
-    ]
-    return own[0], own[1]
-
-
-def describe(
-    case: ShapeCase, part: Reconstruction, before: np.ndarray, after: np.ndarray, affine: np.ndarray
-) -> dict[str, Any]:
-    """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
-
-    `before` and `after` are its voxels (X, Y, Z) bool of the initial and the refined label map.
-    """
-    assert case.transform is not None and case.fitted is not None
-    voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
-    return {
-        "alignment": {
-            "mirrored": case.transform.mirrored,
-            "rotation_deg": round(case.transform.rotation_deg, 2),
-            "scale": round(case.fitted.similarity.scale * (case.prior.scale_mm if case.prior else 1.0), 3),
-            "converged": case.transform.converged,
-        },
-        "fit": {**case.fitted.figures, "dice_with_fit": round(part.dice_with_fit, 3)},
-        "evidence": part.evidence,
-        "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.sum() * voxel_ml, 4)},
-        "removed_ml": round(float((before & ~after).sum()) * voxel_ml, 4),
-        "added_ml": round(float((after & ~before).sum()) * voxel_ml, 4),
-        "removed_outside_box_ml": round(len(part.outside) * voxel_ml, 4),
-        "regions": [region.as_json() for region in part.regions],
-    }
 
 
 PICCTD = PICCTDict = PICCTd

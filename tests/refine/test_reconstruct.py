@@ -4,9 +4,9 @@ from scipy.spatial.transform import Rotation
 
 from scripts.geometry.resample import WorldGrid
 from scripts.organ import Structure
+from scripts.refine.merge import merge
 from scripts.refine.reconstruct import Reconstruction, draw_mesh, evaluate_near_surface
 from scripts.refine.shape_case import ShapeCase
-from scripts.refine.transforms import merge
 
 CENTRE, RADIUS = np.array([12.0, -7.0, 30.0]), 14.0
 
