@@ -14,6 +14,7 @@ from .metrics.pairing import STAGE_MARK
 from .metrics.scoring import REFERENCE
 from .organ import OrganPack
 from .refine.settings import RefineSettings
+from .simulate import choose_kinds, choose_labels, write_simulated
 
 PRESETS = ("linear", "paper", "default")
 
@@ -23,6 +24,7 @@ def benchmark(
     label_dir: str,
     mask_dir: str = "",
     image_dir: str = "",
+    simulate: str = "",
     output_dir: str = "output/benchmark",
     split: str = "",
     presets: str | Sequence[str] = PRESETS,
@@ -35,20 +37,22 @@ def benchmark(
     """Run every preset on the same cases and compare them with the initial masks and the usual post-processing.
 
     With --mask_dir the masks are refined (configs/refine.yaml), with --image_dir beside it as evidence. With
-    --image_dir alone the organ's U-Net segments the images first (configs/inference.yaml). Each preset starts anew:
-    what an earlier benchmark left for it in the output folder is removed. `paper` takes about as long as `default`.
+    --image_dir alone the organ's U-Net segments the images first (configs/inference.yaml). With --simulate the masks are
+    the labels with simulated errors, for organs without a model to refine. Each preset starts anew: what an earlier
+    benchmark left for it in the output folder is removed. `paper` takes about as long as `default`.
 
     Args:
         organ: name of the organ pack, or path of its folder.
         label_dir: folder of true label maps.
         mask_dir: label maps of any model, named like the labels or with a suffix after a '_'.
         image_dir: images, named likewise.
-        output_dir: receives `cases/` (links to the inputs), a run's output folder a preset, and `eval/` with
-            metrics.csv, summary.csv and table.md.
+        simulate: a kind of errors, such as mixed (see `python -m scripts simulate --help`), in place of mask_dir.
+        output_dir: receives `cases/` (links to the inputs), `simulated/` with the masks of --simulate, a run's output
+            folder a preset, and `eval/` with metrics.csv, summary.csv and table.md.
         split: run and score only the organ pack's cases of this split, such as test; empty for all with a label.
         presets: names, separated by commas.
         device: cpu or cuda; empty for cuda where there is one.
-        seed: of the refinement and the bootstrap.
+        seed: of the refinement, the bootstrap and the simulated errors.
         processes: cases scored at once.
         shape_metrics: false leaves out CD, EMD and point-to-surface distance.
         html: true writes a report.html for each preset.
@@ -60,13 +64,24 @@ def benchmark(
         ValueError: an option makes no sense, no input fits a label, or a folder in the way is no earlier run's.
         SystemExit: a case of a run failed.
     """
-    if not mask_dir and not image_dir:
-        raise ValueError("give --mask_dir with masks to refine, or --image_dir with images to segment and refine")
+    if bool(mask_dir) + bool(simulate) > 1:
+        raise ValueError("give either --mask_dir or --simulate, not both")
+    if not mask_dir and not image_dir and not simulate:
+        raise ValueError(
+            "give --mask_dir with masks to refine, --image_dir with images to segment and refine, or --simulate with a "
+            "kind of errors to put into the labels"
+        )
+    kinds = choose_kinds(simulate) if simulate else []
+    if len(kinds) > 1:
+        raise ValueError(f"--simulate takes one kind of errors, not {len(kinds)}")
     names = [name.strip() for name in presets.split(",")] if isinstance(presets, str) else list(presets)
     pack = OrganPack.load(organ)
     for preset in names:
         RefineSettings.load(preset, pack)  # raises now rather than after the first runs
     out = Path(output_dir).resolve()
+    if simulate:
+        mask_dir = str(out / "simulated" / kinds[0])
+        write_simulated(choose_labels(label_dir, pack, split), pack, out / "simulated", kinds, seed)
     cases = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
     options: dict[str, Any] = {"organ": organ, "seed": seed, "html": html} | ({"device": device} if device else {})

@@ -55,6 +55,12 @@ def test_foreign_files_are_never_removed(folders):
 def test_wrong_options_are_refused(folders):
     with pytest.raises(ValueError, match="give --mask_dir"):
         benchmark("hippocampus", str(folders / "labels"))
+    with pytest.raises(ValueError, match="not both"):
+        benchmark("hippocampus", str(folders / "labels"), str(folders / "masks"), simulate="mixed")
+    with pytest.raises(ValueError, match="unknown kinds mixd"):
+        benchmark("hippocampus", str(folders / "labels"), simulate="mixd")
+    with pytest.raises(ValueError, match="one kind of errors, not 2"):
+        benchmark("hippocampus", str(folders / "labels"), simulate="mixed,steps")
     with pytest.raises(ValueError, match="no split 'tset'"):
         benchmark("hippocampus", str(folders / "labels"), str(folders / "masks"), split="tset")
     with pytest.raises(ValueError, match="unknown preset 'papre'"):
@@ -137,3 +143,25 @@ def test_images_beside_masks_are_evidence(tmp_path, monkeypatch):
     folders = {f"{kind}_dir": str(tmp_path / f"{kind}s") for kind in ("label", "mask", "image")}
     benchmark("hippocampus", **folders, output_dir=str(tmp_path / "out"), presets="default", shape_metrics=False)
     assert calls == [("refine", tmp_path / "images")]
+
+
+def test_labels_with_simulated_errors_stand_in_for_masks(tmp_path, monkeypatch):
+    """The masks that are refined and compared with are the labels of the split, damaged alike for every preset."""
+    pack = pack_of_hippocampus(tmp_path / "pack", split={"test": ["p2.nii.gz"]})
+    truth, affine = mean_shape("plain")
+    for name in ("p1", "p2"):
+        save(tmp_path / "labels" / f"{name}.nii.gz", truth, affine)
+    given = []
+
+    def fake_job(job, dataset_dir, output_dir, **options):
+        given.append({path.name: np.asarray(nib.load(path).dataobj) for path in dataset_dir.iterdir()})
+        save(output_dir / "p2" / "p2_refined.nii.gz", truth, affine)
+
+    monkeypatch.setattr(module, "run_job", fake_job)
+    options = {"split": "test", "simulate": "mixed", "processes": 1, "shape_metrics": False}
+    table = benchmark(str(pack), str(tmp_path / "labels"), output_dir=str(tmp_path / "out"), **options)
+    assert [list(masks) for masks in given] == [["p2.nii.gz"]] * len(PRESETS)
+    assert (given[0]["p2.nii.gz"] != truth).sum() > 100 and np.array_equal(given[0]["p2.nii.gz"], given[2]["p2.nii.gz"])
+    rows = {row["method"]: row for row in rows_of(table)}
+    assert list(rows) == ["initial", *POSTPROCESSING, *PRESETS]
+    assert float(rows["initial"]["dsc"]) < 95 and rows["default"]["dsc"] == "100"
