@@ -15,6 +15,7 @@ from .metrics.scoring import REFERENCE
 from .organ import OrganPack
 from .refine.settings import RefineSettings
 from .simulate import choose_kinds, choose_labels, write_simulated
+from .sources import LabelSource
 
 PRESETS = ("linear", "paper", "default")
 
@@ -33,12 +34,14 @@ def benchmark(
     processes: int = 2,
     shape_metrics: bool = True,
     html: bool = False,
+    source: str = "",
+    label_source: str = "",
 ) -> str:
     """Run every preset on the same cases and compare them with the initial masks and the usual post-processing.
 
     With --mask_dir the masks are refined (configs/refine.yaml), with --image_dir beside it as evidence. With
-    --image_dir alone the organ's U-Net segments the images first (configs/inference.yaml). With --simulate the masks are
-    the labels with simulated errors, for organs without a model to refine. Each preset starts anew: what an earlier
+    --image_dir alone the organ's U-Net segments the images first (configs/inference.yaml). With --simulate the masks
+    are the labels with simulated errors, for organs without a model to refine. Each preset starts anew: what an earlier
     benchmark left for it in the output folder is removed. `paper` takes about as long as `default`.
 
     Args:
@@ -56,6 +59,8 @@ def benchmark(
         processes: cases scored at once.
         shape_metrics: false leaves out CD, EMD and point-to-surface distance.
         html: true writes a report.html for each preset.
+        source: whose labels the masks have, one of the organ pack's sources, where no names tell.
+        label_source: the same of the true label maps.
 
     Returns:
         The path of table.md.
@@ -72,6 +77,8 @@ def benchmark(
             "kind of errors to put into the labels"
         )
     kinds = choose_kinds(simulate) if simulate else []
+    if source and not mask_dir:
+        raise ValueError("--source tells the labels of --mask_dir; for true label maps give --label_source")
     if len(kinds) > 1:
         raise ValueError(f"--simulate takes one kind of errors, not {len(kinds)}")
     names = [name.strip() for name in presets.split(",")] if isinstance(presets, str) else list(presets)
@@ -81,11 +88,13 @@ def benchmark(
     out = Path(output_dir).resolve()
     if simulate:
         mask_dir = str(out / "simulated" / kinds[0])
-        write_simulated(choose_labels(label_dir, pack, split), pack, out / "simulated", kinds, seed)
+        truth = LabelSource.of(pack, label_source)
+        write_simulated(choose_labels(label_dir, pack, split), truth, out / "simulated", kinds, seed)
     cases = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
     options: dict[str, Any] = {"organ": organ, "seed": seed, "html": html} | ({"device": device} if device else {})
     options |= {"image_dir": Path(image_dir).resolve()} if mask_dir and image_dir else {}
+    options |= {"source": source} if source else {}
     for preset in names:
         remove_run(out / preset)
     for preset in names:
@@ -103,6 +112,8 @@ def benchmark(
         seed=seed,
         processes=processes,
         shape_metrics=shape_metrics,
+        source=source,
+        label_source=label_source,
         **methods,
     )
 

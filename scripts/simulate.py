@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from .cases import case_name, list_volumes
 from .damage import damage
-from .io import check_header, copy_volume, open_volume, read_values, write_label_map
+from .io import copy_volume, write_label_map
 from .organ import OrganPack, Structure, structure_masks
 from .prior.check import spread
+from .sources import LabelSource
 
 CLEAN = "clean"
 RECIPES: Mapping[str, Sequence[str]] = {  # folder → the kinds of damage that it holds, see `damage`
@@ -36,8 +37,11 @@ def simulate(
     seed: int = 0,
     severity: float = 1.0,
     slices: str = "axial",
+    label_source: str = "",
 ) -> str:
     """Write label maps with simulated errors to OUTPUT_DIR/<kind>/<case>.nii.gz, on the grid and in the type they had.
+
+    Label maps of another source are written with the organ pack's values, without what is none of its labels.
 
     The kinds: missing (a chunk of each structure), islands, steps (thick slices), rough (a wavering boundary and
     leaks), mixed (missing, rough, leaks and islands at once), clean (the untouched label map, as a control).
@@ -53,6 +57,7 @@ def simulate(
             depend on which others are there.
         severity: factor of all sizes.
         slices: how thick slices lie: axial, coronal or sagittal.
+        label_source: whose labels they have, one of the organ pack's sources, where no names tell.
 
     Returns:
         What was written.
@@ -63,8 +68,9 @@ def simulate(
     """
     pack = OrganPack.load(organ)
     chosen = choose_kinds(kinds)
+    labels = LabelSource.of(pack, label_source)
     files = choose_labels(label_dir, pack, split, cases)
-    write_simulated(files, pack, Path(output_dir), chosen, seed, severity, slices)
+    write_simulated(files, labels, Path(output_dir), chosen, seed, severity, slices)
     return f"{len(files)} cases each of {', '.join(chosen)}: {output_dir}"
 
 
@@ -108,34 +114,34 @@ def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases
 
 def write_simulated(
     files: Sequence[Path],
-    pack: OrganPack,
+    labels: LabelSource,
     out_dir: Path,
     kinds: Sequence[str],
     seed: int = 0,
     severity: float = 1.0,
     slices: str = "axial",
 ) -> None:
-    """Write every label map with every kind of error to `out_dir`/<kind>/<case>.nii.gz.
+    """Write every label map with every kind of error to `out_dir`/<kind>/<case>.nii.gz, in the pack's values.
 
     Raises:
         CaseError: a label map cannot be read, or has no usable affine.
     """
+    structures = labels.pack.structures
     with tqdm(total=len(kinds) * len(files), desc="simulate", unit="mask", disable=None) as progress:
         for file in files:
-            image = open_volume(file)
-            affine = check_header(image, file)
-            truth = read_values(image, file)
-            labels = truth.reshape(truth.shape[:3])
+            given = labels.read(file)
+            truth = given.values if given.is_own else np.maximum(given.in_pack_values(), 0)
             for kind in kinds:
                 target = out_dir / kind / f"{case_name(file)}.nii.gz"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if RECIPES[kind]:
                     case = f"{seed}/{kind}/{case_name(file)}"
-                    write_label_map(
-                        target, with_errors(labels, affine, pack.structures, kind, case, severity, slices), file
-                    )
-                else:
+                    damaged = with_errors(truth, given.affine, structures, kind, case, severity, slices)
+                    write_label_map(target, damaged, file, extensions=given.is_own)
+                elif given.is_own:
                     copy_volume(file, target)
+                else:
+                    write_label_map(target, truth, file, extensions=False)
                 progress.update()
 
 

@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 from volumes import AFFINES
 
 from scripts.damage import CHUNK_SHARE
@@ -125,3 +126,19 @@ def test_sides_are_damaged_each_for_itself(tmp_path):
     for mask in both.values():
         assert (after[mask] == 0).mean() == pytest.approx(CHUNK_SHARE, abs=0.01)
     np.testing.assert_array_equal(after[after > 0], labels[after > 0])
+
+
+def test_labels_of_another_source_become_the_packs(folder):
+    """Values 5 and 9 mean the pack's 1 and 2: the masks are those of the pack's own label maps, without the rest."""
+    settings = yaml.safe_load((folder / "pack" / "organ.yaml").read_text())
+    settings["sources"] = {"other": {5: "shell", 9: "core"}}
+    (folder / "pack" / "organ.yaml").write_text(yaml.safe_dump(settings))
+    run(folder, kinds="missing,clean", split="test")
+    foreign = np.select([two_balls() == 1, two_balls() == 2, two_balls() == 7], [5, 9, 2])
+    for case in CASES:
+        nib.save(nib.Nifti1Image(foreign.astype(np.int16), AFFINES[case]), folder / "labels" / f"{case}.nii.gz")
+    run(folder, "foreign", kinds="missing,clean", split="test", label_source="other")
+    for kind in ("missing", "clean"):
+        own, mapped = (np.asarray(read(folder, kind, CASES[1], out).dataobj) for out in ("out", "foreign"))
+        assert set(np.unique(mapped)) == {0, 1, 2}
+        np.testing.assert_array_equal(mapped, np.where(own == 7, 0, own))

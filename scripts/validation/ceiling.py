@@ -20,14 +20,14 @@ from tqdm import tqdm
 from ..cases import case_name
 from ..geometry.affine import spacing_mm
 from ..geometry.surface import sample_surface
-from ..io import read_label_map
-from ..metrics.surface import check_spacing, score_masks
-from ..organ import OrganPack
+from ..metrics.scoring import TrueShape
+from ..metrics.surface import EmptyPolicy, check_spacing, score_masks
 from ..refine.finetune import LatentFinetune
 from ..refine.reconstruct import ReconstructShape
 from ..refine.settings import RefineSettings
 from ..refine.shape_case import ShapeCase, TrustedSamples
 from ..refine.transforms import PICCTd, label_array
+from ..sources import LabelSource, ReadMaskd
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,14 @@ class Ceiling:
     """Fits the priors of a pack to true shapes and scores what they make of them.
 
     Args:
-        pack: the organ pack.
+        labels: how the label maps are read, and the organ pack.
         device: where the fields are evaluated.
         seed: of samples and fits.
     """
 
-    def __init__(self, pack: OrganPack, device: str | torch.device = "cpu", seed: int = 0) -> None:
-        self.pack = pack
+    def __init__(self, labels: LabelSource, device: str | torch.device = "cpu", seed: int = 0) -> None:
+        self.pack = pack = labels.pack
+        self.read = ReadMaskd("pred", labels)
         self.settings = RefineSettings.load(pack=pack)
         self.align = PICCTd("pred", pack.folder, device=device, seed=seed)
         self.fits = {
@@ -64,24 +65,27 @@ class Ceiling:
         Raises:
             CaseError: the label map cannot be used.
         """
-        mask_tensor = read_label_map(file)
-        label_map, affine = label_array(mask_tensor)
+        data = self.read({"pred": file})
+        label_map, affine = label_array(data["pred"])
         rows: list[dict[str, Any]] = []
         failures = {}
         truths = self.pack.masks(label_map, affine)
-        for case in self.align({"pred": mask_tensor})["pred_shapes"]:
+        for case in self.align(data)["pred_shapes"]:
             truth = truths[case.name]
             if not truth.any():
                 continue
             if case.failure:
                 failures[case.name] = case.failure
                 continue
+            shape = TrueShape.of_mask(truth, affine)
             for method, fit in self.fits.items():
                 head = {"case": case_name(file), "patient": case_name(file), "structure": case.name, "method": method}
-                rows.append(head | self._score_fit(fit, case, truth, affine))
+                fitted = self._draw(fit, case, truth, affine)
+                scores = score_masks(fitted, truth, check_spacing(spacing_mm(affine)), self.pack.nsd_tolerance_mm)
+                rows.append(head | scores | shape.score(fitted, affine, EmptyPolicy()))
         return rows, failures
 
-    def _score_fit(self, fit: LatentFinetune, case: ShapeCase, truth: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
+    def _draw(self, fit: LatentFinetune, case: ShapeCase, truth: np.ndarray, affine: np.ndarray) -> np.ndarray:
         assert case.surface is not None and case.transform is not None and case.prior is not None
         points, normals = sample_surface(case.surface, self.settings.samples, self.seed)
         sure = np.ones(len(points))
@@ -89,18 +93,18 @@ class Ceiling:
         drawn = self.reconstruct(truth, affine, case)
         fitted = np.zeros_like(truth)
         fitted[drawn.box] = drawn.signed_mm < 0
-        return score_masks(fitted, truth, check_spacing(spacing_mm(affine)), self.pack.nsd_tolerance_mm)
+        return fitted
 
 
 def score_ceiling(
-    files: Sequence[Path], pack: OrganPack, device: str | torch.device = "cpu", seed: int = 0
+    files: Sequence[Path], labels: LabelSource, device: str | torch.device = "cpu", seed: int = 0
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Score the ceiling of a pack's priors over label maps (see `Ceiling.score`).
 
     Returns:
         Rows, and one line on every structure that could not be fitted.
     """
-    ceiling = Ceiling(pack, device, seed)
+    ceiling = Ceiling(labels, device, seed)
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
     for file in tqdm(files, desc="ceiling", unit="case", disable=None):

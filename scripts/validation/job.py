@@ -20,6 +20,7 @@ from ..organ import OrganPack
 from ..report.run_report import KEPT
 from ..runner import require_organ
 from ..simulate import choose_kinds, choose_labels, write_simulated
+from ..sources import LabelSource
 from .ceiling import score_ceiling
 from .page import validation_page
 
@@ -38,6 +39,7 @@ def validate(
     device: str = "",
     resamples: int = RESAMPLES,
     processes: int = 2,
+    label_source: str = "",
 ) -> str:
     """Validate an organ pack's priors, and the refinement with them, on true shapes that they have not seen.
 
@@ -58,6 +60,7 @@ def validate(
         device: cpu or cuda; empty for cuda where there is one.
         resamples: draws of the bootstrap over cases.
         processes: cases scored at once.
+        label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
 
     Returns:
         The path of validate.md.
@@ -75,9 +78,10 @@ def validate(
     out = Path(output_dir)
     out.mkdir(parents=True, exist_ok=True)
 
-    rows, failures = score_ceiling(files, pack, device, seed)
+    labels = LabelSource.of(pack, label_source)
+    rows, failures = score_ceiling(files, labels, device, seed)
     write_csv(out / "ceiling.csv", rows)
-    write_simulated(files, pack, out / "simulated", chosen, seed, severity)
+    write_simulated(files, labels, out / "simulated", chosen, seed, severity)
     changes: list[dict[str, Any]] = []
     unrefined: list[str] = []
     for kind in chosen:
@@ -87,7 +91,7 @@ def validate(
         score_folders(
             label_dir,
             {REFERENCE: masks, REFINED: refined},
-            Scoring(pack.structures, pack.nsd_tolerance_mm),
+            Scoring(pack.structures, pack.nsd_tolerance_mm, true=labels),
             out / "scores" / kind,
             patients=[case_name(file) for file in files],
             title=f"{pack.name}: simulated errors, {kind}",
@@ -99,6 +103,7 @@ def validate(
     write_csv(out / "refinement.csv", changes)
     options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "split": split, "cases": cases}
     options |= {"kinds": ",".join(chosen), "severity": severity, "seed": seed}
+    options |= {"label_source": label_source} if label_source else {}
     command = "python -m scripts validate " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
     trained = {case_name(name) for name in pack.split.get("train", [])}
     page = validation_page(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics.statistics import HARM_DSC
-from ..metrics.tables import DECIMALS, markdown_table
+from ..metrics.tables import DECIMALS, FLOOR_DIGITS, SHAPE_DECIMALS, markdown_table
 from ..organ import OrganPack
 
 RELATIVE = ("hd95_mm", "assd_mm")  # metrics whose change is given in per cent too
@@ -50,8 +50,10 @@ def validation_page(
     for structure, method in dict.fromkeys((line["structure"], line["method"]) for line in ceiling):
         lines = [cells[structure, method, metric] for metric in DECIMALS]
         means = [f"{line['mean']:.{DECIMALS[line['metric']]}f}" for line in lines]
+        cd = cells[structure, method, "cd"]
+        means += [f"{cd['mean']:.{SHAPE_DECIMALS['cd']}f}", f"{cd['floor']:.{FLOOR_DIGITS}f}"]
         body.append([structure, method, str(lines[0]["n"]), *means])
-    parts.append(markdown_table(("structure", "fitted", "n", *heads), body))
+    parts.append(markdown_table(("structure", "fitted", "n", *heads, "CD ×1000", "floor"), body))
     if failures:
         parts.append("Not fitted:\n\n" + "\n".join(f"- {line}" for line in failures))
     parts.append("## Refinement of simulated errors")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scripts.geometry.resample import WorldGrid
-from scripts.organ import OrganPack
+from scripts.sources import LabelSource
 from scripts.validation.ceiling import CODES, WEIGHTS, score_ceiling
 from tests.refine.test_chain import CENTRE, KINDS, mean_shape
 
@@ -25,7 +25,7 @@ def rows(tmp_path_factory):
     speck = np.zeros_like(labels)
     speck[20, 20, 20:22] = 1
     nib.save(nib.Nifti1Image(speck, affine), folder / "speck.nii.gz")
-    return score_ceiling(sorted(folder.iterdir()), OrganPack.load("hippocampus"))
+    return score_ceiling(sorted(folder.iterdir()), LabelSource.of("hippocampus"))
 
 
 def test_the_mean_shape_is_described_on_every_grid(rows):
@@ -33,12 +33,15 @@ def test_the_mean_shape_is_described_on_every_grid(rows):
     for kind in KINDS:
         for method in (CODES, WEIGHTS):
             assert scores[kind, method]["dsc"] > 95 and scores[kind, method]["assd_mm"] < 0.4
+            assert scores[kind, method]["cd_floor"] < scores[kind, method]["cd"] < 3 * scores[kind, method]["cd_floor"]
 
 
 def test_what_the_prior_cannot_describe_scores_low(rows):
     scores = {(row["case"], row["method"]): row["dsc"] for row in rows[0]}
     assert scores["star", CODES] < 80
     assert scores["star", CODES] < scores["star", WEIGHTS]
+    distances = {(row["case"], row["method"]): row["cd"] for row in rows[0]}
+    assert distances["star", CODES] > 3 * distances["plain", CODES]
 
 
 def test_what_is_not_there_has_no_score_and_what_cannot_be_fitted_is_named(rows):

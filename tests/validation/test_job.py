@@ -18,12 +18,13 @@ from tests.test_simulate import STRUCTURES, two_balls
 
 def ceiling_row(case, structure, method, dsc):
     head = {"case": case, "patient": case, "structure": structure, "method": method, "failed": False}
-    return head | {"dsc": dsc, "nsd": 90.0, "hd95_mm": 2.0, "assd_mm": 0.5}
+    return head | {"dsc": dsc, "nsd": 90.0, "hd95_mm": 2.0, "assd_mm": 0.5, "cd": 0.25, "cd_floor": 0.125}
 
 
-def fake_ceiling(files, pack, device, seed):
+def fake_ceiling(files, labels, device, seed):
     names = [file.name.split(".")[0] for file in files]
-    rows = [ceiling_row(n, s.name, m, 90 + k) for n in names for s in pack.structures for k, m in enumerate("cw")]
+    structures = [structure.name for structure in labels.pack.structures]
+    rows = [ceiling_row(n, s, m, 90 + k) for n in names for s in structures for k, m in enumerate("cw")]
     return rows, ["b, core: alignment failed"]
 
 
@@ -82,7 +83,7 @@ def test_page_and_tables(folder):
     assert before[0] == before[1] and core["missing"][6].startswith("+0.00")
     assert shell["clean"][7] == "100.0" and core["clean"][7] == "0.0" and both["clean"][7] == "50.0"
     assert float(shell["clean"][6].split()[0]) < -5
-    assert "| shell | c | 2 | 90.0 | 90.0 | 2.00 | 0.50 |" in page
+    assert "| shell | c | 2 | 90.0 | 90.0 | 2.00 | 0.50 | 0.250 | 0.125 |" in page
     assert "- b, core: alignment failed" in page and "- steps, b: too odd" in page
     assert "--split test --cases 0" in page and "--severity 1.0 --seed 4" in page and "2 cases: a, b." in page
     assert "Not a validation" not in page and "inf" not in page and "nan" not in page
