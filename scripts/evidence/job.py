@@ -14,7 +14,8 @@ from ..prior.joint import JointShapeModel
 from ..refine.transforms import EVIDENCE_FILE, JOINT_FILE
 from .drafts import make_drafts
 from .network import EvidenceNet
-from .training import Example, load_example, train_evidence
+from .patches import Example
+from .training import load_example, train_evidence
 
 
 def _train_names(pack: OrganPack, label_dir: Path) -> list[str]:

@@ -1,20 +1,18 @@
-"""Training of the evidence network on drafts.
+"""Training of the evidence network on drafts (see `patches`).
 
-Each example starts from a patient's draft. Its signed distance is mixed with the true one by a random share a
-structure, `s = (1 - a) s_truth + a s_draft`, so that one draft yields masks of all qualities whose errors keep the
-form that real networks give them. The context is the joint model of the *other* folds, fitted to draft and truth and
-mixed alike. In a quarter of the examples the image is withheld.
+The context of a draft is the joint model of the *other* folds, fitted to draft and truth and mixed alike. In a quarter
+of the examples the image is withheld. The network that is kept is a moving average over the last part of the training.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..geometry.resample import WorldGrid, resample
@@ -23,27 +21,11 @@ from ..organ import OrganPack
 from ..prior.joint import JointShapeModel
 from ..refine.context import fit_context
 from .images import normalise_intensity
-from .network import CLAMP_MM, EvidenceNet
+from .network import EvidenceNet
+from .patches import Example, draw_patch
 from .volumes import distances_on_grid
 
-
-@dataclass
-class Example:
-    """One patient on the network's grid; distances in mm, (S, X, Y, Z) half precision.
-
-    Attributes:
-        image: (1, X, Y, Z).
-        truth: signed distances of the truth.
-        drafts: of each draft.
-        contexts: of the joint model's fit to each draft.
-        truth_context: of the joint model's fit to the truth.
-    """
-
-    image: Tensor
-    truth: Tensor
-    drafts: list[Tensor]
-    contexts: list[Tensor]
-    truth_context: Tensor
+AVERAGED_SHARE = 0.02  # of the steps, over which the moving average of the weights reaches back
 
 
 def load_example(
@@ -75,33 +57,6 @@ def load_example(
     return Example(on_grid, truth, drafts, contexts, truth_context)
 
 
-def draw_patch(
-    example: Example, side: int, rng: np.random.Generator, no_image: float = 0.25
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return image (1, …), mask and context distances (S, …) and truth (S, …) of one random patch of `side` voxels."""
-    pick = rng.integers(len(example.drafts))
-    lower = [rng.integers(0, max(n - side, 0) + 1) for n in example.image.shape[1:]]
-    at = (slice(None), *[slice(a, a + side) for a in lower])
-    share = torch.from_numpy(rng.choice([0.0, 1.0, -1.0], size=(len(example.truth), 1, 1, 1), p=[0.1, 0.4, 0.5]))
-    share = torch.where(share < 0, torch.from_numpy(rng.random(share.shape)), share).float()
-    truth = example.truth[at].float()
-    mask = (1 - share) * truth + share * example.drafts[pick][at].float()
-    context = (1 - share) * example.truth_context[at].float() + share * example.contexts[pick][at].float()
-    image = example.image[at].float()
-    if rng.random() < no_image:
-        image = torch.full_like(image, torch.nan)
-    else:
-        image = image.clamp_min(0) ** float(np.exp(rng.normal(0, 0.15))) * float(np.exp(rng.normal(0, 0.1)))
-        image = image + 0.02 * float(rng.random()) * torch.from_numpy(rng.normal(size=image.shape)).float()
-    missing = [max(side - n, 0) for n in image.shape[1:]]
-    pads = [0, missing[2], 0, missing[1], 0, missing[0]]
-    parts = [
-        torch.nn.functional.pad(part, pads, value=fill)
-        for part, fill in ((image, torch.nan), (mask, CLAMP_MM), (context, CLAMP_MM), (truth, CLAMP_MM))
-    ]
-    return parts[0], parts[1], parts[2], parts[3]
-
-
 def train_evidence(
     examples: list[Example],
     network: EvidenceNet,
@@ -117,6 +72,8 @@ def train_evidence(
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
     loss_of = DiceCELoss(sigmoid=True, batch=True)
+    decay = 1.0 - min(0.5, AVERAGED_SHARE**-1 / steps)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     losses = []
     network.train()
     bar = tqdm(range(steps), desc="evidence network")
@@ -129,7 +86,9 @@ def train_evidence(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         schedule.step()
+        average.update_parameters(network)
         losses.append(float(loss.detach()))
         bar.set_postfix(loss=f"{np.mean(losses[-30:]):.3f}")
+    network.load_state_dict(average.module.state_dict())
     network.eval()
     return losses

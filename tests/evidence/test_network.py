@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.evidence.network import LOGIT_PER_MM, EvidenceNet
-from scripts.evidence.training import Example, draw_patch, train_evidence
+from scripts.evidence.network import CLAMP_MM, LOGIT_PER_MM, EvidenceNet
+from scripts.evidence.patches import Example, draw_patch
+from scripts.evidence.training import train_evidence
 
 SMALL = (4, 4, 8, 8, 8, 4)
 
@@ -48,19 +49,40 @@ def test_silent_network_repeats_the_mask():
     assert torch.allclose(logits, -LOGIT_PER_MM * mask)
 
 
-def test_patches_mix_draft_and_truth():
+def test_patches_keep_distances_and_image_together():
+    """Bright is inside, dark outside, wherever the patch lies and however it is turned; distances stay distances."""
     example, rng = sphere_example(), np.random.default_rng(0)
-    for _ in range(8):
+    withheld, sizes = 0, set()
+    for _ in range(30):
         image, mask, context, truth = draw_patch(example, 24, rng)
         assert image.shape == mask.shape == context.shape == truth.shape == (1, 24, 24, 24)
-        assert mask.isfinite().all() and (image.isfinite().all() or image.isnan().all())
+        assert all(part.isfinite().all() and part.abs().max() <= CLAMP_MM for part in (mask, context, truth))
+        sizes.add(int((truth < 0).sum()))
+        if image.isnan().all():
+            withheld += 1
+            continue
+        seen = image.isfinite()
+        assert image[seen & (truth < -4)].mean() > image[seen & (truth > 4)].mean() + 0.3
+        slope = torch.stack(torch.gradient(truth[0])).norm(dim=0)[(truth[0].abs() < 8) & seen[0]]
+        assert slope.numel() == 0 or abs(slope.median() - 3.0) < 0.2  # a step of 3 mm changes the distance by 3 mm
+    assert 2 <= withheld <= 15 and len(sizes) > 20
+
+
+def test_patches_hold_masks_between_draft_and_truth():
+    example, rng = sphere_example(), np.random.default_rng(1)
+    shares = []
+    for _ in range(60):
+        _, mask, context, truth = draw_patch(example, 24, rng)
+        assert torch.equal(mask, context)  # draft and context are the same here, and so must be their shares
+        shares.append(float((mask != truth).float().mean()))
+    assert min(shares) == 0.0 and max(shares) > 0.5
 
 
 @pytest.mark.slow
 def test_training_learns_to_move_the_mask_to_the_image():
     torch.manual_seed(0)
     network = EvidenceNet(["ball"], features=SMALL)
-    losses = train_evidence([sphere_example()], network, steps=60, batch=1, side=32, learning_rate=5e-3)
+    losses = train_evidence([sphere_example()], network, steps=100, batch=1, side=32, learning_rate=5e-3)
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
     example = sphere_example()
     with torch.no_grad():
@@ -70,4 +92,4 @@ def test_training_learns_to_move_the_mask_to_the_image():
     truth = example.truth[:, :32, :32, :32] < 0
     draft = example.drafts[0][:, :32, :32, :32] < 0
     wrong = int(((logits[0] > 0) != truth).sum())
-    assert wrong < 0.4 * int((draft != truth).sum())
+    assert wrong < 0.2 * int((draft != truth).sum())
