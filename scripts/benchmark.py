@@ -36,6 +36,7 @@ def benchmark(
     html: bool = False,
     source: str = "",
     label_source: str = "",
+    resample_labels: bool = False,
 ) -> str:
     """Run every preset on the same cases and compare them with the initial masks and the usual post-processing.
 
@@ -61,6 +62,7 @@ def benchmark(
         html: true writes a report.html for each preset.
         source: whose labels the masks have, one of the organ pack's sources, where no names tell.
         label_source: the same of the true label maps.
+        resample_labels: true for labels on another grid than the masks or images, see `evaluate`.
 
     Returns:
         The path of table.md.
@@ -114,6 +116,7 @@ def benchmark(
         shape_metrics=shape_metrics,
         source=source,
         label_source=label_source,
+        resample_labels=resample_labels,
         **methods,
     )
 

@@ -50,6 +50,7 @@ def evaluate(
     shape_metrics: bool = True,
     source: str = "",
     label_source: str = "",
+    resample_labels: bool = False,
     **methods: str,
 ) -> str:
     """Score one or more methods' label maps of an organ against the truth and write the tables.
@@ -73,6 +74,8 @@ def evaluate(
         shape_metrics: false leaves out CD, EMD and point-to-surface distance, which take most of the time.
         source: whose labels the methods' masks have, one of the organ pack's sources, where no names tell.
         label_source: the same of the true label maps.
+        resample_labels: true for labels on another grid than the masks, such as that of a finer image: they are brought
+            to the masks' grid by the nearest voxel.
         **methods: method → folder.
 
     Returns:
@@ -100,6 +103,7 @@ def evaluate(
                 shape_metrics=is_true(shape_metrics),
                 predicted=LabelSource.of(pack, source),
                 true=LabelSource.of(pack, label_source),
+                resample_labels=is_true(resample_labels),
             ),
             output_dir,
             patients=patients,
@@ -145,6 +149,7 @@ def evaluate_run(
     processes: int = 2,
     source: str = "",
     label_source: str = "",
+    resample_labels: bool = False,
 ) -> None:
     """Score one folder of results, for `configs/evaluate.yaml`, and print where the tables are.
 
@@ -159,6 +164,7 @@ def evaluate_run(
         processes: see there.
         source: see there.
         label_source: see there.
+        resample_labels: see there.
 
     Raises:
         SystemExit: with a plain message, where `evaluate` would raise.
@@ -168,7 +174,7 @@ def evaluate_run(
     methods = methods or {"prediction": str(pred_dir)}
     try:
         options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
-        options |= {"source": source, "label_source": label_source}
+        options |= {"source": source, "label_source": label_source, "resample_labels": resample_labels}
         print(evaluate(label_dir, organ, output_dir, split, **options, **methods))
     except (ValueError, CaseError) as error:
         raise SystemExit(f"Error: {error}") from error
@@ -215,7 +221,9 @@ def score_folders(
     collisions = sorted(set(methods) & set(scoring.postprocessing))
     if collisions:
         raise ValueError(f"methods named like a computed baseline: {collisions}; rename them")
-    pairing = pair_methods(label_dir, methods, patients, allow_missing, scoring.predicted, scoring.true)
+    pairing = pair_methods(
+        label_dir, methods, patients, allow_missing, scoring.predicted, scoring.true, scoring.resample_labels
+    )
     rows = _score_cases(pairing.cases, scoring, processes)
     summary = summarise(rows, scoring.reference, resamples, seed)
     notes = _notes(pairing, scoring, resamples)
@@ -245,7 +253,8 @@ def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     patients = {case.patient for case in pairing.cases}
     notes = [
         f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation (median) over cases; DSC "
-        f"and NSD in %, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid.",
+        f"and NSD in %, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid."
+        + (" Labels were brought to the masks' grid by the nearest voxel." if scoring.resample_labels else ""),
         f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
         f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
         "distances; ignored is not counted. `failed` counts the cases with exactly one empty mask.",

@@ -251,3 +251,24 @@ def test_sides_are_scored_each_for_itself(tmp_path):
         assert float(left["dsc"]) == 100 and float(right["dsc"]) == 0
         assert float(right["volume_ml"]) == 0 and float(left["components"]) == 1
         assert float(left["volume_ml"]) == pytest.approx(both["left"].sum() * 0.015)
+
+
+def test_labels_on_a_finer_grid_are_brought_to_the_masks(folders, pack):
+    """Labels of half the voxel size in the plane, each voxel of the masks' cut in four: the same scores."""
+
+    def run(name: str, **options) -> str:
+        fixed = {"processes": 1, "shape_metrics": False, "initial": str(folders / "masks")}
+        return evaluate(str(folders / "labels"), str(pack), str(folders / name), **fixed, **options)
+
+    plain = run("plain")
+    fine = AFFINE @ np.diag([0.5, 0.5, 1, 1])
+    fine[:3, 3] = (AFFINE @ [-0.25, -0.25, 0, 1])[:3]
+    for file in (folders / "labels").iterdir():
+        values = np.asarray(nib.load(file).dataobj).repeat(2, 0).repeat(2, 1)
+        nib.save(nib.Nifti1Image(values, fine), file)
+    with pytest.raises(ValueError, match="has the shape .* --resample_labels true"):
+        run("refused")
+    brought = run("brought", resample_labels=True)
+    first, second = (read_csv(Path(table).with_name("metrics.csv")) for table in (plain, brought))
+    assert len(first) > 4 and first == second
+    assert "by the nearest voxel" in Path(brought).read_text() and "nearest voxel" not in Path(plain).read_text()

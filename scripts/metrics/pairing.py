@@ -13,6 +13,7 @@ from ..sources import LabelSource
 
 STAGE_MARK = "::"
 GRID_TOLERANCE_MM = 0.01
+OTHER_GRID = "resample the prediction, or give --resample_labels true to bring labels to the predictions' grid"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def pair_methods(
     allow_missing: bool = False,
     predicted: LabelSource | None = None,
     true: LabelSource | None = None,
+    resample_labels: bool = False,
 ) -> Pairing:
     """Pair every method's predictions with the labels and with each other.
 
@@ -110,9 +112,11 @@ def pair_methods(
         allow_missing: leave cases out that some method lacks, and list them, instead of raising.
         predicted: how the predictions' labels are read; None for the pack's own values.
         true: how the labels are read, likewise.
+        resample_labels: labels may lie on other grids; a case's predictions must still share one.
 
     Raises:
-        ValueError: no prediction fits a label, a method lacks a case, or a file is not on its label's grid.
+        ValueError: no prediction fits a label, a method lacks a case, or a file is not on its label's grid, or with
+            `resample_labels` not on that of the first method's.
     """
     files = list_volumes(label_dir) if true is None else true.find(label_dir)
     labels = {f.name if f.is_dir() else case_name(f): f for f in files}
@@ -150,14 +154,15 @@ def pair_methods(
             f"predictions {_some(set().union(*found.values()))}"
         )
     for scored in pairing.cases:
+        files = [file if predicted is None else predicted.files(file)[0] for file in scored.predictions.values()]
         label = scored.label if true is None else true.files(scored.label)[0]
-        for file in scored.predictions.values():
-            check_same_grid(file if predicted is None else predicted.files(file)[0], label)
+        for file in files:
+            check_same_grid(file, files[0] if resample_labels else label)
     return pairing
 
 
 def check_same_grid(prediction: Path, label: Path) -> None:
-    """Check from the headers that two files are on one voxel grid.
+    """Check from the headers that a prediction and its label, or another method's prediction, are on one voxel grid.
 
     Raises:
         ValueError: the shapes differ, or a corner of the grid lies elsewhere in the world; both files are named.
@@ -165,12 +170,12 @@ def check_same_grid(prediction: Path, label: Path) -> None:
     a, b = open_volume(prediction), open_volume(label)
     shape = tuple(b.shape[:3])
     if tuple(a.shape[:3]) != shape or any(n != 1 for n in (*a.shape[3:], *b.shape[3:])):
-        raise ValueError(f"{prediction} has the shape {a.shape} but its label {label} {b.shape}; resample it")
+        raise ValueError(f"{prediction} has the shape {a.shape} but {label} {b.shape}; {OTHER_GRID}")
     apart = grids_apart_mm(shape, a.affine, b.affine)
     if apart > GRID_TOLERANCE_MM:
         raise ValueError(
-            f"{prediction} and its label {label} have the same shape but lie up to {apart:.3g} mm apart in the world; "
-            "resample the prediction, or repair the wrong header"
+            f"{prediction} and {label} have the same shape but lie up to {apart:.3g} mm apart in the world; repair the "
+            f"wrong header, or {OTHER_GRID}"
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..baselines.postprocess import postprocess_labels
 from ..geometry.affine import spacing_mm
+from ..geometry.resample import WorldGrid, resample
 from ..io import CaseError, open_volume, read_values
 from ..organ import Structure, structure_masks
 from ..sources import LabelSource
@@ -43,6 +44,7 @@ class Scoring:
         shape_metrics: whether Chamfer, Earth Mover's and point-to-surface distance are computed too.
         predicted: how the labels of predictions are read; None for the pack's own values.
         true: how those of true label maps are read, likewise.
+        resample_labels: bring true label maps to the predictions' grid, by the nearest voxel.
     """
 
     structures: Sequence[Structure]
@@ -54,6 +56,7 @@ class Scoring:
     shape_metrics: bool = False
     predicted: LabelSource | None = None
     true: LabelSource | None = None
+    resample_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
         ValueError: a file holds no label map.
     """
     truth, affine = _read_labels(case.label, scoring.true)
+    if scoring.resample_labels:
+        first, own_affine = _read_labels(next(iter(case.predictions.values())), scoring.predicted)
+        truth, affine = resample(truth, affine, WorldGrid(own_affine, first.shape), order=0), own_affine
     spacing = check_spacing(spacing_mm(affine))
     truths = structure_masks(scoring.structures, truth, affine)
     references = {name: TrueShape.of_mask(mask, affine) for name, mask in truths.items() if scoring.shape_metrics}
