@@ -32,6 +32,7 @@ try:
 except ImportError:
     HttpError = Exception  # type: ignore[assignment, misc]
 
+COUNTED_AT_ONCE = 1 << 20  # voxels, so that what is in work stays in the processor's cache
 READ_ERRORS = (OSError, ValueError, EOFError, zlib.error, ImageFileError, HeaderDataError)
 
 
@@ -178,16 +179,22 @@ class ReadVolumed(MapTransform):
 
 
 def label_values(label_map: np.ndarray) -> list[int]:
-    """Return the values that occur in a label map, sorted; by counting where that is possible."""
+    """Return the values that occur in a label map, sorted."""
+    return sorted(label_counts(label_map))
+
+
+def label_counts(label_map: np.ndarray) -> dict[int, int]:
+    """Return value → how many voxels of a label map have it; by counting, piece by piece, where that is possible."""
     flat = label_map.reshape(-1) if label_map.flags.c_contiguous else label_map.ravel(order="K")
-    if flat.dtype == np.uint8:
-        return np.flatnonzero(np.bincount(flat, minlength=256)).tolist()
-    if not flat.size or flat.dtype.kind not in "iu":
-        return sorted({int(v) for v in np.unique(flat)})
-    low, high = int(flat.min()), int(flat.max())
-    if high - low > 4096:
-        return [int(v) for v in np.unique(flat)]
-    return sorted({int(v) for v in np.flatnonzero(np.bincount(flat.astype(np.int64) - low)) + low})
+    integer = flat.dtype.kind in "iu" and flat.size
+    low, high = (int(flat.min()), int(flat.max())) if integer else (0, 0)
+    if not integer or high - low > 4096:
+        return {int(value): int(count) for value, count in zip(*np.unique(flat, return_counts=True), strict=True)}
+    counts = np.zeros(high - low + 1, np.int64)
+    for start in range(0, flat.size, COUNTED_AT_ONCE):
+        part = flat[start : start + COUNTED_AT_ONCE].astype(np.int64)
+        counts += np.bincount(part - low, minlength=len(counts))
+    return {int(value) + low: int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 class KeepInitiald(MapTransform):

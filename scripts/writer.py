@@ -141,4 +141,5 @@ def as_labels(mask: Any) -> np.ndarray:
     values = torch.as_tensor(mask).detach().cpu().numpy()
     if values.ndim != 4 or values.shape[0] != 1:
         raise RuntimeError(f"a label map must be (1, X, Y, Z), got {values.shape}")
-    return np.maximum(np.rint(values[0]), 0).astype(np.int64)  # what belongs to no label of the pack is negative
+    whole = values[0] if values.dtype.kind in "iu" else np.rint(values[0]).astype(np.int32)
+    return np.maximum(whole, 0)  # what belongs to no label of the pack is negative

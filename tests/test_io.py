@@ -175,3 +175,19 @@ def test_copies_keep_every_byte(tmp_path):
     io.copy_volume(plain, tmp_path / "d.nii.gz")
     assert (tmp_path / "c.nii.gz").read_bytes() == compressed.read_bytes()
     assert gzip.decompress((tmp_path / "d.nii.gz").read_bytes()) == plain.read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.uint64, np.float32])
+def test_labels_are_counted(dtype, monkeypatch):
+    monkeypatch.setattr(io, "COUNTED_AT_ONCE", 7)
+    values = np.random.default_rng(0).integers(0, 9, (5, 6, 7)).astype(dtype)
+    values[0, 0, 0] = 250
+    found, counts = np.unique(values, return_counts=True)
+    expected = dict(zip(found.tolist(), counts.tolist(), strict=True))
+    assert io.label_counts(values) == io.label_counts(np.asfortranarray(values)) == expected
+    assert io.label_values(values[:0]) == []
+
+
+def test_negative_and_huge_labels_are_counted():
+    assert io.label_counts(np.array([-3, 7, 7], np.int16)) == {-3: 1, 7: 2}
+    assert io.label_counts(np.array([-(2**40), 0, 2**40])) == {-(2**40): 1, 0: 1, 2**40: 1}

@@ -122,6 +122,21 @@ def mask_signed_distance(mask: ArrayLike, spacing_mm: ArrayLike, limit_mm: float
     return distance
 
 
+def grow(mask: Array, spacing_mm: Array, reach_mm: float) -> Array:
+    """Return (X, Y, Z) bool: the voxels whose centre lies within `reach_mm` of the centre of a voxel of the mask.
+
+    Args:
+        mask: (X, Y, Z) bool.
+        spacing_mm: (3,) voxel edge lengths in mm.
+        reach_mm: how far.
+    """
+    grown = np.zeros(mask.shape, bool)
+    if mask.any():
+        box = crop_box(mask, int(np.ceil(reach_mm / spacing_mm.min())))
+        grown[box] = _distance_to(mask[box], spacing_mm, reach_mm + float(spacing_mm.min())) <= reach_mm + 1e-4
+    return grown
+
+
 def _resample_axis(field: Array, axis: int, positions: Array) -> Array:
     """Linear interpolation of a field along one axis at fractional ``positions`` (voxel index units)."""
     lower = np.clip(np.floor(positions).astype(int), 0, field.shape[axis] - 2)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..geometry.surface import grow
 from .settings import RefineSettings
 
 REMOVE, ADD = "remove", "add"
@@ -232,7 +233,7 @@ def follow(
     for wanted in (True, False):
         core = changed & (mask != wanted)
         if core.any():
-            near = ndimage.distance_transform_edt(~core, sampling=spacing) <= reach_mm
+            near = grow(core, spacing, reach_mm)
             follows = near & (mask != wanted) & ((target < 0) == wanted)
             if probability is not None:
                 follows &= np.isnan(probability) | ((probability > sure) if wanted else (probability < 1.0 - sure))

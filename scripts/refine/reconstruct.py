@@ -1,12 +1,12 @@
 """Reconstruction: from the fitted field back to voxels and a mesh (METHOD 5).
 
-The field is evaluated at the voxel centres of the original grid, in the organ's box only: coarsely everywhere, exactly
+The field is evaluated at the voxel centres of the original grid, in the organ's box only: coarsely everywhere, closely
 near its surface. The mesh is drawn from the same fused signed distances, so mask and mesh agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,10 @@ from .shape_case import ShapeCase
 
 COARSE_MM = 4.0
 MARGIN_MM = 15.0
-LIMIT_MM = 12.0
+LIMIT_MM = 6.0  # signed distances of the mask are exact below it; only their signs and what is near 0 decide
 TAUBIN_STEPS = 10
+FINE_CANONICAL = 1 / 80  # what the fields resolve: smaller voxels are interpolated
+EVALUATED_AT_ONCE = 1_000_000  # points, for memory
 
 
 @dataclass
@@ -79,7 +81,8 @@ class ReconstructShape:
         spacing = spacing_mm(affine)
         initial = mask[box]
         band = chosen.tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
-        s_fit = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band)
+        fine_mm = FINE_CANONICAL / case.fitted.similarity.scale
+        s_fit = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band, fine_mm)
         outside_box = _outside(mask, box)
         agreement = _dice(initial, s_fit < 0, len(outside_box))
         if not chosen.fusion:
@@ -146,31 +149,60 @@ def _dice(one: np.ndarray, other: np.ndarray, beyond: int) -> float:
 
 
 def evaluate_near_surface(
-    sdf_mm: Callable[[np.ndarray], np.ndarray], grid: WorldGrid, spacing: np.ndarray, band_mm: float
+    sdf_mm: Callable[[np.ndarray], np.ndarray],
+    grid: WorldGrid,
+    spacing: np.ndarray,
+    band_mm: float,
+    fine_mm: float = 0.0,
 ) -> np.ndarray:
-    """Evaluate a signed distance at a grid's voxel centres: exactly within `band_mm` of its surface, else coarsely.
+    """Evaluate a signed distance at a grid's voxel centres: closely within `band_mm` of its surface, else coarsely.
 
     Args:
         sdf_mm: world points (N, 3) → signed distances (N,) in mm.
         grid: whose voxel centres are evaluated.
         spacing: (3,) mm of the grid.
         band_mm: 0 evaluates coarsely everywhere (about every 4 mm, linearly interpolated).
+        fine_mm: within the band the field is evaluated at every voxel or, where voxels are smaller, about every
+            `fine_mm`, and interpolated linearly: off by at most `fine_mm² / 4 R` at a surface of radius of curvature R.
 
     Returns:
         (X, Y, Z) float32.
     """
-    counts = [max(int(np.ceil((n - 1) * h / COARSE_MM)) + 1, 2) for n, h in zip(grid.shape, spacing, strict=True)]
-    axes = [np.linspace(0, n - 1, c) for n, c in zip(grid.shape, counts, strict=True)]
-    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    values = sdf_mm(apply_affine(grid.affine, nodes)).reshape(counts).astype(np.float32)
-    where = [np.arange(n) * (c - 1) / max(n - 1, 1) for n, c in zip(grid.shape, counts, strict=True)]
-    for axis, position in enumerate(where):
-        low = np.minimum(position.astype(int), counts[axis] - 2)
+    counts = _node_counts(grid.shape, spacing, COARSE_MM)
+    values = sdf_mm(_node_points(grid, counts)).reshape(counts).astype(np.float32)
+    if band_mm > 0:
+        fine = _node_counts(grid.shape, spacing, fine_mm)
+        values = _between(values, fine)
+        # a node beyond the band may still be a corner of the cell that a voxel of the band lies in
+        near = np.argwhere(np.abs(values) < band_mm + (fine_mm if fine != grid.shape else 0.0))
+        for part in np.array_split(near, len(near) // EVALUATED_AT_ONCE + 1):
+            values[tuple(part.T)] = sdf_mm(_node_points(grid, fine, part))
+    return _between(values, grid.shape)
+
+
+def _node_counts(shape: Sequence[int], spacing: np.ndarray, step_mm: float) -> tuple[int, ...]:
+    """Return how many nodes an axis needs to have one at least every `step_mm`; never more than it has voxels."""
+    wanted = [(n - 1) * h / step_mm if step_mm > 0 else n for n, h in zip(shape, spacing, strict=True)]
+    return tuple(min(n, max(int(np.ceil(w)) + 1, 2)) for n, w in zip(shape, wanted, strict=True))
+
+
+def _node_points(grid: WorldGrid, counts: Sequence[int], nodes: np.ndarray | None = None) -> np.ndarray:
+    """Return the world points (N, 3) of nodes (N, 3), of all where there are none, spread evenly over a grid."""
+    if nodes is None:
+        nodes = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1).reshape(-1, 3)
+    step = [(n - 1) / max(c - 1, 1) for n, c in zip(grid.shape, counts, strict=True)]
+    return apply_affine(grid.affine, nodes * np.array(step))
+
+
+def _between(values: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Interpolate nodes (X, Y, Z) linearly at `counts` nodes an axis spread over the same range."""
+    for axis, (have, want) in enumerate(zip(values.shape, counts, strict=True)):
+        if have == want:
+            continue
+        position = np.arange(want) * (have - 1) / max(want - 1, 1)
+        low = np.minimum(position.astype(int), have - 2)
         share = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
         values = values.take(low, axis) * (1 - share) + values.take(low + 1, axis) * share
-    if band_mm > 0:
-        near = np.argwhere(np.abs(values) < band_mm)
-        values[tuple(near.T)] = sdf_mm(apply_affine(grid.affine, near.astype(float)))
     return values
 
 

@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..io import label_values
+from ..io import label_counts
 from ..organ import OrganPack
 from ..writer import as_labels
 from .run_report import KEPT, REFINED, SEGMENTED, plain
@@ -61,8 +61,8 @@ def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[fl
     """Return each label's volume before and after in ml, and how many voxels changed their value."""
     before, after = as_labels(initial), as_labels(refined)
     voxel_ml = abs(float(np.linalg.det(np.asarray(initial.affine)[:3, :3]))) / 1000.0
-    counts = [{v: np.count_nonzero(part == v) for v in label_values(part)} for part in (before, after)]
-    labels = sorted({int(v) for count in counts for v in count} - {0})
+    counts = [label_counts(part) for part in (before, after)]
+    labels = sorted({v for count in counts for v in count} - {0})
     volumes = {str(v): [float(count.get(v, 0)) * voxel_ml for count in counts] for v in labels}
     return volumes, int(np.count_nonzero(before != after))
 

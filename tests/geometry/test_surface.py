@@ -6,12 +6,13 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage import measure
 
 from scripts.geometry import surface
 from scripts.geometry.affine import apply_affine, spacing_mm
-from scripts.geometry.surface import crop_box, mask_signed_distance, mask_to_surface, sample_surface, write_mesh
+from scripts.geometry.surface import crop_box, grow, mask_signed_distance, mask_to_surface, sample_surface, write_mesh
 
 
 def voxelise(inside, affine, shape):
@@ -316,3 +317,13 @@ def test_real_hippocampus_labels(shared_data):
         voxel_mm3 = abs(np.linalg.det(image.affine[:3, :3]))
         assert mesh.is_watertight
         assert mesh.volume == pytest.approx(mask.sum() * voxel_mm3, rel=0.02)
+
+
+@pytest.mark.parametrize("reach_mm", [0.7, 2.0, 5.5])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.8, 3.0)])
+def test_grown_mask_is_what_lies_within_reach(spacing, reach_mm):
+    mask = np.random.default_rng(2).random((14, 12, 9)) > 0.985
+    mask[0, 0, 0] = True
+    within = ndimage.distance_transform_edt(~mask, sampling=spacing) <= reach_mm
+    np.testing.assert_array_equal(grow(mask, np.array(spacing), reach_mm), within)
+    assert not grow(np.zeros((3, 4, 5), bool), np.array(spacing), reach_mm).any()

@@ -40,6 +40,28 @@ def test_coarse_to_fine_has_the_exact_sign_everywhere(kind):
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "oblique"])
+def test_small_voxels_are_interpolated_within_the_bound(kind):
+    grid, fine_mm = grid_about_sphere(kind), 1.9
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    exact = sphere(grid.points_world().reshape(-1, 3)).reshape(grid.shape)
+    asked = []
+
+    def counting(points: np.ndarray) -> np.ndarray:
+        asked.append(len(points))
+        return sphere(points)
+
+    values = evaluate_near_surface(counting, grid, spacing, 4.0, fine_mm)
+    near = np.abs(exact) < 4.0
+    error = np.abs(values - exact)[near].max()
+    assert error < fine_mm**2 / (4 * (RADIUS - 4.0))
+    if (spacing < fine_mm).any():
+        evaluate_near_surface(counting, grid, spacing, 4.0)
+        assert asked[1] < 0.7 * asked[3] and error > 1e-4
+    else:
+        assert error < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "oblique"])
 def test_mesh_is_closed_outward_and_where_the_sphere_is(kind):
     grid = grid_about_sphere(kind)
     exact = sphere(grid.points_world().reshape(-1, 3)).reshape(grid.shape)
