@@ -243,6 +243,7 @@ def names_of(path: Path) -> dict[int, list[str]]:
     named = _header_names(open_volume(path))
     if named:
         return named
+    path = path.resolve()  # a link's names lie beside its file
     folders = [path.parent, path.parent.parent] if path.parent.name.startswith("labels") else [path.parent]
     for file in (folder / NAMES_FILE for folder in folders):
         if file.is_file():

@@ -126,8 +126,10 @@ class CaseWriter:
         folder.mkdir(exist_ok=True)
         changed = old != new
         for number, file in given.files.items():
-            values = read_array(file)[0].reshape(changed.shape)
-            mask = np.where(changed, (refined == number) * values.max(), values)
+            mask = read_array(file)[0].reshape(changed.shape).copy()
+            inside = mask.max()
+            mask[changed & (given.values == number)] = 0  # where masks overlap, the other files keep theirs
+            mask[changed & (refined == number)] = inside
             write_label_map(folder / file.name, mask, file)
         return {AS_GIVEN: str(folder)}
 

@@ -262,6 +262,21 @@ def test_dataset_json_is_found_beside_a_labels_folder(tmp_path):
     (tmp_path / "task" / "labelsTr" / "dataset.json").rename(tmp_path / "task" / "dataset.json")
     assert names_of(tmp_path / "task" / "labelsTr" / "a.nii.gz")[3] == ["Esophagus"]
     assert names_of(save(tmp_path / "task" / "preds" / "a.nii.gz", truth(), GRIDS["a"])) == {}
+    (tmp_path / "linked.nii.gz").symlink_to(tmp_path / "task" / "labelsTr" / "a.nii.gz")
+    assert names_of(tmp_path / "linked.nii.gz")[3] == ["Esophagus"]
+
+
+def test_a_mask_loses_no_voxel_that_was_removed_from_another(tmp_path):
+    """Heart and oesophagus overlap, the heart comes first and has the voxels: the oesophagus keeps them."""
+    folder, labels = made("masks", tmp_path)
+    both = (truth() == 1) | (truth() == 2)
+    save(folder / "a" / "oesophagus.nii.gz", both.astype(np.uint8), GRIDS["a"])
+    refine(folder, labels, tmp_path / "out")
+    heart, oesophagus = (
+        values_of(tmp_path / "out" / "as_given" / "a" / f"{name}.nii.gz") > 0 for name in ("heart", "oesophagus")
+    )
+    removed = (truth() == 2) & ~heart
+    assert removed.sum() > 10 and oesophagus[removed].all()
 
 
 def test_a_structure_can_be_meant(tmp_path):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..geometry.resample import WorldGrid, resample
 from ..io import read_array
-from .images import normalise_intensity
+from .images import normalise_intensity, with_gamma
 
 FEATURES = (8, 8, 16, 32, 48, 8)
 
@@ -91,7 +91,7 @@ def make_drafts(
                 z = rng.integers(image.shape[2])
                 x, y = (int(rng.integers(0, side[a] - image.shape[a] + 1)) for a in (0, 1))
                 wide, high = image.shape[:2]
-                varied = image[:, :, z] ** np.exp(rng.normal(0, 0.2)) * np.exp(rng.normal(0, 0.1))
+                varied = with_gamma(image[:, :, z], np.exp(rng.normal(0, 0.2))) * np.exp(rng.normal(0, 0.1))
                 images[b, 0, x : x + wide, y : y + high] = varied
                 labels[b, 0, x : x + wide, y : y + high] = label_map[:, :, z]
             optimiser.zero_grad()

@@ -5,6 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 
+def with_gamma(values: np.ndarray, gamma: float) -> np.ndarray:
+    """Return `sign(v) |v|^γ`: another contrast, also of intensities that are negative."""
+    return np.sign(values) * np.abs(values) ** gamma
+
+
 def normalise_intensity(image: np.ndarray, kind: str, low: float = 0.0, high: float = 1.0) -> np.ndarray:
     """Return an image with intensities of about unit range.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +81,13 @@ def evidence(
         Where the network was written.
     """
     pack = OrganPack.load(organ)
-    images, labels, cache = Path(dataset_dir) / "images", Path(dataset_dir) / "labels", Path(cache_dir)
+    images, labels = Path(dataset_dir) / "images", Path(dataset_dir) / "labels"
     names = _train_names(pack, labels)
-    make_drafts([images / n for n in names], [labels / n for n in names], cache / "drafts", pack.intensity, folds)
+    # what is kept there was made without the cases of a fold: other cases or folds must not find it
+    cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr((names, folds, seed)).encode()):08x}"
+    files = [images / n for n in names], [labels / n for n in names]
+    make_drafts(*files, cache / "drafts", pack.intensity, folds, seed=seed)
+    torch.manual_seed(seed)
     network = EvidenceNet([s.name for s in pack.structures])
     examples = []
     for fold in range(folds):

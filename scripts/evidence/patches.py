@@ -100,6 +100,6 @@ def _sample(parts: list[Tensor], index: np.ndarray, side: int) -> tuple[Tensor, 
 
 def _varied(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Return an image of another contrast, brightness and noise."""
-    image = image.clamp_min(0) ** float(np.exp(rng.normal(0, 0.25))) * float(np.exp(rng.normal(0, 0.12)))
+    image = image.sign() * image.abs() ** float(np.exp(rng.normal(0, 0.25))) * float(np.exp(rng.normal(0, 0.12)))
     noise = torch.from_numpy(rng.normal(size=image.shape)).float()
     return image + float(rng.normal(0, 0.03)) + 0.04 * float(rng.random()) * noise

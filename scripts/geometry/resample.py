@@ -50,11 +50,14 @@ def resample(volume: np.ndarray, affine: np.ndarray, grid: WorldGrid, order: int
     Returns:
         Array of `grid.shape`; of the volume's type for order 0, else float32.
     """
-    to_source = np.linalg.inv(affine) @ grid.affine
+    to_source = (np.linalg.inv(affine) @ grid.affine).round(9)  # a grid maps to whole indices of itself
     source = volume if order == 0 else volume.astype(np.float32, copy=False)
     matrix, offset = to_source[:3, :3], to_source[:3, 3]
+    mode = (
+        "grid-constant" if order == 0 else "constant"
+    )  # a label fills its voxel, half of which lies beyond its centre
     return ndimage.affine_transform(
-        source, matrix, offset, output_shape=grid.shape, order=order, mode="constant", cval=fill, prefilter=order > 1
+        source, matrix, offset, output_shape=grid.shape, order=order, mode=mode, cval=fill, prefilter=order > 1
     )
 
 

@@ -131,9 +131,7 @@ class ShapePrior:
         model = DeformTemplateField(**header["field"])
         model.load_state_dict(_part(tensors, "field."))
         model.to(target).eval().requires_grad_(False)
-        linear = _part(tensors, "linear.")
-        if linear:
-            linear = {name: value.to(target) for name, value in linear.items()}
+        linear = _part(tensors, "linear.")  # stays on the CPU, where it is fitted
         to_code = tensors.get("linear_to_code")
         return ShapePrior(
             field=model,

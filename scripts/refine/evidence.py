@@ -50,35 +50,19 @@ class Evidence:
         fine = (0.5 - volume) * float(spacing.min()) * 2.0
         return np.where(np.abs(coarse) < spacing.min(), np.clip(fine, -spacing.min(), spacing.min()), coarse)
 
-    def surface_points(self, name: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return up to `count` points (N, 3) world where the probability passes one half, and outward normals."""
+    def surface_points(self, name: str, count: int, seed: int) -> np.ndarray:
+        """Return up to `count` points (N, 3), world mm, where the probability passes one half."""
         volume = self.probability[name].astype(np.float32, copy=False)
         occupied = np.argwhere(volume > 0.5)
         if len(occupied) < 8:
-            return np.zeros((0, 3)), np.zeros((0, 3))
+            return np.zeros((0, 3))
         lower = np.maximum(occupied.min(0) - 2, 0)
         part = volume[tuple(slice(a, b + 3) for a, b in zip(lower, occupied.max(0), strict=True))]
         if not part.min() < 0.5 < part.max() or min(part.shape) < 2:
-            return np.zeros((0, 3)), np.zeros((0, 3))
-        vertices, _, normals, _ = measure.marching_cubes(part, 0.5, gradient_direction="ascent")
+            return np.zeros((0, 3))
+        vertices = measure.marching_cubes(part, 0.5)[0]
         pick = np.random.default_rng(seed).choice(len(vertices), min(count, len(vertices)), replace=False)
-        points = (vertices[pick] + lower) @ self.affine[:3, :3].T + self.affine[:3, 3]
-        # marching_cubes' normals point along the falling probability in index space; gradients map by the inverse
-        outward = -_index_gradient(volume, vertices[pick] + lower) @ np.linalg.inv(self.affine[:3, :3])
-        length = np.linalg.norm(outward, axis=1, keepdims=True)
-        return points, outward / np.maximum(length, 1e-9)
-
-
-def _index_gradient(volume: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Central differences (N, 3) of a volume at index coordinates (N, 3)."""
-    columns = []
-    for axis in range(3):
-        step = np.zeros(3)
-        step[axis] = 1.0
-        ahead, back = ((index + sign * step).T for sign in (1, -1))
-        ahead_value = ndimage.map_coordinates(volume, ahead, order=1, mode="nearest")
-        columns.append(ahead_value - ndimage.map_coordinates(volume, back, order=1, mode="nearest"))
-    return np.stack(columns, 1)
+        return (vertices[pick] + lower) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
 
 def evidence_from_probabilities(

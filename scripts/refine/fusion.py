@@ -7,18 +7,23 @@ cut into slabs, and each is accepted or refused from figures that need no truth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from ..geometry.surface import grow
+from ..geometry.affine import apply_affine
+from ..geometry.surface import crop_box, grow
 from .settings import RefineSettings
 
 REMOVE, ADD = "remove", "add"
 
 
 OWN_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
+LEAST_SOUND = 0.25  # where the shape alone decides, removals need this share of the surface within 2 mm of the fit
+SAMPLED = 500  # voxels at which figures of a region beyond the box are read
+TOUCH = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Region:
         fit_mm: mean signed distance of the fit, negative inside.
         context_mm: mean signed distance of the joint model's fit, or None.
         probability: mean probability from the evidence, or None.
-        island: for removals, whether it touches nothing of the mask that is kept.
+        island: for removals, whether the connected change that it is a part of touches nothing that is kept.
         accepted: the decision.
         reason: why, in words.
         centre_world: its centroid, world mm.
@@ -58,7 +63,7 @@ def fuse(s_mask: np.ndarray, s_other: np.ndarray, tau_mm: float) -> np.ndarray:
     return np.where(np.isnan(s_other), s_mask, fused)
 
 
-def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple[np.ndarray, int]:
+def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple[np.ndarray, list[int]]:
     """Label the connected regions (26 neighbours) of a change, long ones cut into slabs across their longest axis.
 
     Args:
@@ -67,10 +72,11 @@ def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple
         slab_mm: regions longer than twice this are cut.
 
     Returns:
-        (X, Y, Z) int32 labels from 1, and their number.
+        (X, Y, Z) int32 labels from 1; and for each label, from 0, the one that its connected region's first slab has.
     """
-    labels, count = ndimage.label(change, structure=np.ones((3, 3, 3)))
+    labels, count = ndimage.label(change, structure=TOUCH)
     labels = labels.astype(np.int32)
+    whole = list(range(count + 1))
     boxes = ndimage.find_objects(labels)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     for number in range(1, len(boxes) + 1):
@@ -87,9 +93,9 @@ def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple
             continue
         slab = np.minimum((along - along.min()) / (along.max() - along.min()) * slabs, slabs - 1e-6).astype(int)
         moved = slab > 0
-        labels[box][tuple(index[moved].T)] = count + slab[moved]
-        count += slabs - 1
-    return labels, count
+        labels[box][tuple(index[moved].T)] = len(whole) - 1 + slab[moved]
+        whole += [number] * (slabs - 1)
+    return labels, whole
 
 
 def decide(
@@ -121,16 +127,16 @@ def decide(
         return False, f"the network was sure of it (mean probability {probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
         return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
+    agrees = f"only {100 * sound:.0f} % of the surface agrees with the fit: too little to"
+    where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     if kind == REMOVE:
+        if sound < LEAST_SOUND and context_mm is None:
+            return False, f"{agrees} remove material"
         limit = limits.island_mm if island else limits.excess_mm
-        what = "island" if island else "excess"
-        return fit_mm > limit, f"{what} {fit_mm:.1f} mm outside of the fit (limit {limit:g} mm)"
+        return fit_mm > limit, f"{'island' if island else 'excess'} {where} (goes from {limit:g} mm outside)"
     if sound < limits.sound_share:
-        return False, f"only {100 * sound:.0f} % of the surface agrees with the fit: too little to add material"
-    return (
-        fit_mm < -limits.missing_mm,
-        f"missing part {-fit_mm:.1f} mm inside of the fit (limit {limits.missing_mm:g} mm)",
-    )
+        return False, f"{agrees} add material"
+    return fit_mm < -limits.missing_mm, f"missing part {where} (comes from {limits.missing_mm:g} mm inside)"
 
 
 def judge_regions(
@@ -143,7 +149,7 @@ def judge_regions(
     probability: np.ndarray | None = None,
     own_network: bool = False,
     sound: float = 1.0,
-) -> tuple[np.ndarray, list[Region]]:
+) -> tuple[np.ndarray, np.ndarray, list[Region]]:
     """Decide on every region in which the proposal differs from the mask.
 
     Args:
@@ -151,29 +157,30 @@ def judge_regions(
         proposal: (X, Y, Z) bool.
         s_fit: (X, Y, Z) signed distance of the fit, mm.
         affine: (4, 4) voxel → world mm of these arrays.
-        limits: the gate's limits, the length of slabs, and the volume below which regions are refused unrecorded.
+        limits: the gate's limits, the length of slabs, and the volume below which regions are specks.
         context: (X, Y, Z) signed distance of the joint model, mm.
         probability: (X, Y, Z) from the evidence, NaN where it says nothing.
         own_network: see `decide`.
         sound: see `decide`.
 
     Returns:
-        (X, Y, Z) bool, where the proposal is refused; and the regions judged.
+        (X, Y, Z) bool, where the proposal is refused; (X, Y, Z) bool, specks of it, which are not judged and not taken
+        over; and the regions judged.
     """
     voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
-    refused = np.zeros(mask.shape, bool)
+    refused, specks = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
     regions: list[Region] = []
     kept = mask & proposal
     for kind, change in ((REMOVE, mask & ~proposal), (ADD, ~mask & proposal)):
-        labels, count = cut_regions(change, affine, limits.slab_mm)
-        touching = _labels_touching(labels, count, kept)
-        for number, box in enumerate(ndimage.find_objects(labels, count), 1):
+        labels, whole = cut_regions(change, affine, limits.slab_mm)
+        touching = _touching(labels, whole, kept)
+        for number, box in enumerate(ndimage.find_objects(labels, len(whole) - 1), 1):
             if box is None:
                 continue
             own = labels[box] == number
             volume = float(own.sum()) * voxel_mm3
             if volume < limits.min_region_mm3:
-                refused[box] |= own
+                specks[box] |= own
                 continue
             centre = np.argwhere(own).mean(0) + [s.start for s in box]
             fit_mm = round(float(s_fit[box][own].mean()), 3)
@@ -183,21 +190,76 @@ def judge_regions(
             accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, own_network, island, sound, limits)
             if not accepted:
                 refused[box] |= own
-            world = affine[:3, :3] @ centre + affine[:3, 3]
-            regions.append(
-                Region(
-                    kind,
-                    round(volume, 1),
-                    fit_mm,
-                    context_mm,
-                    mean_probability,
-                    island,
-                    accepted,
-                    reason,
-                    (round(float(world[0]), 1), round(float(world[1]), 1), round(float(world[2]), 1)),
-                )
-            )
-    return refused, regions
+            world = _rounded(affine[:3, :3] @ centre + affine[:3, 3])
+            figures = (round(volume, 1), fit_mm, context_mm, mean_probability, island)
+            regions.append(Region(kind, *figures, accepted, reason, world))
+    return refused, specks, regions
+
+
+def judge_beyond(
+    mask: np.ndarray,
+    box: tuple[slice, slice, slice],
+    affine: np.ndarray,
+    limits: RefineSettings,
+    fit_mm_at: Callable[[np.ndarray], np.ndarray],
+    context_mm_at: Callable[[np.ndarray], np.ndarray] | None = None,
+    probability_at: Callable[[np.ndarray], np.ndarray] | None = None,
+    own_network: bool = False,
+    sound: float = 1.0,
+) -> tuple[np.ndarray, list[Region]]:
+    """Decide on every region of a mask that lies beyond the box of its reconstruction, far from the fit.
+
+    Args:
+        mask: (X, Y, Z) bool, initial, of the whole image.
+        box: slices of it that the reconstruction covers.
+        affine: (4, 4) voxel → world mm of the image.
+        limits: see `judge_regions`; specks go, and are recorded as one region.
+        fit_mm_at: world points (N, 3) → signed distance (N,) of the fit, mm.
+        context_mm_at: the same of the joint model.
+        probability_at: world points (N, 3) → probability (N,) from the evidence, NaN where it says nothing.
+        own_network: see `decide`.
+        sound: see `decide`.
+
+    Returns:
+        Indices (N, 3) of the voxels that are removed; and the regions judged.
+    """
+    rest = mask.copy(order="K")
+    rest[box] = False
+    if not rest.any():
+        return np.zeros((0, 3), int), []
+    outer = crop_box(rest, 1)
+    corner = np.array([s.start for s in outer])
+    voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    labels, whole = cut_regions(rest[outer], affine, limits.slab_mm)
+    touching = _touching(labels, whole, mask[outer] & ~rest[outer])
+    index = np.argwhere(labels > 0)
+    numbers = labels[tuple(index.T)]
+    order = np.argsort(numbers, kind="stable")
+    groups = np.split(index[order] + corner, np.flatnonzero(np.diff(numbers[order])) + 1)
+    removed, specks, regions = [], [], []
+    for number, voxels in zip(np.unique(numbers), groups, strict=True):
+        if len(voxels) * voxel_mm3 < limits.min_region_mm3:
+            specks.append(voxels)
+            continue
+        points = apply_affine(affine, voxels[:: len(voxels) // SAMPLED + 1].astype(float))
+        fit_mm = round(float(fit_mm_at(points).mean()), 3)
+        context_mm = None if context_mm_at is None else round(float(context_mm_at(points).mean()), 3)
+        probability = None if probability_at is None else _mean_of_known(probability_at(points))
+        island = not touching[number]
+        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, own_network, island, sound, limits)
+        if accepted:
+            removed.append(voxels)
+        figures = (round(len(voxels) * voxel_mm3, 1), fit_mm, context_mm, probability, island)
+        regions.append(Region(REMOVE, *figures, accepted, reason, _rounded(apply_affine(affine, voxels).mean(0))))
+    if specks:
+        every = np.concatenate(specks)
+        points = apply_affine(affine, every.astype(float))
+        fit_mm = round(float(fit_mm_at(points[:: len(points) // SAMPLED + 1]).mean()), 3)
+        reason = f"{len(specks)} specks of less than {limits.min_region_mm3:g} mm³ each, far from the fit"
+        figures = (round(len(every) * voxel_mm3, 1), fit_mm, None, None, True)
+        regions.append(Region(REMOVE, *figures, True, reason, _rounded(points.mean(0))))
+        removed.append(every)
+    return np.concatenate(removed) if removed else np.zeros((0, 3), int), regions
 
 
 def follow(
@@ -206,6 +268,7 @@ def follow(
     target: np.ndarray,
     spacing: np.ndarray,
     reach_mm: float,
+    refused: np.ndarray,
     probability: np.ndarray | None = None,
     sure: float = 0.9,
 ) -> np.ndarray:
@@ -220,6 +283,7 @@ def follow(
         target: (X, Y, Z) signed distance of the fit, mm.
         spacing: (3,) mm.
         reach_mm: how far.
+        refused: (X, Y, Z) bool, what the gate refused: it stays.
         probability: (X, Y, Z) from an image, or None: voxels of which it is not sure stay.
         sure: the probability above which, or below one minus which, the image is sure.
 
@@ -234,23 +298,30 @@ def follow(
         core = changed & (mask != wanted)
         if core.any():
             near = grow(core, spacing, reach_mm)
-            follows = near & (mask != wanted) & ((target < 0) == wanted)
+            follows = near & ~refused & (mask != wanted) & ((target < 0) == wanted)
             if probability is not None:
                 follows &= np.isnan(probability) | ((probability > sure) if wanted else (probability < 1.0 - sure))
             result[follows] = target[follows]
     return result
 
 
-def _labels_touching(labels: np.ndarray, count: int, other: np.ndarray) -> np.ndarray:
-    """Return, per label from 0 to `count`, whether it has a voxel next to `other`."""
-    touching = np.zeros(count + 1, bool)
-    touching[np.unique(labels[ndimage.binary_dilation(other) & (labels > 0)])] = True
-    return touching
+def _touching(labels: np.ndarray, whole: list[int], other: np.ndarray) -> np.ndarray:
+    """Return, per label from 0, whether the connected region that it is a part of has a voxel next to `other`."""
+    touching = np.zeros(len(whole), bool)
+    touching[np.unique(labels[ndimage.binary_dilation(other, TOUCH) & (labels > 0)])] = True
+    owner = np.array(whole)
+    return np.isin(owner, owner[touching])
 
 
 def _mean_or_none(values: np.ndarray | None, box: tuple[slice, ...], own: np.ndarray) -> float | None:
-    if values is None:
-        return None
-    inside = values[box][own]
-    inside = inside[~np.isnan(inside)]
-    return round(float(inside.mean()), 3) if inside.size * 2 >= own.sum() else None
+    return None if values is None else _mean_of_known(values[box][own])
+
+
+def _mean_of_known(values: np.ndarray) -> float | None:
+    """Mean of the values that are not NaN; None where these are less than half."""
+    known = values[~np.isnan(values)]
+    return round(float(known.mean()), 3) if known.size and known.size * 2 >= values.size else None
+
+
+def _rounded(point: np.ndarray) -> tuple[float, float, float]:
+    return round(float(point[0]), 1), round(float(point[1]), 1), round(float(point[2]), 1)

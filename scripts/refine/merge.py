@@ -8,17 +8,22 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from ..geometry.affine import spacing_mm
 from .reconstruct import Reconstruction
 from .shape_case import ShapeCase
 
 
 def merge(
-    label_map: np.ndarray, masks: Mapping[str, np.ndarray], parts: list[tuple[ShapeCase, Reconstruction]]
+    label_map: np.ndarray,
+    affine: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    parts: list[tuple[ShapeCase, Reconstruction]],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Replace structures of a label map by their reconstructions.
 
     Args:
         label_map: (X, Y, Z).
+        affine: (4, 4) voxel → world mm.
         masks: structure name → its voxels there, (X, Y, Z) bool; they do not overlap.
         parts: the structures to replace.
 
@@ -43,17 +48,21 @@ def merge(
                 add[shared[0]] &= wins | (its >= 0)
         depth[index] = add
     for index, (case, part) in enumerate(parts):
-        new = _new_labels(case, label_map[part.box], masks[case.name][part.box], depth[index])
+        new = _new_labels(case, label_map[part.box], affine, masks[case.name][part.box], depth[index])
         refined[part.box][depth[index]] = new
         after[case.name][part.box] |= depth[index]
     return refined, after
 
 
-def _new_labels(case: ShapeCase, label_map: np.ndarray, own: np.ndarray, add: np.ndarray) -> np.ndarray:
+def _new_labels(
+    case: ShapeCase, label_map: np.ndarray, affine: np.ndarray, own: np.ndarray, add: np.ndarray
+) -> np.ndarray:
     """Labels (N,) of the added voxels: the structure's only one, or that of the nearest of its own initial voxels."""
     if len(case.structure.labels) == 1 or not add.any() or not own.any():
         return np.full(int(add.sum()), case.structure.labels[0], label_map.dtype)
-    nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(
+        ~own, sampling=spacing_mm(affine), return_distances=False, return_indices=True
+    )
     return label_map[tuple(nearest[:, add])]
 
 
@@ -75,10 +84,12 @@ def describe(
 ) -> dict[str, Any]:
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
-    `before` and `after` are its voxels (X, Y, Z) bool of the initial and the refined label map.
+    `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
+    but is another label's. `before` and `after` are its voxels (X, Y, Z) bool of the initial and the refined label map.
     """
     assert case.transform is not None and case.fitted is not None
     voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
+    wanted = (part.signed_mm < 0) & ~before[part.box]
     return {
         "alignment": {
             "mirrored": case.transform.mirrored,
@@ -91,6 +102,7 @@ def describe(
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.sum() * voxel_ml, 4)},
         "removed_ml": round(float((before & ~after).sum()) * voxel_ml, 4),
         "added_ml": round(float((after & ~before).sum()) * voxel_ml, 4),
-        "removed_outside_box_ml": round(len(part.outside) * voxel_ml, 4),
+        "followed_ml": round(part.followed * voxel_ml, 4),
+        "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
         "regions": [region.as_json() for region in part.regions],
     }

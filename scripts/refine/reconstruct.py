@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import trimesh
@@ -17,7 +18,7 @@ from skimage import measure
 from ..geometry.affine import apply_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
-from .fusion import Region, follow, fuse, judge_regions
+from .fusion import Region, follow, fuse, judge_beyond, judge_regions
 from .settings import RefineSettings
 from .shape_case import ShapeCase
 
@@ -38,6 +39,7 @@ class Reconstruction:
         signed_mm: (x, y, z) float32, negative inside.
         regions: what was judged.
         outside: voxels of the initial mask beyond the box that are removed, as indices (N, 3) of the original grid.
+        followed: how many voxels were changed around accepted regions, without belonging to one.
         dice_with_fit: Dice coefficient of the initial mask with the fit.
         evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
     """
@@ -46,6 +48,7 @@ class Reconstruction:
     signed_mm: np.ndarray
     regions: list[Region]
     outside: np.ndarray
+    followed: int = 0
     dice_with_fit: float = 0.0
     evidence: str = "shape"
 
@@ -87,20 +90,21 @@ class ReconstructShape:
         agreement = _dice(initial, s_fit < 0, len(outside_box))
         if not chosen.fusion:
             case.mesh = draw_mesh(s_fit, shifted, chosen.smooth_mm)
-            return Reconstruction(box, s_fit, [], outside_box, agreement, "shape")
+            return Reconstruction(box, s_fit, [], outside_box, 0, agreement, "shape")
         s_mask = mask_signed_distance(initial, spacing, LIMIT_MM)
-        context = probability = None
+        context = probability = context_at = probability_at = None
         own_network = False
         evidence = case.evidence
         if evidence is not None and evidence.source == "image" and agreement > chosen.plausible_dice:
             evidence = None  # the prior alone explains such a mask, and the image's network may be the poorer judge
         if case.context is not None:
-            joint = case.context
-            context = evaluate_near_surface(lambda p: joint.of(case.name, p), grid, spacing, 0.0)
+            context_at = partial(case.context.of, case.name)
+            context = evaluate_near_surface(context_at, grid, spacing, 0.0)
         fused = s_mask
         tau_mm = chosen.tau_mm
         if evidence is not None:
             own_network = evidence.source == "probability"
+            probability_at = partial(evidence.of, case.name)
             probability = _on_grid(evidence.probability[case.name], evidence.affine, grid)
             if not own_network:
                 s_seen = _on_grid(evidence.distance(case.name), evidence.affine, grid)
@@ -108,8 +112,10 @@ class ReconstructShape:
                 tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
         fused = fuse(fused, s_fit, tau_mm).astype(np.float32)
         regions: list[Region] = []
+        followed = 0
         if chosen.gate:
-            refused, regions = judge_regions(
+            sound = case.fitted.figures["share_within_2mm"]
+            refused, specks, regions = judge_regions(
                 initial,
                 fused < 0,
                 s_fit,
@@ -118,14 +124,21 @@ class ReconstructShape:
                 context,
                 probability,
                 own_network,
-                case.fitted.figures["share_within_2mm"],
+                sound,
             )
-            fused[refused] = s_mask[refused]
+            outside_box, beyond = judge_beyond(
+                mask, box, affine, chosen, case.fitted.sdf_mm, context_at, probability_at, own_network, sound
+            )
+            regions += beyond
+            left = refused | specks
+            fused[left] = s_mask[left]
             seen_here = None if own_network else probability
-            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, seen_here, chosen.sure)
+            judged = fused < 0
+            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, refused, seen_here, chosen.sure)
+            followed = int(np.count_nonzero(judged != (fused < 0)))
         case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
         source = evidence.source if evidence is not None else "shape"
-        return Reconstruction(box, fused, regions, outside_box, agreement, source)
+        return Reconstruction(box, fused, regions, outside_box, followed, agreement, source)
 
     @staticmethod
     def _box(mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> tuple[slice, slice, slice]:
@@ -133,7 +146,7 @@ class ReconstructShape:
         assert case.fitted is not None and case.prior is not None
         clouds = [case.fitted.similarity.inverse().apply(case.prior.anchor_points.cpu().numpy())]
         if case.evidence is not None and case.evidence.source == "image":
-            clouds.append(case.evidence.surface_points(case.name, 2000, 0)[0])
+            clouds.append(case.evidence.surface_points(case.name, 2000, 0))
         index = apply_affine(np.linalg.inv(affine), np.concatenate(clouds))
         margin = np.ceil(MARGIN_MM / spacing_mm(affine))
         lower = np.maximum(np.floor(index.min(0) - margin), 0).astype(int)

@@ -95,7 +95,11 @@ class PICCTd(MapTransform):
         if int(mask.sum()) < LEAST_VOXELS:
             case.failure = f"the mask has no {name}" if not mask.any() else f"{name} has only {int(mask.sum())} voxels"
             return case
-        case.surface = mask_to_surface(mask, affine)
+        try:
+            case.surface = mask_to_surface(mask, affine)
+        except ValueError as error:
+            case.failure = f"{name} has no usable surface: {error}"
+            return case
         points, _ = sample_surface(case.surface, self.settings[name].samples, self.seed)
         case.transform = self.picct[name](points, self.seed)
         case.failure = f"alignment failed: {case.transform.failure}" if case.transform.failure else ""
@@ -115,6 +119,9 @@ class TIMSampled(MapTransform):
         device: where the evidence network runs.
         seed: of the sampling.
         allow_missing_keys: see MapTransform.
+
+    Raises:
+        ValueError: the pack's evidence network was trained for other structures.
     """
 
     def __init__(
@@ -137,11 +144,15 @@ class TIMSampled(MapTransform):
         joint, network = self.pack.folder / JOINT_FILE, self.pack.folder / EVIDENCE_FILE
         self.joint = JointShapeModel.load(joint) if self.settings.context and joint.is_file() else None
         self.network = EvidenceNet.load(network, device) if self.joint and image_key and network.is_file() else None
-        self.tim = TIMSample(
-            self.settings.samples,
-            self.settings.keep_share,
-            soft=self.settings.method != "paper",
-        )
+        if self.network is not None and self.network.structures != [s.name for s in self.pack.structures]:
+            raise ValueError(
+                f"{network} knows {', '.join(self.network.structures)}, in this order, but the pack's structures are "
+                f"{', '.join(s.name for s in self.pack.structures)}: train it anew (python -m scripts evidence)"
+            )
+        self.tim = {
+            name: TIMSample(own.samples, own.keep_share, soft=own.method != "paper")
+            for name, own in _settings(self.pack, preset).items()
+        }
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Fill context, evidence and samples of `<key>_shapes`."""
@@ -162,7 +173,7 @@ class TIMSampled(MapTransform):
                     continue
                 started = time.perf_counter()
                 case.context, case.evidence = context, evidence
-                case.samples = self.tim(
+                case.samples = self.tim[case.name](
                     case.surface, case.transform, case.prior, case.name, context, evidence, self.seed
                 )
                 case.seconds["context"] = (fitted - begun) / len(cases)
@@ -224,7 +235,10 @@ class LatentFinetuned(MapTransform):
                 if case.failure:
                     continue
                 begun = time.perf_counter()
-                case.fitted = self.fits[case.name](case.samples, case.transform, case.prior, self.seed)
+                try:
+                    case.fitted = self.fits[case.name](case.samples, case.transform, case.prior, self.seed)
+                except ValueError as error:
+                    case.failure = f"the fit failed: {error}"
                 case.seconds["finetune"] = time.perf_counter() - begun
         return result
 
@@ -267,13 +281,17 @@ class ReconstructShaped(MapTransform):
                 if case.failure:
                     continue
                 begun = time.perf_counter()
-                parts.append((case, self.reconstruct[case.name](masks[case.name], affine, case)))
+                try:
+                    parts.append((case, self.reconstruct[case.name](masks[case.name], affine, case)))
+                except ValueError as error:
+                    case.failure = f"not reconstructed: {error}"
+                    continue
                 drawn = time.perf_counter()
                 case.seconds["reconstruct"] = drawn - begun
                 if case.mesh is not None and case.fitted is not None and case.prior is not None:
                     case.correspondence = case.fitted.correspondence(case.prior, np.asarray(case.mesh.vertices))
                     case.seconds["correspondence"] = time.perf_counter() - drawn
-            refined, after = merge(label_map, masks, parts)
+            refined, after = merge(label_map, affine, masks, parts)
             for case, part in parts:
                 case.quality = describe(case, part, masks[case.name], after[case.name], affine)
             pred = torch.as_tensor(refined[None].astype(label_map.dtype)).to(torch.as_tensor(initial).device)

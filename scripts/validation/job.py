@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,9 @@ def validate(
     labels = LabelSource.of(pack, label_source)
     rows, failures = score_ceiling(files, labels, device, seed)
     write_csv(out / "ceiling.csv", rows)
+    for kind in chosen:  # what an earlier validation left there would be refined again
+        for folder in (out / "simulated" / kind, out / "refined" / kind):
+            shutil.rmtree(folder, ignore_errors=True)
     write_simulated(files, labels, out / "simulated", chosen, seed, severity)
     changes: list[dict[str, Any]] = []
     unrefined: list[str] = []

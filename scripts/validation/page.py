@@ -77,14 +77,15 @@ def _change_row(table: Mapping[tuple[str, str, str, str], Mapping[str, str]], st
     cells = []
     for metric, digits in DECIMALS.items():
         before, after = (table[structure, kind, method, metric] for method in ("initial", "refined"))
-        text = f"{float(before['mean']):.{digits}f} → {float(after['mean']):.{digits}f}"
-        if metric in RELATIVE and float(before["mean"]) > 0:
-            text += f" ({float(after['relative_change']):+.0f} %)"
+        text = f"{_number(before['mean'], f'.{digits}f')} → {_number(after['mean'], f'.{digits}f')}"
+        if metric in RELATIVE and float(before["mean"] or 0) > 0:
+            text += f" ({_number(after['relative_change'], '+.0f')} %)"
         cells.append(text)
     dsc = table[structure, kind, "refined", "dsc"]
-    gain = f"{float(dsc['difference']):+.2f} [{_bound(dsc['difference_low'])}, {_bound(dsc['difference_high'])}]"
-    return [kind, dsc["n"], *cells, gain, f"{float(dsc['harmed_percent']):.1f}"]
+    difference, low, high = (_number(dsc[f"difference{end}"], "+.2f") for end in ("", "_low", "_high"))
+    return [kind, dsc["n"], *cells, f"{difference} [{low}, {high}]", _number(dsc["harmed_percent"], ".1f")]
 
 
-def _bound(text: str) -> str:
-    return f"{float(text):+.2f}" if text else "–"
+def _number(text: str, style: str) -> str:
+    """Format a number of a CSV file, where NaN is blank."""
+    return format(float(text), style) if text else "–"

@@ -43,3 +43,19 @@ def test_labels_keep_their_values_and_outside_is_filled():
 def test_field_of_view_reaches_half_a_voxel_beyond_the_centres():
     points = np.array([[-0.5, 0, 0], [-0.51, 0, 0], [4.5, 0, 0], [4.6, 0, 0]])
     assert inside_grid(points, np.eye(4), (5, 5, 5)).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("affine", [np.eye(4), OBLIQUE, FLIPPED])
+def test_a_grid_is_resampled_onto_itself_whole(affine, order):
+    labels = np.random.default_rng(0).integers(1, 5, (9, 8, 7)).astype(np.uint8)
+    found = resample(labels, affine, WorldGrid(affine, labels.shape), order=order, fill=0)
+    np.testing.assert_allclose(found, labels, atol=1e-5)
+
+
+def test_labels_reach_half_a_voxel_beyond_their_centres():
+    labels = np.full((4, 4, 4), 6, np.uint8)
+    fine = np.diag([0.5, 0.5, 0.5, 1.0])
+    fine[:3, 3] = -0.25
+    assert (resample(labels, np.eye(4), WorldGrid(fine, (8, 8, 8)), order=0) == 6).all()
+    assert (resample(labels, np.eye(4), WorldGrid(fine, (9, 8, 8)), order=0)[8] == 0).all()

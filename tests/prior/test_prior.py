@@ -86,3 +86,9 @@ def test_ridge_regression_recovers_a_linear_map():
     scores, matrix = torch.randn(60, 3, generator=generator), torch.randn(4, 6, generator=generator)
     codes = matrix[0] + scores @ matrix[1:]
     torch.testing.assert_close(regress_codes(scores, codes, ridge=1e-6), matrix, atol=1e-3, rtol=1e-3)
+
+
+def test_the_linear_model_stays_where_it_is_fitted(prior, tmp_path):
+    """On another device than the CPU the field moves there, the linear model does not."""
+    loaded = ShapePrior.load(prior.save(tmp_path / "prior.safetensors"), "meta")
+    assert loaded.template_points.device.type == "meta" and loaded.linear.mean.device.type == "cpu"

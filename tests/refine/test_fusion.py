@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.refine.fusion import ADD, REMOVE, cut_regions, decide, follow, fuse, judge_regions
+from scripts.refine.fusion import ADD, REMOVE, cut_regions, decide, follow, fuse, judge_beyond, judge_regions
 from scripts.refine.settings import RefineSettings
 
 LIMITS = RefineSettings.load("default")
@@ -23,9 +23,11 @@ def test_long_regions_are_cut_into_slabs():
     change = np.zeros((60, 8, 8), bool)
     change[5:55, 2:6, 2:6] = True
     change[0:2, 0:2, 0:2] = True
-    labels, count = cut_regions(change, np.diag([1.0, 1.0, 2.0, 1.0]), slab_mm=10.0)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    assert count == 5 and sizes.min() == 8 and sizes.sum() == change.sum()
+    labels, whole = cut_regions(change, np.diag([1.0, 1.0, 2.0, 1.0]), slab_mm=10.0)
+    sizes = np.bincount(labels.ravel(), minlength=len(whole))[1:]
+    long = int(labels[5, 3, 3])
+    assert whole == [0, 1, 2, long, long, long]
+    assert len(sizes) == 5 and sizes.min() == 8 and sizes.sum() == change.sum()
     assert (labels[change] > 0).all() and not labels[~change].any()
 
 
@@ -40,6 +42,8 @@ def test_long_regions_are_cut_into_slabs():
         (REMOVE, 2.0, -1.0, 0.05, False, False, 0.1, True),
         (REMOVE, 9.0, None, 0.99, True, True, 0.9, False),  # the network was sure
         (REMOVE, 9.0, None, 0.8, True, True, 0.9, True),
+        (REMOVE, 9.0, None, None, False, True, 0.1, False),  # the fit explains next to nothing of the surface
+        (REMOVE, 9.0, 4.0, None, False, True, 0.1, True),  # but the joint model agrees
         (ADD, -5.0, None, None, False, False, 0.9, True),
         (ADD, -5.0, None, None, False, False, 0.2, False),  # the fit explains too little of the surface
         (ADD, -5.0, 2.0, None, False, False, 0.9, False),
@@ -53,6 +57,15 @@ def test_decisions(kind, fit, context, probability, own, island, sound, accepted
     assert decision is accepted and len(reason) > 10
 
 
+def test_reasons_say_on_which_side_of_the_fit_a_region_lies():
+    def reason(kind, fit_mm):
+        return decide(kind, fit_mm, None, None, False, False, 0.9, LIMITS)[1]
+
+    assert reason(ADD, -5.0).startswith("missing part 5.0 mm inside of the fit")
+    assert reason(ADD, 1.25).startswith("missing part 1.2 mm outside of the fit")
+    assert reason(REMOVE, -1.25).startswith("excess 1.2 mm inside of the fit")
+
+
 def test_regions_are_judged_one_by_one():
     mask = np.zeros((40, 20, 20), bool)
     mask[5:20, 5:15, 5:15] = True
@@ -63,11 +76,11 @@ def test_regions_are_judged_one_by_one():
     s_fit = np.full(mask.shape, -1.0)
     s_fit[32:36] = 14.0
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
-    refused, regions = judge_regions(
+    refused, specks, regions = judge_regions(
         mask, proposal, s_fit, affine, RefineSettings.load(slab_mm=50.0, min_region_mm3=10.0)
     )
     assert [(r.kind, r.island, r.accepted) for r in regions] == [(REMOVE, True, True), (ADD, False, False)]
-    assert refused[20:24, 5:15, 5:15].all() and refused.sum() == 400
+    assert refused[20:24, 5:15, 5:15].all() and refused.sum() == 400 and not specks.any()
     assert regions[0].volume_mm3 == 64.0 and regions[0].centre_world == (33.5, 9.5, 9.5)
 
 
@@ -75,8 +88,53 @@ def test_specks_are_left_alone():
     mask = np.zeros((10, 10, 10), bool)
     mask[5, 5, 5] = True
     proposal = np.zeros_like(mask)
-    refused, regions = judge_regions(mask, proposal, np.full(mask.shape, 9.0), np.eye(4), LIMITS)
-    assert refused[5, 5, 5] and not regions
+    refused, specks, regions = judge_regions(mask, proposal, np.full(mask.shape, 9.0), np.eye(4), LIMITS)
+    assert specks[5, 5, 5] and specks.sum() == 1 and not refused.any() and not regions
+
+
+def test_far_slabs_of_an_attached_excess_are_no_islands():
+    mask = np.zeros((70, 8, 8), bool)
+    mask[5:65, 2:6, 2:6] = True
+    proposal = mask.copy()
+    proposal[20:] = False
+    _, _, regions = judge_regions(mask, proposal, np.full(mask.shape, 9.0), np.eye(4), LIMITS)
+    assert len(regions) == 4 and not any(region.island for region in regions)
+    mask[20:22] = False  # now it is detached
+    _, _, regions = judge_regions(mask, proposal & mask, np.full(mask.shape, 9.0), np.eye(4), LIMITS)
+    assert len(regions) == 4 and all(region.island for region in regions)
+
+
+@pytest.mark.parametrize(
+    "affine", [np.eye(4), np.array([[0, -1.5, 0, 9], [2.0, 0, 0, 3], [0, 0, 1, -5], [0, 0, 0, 1]])]
+)
+def test_what_lies_beyond_the_box_is_judged_too(affine):
+    """An end that goes on beyond the box, an island there that the joint model knows, one that it does not, a speck."""
+    mask = np.zeros((60, 30, 12), bool)
+    mask[2:16, 10:16, 3:9] = True
+    mask[30:36, 20:26, 3:9] = True
+    mask[50:56, 2:8, 3:9] = True
+    mask[58, 28, 10] = True
+    box = (slice(0, 12), slice(0, 30), slice(0, 12))
+
+    def x_of(points_world):
+        return ((points_world - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T)[:, 0]
+
+    removed, regions = judge_beyond(
+        mask, box, affine, LIMITS, x_of, context_mm_at=lambda p: np.where(np.abs(x_of(p) - 33) < 5, -4.0, 4.0)
+    )
+    assert [(r.island, r.accepted) for r in regions] == [(False, True), (True, False), (True, True), (True, True)]
+    expected = mask.copy()
+    expected[box] = False
+    expected[30:36, 20:26] = False
+    taken = np.zeros_like(mask)
+    taken[tuple(removed.T)] = True
+    np.testing.assert_array_equal(taken, expected)
+    voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    assert [r.volume_mm3 for r in regions] == pytest.approx([n * voxel_mm3 for n in (144, 216, 216, 1)])
+    assert "excess" in regions[0].reason and "joint model" in regions[1].reason and "1 specks" in regions[3].reason
+    np.testing.assert_allclose(regions[2].centre_world, affine[:3, :3] @ [52.5, 4.5, 5.5] + affine[:3, 3], atol=0.06)
+    none, nothing = judge_beyond(mask, (slice(0, 60),) * 3, affine, LIMITS, x_of)
+    assert none.shape == (0, 3) and not nothing
 
 
 def test_an_accepted_change_is_followed_to_the_target_nearby_only():
@@ -84,6 +142,11 @@ def test_an_accepted_change_is_followed_to_the_target_nearby_only():
     mask = x < 10
     target = x - 20.0  # the organ goes on to 20
     fused = np.where(x < 17, -1.0, 1.0)  # the fusion stops short of it
-    followed = follow(fused, mask, target, np.ones(3), reach_mm=2.0)
+    refused = np.zeros(mask.shape, bool)
+    followed = follow(fused, mask, target, np.ones(3), 2.0, refused)
     assert ((followed < 0) == (x < 19)).all()
-    assert (follow(np.where(mask, -1.0, 1.0), mask, target, np.ones(3), 2.0) == np.where(mask, -1.0, 1.0)).all()
+    same = np.where(mask, -1.0, 1.0)
+    assert (follow(same, mask, target, np.ones(3), 2.0, refused) == same).all()
+    refused[18:, 0] = True  # what the gate refused stays, though a change beside it was accepted
+    followed = follow(fused, mask, target, np.ones(3), 2.0, refused)
+    assert ((followed < 0) == (x < 19) & ~(refused & (x > 17))).all()

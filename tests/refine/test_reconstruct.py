@@ -93,7 +93,7 @@ def test_merge_keeps_labels_apart_and_parts_in_place(tmp_path):
     none = np.zeros((0, 3), int)
     masks = {"two": (label_map == 1) | (label_map == 2), "one": label_map == 3}
     parts = [(two, reconstruction(2, 12, 0.0, none)), (one, reconstruction(8, 16, 0.2, np.array([[22, 0, 0]])))]
-    refined, after = merge(label_map, masks, parts)
+    refined, after = merge(label_map, np.eye(4), masks, parts)
     assert refined[:, 0, 0].tolist()[:16] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]
     assert not refined[16:].any()
     np.testing.assert_array_equal(after["two"], (refined == 1) | (refined == 2))
@@ -105,5 +105,16 @@ def test_merge_never_overwrites_a_label_that_stays(tmp_path):
     label_map[2:8], label_map[8:12] = 1, 9  # 9 belongs to no structure
     case = ShapeCase(Structure("one", (1,), tmp_path))
     parts = [(case, reconstruction(2, 16, 0.0, np.zeros((0, 3), int)))]
-    refined, _ = merge(label_map, {"one": label_map == 1}, parts)
+    refined, _ = merge(label_map, np.eye(4), {"one": label_map == 1}, parts)
     assert (refined[8:12] == 9).all() and (refined[12:16] == 1).all()
+
+
+def test_new_voxels_take_the_part_that_is_nearest_in_millimetres(tmp_path):
+    """Slices 5 mm thick: one voxel away across them is farther than two voxels away in the plane."""
+    label_map = np.zeros((20, 4, 4), np.uint8)
+    label_map[4:8, :, 3] = 1
+    label_map[6:8, :, 2] = 2
+    case = ShapeCase(Structure("two", (1, 2), tmp_path))
+    grown = reconstruction(4, 8, 0.0, np.zeros((0, 3), int))
+    refined, _ = merge(label_map, np.diag([0.5, 1.0, 5.0, 1.0]), {"two": label_map > 0}, [(case, grown)])
+    assert (refined[4:6, :, 2] == 2).all()
