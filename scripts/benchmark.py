@@ -26,6 +26,7 @@ def benchmark(
     mask_dir: str = "",
     image_dir: str = "",
     simulate: str = "",
+    cases: int = 0,
     output_dir: str = "output/benchmark",
     split: str = "",
     presets: str | Sequence[str] = PRESETS,
@@ -51,6 +52,7 @@ def benchmark(
         mask_dir: label maps of any model, named like the labels or with a suffix after a '_'.
         image_dir: images, named likewise.
         simulate: a kind of errors, such as mixed (see `python -m scripts simulate --help`), in place of mask_dir.
+        cases: with --simulate at most so many, spread evenly over their names; 0 for all.
         output_dir: receives `cases/` (links to the inputs), `simulated/` with the masks of --simulate, a run's output
             folder a preset, and `eval/` with metrics.csv, summary.csv and table.md.
         split: run and score only the organ pack's cases of this split, such as test; empty for all with a label.
@@ -89,10 +91,11 @@ def benchmark(
         RefineSettings.load(preset, pack)  # raises now rather than after the first runs
     out = Path(output_dir).resolve()
     if simulate:
+        shutil.rmtree(out / "simulated", ignore_errors=True)
         mask_dir = str(out / "simulated" / kinds[0])
         truth = LabelSource.of(pack, label_source)
-        write_simulated(choose_labels(label_dir, pack, split), truth, out / "simulated", kinds, seed)
-    cases = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
+        write_simulated(choose_labels(label_dir, pack, split, cases), truth, out / "simulated", kinds, seed)
+    inputs = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
     options: dict[str, Any] = {"organ": organ, "seed": seed, "html": html} | ({"device": device} if device else {})
     options |= {"image_dir": Path(image_dir).resolve()} if mask_dir and image_dir else {}
@@ -101,9 +104,9 @@ def benchmark(
         remove_run(out / preset)
     for preset in names:
         job = "refine" if mask_dir else "inference"
-        run_job(job, dataset_dir=cases, output_dir=out / preset, preset=preset, **options)
+        run_job(job, dataset_dir=inputs, output_dir=out / preset, preset=preset, **options)
 
-    initial = str(cases) if mask_dir else f"{out / names[0]}{STAGE_MARK}initial"
+    initial = str(inputs) if mask_dir else f"{out / names[0]}{STAGE_MARK}initial"
     methods: dict[str, Any] = {REFERENCE: initial} | {preset: str(out / preset) for preset in names}
     return evaluate(
         label_dir,
