@@ -67,6 +67,11 @@ class LabelServer:
             parts["label"] = (label.name, label.read_bytes())
         return self._post(f"/infer/{NAME}?image={image}&output={output}", files=parts)
 
+    def upload(self, image: str, file: Path) -> None:
+        """Add a study's image as a client does."""
+        url = f"{self.url}/datastore/?image={image}"
+        requests.put(url, files={"file": (file.name, file.read_bytes())}, timeout=60).raise_for_status()
+
     def submit(self, image: str, label: Path) -> None:
         """Store a label as an annotator's client does."""
         url = f"{self.url}/datastore/label?image={image}&tag=final"

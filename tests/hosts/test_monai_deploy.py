@@ -14,7 +14,6 @@ import trimesh
 import yaml
 from monai.bundle import ckpt_export
 from monai.networks.nets import UNet
-from pydicom.uid import CTImageStorage, MRImageStorage
 from scipy.spatial.transform import Rotation
 
 from scripts.data.dicom import read_series
@@ -22,8 +21,9 @@ from scripts.demo import cut_boxes
 from scripts.jobs import run_job
 from scripts.organ import MODELS
 from tests.data.made_up import LPS
+from tests.hosts.chest import cut_chest
 from tests.hosts.host_venv import host_python, requirement_lines
-from tests.hosts.mr_series import write_mr_series
+from tests.hosts.series import write_host_series
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
@@ -51,11 +51,11 @@ def box(tmp_path_factory) -> nib.Nifti1Image:
     return nib.Nifti1Image(values + np.int16(1), image.affine)  # no voxel is 0: the SDK makes it unsigned
 
 
-def make_case(folder: Path, image: nib.Nifti1Image, modality: str = "MR", sop_class: str = MRImageStorage) -> Path:
+def make_case(folder: Path, image: nib.Nifti1Image, modality: str = "MR") -> Path:
     """Write a DICOM series, and the NIfTI file that a converter makes of it; return the latter."""
     folder.mkdir(parents=True, exist_ok=True)
     nib.save(image, folder / "written.nii.gz")
-    write_mr_series(folder / "dicom", folder / "written.nii.gz", modality, sop_class)
+    write_host_series(folder / "dicom", folder / "written.nii.gz", modality)
     values, affine = read_series(folder / "dicom")
     np.testing.assert_array_equal(values, np.asarray(image.dataobj))
     np.testing.assert_allclose(affine, image.affine, atol=1e-5)
@@ -154,30 +154,34 @@ def test_the_sdk_s_own_operator_gives_the_same_seg(bundle_root, python, plain, t
     same_masks(output, expected)
 
 
-def test_exported_model_on_an_oblique_series_of_oblong_pixels(bundle_root, python, app, box, tmp_path):
-    volume = make_case(tmp_path, nib.Nifti1Image(np.asarray(box.dataobj), OBLIQUE))
-    (tmp_path / "model").mkdir()
+@pytest.fixture(scope="module")
+def exported(bundle_root, tmp_path_factory) -> Path:
+    """A folder with `model.ts`: the default organ's U-Net, exported with its config."""
+    folder = tmp_path_factory.mktemp("model")
     ckpt_export(
         net_id="network_def",
-        filepath=str(tmp_path / "model" / "model.ts"),
+        filepath=str(folder / "model.ts"),
         ckpt_file=str(MODELS / "model.pt"),
         meta_file=str(bundle_root / "configs" / "metadata.json"),
         config_file=str(bundle_root / "configs" / "inference.yaml"),
         key_in_ckpt="",
         use_trace=True,
     )
-    settings = yaml.safe_load((app / "app.yaml").read_text())
-    settings["inference"]["preset"] = "linear"
-    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
-    output = run_app(
-        python,
-        app,
-        tmp_path,
-        "-m",
-        str(tmp_path / "model"),
-        PYTHONPATH=str(bundle_root),
-        HOLOSCAN_CONFIG_PATH=str(tmp_path / "settings.yaml"),
-    )
+    return folder
+
+
+def settings(app: Path, folder: Path, **inference: str) -> str:
+    """Write a copy of the application's settings for another organ or preset; return its name."""
+    changed = yaml.safe_load((app / "app.yaml").read_text())
+    changed["inference"] |= inference
+    (folder / "settings.yaml").write_text(yaml.safe_dump(changed))
+    return str(folder / "settings.yaml")
+
+
+def test_exported_model_on_an_oblique_series_of_oblong_pixels(bundle_root, python, app, box, exported, tmp_path):
+    volume = make_case(tmp_path, nib.Nifti1Image(np.asarray(box.dataobj), OBLIQUE))
+    environment = {"PYTHONPATH": str(bundle_root), "HOLOSCAN_CONFIG_PATH": settings(app, tmp_path, preset="linear")}
+    output = run_app(python, app, tmp_path, "-m", str(exported), **environment)
     expected = reference(volume, preset="linear")
     same_masks(output, expected)
     same_mesh(output / "hippocampus.stl", expected / "case_hippocampus.stl")
@@ -235,14 +239,11 @@ def made_up_thorax() -> nib.Nifti1Image:
 
 def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app, tmp_path):
     pack = thorax_pack(tmp_path / "thorax")
-    volume = make_case(tmp_path, made_up_thorax(), "CT", CTImageStorage)
-    settings = yaml.safe_load((app / "app.yaml").read_text())
-    settings["inference"] = {"organ": str(pack), "preset": "linear"}
-    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+    volume = make_case(tmp_path, made_up_thorax(), "CT")
     expected = reference(volume, organ=str(pack), preset="linear")
     initial = np.asarray(nib.load(expected / "case_initial.nii.gz").dataobj)
     np.testing.assert_array_equal(initial, (np.asarray(made_up_thorax().dataobj) + 1000) // 400)
-    settings_file = str(tmp_path / "settings.yaml")
+    settings_file = settings(app, tmp_path, organ=str(pack), preset="linear")
     output = run_app(python, app, tmp_path, "-m", str(bundle_root), HOLOSCAN_CONFIG_PATH=settings_file)
     seg = same_masks(output, expected)
     meanings = [s.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for s in seg.SegmentSequence]
@@ -252,3 +253,26 @@ def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app,
         assert (expected / mesh).is_file() == (not shape["failure"])
         if not shape["failure"]:
             same_mesh(output / f"{shape['name']}.stl", expected / mesh)
+
+
+@pytest.fixture(scope="module")
+def chest(shared_data, tmp_path_factory) -> tuple[Path, Path]:
+    """Some slices of a real CT as a series: its folder, and what the bundle makes of its NIfTI file."""
+    folder = tmp_path_factory.mktemp("chest")
+    image, _ = cut_chest(shared_data / "thorax", folder / "nifti", slice(56, 104))
+    volume = make_case(folder, nib.load(image), "CT")
+    return folder, reference(volume, organ="thorax", preset="linear")
+
+
+@pytest.mark.parametrize("form", ["folder", "model.ts"])
+def test_ct_series_gives_the_same_seg_and_meshes(bundle_root, python, app, chest, exported, tmp_path, form):
+    folder, expected = chest
+    (tmp_path / "dicom").symlink_to(folder / "dicom")
+    environment = {"HOLOSCAN_CONFIG_PATH": settings(app, tmp_path, organ="thorax", preset="linear")}
+    if form == "model.ts":
+        environment["PYTHONPATH"] = str(bundle_root)
+    model = bundle_root if form == "folder" else exported
+    output = run_app(python, app, tmp_path, "-m", str(model), **environment)
+    same_masks(output, expected)
+    for name in ("oesophagus", "heart", "trachea", "aorta"):
+        same_mesh(output / f"{name}.stl", expected / f"case_{name}.stl")

@@ -19,12 +19,14 @@ from scripts.demo import cut_boxes
 from scripts.io import write_label_map
 from scripts.network import build_unet
 from scripts.organ import OrganPack
+from tests.hosts.chest import cut_chest
 from tests.hosts.host_venv import host_python, requirement_lines
 from tests.hosts.label_server import LabelServer
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 HERE = Path(__file__).parent
 LEFT, RIGHT = "mni152_left", "mni152_right"
+CHEST = "chest"
 OTHER = "other"  # an organ whose U-Net is not the one that MONAI Label has loaded
 
 
@@ -160,6 +162,34 @@ def test_another_organ_is_segmented_by_its_own_network(server, run, tmp_path):
     np.testing.assert_array_equal(mask_of(server.infer(RIGHT, organ=OTHER, refine=False), tmp_path, source), expected)
     first = mask_of(server.infer(RIGHT, refine=False), tmp_path, source)
     assert (first != expected).any()  # and the default organ's network is back
+
+
+@pytest.fixture(scope="module")
+def chest(server, shared_data, tmp_path_factory) -> tuple[Path, Path]:
+    """Some slices of a real CT, uploaded as a client does, and another model's mask of them; their files."""
+    image, mask = cut_chest(shared_data / "thorax", tmp_path_factory.mktemp("chest"), slice(56, 104))
+    server.upload(CHEST, image)
+    return image, mask
+
+
+def test_ct_is_segmented_and_refined_as_by_the_command(server, run, chest, tmp_path):
+    image, _ = chest
+    output = run("inference", image, organ="thorax", preset="linear") / CHEST
+    initial, refined = (values_of(output / f"{CHEST}_{stage}.nii.gz") for stage in ("initial", "refined"))
+    assert set(np.unique(initial)) == {0, 1, 2, 3, 4} and (initial != refined).sum() > 10
+    answer = server.infer(CHEST, organ="thorax", refine=False)
+    np.testing.assert_array_equal(mask_of(answer, tmp_path, image), initial)
+    answer = server.infer(CHEST, organ="thorax", preset="linear")
+    np.testing.assert_array_equal(mask_of(answer, tmp_path, image), refined)
+
+
+def test_label_of_ct_is_refined_as_by_the_command(server, run, chest, tmp_path):
+    image, mask = chest
+    output = run("refine", mask, organ="thorax", image_dir=image, preset="linear") / CHEST
+    expected = values_of(output / f"{CHEST}_refined.nii.gz")
+    assert (expected != values_of(mask)).sum() > 100
+    answer = server.infer(CHEST, label=mask, organ="thorax", current_label=True, preset="linear")
+    np.testing.assert_array_equal(mask_of(answer, tmp_path, mask), expected)
 
 
 @pytest.mark.parametrize(

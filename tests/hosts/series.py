@@ -1,30 +1,36 @@
-"""A NIfTI volume as a DICOM MR series that writers of derived objects accept."""
+"""A NIfTI volume as a DICOM series that writers of derived objects accept."""
 
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from pydicom.uid import MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
 from tests.data.made_up import LPS, write_series
 
+SOP_CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage}
+CT_OFFSET = 1024  # what scanners add to HU
 
-def write_mr_series(folder: Path, volume: Path, modality: str = "MR", sop_class: str = MRImageStorage) -> None:
-    """Write a volume of whole numbers, whose axes are right-handed, slice by slice; without rescaling unless negative.
+
+def write_host_series(folder: Path, volume: Path, modality: str = "MR") -> None:
+    """Write a volume of whole numbers, whose axes are right-handed, slice by slice.
 
     Columns, rows and slices are the volume's three axes, so that a reader gives the volume's own array and affine back.
+    Stored values are the volume's own (MR) or 1024 more, with the intercept -1024 (CT).
     """
     image = nib.load(volume)
-    values = np.asarray(image.dataobj)
-    offset = 1024 if values.min() < 0 else 0
+    offset = CT_OFFSET if modality == "CT" else 0
+    values = np.asarray(image.dataobj).astype(np.int32)
+    if np.linalg.det(image.affine[:3, :3]) <= 0 or values.min() + offset < 0:
+        raise ValueError(f"{volume}: as {modality}, its axes must be right-handed and no value below {-offset}")
     write_series(
         folder,
-        values + offset - 1024,
+        values + offset - CT_OFFSET,
         LPS @ image.affine,
-        SOPClassUID=sop_class,
+        SOPClassUID=SOP_CLASSES[modality],
         Modality=modality,
         RescaleIntercept=str(-offset),
-        ImageType=["ORIGINAL", "PRIMARY", "OTHER"],
+        ImageType=["ORIGINAL", "PRIMARY", "AXIAL" if modality == "CT" else "OTHER"],
         PatientName="Made^Up",
         PatientID="made-up",
         PatientBirthDate="",
