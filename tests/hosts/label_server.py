@@ -42,7 +42,8 @@ class LabelServer:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         options = ["--app", str(self.app), "--studies", str(self.studies), "--host", "127.0.0.1", "--port", str(port)]
-        for key, value in (("models", NAME), ("zoo_source", "local"), ("sam2", "false")):
+        models = ",".join(sorted(folder.name for folder in self.bundle.parent.iterdir()))
+        for key, value in (("models", models), ("zoo_source", "local"), ("sam2", "false")):
             options += ["--conf", key, value]
         self.process = self._run("start_server", *options)
         try:
@@ -60,12 +61,14 @@ class LabelServer:
             self.process.kill()
             self.process.wait()
 
-    def infer(self, image: str, output: str = "image", label: Path | None = None, **params: object) -> Response:
+    def infer(
+        self, image: str, output: str = "image", label: Path | None = None, model: str = NAME, **params: object
+    ) -> Response:
         """Send POST /infer with the parameters, and a label file where one is given."""
         parts = {"params": (None, json.dumps({"device": "cpu", **params}))}
         if label is not None:
             parts["label"] = (label.name, label.read_bytes())
-        return self._post(f"/infer/{NAME}?image={image}&output={output}", files=parts)
+        return self._post(f"/infer/{model}?image={image}&output={output}", files=parts)
 
     def upload(self, image: str, file: Path) -> None:
         """Add a study's image as a client does."""

@@ -237,14 +237,15 @@ def made_up_thorax() -> nib.Nifti1Image:
     return nib.Nifti1Image(np.int16(400) * labels - np.int16(1000), affine)
 
 
-def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app, tmp_path):
+def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app, exported, tmp_path):
     pack = thorax_pack(tmp_path / "thorax")
     volume = make_case(tmp_path, made_up_thorax(), "CT")
     expected = reference(volume, organ=str(pack), preset="linear")
     initial = np.asarray(nib.load(expected / "case_initial.nii.gz").dataobj)
     np.testing.assert_array_equal(initial, (np.asarray(made_up_thorax().dataobj) + 1000) // 400)
-    settings_file = settings(app, tmp_path, organ=str(pack), preset="linear")
-    output = run_app(python, app, tmp_path, "-m", str(bundle_root), HOLOSCAN_CONFIG_PATH=settings_file)
+    environment = {"PYTHONPATH": str(bundle_root)}
+    environment["HOLOSCAN_CONFIG_PATH"] = settings(app, tmp_path, organ=str(pack), preset="linear")
+    output = run_app(python, app, tmp_path, "-m", str(exported), **environment)
     seg = same_masks(output, expected)
     meanings = [s.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for s in seg.SegmentSequence]
     assert meanings == ["Esophagus", "Heart", "Trachea", "Aorta"]
@@ -255,24 +256,12 @@ def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app,
             same_mesh(output / f"{shape['name']}.stl", expected / mesh)
 
 
-@pytest.fixture(scope="module")
-def chest(shared_data, tmp_path_factory) -> tuple[Path, Path]:
-    """Some slices of a real CT as a series: its folder, and what the bundle makes of its NIfTI file."""
-    folder = tmp_path_factory.mktemp("chest")
-    image, _ = cut_chest(shared_data / "thorax", folder / "nifti", slice(56, 104))
-    volume = make_case(folder, nib.load(image), "CT")
-    return folder, reference(volume, organ="thorax", preset="linear")
-
-
-@pytest.mark.parametrize("form", ["folder", "model.ts"])
-def test_ct_series_gives_the_same_seg_and_meshes(bundle_root, python, app, chest, exported, tmp_path, form):
-    folder, expected = chest
-    (tmp_path / "dicom").symlink_to(folder / "dicom")
-    environment = {"HOLOSCAN_CONFIG_PATH": settings(app, tmp_path, organ="thorax", preset="linear")}
-    if form == "model.ts":
-        environment["PYTHONPATH"] = str(bundle_root)
-    model = bundle_root if form == "folder" else exported
-    output = run_app(python, app, tmp_path, "-m", str(model), **environment)
+def test_ct_series_gives_the_same_seg_and_meshes(bundle_root, python, app, shared_data, tmp_path):
+    image, _ = cut_chest(shared_data / "thorax", tmp_path / "ct")
+    volume = make_case(tmp_path, nib.load(image), "CT")
+    expected = reference(volume, organ="thorax", preset="linear")
+    settings_file = settings(app, tmp_path, organ="thorax", preset="linear")
+    output = run_app(python, app, tmp_path, "-m", str(bundle_root), HOLOSCAN_CONFIG_PATH=settings_file)
     same_masks(output, expected)
     for name in ("oesophagus", "heart", "trachea", "aorta"):
         same_mesh(output / f"{name}.stl", expected / f"case_{name}.stl")

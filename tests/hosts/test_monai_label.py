@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 HERE = Path(__file__).parent
 LEFT, RIGHT = "mni152_left", "mni152_right"
 CHEST = "chest"
+THORAX = "thorax_refinement"  # a copy of the bundle for that organ alone
 OTHER = "other"  # an organ whose U-Net is not the one that MONAI Label has loaded
 
 
@@ -40,6 +41,8 @@ def server(bundle_root, tmp_path_factory):
     (server.studies / "truncated.nii.gz").write_bytes(content[: len(content) // 2])
     (server.studies / "text.nii.gz").write_text("this is no image")
     add_other_organ(server.bundle)
+    command = [sys.executable, bundle_root / "docs" / "examples" / "label" / "organ_bundle.py"]
+    subprocess.run([*command, "thorax", server.bundle.with_name(THORAX)], check=True)
     with server:
         yield server
 
@@ -164,10 +167,24 @@ def test_another_organ_is_segmented_by_its_own_network(server, run, tmp_path):
     assert (first != expected).any()  # and the default organ's network is back
 
 
+def test_copy_for_one_organ_serves_its_label_names_and_the_same_masks(server, tmp_path):
+    names = {"oesophagus": 1, "heart": 2, "trachea": 3, "aorta": 4}
+    model = requests.get(f"{server.url}/info/", timeout=60).json()["models"][THORAX]
+    assert model["labels"] == names and model["config"]["organ"] == ["thorax"]
+    assert server.infer(LEFT, "json", model=THORAX, refine=False).json()["label_names"] == names
+    source = server.studies / f"{LEFT}.nii.gz"
+    own, shared = (
+        mask_of(server.infer(LEFT, model=model, organ="thorax", refine=False), tmp_path, source)
+        for model in (THORAX, server.bundle.name)
+    )
+    assert own.any()
+    np.testing.assert_array_equal(own, shared)
+
+
 @pytest.fixture(scope="module")
 def chest(server, shared_data, tmp_path_factory) -> tuple[Path, Path]:
     """Some slices of a real CT, uploaded as a client does, and another model's mask of them; their files."""
-    image, mask = cut_chest(shared_data / "thorax", tmp_path_factory.mktemp("chest"), slice(56, 104))
+    image, mask = cut_chest(shared_data / "thorax", tmp_path_factory.mktemp("chest"))
     server.upload(CHEST, image)
     return image, mask
 
