@@ -1,6 +1,6 @@
 """`python docs/examples/label/organ_bundle.py ORGAN FOLDER`: a copy of the bundle that is for another organ alone.
 
-Hosts take a bundle's labels from its metadata and hold the U-Net of its `models/model.pt`. In the copy both are ORGAN's.
+Hosts take a bundle's labels from its metadata and hold the U-Net of its `models/model.pt`: in the copy, ORGAN's.
 """
 
 import json
