@@ -67,7 +67,7 @@ def find_cases(
         dataset_dir: folder of NIfTI files, one a case, or one such file; or what `find` takes.
         key: the dictionary key under which a case's file goes ("pred" for masks, "image" for images).
         evidence_dirs: further key → folder with files of the same names (`match_name`), or with nnU-Net's ending
-            `_0000`; None for a key not given.
+            `_0000`, or one such file for a single file; None for a key not given.
         find: `dataset_dir` → its cases, files or folders.
 
     Returns:
@@ -87,6 +87,8 @@ def find_cases(
     for evidence, folder in (evidence_dirs or {}).items():
         if folder:
             files = {case_name(path): path for path in list_volumes(folder)}
+            if len(cases) == len(files) == 1 and Path(folder).is_file() and Path(dataset_dir).is_file():
+                files = dict.fromkeys(cases, *files.values())  # two single files are meant for each other
             for name, case in cases.items():
                 found = match_name(name, files) or (name + FIRST_CHANNEL if name + FIRST_CHANNEL in files else None)
                 if found is not None:

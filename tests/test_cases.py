@@ -60,6 +60,14 @@ def test_one_file_is_a_dataset(tmp_path):
     assert list_volumes(path) == [path]
 
 
+def test_two_single_files_are_meant_for_each_other(tmp_path):
+    mask, image = (save(tmp_path / folder / f"{folder}.nii.gz", blocks()) for folder in ("mask", "image"))
+    (case,) = find_cases(mask, "pred", {"image": image})
+    assert case["case"] == "mask" and case["image"] == str(image)
+    (case,) = find_cases(mask.parent, "pred", {"image": image.parent})  # folders are paired by names
+    assert "image" not in case
+
+
 def test_a_folder_of_no_use_is_a_problem_not_an_error(tmp_path):
     assert "holds no .nii.gz" in CaseDataset(tmp_path).problem
     missing = CaseDataset(tmp_path / "none")
