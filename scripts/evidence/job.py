@@ -14,9 +14,12 @@ from ..organ import OrganPack
 from ..prior.joint import JointShapeModel
 from ..refine.transforms import EVIDENCE_FILE, JOINT_FILE
 from .drafts import make_drafts
+from .ensemble import EvidenceEnsemble
 from .network import EvidenceNet
 from .patches import Example
 from .training import load_example, train_evidence
+
+SPACING_MM = 3.0  # of the grids that the networks read
 
 
 def _train_names(pack: OrganPack, label_dir: Path) -> list[str]:
@@ -62,10 +65,11 @@ def evidence(
     steps: int = 2500,
     folds: int = 3,
     hold_out: int = -1,
+    members: int = 2,
     output: str = "",
     seed: int = 0,
 ) -> str:
-    """Train the evidence network of an organ pack on drafts of its training split.
+    """Train the evidence networks of an organ pack on drafts of its training split.
 
     Args:
         dataset_dir: folder with `images/` and `labels/` of NIfTI files of the same names.
@@ -74,11 +78,12 @@ def evidence(
         steps: training steps.
         folds: folds of the cross-validation that makes the drafts.
         hold_out: a fold that is left out of training, for development; -1 trains on all.
-        output: where the network is written; by default into the pack.
+        members: networks, trained one after another with seeds of their own; what they agree on counts.
+        output: where the networks are written; by default into the pack.
         seed: of drafts, initialisation and sampling.
 
     Returns:
-        Where the network was written.
+        Where the networks were written.
     """
     pack = OrganPack.load(organ)
     images, labels = Path(dataset_dir) / "images", Path(dataset_dir) / "labels"
@@ -87,8 +92,7 @@ def evidence(
     cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr((names, folds, seed)).encode()):08x}"
     files = [images / n for n in names], [labels / n for n in names]
     make_drafts(*files, cache / "drafts", pack.intensity, folds, seed=seed)
-    torch.manual_seed(seed)
-    network = EvidenceNet([s.name for s in pack.structures])
+    structures = [s.name for s in pack.structures]
     examples = []
     for fold in range(folds):
         own = [n for k, n in enumerate(names) if k % folds == fold]
@@ -100,19 +104,23 @@ def evidence(
         model = JointShapeModel.load(joint_file)
         drafts = sorted((cache / "drafts").glob("step*"))[-2:]  # the earliest networks know next to nothing
         for name in tqdm(own, desc=f"examples of fold {fold + 1}/{folds}"):
-            examples.append(_cached(cache / f"{name}.pt", name, images, labels, drafts, pack, model, network))
-    losses = train_evidence(examples, network, steps, seed=seed)
-    network.card = {
+            examples.append(_cached(cache / f"{name}.pt", name, images, labels, drafts, pack, model, SPACING_MM))
+    networks, losses = [], []
+    for member in range(members):
+        torch.manual_seed(seed + member)
+        networks.append(EvidenceNet(structures, SPACING_MM))
+        losses.append(float(np.mean(train_evidence(examples, networks[-1], steps, seed=seed + member)[-50:])))
+    card = {
         "organ": pack.name,
         "provenance": pack.provenance,
         "trained_on": [n for k, n in enumerate(names) if k % folds != hold_out],
         "steps": steps,
         "seed": seed,
-        "final_loss": round(float(np.mean(losses[-50:])), 4),
+        "final_losses": [round(loss, 4) for loss in losses],
     }
     target = Path(output) if output else pack.folder / EVIDENCE_FILE
-    network.save(target)
-    return f"evidence network, loss {network.card['final_loss']}: {target}"
+    EvidenceEnsemble(networks, card).save(target)
+    return f"{members} evidence networks, losses {card['final_losses']}: {target}"
 
 
 def _cached(
@@ -123,12 +131,12 @@ def _cached(
     drafts: list[Path],
     pack: OrganPack,
     model: JointShapeModel,
-    network: EvidenceNet,
+    spacing_mm: float,
 ) -> Example:
     if file.is_file():
         stored = torch.load(file, weights_only=True)
         return Example(**stored)
-    example = load_example(name, images, labels, drafts, pack, model, network.spacing_mm)
+    example = load_example(name, images, labels, drafts, pack, model, spacing_mm)
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(vars(example), file)
     return example

@@ -7,14 +7,8 @@ fitted to it, and corrects the mask. It only ever proposes: fusion and gate deci
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import torch
 from monai.networks.nets import BasicUNet
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 CLAMP_MM = 20.0
@@ -28,7 +22,6 @@ class EvidenceNet(nn.Module):
         structures: names of the structures, which order the channels.
         spacing_mm: spacing of the grids it reads.
         features: channels of the five levels and of the output layer of MONAI's BasicUNet.
-        card: what it was trained on.
     """
 
     def __init__(
@@ -36,13 +29,11 @@ class EvidenceNet(nn.Module):
         structures: list[str],
         spacing_mm: float = 3.0,
         features: tuple[int, ...] = (8, 16, 32, 48, 48, 8),
-        card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.structures = list(structures)
         self.spacing_mm = float(spacing_mm)
         self.features = tuple(features)
-        self.card = dict(card or {})
         self.net = BasicUNet(
             spatial_dims=3,
             in_channels=2 + 2 * len(structures),
@@ -65,25 +56,3 @@ class EvidenceNet(nn.Module):
         distances = torch.cat([mask_sdf_mm, context_sdf_mm], 1).clamp(-CLAMP_MM, CLAMP_MM) / CLAMP_MM
         inputs = torch.cat([torch.where(seen, image, 0.0), seen.to(image), distances], 1)
         return self.net(inputs) - LOGIT_PER_MM * mask_sdf_mm.clamp(-10.0, 10.0)
-
-    def save(self, path: Path) -> None:
-        """Write the network as safetensors (half precision) with its card in the header."""
-        tensors = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in self.state_dict().items()}
-        header = {
-            "structures": self.structures,
-            "spacing_mm": self.spacing_mm,
-            "features": list(self.features),
-            "card": self.card,
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={"evidence": json.dumps(header, sort_keys=True)})
-
-    @classmethod
-    def load(cls, path: Path, device: str | torch.device = "cpu") -> EvidenceNet:
-        """Read a network that `save` wrote, in evaluation mode."""
-        with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()["evidence"])
-            state = {key: file.get_tensor(key) for key in file.keys()}
-        network = cls(header["structures"], header["spacing_mm"], tuple(header["features"]), header["card"])
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        return network.to(torch.device(device)).eval()

@@ -9,8 +9,8 @@ import torch
 from scipy import ndimage
 from skimage import measure
 
+from ..evidence.ensemble import EvidenceEnsemble
 from ..evidence.images import normalise_intensity
-from ..evidence.network import EvidenceNet
 from ..evidence.volumes import distances_on_grid
 from ..geometry.affine import spacing_mm
 from ..geometry.resample import WorldGrid, inside_grid, resample
@@ -42,13 +42,17 @@ class Evidence:
         return np.where(inside_grid(points_world, self.affine, volume.shape), values, np.nan)
 
     def distance(self, name: str) -> np.ndarray:
-        """Return the signed distance (X, Y, Z) in mm, negative inside, of where the probability exceeds one half."""
+        """Return the signed distance (X, Y, Z) in mm, negative inside, of where the probability exceeds one half.
+
+        It is NaN where the probability is one half: there nothing is known.
+        """
         volume = self.probability[name]
         spacing = spacing_mm(self.affine)
         coarse = mask_signed_distance(volume > 0.5, spacing)
         # next to the surface, the probability itself says how far the voxel is
         fine = (0.5 - volume) * float(spacing.min()) * 2.0
-        return np.where(np.abs(coarse) < spacing.min(), np.clip(fine, -spacing.min(), spacing.min()), coarse)
+        near = np.where(np.abs(coarse) < spacing.min(), np.clip(fine, -spacing.min(), spacing.min()), coarse)
+        return np.where(volume == 0.5, np.nan, near)
 
     def surface_points(self, name: str, count: int, seed: int) -> np.ndarray:
         """Return up to `count` points (N, 3), world mm, where the probability passes one half."""
@@ -101,7 +105,7 @@ def evidence_from_image(
     affine: np.ndarray,
     pack: OrganPack,
     context: Context,
-    network: EvidenceNet,
+    network: EvidenceEnsemble,
 ) -> Evidence:
     """Return what the pack's evidence network makes of an image (X, Y, Z), a mask and the joint model's context.
 

@@ -18,7 +18,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from ..evidence.network import EvidenceNet
+from ..evidence.ensemble import EvidenceEnsemble
 from ..geometry.affine import check_affine
 from ..geometry.picct import PICCT
 from ..geometry.surface import mask_to_surface, sample_surface
@@ -143,7 +143,8 @@ class TIMSampled(MapTransform):
         self.seed = seed
         joint, network = self.pack.folder / JOINT_FILE, self.pack.folder / EVIDENCE_FILE
         self.joint = JointShapeModel.load(joint) if self.settings.context and joint.is_file() else None
-        self.network = EvidenceNet.load(network, device) if self.joint and image_key and network.is_file() else None
+        wanted = self.joint and image_key and network.is_file()
+        self.network = EvidenceEnsemble.load(network, device) if wanted else None
         if self.network is not None and self.network.structures != [s.name for s in self.pack.structures]:
             raise ValueError(
                 f"{network} knows {', '.join(self.network.structures)}, in this order, but the pack's structures are "

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.evidence.ensemble import EvidenceEnsemble
 from scripts.evidence.network import CLAMP_MM, LOGIT_PER_MM, EvidenceNet
 from scripts.evidence.patches import Example, draw_patch
 from scripts.evidence.training import train_evidence
@@ -22,14 +23,33 @@ def sphere_example(side: int = 36) -> Example:
     return Example(tensor(image), tensor(truth), [tensor(draft)], [tensor(draft)], tensor(truth))
 
 
-def test_save_and_load_give_the_same_network(tmp_path):
+def made_ensemble(members: int) -> EvidenceEnsemble:
     torch.manual_seed(0)
-    network = EvidenceNet(["ball"], features=SMALL, card={"seed": 0}).eval()
-    network.save(tmp_path / "evidence.safetensors")
-    again = EvidenceNet.load(tmp_path / "evidence.safetensors")
+    return EvidenceEnsemble([EvidenceNet(["ball"], features=SMALL) for _ in range(members)], {"seed": 0}).eval()
+
+
+def test_save_and_load_give_the_same_networks(tmp_path):
+    ensemble = made_ensemble(2)
+    ensemble.save(tmp_path / "evidence.safetensors")
+    again = EvidenceEnsemble.load(tmp_path / "evidence.safetensors")
     inputs = torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16)
-    assert torch.allclose(network(*inputs), again(*inputs), atol=2e-2)
+    assert torch.allclose(ensemble(*inputs), again(*inputs), atol=2e-2)
     assert again.structures == ["ball"] and again.card == {"seed": 0} and not again.training
+
+
+def test_the_least_sure_member_speaks_and_contradictions_say_nothing():
+    ensemble = made_ensemble(3)
+    for member, logits in zip(ensemble.members, ([2.0, -3.0, 1.0], [5.0, -1.0, -4.0], [3.0, -9.0, 2.0]), strict=True):
+        member.forward = lambda *_, given=logits: torch.tensor(given)
+    assert ensemble(None, None, None).tolist() == [2.0, -1.0, 0.0]
+    alone = made_ensemble(1)
+    alone.members[0].forward = lambda *_: torch.tensor([2.0, -3.0, 0.0])
+    assert alone(None, None, None).tolist() == [2.0, -3.0, 0.0]
+
+
+def test_networks_of_other_structures_are_no_ensemble():
+    with pytest.raises(ValueError, match="same structures"):
+        EvidenceEnsemble([EvidenceNet(["ball"], features=SMALL), EvidenceNet(["cube"], features=SMALL)])
 
 
 def test_missing_image_is_read_as_missing():
