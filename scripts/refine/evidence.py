@@ -27,7 +27,7 @@ class Evidence:
     Attributes:
         probability: structure name → (X, Y, Z).
         affine: (4, 4) voxel → world mm of that grid.
-        source: "image" (an evidence network that read it) or "probability" (of the network that made the mask).
+        source: "image" (evidence networks that read it) or "probability" (of the network that made the mask).
     """
 
     probability: dict[str, np.ndarray]
@@ -107,7 +107,7 @@ def evidence_from_image(
     context: Context,
     network: EvidenceEnsemble,
 ) -> Evidence:
-    """Return what the pack's evidence network makes of an image (X, Y, Z), a mask and the joint model's context.
+    """Return what the pack's evidence networks make of an image (X, Y, Z), a mask and the joint model's context.
 
     The probabilities stand on a grid of the world's axes that covers the image.
     """

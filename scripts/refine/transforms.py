@@ -114,14 +114,14 @@ class TIMSampled(MapTransform):
         keys: the label map.
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
-        image_key: an image on any grid; read by the pack's evidence network where the pack has one.
+        image_key: an image on any grid; read by the pack's evidence networks where the pack has some.
         prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first. They are preferred.
-        device: where the evidence network runs.
+        device: where the evidence networks run.
         seed: of the sampling.
         allow_missing_keys: see MapTransform.
 
     Raises:
-        ValueError: the pack's evidence network was trained for other structures.
+        ValueError: the pack's evidence networks were trained for other structures.
     """
 
     def __init__(
@@ -307,7 +307,7 @@ class RefineShape(Transform):
     Args:
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
-        device: where priors, fields and the evidence network are evaluated.
+        device: where priors, fields and the evidence networks are evaluated.
         seed: of the sampling and of the fit.
 
     Raises:
@@ -337,7 +337,7 @@ class RefineShape(Transform):
         Args:
             label_map: (1, X, Y, Z), the pack's label values; a MetaTensor's affine says where it lies, voxel → world
                 mm, RAS+ (a plain tensor's voxels are 1 mm cubes).
-            image: (1, X', Y', Z') with an affine, on any grid; read by the pack's evidence network, where it has one.
+            image: (1, X', Y', Z') with an affine, on any grid; read by the pack's evidence networks, where it has some.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first. They are preferred.
 
         Returns:
@@ -362,7 +362,7 @@ class RefineShaped(MapTransform):
         preset: see `configs/presets.yaml`.
         image_key: an image on any grid, as evidence.
         prob_key: class probabilities on the label map's grid, background first, as evidence; preferred to the image.
-        device: where priors, fields and the evidence network are evaluated.
+        device: where priors, fields and the evidence networks are evaluated.
         seed: of the sampling and of the fit.
         allow_missing_keys: see MapTransform.
     """
