@@ -97,10 +97,10 @@ class PICCTd(MapTransform):
             return case
         try:
             case.surface = mask_to_surface(mask, affine)
+            points, _ = sample_surface(case.surface, self.settings[name].samples, self.seed)
         except ValueError as error:
-            case.failure = f"{name} has no usable surface: {error}"
+            case.surface, case.failure = None, f"{name} has no usable surface: {error}"
             return case
-        points, _ = sample_surface(case.surface, self.settings[name].samples, self.seed)
         case.transform = self.picct[name](points, self.seed)
         case.failure = f"alignment failed: {case.transform.failure}" if case.transform.failure else ""
         case.seconds["picct"] = time.perf_counter() - begun

@@ -175,6 +175,15 @@ def test_what_cannot_be_refined_keeps_its_voxels():
     assert (result["pred"].numpy()[0] == label_map).all()
 
 
+def test_specks_that_have_no_surface_are_a_failure_of_their_structure():
+    """Single voxels spread so thinly that a meshing grid of bounded size does not see them."""
+    labels = np.zeros((260, 260, 260), np.uint8)
+    labels[::64, ::64, ::64] = 1
+    result = run(labels, np.eye(4))
+    assert "no usable surface" in result["pred_shapes"][0].failure
+    assert np.array_equal(result["pred"].numpy()[0], labels)
+
+
 @pytest.mark.parametrize("kind, preset, evidence", [("plain", "linear", False), ("oblique", "default", True)])
 def test_the_four_in_one_give_the_same(kind, preset, evidence):
     truth, affine = mean_shape(kind)
