@@ -2,7 +2,7 @@
 
 With few patients to learn from, a single network is often sure and wrong about a patient that it has not seen; networks
 that learned apart are seldom wrong in the same place. So the ensemble says what its least sure member says, and nothing
-where the members contradict each other.
+where the members contradict each other. Of a mask so poor that nearly any change mends it, their mean says more.
 """
 
 from __future__ import annotations
@@ -42,12 +42,8 @@ class EvidenceEnsemble(nn.Module):
         self.card = dict(card or {})
 
     def forward(self, image: Tensor, mask_sdf_mm: Tensor, context_sdf_mm: Tensor) -> Tensor:
-        """Return logits (B, S, X, Y, Z): the least sure member's, 0 where the members contradict each other.
-
-        Arguments are those of `EvidenceNet.forward`.
-        """
-        logits = torch.stack([member(image, mask_sdf_mm, context_sdf_mm) for member in self.members])
-        return logits.amin(0).clamp_min(0) + logits.amax(0).clamp_max(0)
+        """Return the members' logits (M, B, S, X, Y, Z); arguments are those of `EvidenceNet.forward`."""
+        return torch.stack([member(image, mask_sdf_mm, context_sdf_mm) for member in self.members])
 
     def save(self, path: Path) -> None:
         """Write the networks as safetensors (half precision) with the card in the header."""
@@ -73,3 +69,8 @@ class EvidenceEnsemble(nn.Module):
         ensemble = cls([EvidenceNet(*own) for _ in range(header["members"])], header["card"])
         ensemble.members.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
         return ensemble.to(torch.device(device)).eval()
+
+
+def agreed(logits: Tensor) -> Tensor:
+    """Return the least sure member's logits of (M, …), 0 where the members contradict each other."""
+    return logits.amin(0).clamp_min(0) + logits.amax(0).clamp_max(0)

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from skimage import measure
 
-from ..evidence.ensemble import EvidenceEnsemble
+from ..evidence.ensemble import EvidenceEnsemble, agreed
 from ..evidence.images import normalise_intensity
 from ..evidence.volumes import distances_on_grid
 from ..geometry.affine import spacing_mm
@@ -28,11 +28,13 @@ class Evidence:
         probability: structure name → (X, Y, Z).
         affine: (4, 4) voxel → world mm of that grid.
         source: "image" (evidence networks that read it) or "probability" (of the network that made the mask).
+        leaning: what several networks say in the mean, where this is what they agree on.
     """
 
     probability: dict[str, np.ndarray]
     affine: np.ndarray
     source: str
+    leaning: Evidence | None = None
 
     def of(self, name: str, points_world: np.ndarray) -> np.ndarray:
         """Return the probability (N,) of a structure at world points (N, 3); NaN outside the evidence's grid."""
@@ -127,5 +129,9 @@ def evidence_from_image(
                 for part, fill in ((on_grid[None], np.nan), (own, 20.0), (around, 20.0))
             )
         )
-    prob = torch.sigmoid(logits)[0].cpu().numpy()[:, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
-    return Evidence(dict(zip(network.structures, prob, strict=True)), grid.affine, "image")
+
+    def evidence(chosen: torch.Tensor, leaning: Evidence | None = None) -> Evidence:
+        prob = torch.sigmoid(chosen)[0].cpu().numpy()[:, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
+        return Evidence(dict(zip(network.structures, prob, strict=True)), grid.affine, "image", leaning)
+
+    return evidence(agreed(logits), evidence(logits.mean(0)))

@@ -95,8 +95,11 @@ class ReconstructShape:
         context = probability = context_at = probability_at = None
         own_network = False
         evidence = case.evidence
-        if evidence is not None and evidence.source == "image" and agreement > chosen.plausible_dice:
-            evidence = None  # the prior alone explains such a mask, and the image's network may be the poorer judge
+        if evidence is not None and evidence.source == "image":
+            if agreement > chosen.plausible_dice:
+                evidence = None  # the prior alone explains such a mask, and the image's networks may be poorer judges
+            elif agreement < chosen.poor_dice and evidence.leaning is not None:
+                evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of
         if case.context is not None:
             context_at = partial(case.context.of, case.name)
             context = evaluate_near_surface(context_at, grid, spacing, 0.0)
@@ -146,7 +149,8 @@ class ReconstructShape:
         assert case.fitted is not None and case.prior is not None
         clouds = [case.fitted.similarity.inverse().apply(case.prior.anchor_points.cpu().numpy())]
         if case.evidence is not None and case.evidence.source == "image":
-            clouds.append(case.evidence.surface_points(case.name, 2000, 0))
+            widest = case.evidence.leaning or case.evidence
+            clouds.append(widest.surface_points(case.name, 2000, 0))
         index = apply_affine(np.linalg.inv(affine), np.concatenate(clouds))
         margin = np.ceil(MARGIN_MM / spacing_mm(affine))
         lower = np.maximum(np.floor(index.min(0) - margin), 0).astype(int)

@@ -47,6 +47,7 @@ class RefineSettings:
     sound_share: float
     sure: float
     plausible_dice: float
+    poor_dice: float
     reach_mm: float
     smooth_mm: float
 

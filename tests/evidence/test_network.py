@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.evidence.ensemble import EvidenceEnsemble
+from scripts.evidence.ensemble import EvidenceEnsemble, agreed
 from scripts.evidence.network import CLAMP_MM, LOGIT_PER_MM, EvidenceNet
 from scripts.evidence.patches import Example, draw_patch
 from scripts.evidence.training import train_evidence
@@ -41,10 +41,10 @@ def test_the_least_sure_member_speaks_and_contradictions_say_nothing():
     ensemble = made_ensemble(3)
     for member, logits in zip(ensemble.members, ([2.0, -3.0, 1.0], [5.0, -1.0, -4.0], [3.0, -9.0, 2.0]), strict=True):
         member.forward = lambda *_, given=logits: torch.tensor(given)
-    assert ensemble(None, None, None).tolist() == [2.0, -1.0, 0.0]
+    assert agreed(ensemble(None, None, None)).tolist() == [2.0, -1.0, 0.0]
     alone = made_ensemble(1)
     alone.members[0].forward = lambda *_: torch.tensor([2.0, -3.0, 0.0])
-    assert alone(None, None, None).tolist() == [2.0, -3.0, 0.0]
+    assert agreed(alone(None, None, None)).tolist() == [2.0, -3.0, 0.0]
 
 
 def test_networks_of_other_structures_are_no_ensemble():
