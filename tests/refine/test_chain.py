@@ -159,6 +159,21 @@ def test_an_image_has_no_say_on_a_mask_that_its_prior_explains(limit, heeded):
     assert left < 0.9 if heeded else left == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize(("limit", "leans"), [(0.0, False), (0.999, True)])
+def test_on_a_poor_mask_the_networks_mean_counts(limit, leans):
+    """The networks agree on nothing, and are in the mean sure of half the organ's absence."""
+    truth, affine = mean_shape("plain")
+    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
+    (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
+    mean = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
+    case.evidence = Evidence({"hippocampus": np.full(truth.shape, 0.5, np.float32)}, affine, "image", mean)
+    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), poor_dice=limit)
+    result = ReconstructShape(settings)(truth > 0, affine, case)
+    assert result.evidence == "image"
+    left = (result.signed_mm < 0).sum() / (truth > 0).sum()
+    assert left < 0.9 if leans else left == pytest.approx(1.0, abs=0.03)
+
+
 @pytest.mark.parametrize("preset", ["paper", "linear"])
 def test_other_presets_return_a_shape(preset):
     truth, affine = mean_shape("plain")
