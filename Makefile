@@ -4,12 +4,13 @@
 # make clean  removes .venv, .venv-hosts, caches and outputs
 #
 # PYTHON names the interpreter .venv is made with (3.11; any from 3.10 on should do). Pass options to pytest with
-# PYTEST_ARGS="-k geometry".
+# PYTEST_ARGS="-k geometry"; WORKERS=0 runs the tests one after another in one process.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.ready
 PYTEST_ARGS ?=
+WORKERS ?= 2
 
 # One thread a process: torch and BLAS threads that compete for few cores run many times slower.
 export OMP_NUM_THREADS ?= 1
@@ -35,7 +36,7 @@ browser:
 		|| echo "no Chromium: the tests of the report's page are skipped"; fi
 
 test: lint browser
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 demo: $(STAMP)
 	$(BIN)/python -m scripts demo

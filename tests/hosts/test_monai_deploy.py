@@ -9,11 +9,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-import torch
 import trimesh
 import yaml
 from monai.bundle import ckpt_export
-from monai.networks.nets import UNet
 from scipy.spatial.transform import Rotation
 
 from scripts.data.dicom import read_series
@@ -126,35 +124,6 @@ def app(bundle_root) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(box, tmp_path_factory) -> tuple[Path, Path]:
-    """The box as it is: its folder, and what the bundle makes of its NIfTI file."""
-    volume = make_case(tmp_path_factory.mktemp("plain"), box)
-    return volume.parent, reference(volume)
-
-
-def test_directory_bundle_gives_the_same_seg_and_meshes(bundle_root, python, app, plain):
-    folder, expected = plain
-    output = run_app(python, app, folder, "-m", str(bundle_root))
-    seg = same_masks(output, expected)
-    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["anterior", "posterior"]
-    assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Hippocampus"
-    source = pydicom.dcmread(next((folder / "dicom").iterdir()), stop_before_pixels=True)
-    for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
-        assert seg[name].value == source[name].value
-    same_mesh(output / "hippocampus.stl", expected / "case_hippocampus.stl")
-    result = json.loads((output / "result.json").read_text())
-    assert result["status"] == "refined" and result["organ"] == "hippocampus"
-    assert any(region["accepted"] for region in result["structures"][0]["quality"]["regions"])
-
-
-def test_the_sdk_s_own_operator_gives_the_same_seg(bundle_root, python, plain, tmp_path):
-    folder, expected = plain
-    (tmp_path / "dicom").symlink_to(folder / "dicom")
-    output = run_app(python, Path(__file__).with_name("stock_app.py"), tmp_path, BUNDLE=str(bundle_root))
-    same_masks(output, expected)
-
-
-@pytest.fixture(scope="module")
 def exported(bundle_root, tmp_path_factory) -> Path:
     """A folder with `model.ts`: the default organ's U-Net, exported with its config."""
     folder = tmp_path_factory.mktemp("model")
@@ -170,98 +139,41 @@ def exported(bundle_root, tmp_path_factory) -> Path:
     return folder
 
 
-def settings(app: Path, folder: Path, **inference: str) -> str:
-    """Write a copy of the application's settings for another organ or preset; return its name."""
-    changed = yaml.safe_load((app / "app.yaml").read_text())
-    changed["inference"] |= inference
-    (folder / "settings.yaml").write_text(yaml.safe_dump(changed))
-    return str(folder / "settings.yaml")
-
-
 def test_exported_model_on_an_oblique_series_of_oblong_pixels(bundle_root, python, app, box, exported, tmp_path):
     volume = make_case(tmp_path, nib.Nifti1Image(np.asarray(box.dataobj), OBLIQUE))
-    environment = {"PYTHONPATH": str(bundle_root), "HOLOSCAN_CONFIG_PATH": settings(app, tmp_path, preset="linear")}
-    output = run_app(python, app, tmp_path, "-m", str(exported), **environment)
-    expected = reference(volume, preset="linear")
-    same_masks(output, expected)
-    same_mesh(output / "hippocampus.stl", expected / "case_hippocampus.stl")
-
-
-NEAREST = {  # a network that calls a voxel k where its brightness, -1 to 1, is nearest to k / 2 - 1
-    "name": "UNet",
-    "spatial_dims": 3,
-    "in_channels": 1,
-    "out_channels": 5,
-    "channels": [2, 2],
-    "strides": [1],
-    "norm": None,
-    "act": "RELU",
-}
-
-
-def nearest_weights() -> dict[str, torch.Tensor]:
-    """Weights of `NEAREST`: brightness + 1 goes straight to the last layer, whose logits are parted half-way."""
-    net = UNet(**{key: value for key, value in NEAREST.items() if key != "name"})
-    weights = {key: torch.zeros_like(value) for key, value in net.state_dict().items()}
-    first, *_, last = (key[: -len(".weight")] for key in weights if key.endswith(".weight"))
-    weights[f"{first}.weight"][0, 0, 1, 1, 1] = 1
-    weights[f"{first}.bias"][0] = 1
-    classes = torch.arange(5.0)
-    weights[f"{last}.weight"][0, :, 1, 1, 1] = 50 * 2 * classes
-    weights[f"{last}.bias"][:] = -50 * classes**2 / 2
-    return weights
-
-
-def thorax_pack(folder: Path) -> Path:
-    """Copy the thorax pack and give it the U-Net above."""
-    folder.mkdir()
-    for file in (MODELS / "thorax").glob("*.safetensors"):
-        (folder / file.name).symlink_to(file)
-    pack = yaml.safe_load((MODELS / "thorax" / "organ.yaml").read_text())
-    pack |= {"network": NEAREST, "patch_size": {"infer": [48, 48, 48]}, "intensity": {"kind": "minmax"}}
-    pack["spacing_mm"] = [4.0, 4.0, 4.0]  # that of the volume below: nothing is interpolated
-    (folder / "organ.yaml").write_text(yaml.safe_dump(pack))
-    torch.save(nearest_weights(), folder / "model.pt")
-    return folder
-
-
-def made_up_thorax() -> nib.Nifti1Image:
-    """A volume in HU, 4 mm: a ball for the heart, cylinders for oesophagus, trachea and aorta, each of its own HU."""
-    x, y, z = np.indices((36, 36, 40)) * 4.0 - 72.0
-    labels = np.zeros(x.shape, np.int16)
-    labels[x**2 + (y - 25) ** 2 + (z + 35) ** 2 < 42**2] = 2
-    labels[((x + 5) ** 2 + (y + 40) ** 2 < 9**2) & (np.abs(z) < 68)] = 1
-    labels[((x - 5) ** 2 + (y + 18) ** 2 < 10**2) & (z > 0) & (z < 70)] = 3
-    labels[((x + 25) ** 2 + (y + 45) ** 2 < 13**2) & (np.abs(z) < 68)] = 4
-    affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    return nib.Nifti1Image(np.int16(400) * labels - np.int16(1000), affine)
-
-
-def test_another_organ_is_a_setting_of_the_application(bundle_root, python, app, exported, tmp_path):
-    pack = thorax_pack(tmp_path / "thorax")
-    volume = make_case(tmp_path, made_up_thorax(), "CT")
-    expected = reference(volume, organ=str(pack), preset="linear")
-    initial = np.asarray(nib.load(expected / "case_initial.nii.gz").dataobj)
-    np.testing.assert_array_equal(initial, (np.asarray(made_up_thorax().dataobj) + 1000) // 400)
-    environment = {"PYTHONPATH": str(bundle_root)}
-    environment["HOLOSCAN_CONFIG_PATH"] = settings(app, tmp_path, organ=str(pack), preset="linear")
-    output = run_app(python, app, tmp_path, "-m", str(exported), **environment)
+    output = run_app(python, app, tmp_path, "-m", str(exported), PYTHONPATH=str(bundle_root))
+    expected = reference(volume)
     seg = same_masks(output, expected)
-    meanings = [s.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for s in seg.SegmentSequence]
-    assert meanings == ["Esophagus", "Heart", "Trachea", "Aorta"]
-    for shape in json.loads((output / "result.json").read_text())["structures"]:
-        mesh = f"case_{shape['name']}.stl"
-        assert (expected / mesh).is_file() == (not shape["failure"])
-        if not shape["failure"]:
-            same_mesh(output / f"{shape['name']}.stl", expected / mesh)
+    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["anterior", "posterior"]
+    assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Hippocampus"
+    source = pydicom.dcmread(next((tmp_path / "dicom").iterdir()), stop_before_pixels=True)
+    for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert seg[name].value == source[name].value
+    same_mesh(output / "hippocampus.stl", expected / "case_hippocampus.stl")
+    result = json.loads((output / "result.json").read_text())
+    assert result["status"] == "refined" and result["organ"] == "hippocampus"
+    assert any(region["accepted"] for region in result["structures"][0]["quality"]["regions"])
 
 
-def test_ct_series_gives_the_same_seg_and_meshes(bundle_root, python, app, shared_data, tmp_path):
+def test_the_sdk_s_own_operator_gives_the_same_seg(bundle_root, python, box, tmp_path):
+    volume = make_case(tmp_path, box)
+    output = run_app(python, Path(__file__).with_name("stock_app.py"), tmp_path, BUNDLE=str(bundle_root))
+    same_masks(output, reference(volume))
+
+
+def test_ct_series_is_refined_by_the_directory_bundle_with_another_organ(
+    bundle_root, python, app, shared_data, tmp_path
+):
     image, _ = cut_chest(shared_data / "thorax", tmp_path / "ct")
     volume = make_case(tmp_path, nib.load(image), "CT")
     expected = reference(volume, organ="thorax", preset="linear")
-    settings_file = settings(app, tmp_path, organ="thorax", preset="linear")
-    output = run_app(python, app, tmp_path, "-m", str(bundle_root), HOLOSCAN_CONFIG_PATH=settings_file)
-    same_masks(output, expected)
+    settings = yaml.safe_load((app / "app.yaml").read_text())
+    settings["inference"] |= {"organ": "thorax", "preset": "linear"}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+    environment = {"HOLOSCAN_CONFIG_PATH": str(tmp_path / "settings.yaml")}
+    output = run_app(python, app, tmp_path, "-m", str(bundle_root), **environment)
+    seg = same_masks(output, expected)
+    meanings = [s.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for s in seg.SegmentSequence]
+    assert meanings == ["Esophagus", "Heart", "Trachea", "Aorta"]
     for name in ("oesophagus", "heart", "trachea", "aorta"):
         same_mesh(output / f"{name}.stl", expected / f"case_{name}.stl")

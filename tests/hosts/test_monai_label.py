@@ -126,7 +126,6 @@ def test_requests_in_a_row_give_the_masks_of_the_command(server, masks, tmp_path
     assert (initial != refined).sum() > 100
     np.testing.assert_array_equal(mask_of(server.infer(LEFT, preset="paper"), tmp_path, source), refined)
     np.testing.assert_array_equal(mask_of(server.infer(LEFT, refine=False), tmp_path, source), initial)
-    np.testing.assert_array_equal(mask_of(server.infer(LEFT, preset="paper"), tmp_path, source), refined)
 
 
 def test_answer_says_what_was_changed(server, drawing):
