@@ -2,7 +2,9 @@
 
 Default: the linear model, fitted robustly with pose, gives the start; then whitened codes and pose, then the
 materialised deform weights are tuned by Adam on a redescending loss of the residual in mm. The normals enter through
-points a little outside and inside of the surface, whose distances are known, which saves second derivatives.
+points a little outside and inside of the surface, whose distances are known, which saves second derivatives. Weights
+can follow nearly any surface, also the walls that an error of the mask has cut: there the mask's normals stand across
+those of the fit by codes, and such points have no say in the weights. A rare shape's normals agree, and are followed.
 Paper: codes and deform weights from the mean shape, with the pose of PICCT, on Eq. 46's terms.
 
 Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradients are switched on inside.
@@ -104,6 +106,11 @@ class LatentFinetune:
         alpha, beta = (part.detach() for part in prior.split_codes(prior.codes_from_latent(latent)[None]))
         base = {name: value.detach() for name, value in prior.field.weights(beta).items()}
         points, mm = self._tensor(pose.apply(points_world)), 1.0 / pose.scale
+        normals = self._tensor(pose.apply_directions(samples.normals_world))
+        with torch.no_grad():
+            field = prior.field.evaluate_with_derivatives(base, alpha, points[None, : len(normals)])
+        say = normal_agreement(normals, field["gradient"][0], chosen.across_cosine, chosen.along_cosine)
+        trusts = trusts * self._tensor(on_shells(say.cpu().numpy()))
         weights = {name: value.clone().requires_grad_(True) for name, value in base.items()}
         tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
         for _ in range(chosen.weight_steps):
@@ -194,8 +201,26 @@ def with_shells(samples: TrustedSamples) -> tuple[np.ndarray, np.ndarray, np.nda
         ]
     )
     targets = np.repeat([0.0, SHELL_MM, -SHELL_MM], [len(samples.points_world), len(outer), len(inner)])
-    trust = np.concatenate([samples.trust, SHELL_TRUST * samples.trust[::2], SHELL_TRUST * samples.trust[1::2]])
+    trust = on_shells(samples.trust) * np.where(targets == 0.0, 1.0, SHELL_TRUST)
     return points, targets, trust
+
+
+def on_shells(values: np.ndarray) -> np.ndarray:
+    """Return values (N,) of the surface points for all points of `with_shells`."""
+    return np.concatenate([values, values[::2], values[1::2]])
+
+
+def normal_agreement(normals: Tensor, gradient: Tensor, across: float, along: float) -> Tensor:
+    """Return how far a mask's normals agree with those of a fit, (N,) in [0, 1].
+
+    Args:
+        normals: (N, 3) outward unit normals of the mask, in the frame of the gradient.
+        gradient: (N, 3) of the fitted signed distance at the same points.
+        across: cosine of the angle between the two up to which they do not agree at all.
+        along: cosine from which on they agree.
+    """
+    cosine = torch.nn.functional.cosine_similarity(gradient, normals, dim=-1)
+    return ((cosine - across) / (along - across)).clamp(0.0, 1.0)
 
 
 def _start_latent(prior: ShapePrior, linear: LinearFit) -> Tensor:

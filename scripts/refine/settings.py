@@ -35,6 +35,8 @@ class RefineSettings:
     weight_steps: int
     weight_rate: float
     weight_penalty: float
+    across_cosine: float
+    along_cosine: float
     fusion: bool
     tau_mm: float
     tau_evidence_mm: float
@@ -65,7 +67,7 @@ class RefineSettings:
         values (lengths depend on the organ's size); the preset's own values replace those, and `overrides` all.
 
         Raises:
-            ValueError: unknown preset, key or method.
+            ValueError: unknown preset, key or method, or limits that are not in order.
         """
         presets = yaml.safe_load(PRESETS.read_text())
         if preset not in presets:
@@ -80,4 +82,6 @@ class RefineSettings:
         settings = cls(**values)
         if settings.method not in METHODS:
             raise ValueError(f"unknown method '{settings.method}'; choose one of {', '.join(METHODS)}")
+        if settings.across_cosine >= settings.along_cosine:
+            raise ValueError("across_cosine must be below along_cosine")
         return settings

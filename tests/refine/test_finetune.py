@@ -1,0 +1,55 @@
+"""What has a say in the fit: the walls that an error has cut into a mask have none in the deform weights."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from scripts.geometry.resample import WorldGrid
+from scripts.organ import OrganPack
+from scripts.refine.finetune import LatentFinetune, normal_agreement, on_shells, with_shells
+from scripts.refine.settings import RefineSettings
+from scripts.refine.shape_case import TrustedSamples
+from scripts.refine.transforms import PICCTd, TIMSampled
+from tests.refine.test_chain import KINDS, mean_shape
+
+
+def test_agreement_is_the_cosine_between_its_limits():
+    angles = torch.deg2rad(torch.tensor([0.0, 45.0, 60.0, 90.0, 180.0]))
+    normals = torch.stack([angles.cos(), angles.sin(), torch.zeros(5)], -1)
+    gradient = torch.tensor([[2.5, 0.0, 0.0]]).expand(5, 3)  # its length does not matter
+    found = normal_agreement(normals, gradient, across=0.2, along=0.7)
+    assert found.tolist() == pytest.approx([1.0, 1.0, 0.6, 0.0, 0.0], abs=1e-6)
+
+
+def test_points_beside_the_surface_have_the_say_of_their_surface_point():
+    trust = np.arange(5) / 4.0
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    shells, _, weights = with_shells(TrustedSamples(points, np.tile([0.0, 0.0, 1.0], (5, 1)), trust, trust))
+    np.testing.assert_allclose(shells[:, :2], np.stack([on_shells(points[:, 0]), on_shells(points[:, 1])], 1))
+    np.testing.assert_allclose(weights[:5], trust)
+    np.testing.assert_allclose(weights[5:], 0.7 * on_shells(trust)[5:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_do_not_follow_the_walls_of_a_bite(kind):
+    """A ball is cut out at the end of the organ: the fit's surface must pass over it, nearer to the truth."""
+    truth, affine = mean_shape(kind)
+    points = WorldGrid(affine, truth.shape).points_world()
+    inside = points[truth > 0]
+    bite = (np.linalg.norm(points - inside[np.argmax(inside[:, 1])], axis=-1) < 9.0) & (truth > 0)
+    data = {"pred": MetaTensor(torch.from_numpy(np.where(bite, 0, truth)[None]), affine=torch.as_tensor(affine))}
+    for step in (PICCTd("pred", "hippocampus"), TIMSampled("pred", "hippocampus")):
+        data = step(data)
+    (case,) = data["pred_shapes"]
+    found = {}
+    for limits in ({}, {"across_cosine": -3.0, "along_cosine": -2.0}):  # the latter: every normal agrees
+        settings = RefineSettings.load("default", OrganPack.load("hippocampus"), **limits)
+        fitted = LatentFinetune(settings)(case.samples, case.transform, case.prior)
+        found[bool(limits)] = (fitted.sdf_mm(points[bite]) < 0).mean()
+    assert found[False] > found[True] + 0.05
+
+
+def test_limits_of_agreement_must_be_in_order():
+    with pytest.raises(ValueError, match="across_cosine"):
+        RefineSettings.load(across_cosine=0.7, along_cosine=0.7)
