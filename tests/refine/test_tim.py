@@ -1,7 +1,14 @@
-import numpy as np
-import trimesh
+from pathlib import Path
 
+import numpy as np
+import pytest
+import trimesh
+import yaml
+
+from scripts.organ import MODELS, OrganPack
+from scripts.refine.settings import RefineSettings
 from scripts.refine.tim import template_posterior
+from scripts.refine.transforms import TIMSampled
 
 
 def test_posterior_tells_an_island_from_the_organ():
@@ -23,3 +30,26 @@ def test_the_same_seed_gives_the_same_numbers():
     template = trimesh.creation.icosphere(subdivisions=3, radius=0.6).vertices
     one, two = (template_posterior(template[::2] * 1.1, template, 300, seed=4) for _ in range(2))
     assert (one == two).all()
+
+
+def copy_pack(folder: Path, **settings) -> Path:
+    """Copy the thorax pack's files, with other settings, into a folder."""
+    folder.mkdir()
+    for file in (MODELS / "thorax").glob("*.safetensors"):
+        (folder / file.name).symlink_to(file)
+    pack = yaml.safe_load((MODELS / "thorax" / "organ.yaml").read_text()) | settings
+    (folder / "organ.yaml").write_text(yaml.safe_dump(pack))
+    return folder
+
+
+def test_a_structure_may_have_settings_of_its_own(tmp_path):
+    structures = OrganPack.load("thorax").settings["structures"]
+    structures[2]["refine"] = {"samples": 321}
+    tim = TIMSampled("pred", copy_pack(tmp_path / "own", structures=structures)).tim
+    assert (tim["trachea"].samples, tim["aorta"].samples) == (321, RefineSettings.load().samples)
+
+
+def test_evidence_networks_of_structures_in_another_order_are_refused(tmp_path):
+    structures = OrganPack.load("thorax").settings["structures"][::-1]
+    with pytest.raises(ValueError, match="oesophagus, heart, trachea, aorta, in this order"):
+        TIMSampled("pred", copy_pack(tmp_path / "reversed", structures=structures), image_key="image")

@@ -110,3 +110,19 @@ def test_a_pack_without_priors_is_refused(folder):
     with pytest.raises(SystemExit, match="no shape prior .*core.safetensors: train it"):
         run(folder)
     assert not (folder / "out").exists()
+
+
+def test_a_structure_that_is_absent_is_not_counted_and_leftovers_are_not_refined(folder):
+    file = folder / "labels" / "b.nii.gz"
+    image = nib.load(file)
+    values = np.asarray(image.dataobj).copy()
+    values[values == 2] = 0
+    nib.save(nib.Nifti1Image(values, image.affine), file)
+    left = folder / "out" / "simulated" / "islands" / "earlier.nii.gz"
+    left.parent.mkdir(parents=True)
+    copy_volume(folder / "labels" / "a.nii.gz", left)
+    page = (folder / "out" / "validate.md").read_text() if run(folder, kinds="missing,islands") else ""
+    shell, core = (cells(page, title) for title in ("shell", "core"))
+    assert (shell["islands"][1], shell["missing"][1]) == ("2", "2")
+    assert core["missing"][1] == "1"
+    assert not left.exists() and "earlier" not in page
