@@ -16,10 +16,11 @@ import trimesh
 from nilearn.datasets import load_mni152_template
 
 from .damage import damage
+from .files import whole_file
 from .geometry.affine import check_affine, spacing_mm
 from .geometry.distance import signed_distance
 from .geometry.surface import mask_to_surface, sample_surface
-from .io import open_volume, read_values, whole_file, write_label_map
+from .io import open_volume, read_values, write_label_map
 from .jobs import run_job
 from .metrics.surface import score_masks
 from .metrics.topology import count_components, count_holes, volume_ml

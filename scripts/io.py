@@ -8,11 +8,9 @@ or not at all. What is wrong with a file is said by a `CaseError` whose message 
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import zlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from monai.transforms import MapTransform
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from .files import whole_file
 from .geometry.affine import check_affine
 
 try:
@@ -258,18 +257,6 @@ class CheckMaskd(MapTransform):
 KeepInitialD = KeepInitialDict = KeepInitiald
 ReadVolumeD = ReadVolumeDict = ReadVolumed
 CheckMaskD = CheckMaskDict = CheckMaskd
-
-
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder, renamed to `path` when the block ends well and removed if not."""
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def copy_volume(source: str | Path, target: str | Path) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from .cases import CASE
+from .files import whole_file
 from .geometry.surface import write_mesh
-from .io import copy_volume, read_array, whole_file, write_label_map
+from .io import copy_volume, read_array, write_label_map
 from .sources import GivenLabels, LabelSource
 
 AS_GIVEN = "as_given"

@@ -1,7 +1,6 @@
 """Reading, checking and writing volumes."""
 
 import gzip
-import json
 
 import nibabel as nib
 import numpy as np
@@ -154,19 +153,6 @@ def test_one_channel_is_the_foreground_of_one_label():
     prob = MetaTensor(torch.full((1, 2, 2, 2), 0.75))
     checked = io.CheckMaskd("pred", [1])({"pred": mask, "prob": prob})["prob"]
     assert checked.shape == (2, 2, 2, 2) and float(checked[0, 0, 0, 0]) == 0.25 and float(checked[1, 0, 0, 0]) == 0.75
-
-
-def test_a_file_is_whole_or_not_there(tmp_path):
-    target = tmp_path / "a.json"
-    target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), io.whole_file(target) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
-    assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
-    with io.whole_file(target) as temporary:
-        temporary.write_text(json.dumps([1]))
-        assert target.read_text() == "old"
-    assert json.loads(target.read_text()) == [1] and len(list(tmp_path.iterdir())) == 1
 
 
 def test_copies_keep_every_byte(tmp_path):

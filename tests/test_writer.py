@@ -9,7 +9,7 @@ import trimesh
 from fake_chain import BALL, KeepLargestd
 from volumes import blocks, save
 
-from scripts.geometry import surface
+from scripts import files
 from scripts.writer import CaseWriter
 
 
@@ -33,14 +33,14 @@ def test_stl_and_ply_hold_the_same_mesh(case, tmp_path):
 
 def test_no_half_written_ply_is_left(case, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
-    replace = surface.os.replace
+    replace = files.os.replace
 
     def fail(source, target):
         if str(target).endswith(".ply"):
             raise OSError("disk full")
         replace(source, target)
 
-    monkeypatch.setattr(surface.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         CaseWriter(tmp_path / "out").write(*case)
     names = sorted(p.name for p in (tmp_path / "out" / "a").iterdir())

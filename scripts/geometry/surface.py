@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from scipy import ndimage
 from skimage import measure
 from trimesh.exchange import ply, stl
 
+from ..files import whole_file
 from .affine import apply_affine, check_affine, spacing_mm
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -290,13 +289,6 @@ def write_mesh(path: str | Path, mesh: trimesh.Trimesh, vertex_data: dict[str, A
     else:
         raise ValueError(f"cannot write {target.name}: use .stl or .ply")
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(payload)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(target) as temporary:
+        temporary.write_bytes(payload)
     return target

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..io import whole_file
+from ..files import whole_file
 from .statistics import HARM_DSC
 
 DECIMALS = {"dsc": 1, "nsd": 1, "hd95_mm": 2, "assd_mm": 2}

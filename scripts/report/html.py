@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..files import whole_file
 from ..geometry.affine import spacing_mm
-from ..io import whole_file
 from .page_data import CasePage, Run, SlicesPage, load_case
 from .pictures import DEVIATION_COLOURS
 from .surfaces import INITIAL, REFINED, Surface

@@ -12,8 +12,8 @@ import trimesh
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..files import whole_file
 from ..geometry.affine import Similarity
-from ..io import whole_file
 from ..prior.level_set import zero_level
 from ..prior.prior import ShapePrior, template_surface
 from .pictures import Camera, draw_surface

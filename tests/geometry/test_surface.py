@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage import measure
 
+from scripts import files
 from scripts.geometry import surface
 from scripts.geometry.affine import apply_affine, spacing_mm
 from scripts.geometry.surface import crop_box, grow, mask_signed_distance, mask_to_surface, sample_surface, write_mesh
@@ -291,7 +292,7 @@ def test_mesh_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(surface.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_mesh(target, mesh)
     assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
