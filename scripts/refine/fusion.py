@@ -27,6 +27,22 @@ TOUCH = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
+class Soundness:
+    """How well a fit explains the initial mask.
+
+    Attributes:
+        near: share of the mask's surface within 2 mm of the fit.
+        filled: share of the fit's volume that the mask fills.
+    """
+
+    near: float = 1.0
+    filled: float = 1.0
+
+
+ALL_SOUND = Soundness()
+
+
+@dataclass(frozen=True)
 class Region:
     """One connected region in which proposal and mask disagree.
 
@@ -105,7 +121,7 @@ def decide(
     probability: float | None,
     own_network: bool,
     island: bool,
-    sound: float,
+    sound: Soundness,
     limits: RefineSettings,
 ) -> tuple[bool, str]:
     """Decide on one region and say why.
@@ -117,7 +133,7 @@ def decide(
         probability: mean probability from the evidence, or None.
         own_network: whether the evidence is of the network that made the mask.
         island: whether it touches nothing that is kept.
-        sound: share of the initial surface within 2 mm of the fit.
+        sound: how well the fit explains the mask.
         limits: the gate's limits.
     """
     if probability is not None and not own_network and not 1.0 - limits.sure <= probability <= limits.sure:
@@ -127,15 +143,17 @@ def decide(
         return False, f"the network was sure of it (mean probability {probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
         return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
-    agrees = f"only {100 * sound:.0f} % of the surface agrees with the fit: too little to"
+    agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
     where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     if kind == REMOVE:
-        if sound < LEAST_SOUND and context_mm is None:
+        if sound.near < LEAST_SOUND and context_mm is None:
             return False, f"{agrees} remove material"
         limit = limits.island_mm if island else limits.excess_mm
         return fit_mm > limit, f"{'island' if island else 'excess'} {where} (goes from {limit:g} mm outside)"
-    if sound < limits.sound_share:
+    if sound.near < limits.sound_share:
         return False, f"{agrees} add material"
+    if sound.filled < limits.filled_share and context_mm is None:
+        return False, f"the mask fills only {100 * sound.filled:.0f} % of the fit: too little to add material"
     return fit_mm < -limits.missing_mm, f"missing part {where} (comes from {limits.missing_mm:g} mm inside)"
 
 
@@ -148,7 +166,7 @@ def judge_regions(
     context: np.ndarray | None = None,
     probability: np.ndarray | None = None,
     own_network: bool = False,
-    sound: float = 1.0,
+    sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, np.ndarray, list[Region]]:
     """Decide on every region in which the proposal differs from the mask.
 
@@ -205,7 +223,7 @@ def judge_beyond(
     context_mm_at: Callable[[np.ndarray], np.ndarray] | None = None,
     probability_at: Callable[[np.ndarray], np.ndarray] | None = None,
     own_network: bool = False,
-    sound: float = 1.0,
+    sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, list[Region]]:
     """Decide on every region of a mask that lies beyond the box of its reconstruction, far from the fit.
 

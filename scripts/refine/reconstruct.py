@@ -18,7 +18,7 @@ from skimage import measure
 from ..geometry.affine import apply_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
-from .fusion import Region, follow, fuse, judge_beyond, judge_regions
+from .fusion import Region, Soundness, follow, fuse, judge_beyond, judge_regions
 from .settings import RefineSettings
 from .shape_case import ShapeCase
 
@@ -117,7 +117,8 @@ class ReconstructShape:
         regions: list[Region] = []
         followed = 0
         if chosen.gate:
-            sound = case.fitted.figures["share_within_2mm"]
+            filled = float((initial & (s_fit < 0)).sum() / max(1, (s_fit < 0).sum()))
+            sound = Soundness(case.fitted.figures["share_within_2mm"], filled)
             refused, specks, regions = judge_regions(
                 initial,
                 fused < 0,

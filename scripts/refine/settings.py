@@ -47,6 +47,7 @@ class RefineSettings:
     excess_mm: float
     missing_mm: float
     sound_share: float
+    filled_share: float
     sure: float
     plausible_dice: float
     poor_dice: float

@@ -3,7 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.refine.fusion import ADD, REMOVE, cut_regions, decide, follow, fuse, judge_beyond, judge_regions
+from scripts.refine.fusion import (
+    ADD,
+    REMOVE,
+    Soundness,
+    cut_regions,
+    decide,
+    follow,
+    fuse,
+    judge_beyond,
+    judge_regions,
+)
 from scripts.refine.settings import RefineSettings
 
 LIMITS = RefineSettings.load("default")
@@ -53,13 +63,25 @@ def test_long_regions_are_cut_into_slabs():
     ],
 )
 def test_decisions(kind, fit, context, probability, own, island, sound, accepted):
-    decision, reason = decide(kind, fit, context, probability, own, island, sound, LIMITS)
+    decision, reason = decide(kind, fit, context, probability, own, island, Soundness(sound), LIMITS)
     assert decision is accepted and len(reason) > 10
+
+
+def test_a_fit_that_the_mask_hardly_fills_adds_nothing_by_itself():
+    """A fit twice as large as a mask may touch most of its surface, and still be wrong."""
+    large = Soundness(near=0.9, filled=0.4)
+
+    def decision(kind, context_mm=None, probability=None):
+        fit_mm = -5.0 if kind == ADD else 9.0
+        return decide(kind, fit_mm, context_mm, probability, False, True, large, LIMITS)
+
+    assert decision(ADD) == (False, "the mask fills only 40 % of the fit: too little to add material")
+    assert decision(ADD, context_mm=-4.0)[0] and decision(ADD, probability=0.95)[0] and decision(REMOVE)[0]
 
 
 def test_reasons_say_on_which_side_of_the_fit_a_region_lies():
     def reason(kind, fit_mm):
-        return decide(kind, fit_mm, None, None, False, False, 0.9, LIMITS)[1]
+        return decide(kind, fit_mm, None, None, False, False, Soundness(), LIMITS)[1]
 
     assert reason(ADD, -5.0).startswith("missing part 5.0 mm inside of the fit")
     assert reason(ADD, 1.25).startswith("missing part 1.2 mm outside of the fit")
