@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 from volumes import AFFINES
 
-from scripts.damage import CHUNK_SHARE, KINDS, ROUGH_AMPLITUDE, SLICE_MM, damage, stacking_axis
+from scripts import damage as module
+from scripts.damage import CHUNK_SHARE, KINDS, ROOM_VOXELS, ROUGH_AMPLITUDE, SLICE_MM, damage, stacking_axis
 from scripts.geometry.affine import spacing_mm
 from scripts.metrics.topology import count_components, count_holes
 
@@ -45,12 +46,21 @@ class TestKinds:
         assert (after != 0).sum() > 1.02 * (before != 0).sum()
         np.testing.assert_array_equal(after[before != 0], before[before != 0])
 
-    def test_islands_are_apart(self, affine):
+    @pytest.mark.parametrize("room_voxels", [ROOM_VOXELS, 10_000])  # the latter takes this for a large box
+    def test_islands_are_apart(self, affine, room_voxels, monkeypatch):
+        monkeypatch.setattr(module, "ROOM_VOXELS", room_voxels)
         before = ball(affine)
         after = damage(before, affine, 3, ["islands"])
         assert 2 <= count_components(after != 0) <= 4
         np.testing.assert_array_equal(after[before != 0], before[before != 0])
         assert set(np.unique(after)) == {0, 1, 2}
+
+    def test_new_voxels_take_the_only_label_that_there_is(self, affine):
+        before = ball(affine)
+        one = 3 * (before != 0)
+        after = damage(one, affine, 3, ["leak", "islands"])
+        np.testing.assert_array_equal(after != 0, damage(before, affine, 3, ["leak", "islands"]) != 0)
+        assert set(np.unique(after)) == {0, 3}
 
     def test_steps_are_as_thick_as_the_slices(self, affine):
         before = ball(affine)
