@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,17 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import monai
-import nibabel as nib
 import numpy as np
 import torch
 import torch.distributed as dist
-import yaml
 
-from ..io import CaseError
-from ..organ import MODELS, OrganPack, Structure
-from ..sources import LabelSource, names_of, plain
+from ..organ import OrganPack, Structure
+from ..sources import LabelSource
 from .check import held_out_scores, noise_floor, summary, training_dice
-from .label_surface import READ_ERRORS
+from .label_surface import list_label_files
 from .linear import LinearShapeModel
 from .preparation import PreparedShapes, prepare
 from .prior import ShapePrior, assemble_prior
@@ -61,55 +57,6 @@ class Target:
     def mirror(self) -> str:
         """Whether alignment may mirror a shape, see `Structure`."""
         return self.structures[0].mirror
-
-
-def list_label_files(dataset_dir: str | Path, labels: LabelSource | None = None) -> list[Path]:
-    """NIfTI label maps of a folder by name; of its subfolder `labels` where it has one.
-
-    With `labels`, cases may also be folders of binary masks, see `LabelSource.find`.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    folder = Path(dataset_dir)
-    folder = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = sorted(p for p in folder.glob("*") if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith("."))
-    if not files and labels is not None and folder.is_dir():
-        files = [case for case in labels.find(folder) if case.is_dir()]
-    if not files:
-        raise FileNotFoundError(f"no label maps (.nii or .nii.gz) in {folder}")
-    return files
-
-
-def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10) -> OrganPack:
-    """The organ's pack; where it has none, a minimal one made from the label values of the first label maps."""
-    folder = Path(organ) if os.sep in organ else MODELS / organ
-    if (folder / "organ.yaml").is_file():
-        return OrganPack.load(folder)
-    values: set[int] = set()
-    called: dict[int, list[str]] = {}
-    for file in list_label_files(dataset_dir)[:n_scanned]:
-        try:
-            values.update(int(v) for v in np.unique(np.asanyarray(nib.load(file).dataobj)) if v != 0)  # type: ignore[attr-defined]
-            called |= names_of(file)
-        except (*READ_ERRORS, CaseError) as error:
-            logger.warning("cannot read %s: %s", file.name, error)
-    if not values:
-        raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
-    name = folder.name
-    names = {value: name if len(values) == 1 else f"{name}_{value}" for value in sorted(values)}
-    names |= {value: plain(own[0]) for value, own in called.items() if value in values}
-    settings = {
-        "name": name,
-        "description": f"Made from the labels found in {Path(dataset_dir).name}; edit the names and what else you know",
-        "labels": names,
-        "structures": [{"name": names[value], "labels": [value]} for value in sorted(values)],
-        "provenance": {"dataset": "unknown", "source": "unknown", "licence": "unknown"},
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "organ.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    logger.warning("made a new organ pack: %s", folder / "organ.yaml")
-    return OrganPack.load(folder)
 
 
 def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | None) -> list[Target]:

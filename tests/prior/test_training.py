@@ -14,7 +14,6 @@ from scripts.organ import OrganPack
 from scripts.prior.check import held_out_scores
 from scripts.prior.job import (
     PriorTrainingError,
-    load_or_create_pack,
     require_all,
     select_targets,
     split_files,
@@ -25,9 +24,8 @@ from scripts.prior.points import EpochSampler, ShapePointsDataset
 from scripts.prior.preparation import prepare
 from scripts.prior.samples import SampleSettings
 from scripts.prior.training import initial_codes
-from scripts.sources import LabelSource
 
-from .shapes import EGG, ellipsoid_radii, write_ellipsoids
+from .shapes import EGG
 from .tiny_run import SETTINGS, run, workflow
 
 
@@ -163,23 +161,6 @@ def test_codes_start_as_scores():
     assert codes.shape == (5, 7)
     assert codes[:, 0].std() == pytest.approx(1.0, abs=0.05)
     assert codes[:, 4:].abs().max() < 0.1
-
-
-def test_a_pack_is_made_from_the_labels_found(organ, tmp_path):
-    pack = load_or_create_pack(str(tmp_path / "blob"), organ[1])
-    assert pack.labels == {1: "blob"} and (tmp_path / "blob" / "organ.yaml").is_file()
-    files = split_files(pack, organ[1])
-    assert len(files["train"]) == 7 and [f.name for f in files["validation"]] == ["case_07.nii.gz"]
-    assert len(split_files(pack, organ[1], 0.0)["train"]) == 8
-
-
-def test_a_new_pack_takes_the_names_of_nnunet(tmp_path):
-    files = write_ellipsoids(tmp_path / "task" / "labelsTr", ellipsoid_radii(2, seed=0))
-    (tmp_path / "task" / "labelsTr" / "a.nii.gz").write_bytes(b"no image")
-    (tmp_path / "task" / "dataset.json").write_text('{"labels": {"background": 0, "Left Egg": 1, "spoon": 2}}')
-    pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "task" / "labelsTr")
-    assert pack.labels == {1: "left_egg"} and [s.name for s in pack.structures] == ["left_egg"]
-    assert not LabelSource.of(pack).key(files[0])
 
 
 def test_test_files_of_a_split_are_not_learned_from(organ):
