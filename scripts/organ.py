@@ -19,6 +19,7 @@ import yaml
 from .sides import SIDES, Sides, split_sides
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
+PRESETS = MODELS.with_name("configs") / "presets.yaml"
 OWN_SOURCE = "own"  # the name of the source whose values are the pack's own
 MIRROR_CHOICES = ("never", "auto", "always")
 

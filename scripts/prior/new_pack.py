@@ -12,11 +12,10 @@ import yaml
 
 from ..geometry.affine import spacing_mm
 from ..io import CaseError, open_volume, read_values
-from ..organ import MODELS, OrganPack
+from ..organ import MODELS, PRESETS, OrganPack
 from ..sources import names_of, plain
 from .label_surface import READ_ERRORS, list_label_files
 
-PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets.yaml"
 LENGTHS = ("loss_scale_mm", "tau_mm", "island_mm", "excess_mm", "missing_mm", "reach_mm")
 LARGE_MM = 25.0  # radius of the ball of an organ's volume from which on the presets' lengths suit it
 

@@ -87,7 +87,8 @@ class ReconstructShape:
         fine_mm = FINE_CANONICAL / case.fitted.similarity.scale
         s_fit = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band, fine_mm)
         outside_box = _outside(mask, box)
-        agreement = _dice(initial, s_fit < 0, len(outside_box))
+        fitted = s_fit < 0
+        agreement = _dice(initial, fitted, len(outside_box))
         if not chosen.fusion:
             case.mesh = draw_mesh(s_fit, shifted, chosen.smooth_mm)
             return Reconstruction(box, s_fit, [], outside_box, 0, agreement, "shape")
@@ -117,7 +118,7 @@ class ReconstructShape:
         regions: list[Region] = []
         followed = 0
         if chosen.gate:
-            filled = float((initial & (s_fit < 0)).sum() / max(1, (s_fit < 0).sum()))
+            filled = float((initial & fitted).sum() / max(1, fitted.sum()))
             sound = Soundness(case.fitted.figures["share_within_2mm"], filled)
             refused, specks, regions = judge_regions(
                 initial,

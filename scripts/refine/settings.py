@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..organ import OrganPack, Structure
+from ..organ import PRESETS, OrganPack, Structure
 
-PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets.yaml"
 METHODS = ("robust", "linear", "paper")
 
 
