@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.metrics import compute_dice
-from monai.metrics.utils import get_edge_surface_distance
+from monai.metrics.utils import get_code_to_measure_table, get_edge_surface_distance, get_surface_distance
 from monai.utils import MetricReduction
 
 from ..geometry.affine import spacing_mm as spacing_of
@@ -140,10 +140,12 @@ def score_masks(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument that it passes itself
         _, distances, _ = get_edge_surface_distance(pred_crop, truth_crop, spacing=spacing, symmetric=True)
-        edges, fine_distances, areas = get_edge_surface_distance(
-            pred_crop, truth_crop, spacing=spacing, symmetric=True, use_subvoxels=True
-        )
-    edge_areas = [areas[side][edges[side].bool()] for side in (0, 1)]  # type: ignore[misc]
+    pred_crossed, pred_areas = _surface_cells(pred_mask[crop], spacing)
+    truth_crossed, truth_areas = _surface_cells(truth_mask[crop], spacing)
+    cells = [
+        (pred_areas, get_surface_distance(pred_crossed, truth_crossed, spacing=spacing)),
+        (truth_areas, get_surface_distance(truth_crossed, pred_crossed, spacing=spacing)),
+    ]
     result = {
         "dsc": 100.0 * float(dice),
         "nsd": 0.0,
@@ -151,9 +153,9 @@ def score_masks(
         "assd_mm": float(torch.cat(tuple(distances)).mean()),
         "failed": False,
     }
-    total_area = sum(float(a.sum()) for a in edge_areas)
+    total_area = sum(float(areas.sum()) for areas, _ in cells)
     for key, tolerance in tolerances.items():
-        near = sum(float(a[d <= tolerance].sum()) for a, d in zip(edge_areas, fine_distances, strict=True))
+        near = sum(float(areas[distances_mm <= tolerance].sum()) for areas, distances_mm in cells)
         result[key] = 100.0 * near / total_area
     return result
 
@@ -245,6 +247,30 @@ def check_spacing(spacing_mm: Any) -> list[float]:
     if values.shape != (3,) or not np.all(np.isfinite(values)) or np.any(values <= 0):
         raise ValueError(f"spacing_mm must be three positive numbers, not {values.tolist()}")
     return [float(v) for v in values]
+
+
+def _surface_cells(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Find the cells of 2 × 2 × 2 voxels that a mask's surface crosses, as MONAI's `get_mask_edges` does.
+
+    MONAI reads a cell's code by a convolution, which takes most of the time of a large mask; here it is put together
+    bit by bit. The areas by code are MONAI's.
+
+    Args:
+        mask: (X, Y, Z) bool.
+        spacing_mm: (3,).
+
+    Returns:
+        (X + 1, Y + 1, Z + 1) bool, the cells, outside of the array is nothing; and the area of the surface in each, mm²,
+        in their order.
+    """
+    mask = np.pad(mask, 1)
+    table, bits = (part.numpy() for part in get_code_to_measure_table(spacing_mm))
+    codes = np.zeros([n - 1 for n in mask.shape], np.uint8)
+    for corner, bit in np.ndenumerate(bits.reshape(2, 2, 2).astype(np.uint8)):
+        window = tuple(slice(c, n - 1 + c) for c, n in zip(corner, mask.shape, strict=True))
+        codes |= mask[window].view(np.uint8) * bit
+    crossed = (codes != 0) & (codes != 255)
+    return crossed, table[codes[crossed]]
 
 
 def _joint_box(pred: np.ndarray, truth: np.ndarray, margin: int) -> tuple[slice, ...]:
