@@ -260,8 +260,8 @@ def _surface_cells(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.nd
         spacing_mm: (3,).
 
     Returns:
-        (X + 1, Y + 1, Z + 1) bool, the cells, outside of the array is nothing; and the area of the surface in each, mm²,
-        in their order.
+        (X + 1, Y + 1, Z + 1) bool, the cells, with nothing around the array; and the area of the surface in each,
+        mm², in their order.
     """
     mask = np.pad(mask, 1)
     table, bits = (part.numpy() for part in get_code_to_measure_table(spacing_mm))

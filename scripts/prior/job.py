@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from ..organ import OrganPack, Structure
 from ..sources import LabelSource
-from .check import held_out_scores, noise_floor, summary, training_dice
+from .check import held_out_scores, noise_floor, spread, summary, training_dice
 from .label_surface import list_label_files
 from .linear import LinearShapeModel
 from .preparation import PreparedShapes, prepare
@@ -118,13 +118,17 @@ def prepare_target(
     anchor: str | None = None,
     workers: int = 1,
     source: str = "",
+    train_cases: int | None = None,
 ) -> PreparedShapes:
     """Samples of a prior's training and validation shapes, see `preparation.prepare`.
 
-    All shapes of a label map are on the same side of the split.
+    All shapes of a label map are on the same side of the split. With `train_cases`, so many of the label maps are
+    learned from, spread evenly.
     """
     labels = LabelSource.of(pack, source)
     files = split_files(pack, dataset_dir, validation_share, labels)
+    if train_cases:
+        files["train"] = [files["train"][k] for k in spread(len(files["train"]), int(train_cases))]
     logger.info("%s: %d label maps to learn from, %d held out", target.name, *map(len, files.values()))
     return prepare(
         files["train"], target.structures, cache_dir, dict(settings), files["validation"], anchor, workers, labels

@@ -62,11 +62,21 @@ class PriorTrainingNetwork(nn.Module):
         ]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Predictions for index (B,) and points (B, N, 3), as `DeformTemplateLoss` wants them."""
+        """Predictions for points (B, N, 3), as `DeformTemplateLoss` wants them.
+
+        The codes are those of the shapes `index` (B,); with `partner` (B,) and `share` (B,), mixed with the partners'.
+        """
+        alpha, beta = self.alpha[inputs["index"]], self.beta[inputs["index"]]
+        if "share" in inputs:
+            share = inputs["share"].to(alpha)[:, None]
+            alpha, beta = (
+                alpha.lerp(self.alpha[inputs["partner"]], share),
+                beta.lerp(self.beta[inputs["partner"]], share),
+            )
         return predict_for_loss(
             self.field,
-            self.alpha[inputs["index"]],
-            self.beta[inputs["index"]],
+            alpha,
+            beta,
             inputs["points"],
             self.first_order_share,
             self.laplacian,

@@ -19,7 +19,7 @@ from scripts.prior.job import (
     split_files,
     train_others,
 )
-from scripts.prior.linear import LinearShapeModel
+from scripts.prior.linear import LinearShapeModel, beyond, sample_grid
 from scripts.prior.points import EpochSampler, ShapePointsDataset
 from scripts.prior.preparation import prepare
 from scripts.prior.samples import SampleSettings
@@ -152,6 +152,47 @@ def test_draws_depend_on_seed_and_epoch_alone(organ):
     torch.testing.assert_close(dataset[2], item)
     assert item["on_surface"].sum() == 45 and item["on_surface"][:30].sum() == 15
     assert item["sdf"][item["on_surface"]].abs().max() == 0
+
+
+def test_mixtures_stand_between_two_shapes(organ):
+    files = split_files(OrganPack.load(organ[0]), organ[1] / "labels")["train"]
+    shapes = prepare(files, EGG, organ[1] / "samples", SampleSettings(**SETTINGS)).train
+    dataset = ShapePointsDataset(shapes, n_points=91, seed=3, mix_share=0.5, extent=1.0)
+    items = [dataset[k % len(shapes)] for k in range(60)]
+    mixed = [item for item in items if item["share"] > 0]
+    assert 15 < len(mixed) < 45 and all(item["on_surface"].any() for item in items if item["share"] == 0)
+    between = 0
+    for item in mixed:
+        assert not item["on_surface"].any() and item["points"].shape == (91, 3)
+        own, other = (
+            sample_grid(torch.as_tensor(shapes[int(item[key])].grid)[None], item["points"], 1.0)[:, 0]
+            for key in ("index", "partner")
+        )
+        expected = (1 - item["share"]) * own + item["share"] * other + beyond(item["points"], 1.0)
+        torch.testing.assert_close(item["sdf"], expected.to(item["sdf"].dtype), atol=1e-5, rtol=0)
+        between += int(item["partner"] != item["index"])
+    assert between > len(mixed) / 2
+
+
+def test_mixed_codes_reach_the_field(trained, bundle_root, organ, tmp_path):
+    job = workflow(bundle_root, tmp_path, *organ, mix_codes=0.5)
+    job.initialize()
+    network = job.parser.get_parsed_content("field_with_codes")
+    points = torch.rand(2, 10, 3) * 0.4
+    index, partner = torch.tensor([0, 1]), torch.tensor([3, 2])
+    plain = network({"index": index, "points": points})
+    same = network({"index": index, "points": points, "partner": partner, "share": torch.zeros(2)})
+    full = network({"index": index, "points": points, "partner": partner, "share": torch.ones(2)})
+    torch.testing.assert_close(same["sdf"], plain["sdf"])
+    torch.testing.assert_close(full["sdf"], network({"index": partner, "points": points})["sdf"])
+    assert run(bundle_root, tmp_path, *organ, mix_codes=0.5).card["dice_training"]["mean"] > 0.9
+
+
+def test_fewer_cases_can_be_learned_from(bundle_root, organ, tmp_path):
+    prepared = workflow(bundle_root, tmp_path, *organ, train_cases=3)
+    prepared.initialize()
+    shapes = prepared.parser.get_parsed_content("prepared")
+    assert shapes.n_cases == 3 and len(shapes.train) == 3 and len(shapes.validation) == 2
 
 
 def test_codes_start_as_scores():
