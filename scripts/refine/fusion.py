@@ -136,9 +136,13 @@ def decide(
         sound: how well the fit explains the mask.
         limits: the gate's limits.
     """
-    if probability is not None and not own_network and not 1.0 - limits.sure <= probability <= limits.sure:
-        accepted = (probability > limits.sure) == (kind == ADD)
-        return accepted, f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
+    sure = probability is not None and not limits.sure_absent <= probability <= limits.sure_present
+    if probability is not None and sure and not own_network:
+        accepted = (probability > limits.sure_present) == (kind == ADD)
+        said = f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
+        if accepted and not limits.against_fit and (fit_mm < 0) == (kind == REMOVE):
+            return False, f"{said}, but the fit disagrees (signed distance {fit_mm:.1f} mm)"
+        return accepted, said
     if kind == REMOVE and probability is not None and own_network and probability > OWN_DOUBT:
         return False, f"the network was sure of it (mean probability {probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
@@ -288,7 +292,7 @@ def follow(
     reach_mm: float,
     refused: np.ndarray,
     probability: np.ndarray | None = None,
-    sure: float = 0.9,
+    sure: tuple[float, float] = (0.1, 0.9),
 ) -> np.ndarray:
     """Follow the fit to its surface where a change was accepted.
 
@@ -303,7 +307,7 @@ def follow(
         reach_mm: how far.
         refused: (X, Y, Z) bool, what the gate refused: it stays.
         probability: (X, Y, Z) from an image, or None: voxels of which it is not sure stay.
-        sure: the probability above which, or below one minus which, the image is sure.
+        sure: the probabilities below and above which the image is sure.
 
     Returns:
         (X, Y, Z) signed distance.
@@ -318,7 +322,7 @@ def follow(
             near = grow(core, spacing, reach_mm)
             follows = near & ~refused & (mask != wanted) & ((target < 0) == wanted)
             if probability is not None:
-                follows &= np.isnan(probability) | ((probability > sure) if wanted else (probability < 1.0 - sure))
+                follows &= np.isnan(probability) | ((probability > sure[1]) if wanted else (probability < sure[0]))
             result[follows] = target[follows]
     return result
 

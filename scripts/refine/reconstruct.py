@@ -139,7 +139,8 @@ class ReconstructShape:
             fused[left] = s_mask[left]
             seen_here = None if own_network else probability
             judged = fused < 0
-            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, refused, seen_here, chosen.sure)
+            sure = chosen.sure_absent, chosen.sure_present
+            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, refused, seen_here, sure)
             followed = int(np.count_nonzero(judged != (fused < 0)))
         case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
         source = evidence.source if evidence is not None else "shape"

@@ -46,7 +46,9 @@ class RefineSettings:
     missing_mm: float
     sound_share: float
     filled_share: float
-    sure: float
+    sure_present: float
+    sure_absent: float
+    against_fit: bool
     plausible_dice: float
     poor_dice: float
     reach_mm: float

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,6 +67,25 @@ def test_long_regions_are_cut_into_slabs():
 def test_decisions(kind, fit, context, probability, own, island, sound, accepted):
     decision, reason = decide(kind, fit, context, probability, own, island, Soundness(sound), LIMITS)
     assert decision is accepted and len(reason) > 10
+
+
+def test_an_image_may_be_kept_from_deciding_against_the_fit():
+    bound = replace(LIMITS, against_fit=False)
+
+    def accepts(kind, fit_mm, limits, probability):
+        return decide(kind, fit_mm, None, probability, False, False, Soundness(0.9), limits)[0]
+
+    for kind, away, towards, probability in ((REMOVE, -1.0, 1.0, 0.02), (ADD, 1.0, -1.0, 0.98)):
+        assert accepts(kind, away, LIMITS, probability) and accepts(kind, towards, LIMITS, probability)
+        assert not accepts(kind, away, bound, probability) and accepts(kind, towards, bound, probability)
+    assert not accepts(ADD, -9.0, bound, 0.02)
+
+
+def test_how_sure_an_image_must_be_differs_for_presence_and_absence():
+    wary = replace(LIMITS, sure_absent=0.02)
+    for probability, limits, accepted in ((0.05, LIMITS, True), (0.05, wary, False), (0.01, wary, True)):
+        assert decide(REMOVE, 0.5, None, probability, False, False, Soundness(0.9), limits)[0] is accepted
+    assert decide(ADD, -0.5, None, 0.95, False, False, Soundness(0.9), wary)[0]
 
 
 def test_a_fit_that_the_mask_hardly_fills_adds_nothing_by_itself():
