@@ -135,7 +135,9 @@ def cut_hole(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarr
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     centre = rng.choice(np.argwhere(depth >= 0.9 * depth.max()))
     size_mm = grid.severity * HOLE_RADIUS * grid.radius_mm
-    return mask & ~(_ball(mask.shape, grid.spacing_mm, centre, size_mm) & ndimage.binary_erosion(mask))
+    hole = np.zeros_like(mask)
+    _add_ball(hole, grid.spacing_mm, centre, size_mm)
+    return mask & ~(hole & ndimage.binary_erosion(mask))
 
 
 def add_leak(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
@@ -150,7 +152,7 @@ def add_leak(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarr
         if step % max(steps // LEAK_BENDS, 1) == 0:
             direction = direction / np.linalg.norm(direction) + rng.normal(0.0, 0.3, 3)
         point = point + direction / np.linalg.norm(direction) * step_mm / spacing
-        result |= _ball(mask.shape, spacing, point, LEAK_RADIUS * size_mm)
+        _add_ball(result, spacing, point, LEAK_RADIUS * size_mm)
     return result
 
 
@@ -167,7 +169,7 @@ def add_islands(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.nd
         gap_mm = ndimage.distance_transform_edt(~result[::step, ::step, ::step], step * spacing) - size_mm
         room = step * np.argwhere((gap_mm >= ISLAND_GAP[0] * radius_mm) & (gap_mm <= ISLAND_GAP[1] * radius_mm))
         if len(room):
-            result |= _ball(mask.shape, spacing, rng.choice(room), max(size_mm, spacing.max()))
+            _add_ball(result, spacing, rng.choice(room), max(size_mm, spacing.max()))
     return result
 
 
@@ -220,8 +222,11 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_erosion(mask)
 
 
-def _ball(shape: tuple[int, ...], spacing: np.ndarray, centre: np.ndarray, radius_mm: float) -> np.ndarray:
-    """Return the voxels whose centres lie within `radius_mm` of a point in voxel indices, (X, Y, Z) bool."""
-    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
+def _add_ball(mask: np.ndarray, spacing: np.ndarray, centre: np.ndarray, radius_mm: float) -> None:
+    """Add the voxels whose centres lie within `radius_mm` of a point in voxel indices to a mask (X, Y, Z) bool."""
+    reach = radius_mm / spacing + 1.0
+    lower, upper = np.maximum(centre - reach, 0).astype(int), np.maximum(np.ceil(centre + reach), 0).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))
+    axes = np.ogrid[tuple(slice(a, min(b, n)) for a, b, n in zip(lower, upper, mask.shape, strict=True))]
     squares = [((axis - c) * s) ** 2 for axis, c, s in zip(axes, centre, spacing, strict=True)]
-    return squares[0] + squares[1] + squares[2] <= radius_mm**2
+    mask[box] |= squares[0] + squares[1] + squares[2] <= radius_mm**2
