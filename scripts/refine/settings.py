@@ -48,7 +48,7 @@ class RefineSettings:
     filled_share: float
     sure_present: float
     sure_absent: float
-    against_fit: bool
+    alone_mm: float
     plausible_dice: float
     poor_dice: float
     reach_mm: float

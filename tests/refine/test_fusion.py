@@ -69,16 +69,20 @@ def test_decisions(kind, fit, context, probability, own, island, sound, accepted
     assert decision is accepted and len(reason) > 10
 
 
-def test_an_image_may_be_kept_from_deciding_against_the_fit():
-    bound = replace(LIMITS, against_fit=False)
+@pytest.mark.parametrize("kind", [REMOVE, ADD])
+def test_an_image_alone_changes_nothing(kind):
+    """Image, fit and joint model are three witnesses; one of the others must be with the image, or nearly so."""
+    probability, side = (0.02, -1.0) if kind == REMOVE else (0.98, 1.0)
 
-    def accepts(kind, fit_mm, limits, probability):
-        return decide(kind, fit_mm, None, probability, False, False, Soundness(0.9), limits)[0]
+    def accepts(fit_mm, context_mm, alone_mm=1.0, probability=probability):
+        limits = replace(LIMITS, alone_mm=alone_mm)
+        context_mm = None if context_mm is None else side * context_mm
+        return decide(kind, side * fit_mm, context_mm, probability, False, False, Soundness(0.9), limits)[0]
 
-    for kind, away, towards, probability in ((REMOVE, -1.0, 1.0, 0.02), (ADD, 1.0, -1.0, 0.98)):
-        assert accepts(kind, away, LIMITS, probability) and accepts(kind, towards, LIMITS, probability)
-        assert not accepts(kind, away, bound, probability) and accepts(kind, towards, bound, probability)
-    assert not accepts(ADD, -9.0, bound, 0.02)
+    assert not accepts(1.5, 2.0) and not accepts(1.5, None)
+    assert accepts(-0.5, 2.0) and accepts(1.5, -0.5) and accepts(0.8, 5.0) and accepts(-0.5, None)
+    assert not accepts(0.8, 5.0, alone_mm=0.0)
+    assert not accepts(-9.0, -9.0, probability=1.0 - probability)  # and what it is sure against is not done
 
 
 def test_how_sure_an_image_must_be_differs_for_presence_and_absence():
