@@ -13,6 +13,7 @@ from .report.job import report
 from .simulate import simulate
 from .template import template
 from .validation.job import validate
+from .validation.limits import limits
 
 COMMANDS = {
     "benchmark": benchmark,
@@ -21,6 +22,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "evidence": evidence,
     "joint": joint,
+    "limits": limits,
     "report": report,
     "simulate": simulate,
     "template": template,

@@ -1,0 +1,221 @@
+"""`python -m scripts limits`: how deep a fit must contradict a mask before it overrules it, chosen on unseen shapes.
+
+A prior describes unseen shapes up to some distance, which depends on the organ and on how many shapes it learned from.
+The gate's `excess_mm` and `missing_mm` must lie above it, or true masks are changed, and not far above, or errors stay.
+The fit does not depend on them, so each mask is fitted once and judged with every limit.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
+from tqdm import tqdm
+
+from ..cases import case_name
+from ..metrics.statistics import HARM_DSC
+from ..metrics.tables import markdown_table, write_csv, write_text
+from ..organ import OrganPack
+from ..prior.check import dice
+from ..refine.settings import RefineSettings
+from ..refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
+from ..runner import require_organ
+from ..simulate import CLEAN, choose_kinds, choose_labels, with_errors
+from ..sources import LabelSource
+
+FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5)  # of the pack's limit, where none are given
+HARMED_SHARE = 0.05  # of the masks may lose more than HARM_DSC points
+
+
+def limits(
+    organ: str,
+    label_dir: str,
+    output_dir: str,
+    split: str = "validation",
+    cases: int = 0,
+    kinds: str | Sequence[str] = "missing,mixed,clean",
+    limits_mm: str | float | Sequence[float] = "",
+    seed: int = 0,
+    device: str = "",
+    label_source: str = "",
+) -> str:
+    """Choose from which depth on the refinement overrules masks of an organ, its `excess_mm` and `missing_mm`.
+
+    Label maps that the prior has not seen are damaged (see `python -m scripts simulate --help`), fitted once, and
+    judged with each limit. Chosen is, for each structure, the limit that gains most on average over the kinds of errors
+    among those with which at most 5 % of the masks of every kind, clean ones too, lose more than 0.5 points of DSC; if
+    there is none, the limit that harms the fewest. Nothing of the pack is changed: the last line of the page is to be
+    put into its organ.yaml. Do not score the refinement on the shapes that chose its limits.
+
+    Args:
+        organ: name of the organ pack, or path of its folder.
+        label_dir: folder of true label maps.
+        output_dir: receives limits.md and limits.csv.
+        split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
+        cases: at most so many, spread evenly over their names; 0 for all.
+        kinds: which kinds of errors; clean ones are always looked at.
+        limits_mm: limits to try, such as 3,4.5,6; empty for 1 to 2.5 times the pack's.
+        seed: of errors and fits.
+        device: cpu or cuda; empty for cuda where there is one.
+        label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
+
+    Returns:
+        The path of limits.md.
+
+    Raises:
+        ValueError: an option makes no sense, or the split's label maps are not in the folder.
+        CaseError: a label map cannot be used.
+        SystemExit: the pack lacks a prior.
+    """
+    require_organ(organ, "default")
+    pack = OrganPack.load(organ)
+    chosen_kinds = list(dict.fromkeys([*choose_kinds(kinds), CLEAN]))
+    tried = _limits(limits_mm, RefineSettings.load(pack=pack).excess_mm)
+    files = choose_labels(label_dir, pack, split, cases)
+    search = LimitSearch(pack, tried, device or ("cuda" if torch.cuda.is_available() else "cpu"), seed)
+    labels = LabelSource.of(pack, label_source)
+    rows: list[dict[str, Any]] = []
+    with tqdm(total=len(files) * len(chosen_kinds), desc="limits", unit="mask", disable=None) as progress:
+        for file in files:
+            given = labels.read(file)
+            truth = given.values if given.is_own else np.maximum(given.in_pack_values(), 0)
+            for kind in chosen_kinds:
+                errors = f"{seed}/{kind}/{case_name(file)}"
+                mask = truth if kind == CLEAN else with_errors(truth, given.affine, pack.structures, kind, errors)
+                head = {"case": case_name(file), "kind": kind}
+                rows += [head | row for row in search.score(mask, truth, given.affine)]
+                progress.update()
+    out = Path(output_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(out / "limits.csv", rows)
+    options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "split": split, "cases": cases}
+    options |= {"kinds": ",".join(chosen_kinds), "limits_mm": ",".join(f"{one:g}" for one in tried), "seed": seed}
+    options |= {"label_source": label_source} if label_source else {}
+    command = "python -m scripts limits " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
+    write_text(out / "limits.md", limits_page(pack.name, command, rows))
+    return str(out / "limits.md")
+
+
+class LimitSearch:
+    """Fits label maps once and judges them with several limits.
+
+    Args:
+        pack: organ pack.
+        limits_mm: values of `excess_mm` and `missing_mm`.
+        device: where the fields are evaluated.
+        seed: of samples and fits.
+    """
+
+    def __init__(self, pack: OrganPack, limits_mm: Sequence[float], device: str = "cpu", seed: int = 0) -> None:
+        self.pack = pack
+        organ = pack.folder
+        self.fit = Compose(
+            [
+                PICCTd("pred", organ, device=device, seed=seed),
+                TIMSampled("pred", organ, device=device, seed=seed),
+                LatentFinetuned("pred", organ, device=device, seed=seed),
+            ]
+        )
+        self.reconstruct = {
+            limit: ReconstructShaped("pred", organ, changes={"excess_mm": limit, "missing_mm": limit})
+            for limit in limits_mm
+        }
+
+    def score(self, label_map: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> list[dict[str, Any]]:
+        """Refine a label map (X, Y, Z) with each limit.
+
+        Returns:
+            Rows with structure, limit_mm, and DSC in % before and after; none of a structure that the truth lacks.
+        """
+        pred = MetaTensor(torch.as_tensor(label_map[None].astype(np.int32)), affine=torch.as_tensor(affine))
+        fitted = self.fit({"pred": pred})
+        truths, before = self.pack.masks(truth, affine), self.pack.masks(label_map, affine)
+        rows = []
+        for limit, reconstruct in self.reconstruct.items():
+            refined = self.pack.masks(np.asarray(reconstruct(fitted)["pred"][0]), affine)
+            rows += [
+                {
+                    "structure": name,
+                    "limit_mm": limit,
+                    "dsc_before": 100.0 * dice(before[name], mask),
+                    "dsc_after": 100.0 * dice(refined[name], mask),
+                }
+                for name, mask in truths.items()
+                if mask.any()
+            ]
+        return rows
+
+
+def choose_limit(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the limit of rows of one structure that `limits` describes; of equal ones the smallest.
+
+    Args:
+        rows: `kind`, `limit_mm`, `dsc_before`, `dsc_after`, of the same masks for every limit.
+    """
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    figures = {}
+    for limit in sorted({row["limit_mm"] for row in rows}):
+        gains = {kind: _gains(rows, kind, limit) for kind in kinds}
+        harmed = max(float((gain < -HARM_DSC).mean()) for gain in gains.values())
+        wanted = [float(gain.mean()) for kind, gain in gains.items() if kind != CLEAN]
+        figures[limit] = max(harmed, HARMED_SHARE), -float(np.mean(wanted)) if wanted else 0.0
+    return float(min(figures, key=lambda limit: figures[limit]))
+
+
+def limits_page(name: str, command: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page as Markdown: gains by structure, kind and limit, the choice, and the line for organ.yaml.
+
+    Args:
+        name: of the organ pack.
+        command: that made the page.
+        rows: of all cases, see `LimitSearch.score`, with `kind`.
+    """
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    parts = [
+        f"# Limits of the organ pack {name}",
+        f"```bash\n{command}\n```",
+        "Points of DSC gained, the least gain of a mask, and how many masks lose more than "
+        f"{HARM_DSC:g}, by the depth from which on the fit overrules the mask (`excess_mm`, `missing_mm`).",
+    ]
+    chosen = {}
+    for structure in dict.fromkeys(row["structure"] for row in rows):
+        own = [row for row in rows if row["structure"] == structure]
+        chosen[structure] = choose_limit(own)
+        body = []
+        for limit in sorted({row["limit_mm"] for row in own}):
+            gains = [_gains(own, kind, limit) for kind in kinds]
+            cells = [f"{g.mean():+.2f} ({g.min():+.2f}), {(g < -HARM_DSC).sum()} of {len(g)}" for g in gains]
+            body.append([f"**{limit:g}**" if limit == chosen[structure] else f"{limit:g}", *cells])
+        parts += [f"## {structure}", markdown_table(("limit mm", *kinds), body)]
+    lines = "\n".join(f"{one}: refine: {{excess_mm: {mm:g}, missing_mm: {mm:g}}}" for one, mm in chosen.items())
+    parts.append(f"For the structures in organ.yaml:\n\n```\n{lines}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _gains(rows: Sequence[Mapping[str, Any]], kind: str, limit: float) -> np.ndarray:
+    own = [row for row in rows if row["kind"] == kind and row["limit_mm"] == limit]
+    return np.array([row["dsc_after"] - row["dsc_before"] for row in own])
+
+
+def _limits(given: str | float | Sequence[float], present_mm: float) -> list[float]:
+    """Return the limits to try, in order.
+
+    Raises:
+        ValueError: one is no positive number.
+    """
+    if given == "":
+        return [round(factor * present_mm, 2) for factor in FACTORS]
+    parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
+    try:
+        values = sorted({float(part) for part in parts})
+    except ValueError as error:
+        raise ValueError(f"limits_mm must be lengths such as 3,4.5,6, not {given!r}") from error
+    if not values or values[0] <= 0:
+        raise ValueError(f"limits_mm must be positive lengths such as 3,4.5,6, not {given!r}")
+    return values
