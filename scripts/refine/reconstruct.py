@@ -7,7 +7,7 @@ near its surface. The mesh is drawn from the same fused signed distances, so mas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -96,11 +96,13 @@ class ReconstructShape:
         context = probability = context_at = probability_at = None
         own_network = False
         evidence = case.evidence
+        limits = chosen
         if evidence is not None and evidence.source == "image":
             if agreement > chosen.plausible_dice:
                 evidence = None  # the prior alone explains such a mask, and the image's networks may be poorer judges
             elif agreement < chosen.poor_dice and evidence.leaning is not None:
-                evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of
+                evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of,
+                limits = replace(chosen, alone_mm=np.inf)  # and misleads fit and joint model
         if case.context is not None:
             context_at = partial(case.context.of, case.name)
             context = evaluate_near_surface(context_at, grid, spacing, 0.0)
@@ -125,14 +127,14 @@ class ReconstructShape:
                 fused < 0,
                 s_fit,
                 shifted,
-                chosen,
+                limits,
                 context,
                 probability,
                 own_network,
                 sound,
             )
             outside_box, beyond = judge_beyond(
-                mask, box, affine, chosen, case.fitted.sdf_mm, context_at, probability_at, own_network, sound
+                mask, box, affine, limits, case.fitted.sdf_mm, context_at, probability_at, own_network, sound
             )
             regions += beyond
             left = refused | specks
