@@ -144,24 +144,27 @@ def test_the_network_s_own_certainty_protects_a_region():
     assert all("sure" in r["reason"] for r in removals)
 
 
-@pytest.mark.parametrize(("limit", "heeded"), [(1.0, True), (0.8, False)])
-def test_an_image_has_no_say_on_a_mask_that_its_prior_explains(limit, heeded):
-    """Evidence that is sure of half the organ's absence, against a whole organ."""
+@pytest.mark.parametrize(
+    ("limit", "alone_mm", "source", "heeded"),
+    [(1.0, 100.0, "image", True), (1.0, 0.0, "image", False), (0.8, 100.0, "shape", False)],
+)
+def test_an_image_has_no_say_on_a_mask_that_its_prior_explains_nor_alone(limit, alone_mm, source, heeded):
+    """Evidence that is sure of half the organ's absence, against a whole organ and its fit."""
     truth, affine = mean_shape("plain")
     pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
     case.evidence = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
-    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), plausible_dice=limit)
+    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), plausible_dice=limit, alone_mm=alone_mm)
     result = ReconstructShape(settings)(truth > 0, affine, case)
     assert result.dice_with_fit > 0.9
-    assert result.evidence == ("image" if heeded else "shape")
+    assert result.evidence == source
     left = (result.signed_mm < 0).sum() / (truth > 0).sum()
     assert left < 0.9 if heeded else left == pytest.approx(1.0, abs=0.03)
 
 
 @pytest.mark.parametrize(("limit", "leans"), [(0.0, False), (0.999, True)])
 def test_on_a_poor_mask_the_networks_mean_counts(limit, leans):
-    """The networks agree on nothing, and are in the mean sure of half the organ's absence."""
+    """The networks agree on nothing, and are in the mean sure of half the organ's absence, which the fit denies."""
     truth, affine = mean_shape("plain")
     pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
