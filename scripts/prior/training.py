@@ -68,11 +68,8 @@ class PriorTrainingNetwork(nn.Module):
         """
         alpha, beta = self.alpha[inputs["index"]], self.beta[inputs["index"]]
         if "share" in inputs:
-            share = inputs["share"].to(alpha)[:, None]
-            alpha, beta = (
-                alpha.lerp(self.alpha[inputs["partner"]], share),
-                beta.lerp(self.beta[inputs["partner"]], share),
-            )
+            share, partner = inputs["share"].to(alpha)[:, None], inputs["partner"]
+            alpha, beta = alpha.lerp(self.alpha[partner], share), beta.lerp(self.beta[partner], share)
         return predict_for_loss(
             self.field,
             alpha,
