@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from .geometry.affine import check_affine, spacing_mm
-from .geometry.surface import crop_box, mask_signed_distance
+from .geometry.surface import boundary, crop_box, mask_signed_distance
 
 CHUNK_SHARE = 0.15  # of the organ's volume
 HOLE_RADIUS = 0.25  # this and the following in organ radii
@@ -32,8 +32,10 @@ ISLAND_COUNT, ISLAND_RADIUS, ISLAND_GAP = 3, (0.15, 0.3), (0.3, 0.9)
 SLICE_MM = 5.0
 ROUGH_AMPLITUDE = 0.06  # standard deviation of the boundary's displacement
 ROUGH_LENGTH = 0.2  # over which the correlation of that displacement falls to one half
+ROUGH_LIMIT = 4.0  # largest displacement, in standard deviations
 MARGIN = 2.0  # how far around the organ errors may lie
-ROOM_VOXELS = 16_000_000  # in larger boxes fewer places are tried for islands
+ROOM_VOXELS = 2_000_000  # in larger boxes fewer places are tried for islands
+NOISE_STEP = 0.5  # of the noise's lattice, in standard deviations of the Gaussian that smooths it
 WORLD_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # slices → the world axis that they are stacked along
 
 
@@ -94,10 +96,7 @@ def damage(
     shape = label_map != 0 if shape is None else shape
     spacing = spacing_mm(affine)
     radius_mm = float(np.cbrt(3.0 * np.count_nonzero(shape) * spacing.prod() / (4.0 * np.pi)))
-    box = tuple(
-        slice(max(part.start - grow, 0), part.stop + grow)
-        for part, grow in zip(crop_box(shape), np.ceil(MARGIN * radius_mm / spacing).astype(int), strict=True)
-    )
+    box = crop_box(shape, _voxels(MARGIN * radius_mm, spacing))
     original, values = shape[box], label_map[box]
     start = np.array([part.start for part in box])
     grid = Grid(spacing, radius_mm, float(severity), stacking_axis(affine, slices), start)
@@ -122,7 +121,7 @@ def damage(
 def cut_chunk(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Remove the `CHUNK_SHARE` of the voxels that are nearest to a voxel of the surface."""
     inside = np.argwhere(mask)
-    centre = rng.choice(np.argwhere(_surface(mask)))
+    centre = rng.choice(np.argwhere(boundary(mask)))
     distance = np.linalg.norm((inside - centre) * grid.spacing_mm, axis=1)
     gone = inside[np.argsort(distance, kind="stable")[: int(grid.severity * CHUNK_SHARE * len(inside))]]
     result = mask.copy()
@@ -137,12 +136,12 @@ def cut_hole(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarr
     size_mm = grid.severity * HOLE_RADIUS * grid.radius_mm
     hole = np.zeros_like(mask)
     _add_ball(hole, grid.spacing_mm, centre, size_mm)
-    return mask & ~(hole & ndimage.binary_erosion(mask))
+    return mask & ~(hole & ~boundary(mask))
 
 
 def add_leak(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Grow a crooked tube out of the surface, away from the organ's centre."""
-    point = rng.choice(np.argwhere(_surface(mask))).astype(float)
+    point = rng.choice(np.argwhere(boundary(mask))).astype(float)
     spacing, size_mm = grid.spacing_mm, grid.severity * grid.radius_mm
     direction = (point - np.argwhere(mask).mean(axis=0)) * spacing
     result = mask.copy()
@@ -159,15 +158,16 @@ def add_leak(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarr
 def add_islands(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Put balls of several sizes beside the organ, where the image has room for them.
 
-    In large boxes the room is looked for at every second voxel of every axis, or fewer.
+    In large boxes the room is looked for at some of the voxels only, about as far apart along every axis.
     """
     result = mask.copy()
     spacing, radius_mm = grid.spacing_mm, grid.radius_mm
-    step = int(np.ceil(np.cbrt(mask.size / ROOM_VOXELS)))
+    steps = _room_steps(mask.shape, spacing)
+    sparse = tuple(slice(None, None, step) for step in steps)
     for _ in range(ISLAND_COUNT):
         size_mm = rng.uniform(*ISLAND_RADIUS) * grid.severity * radius_mm
-        gap_mm = ndimage.distance_transform_edt(~result[::step, ::step, ::step], step * spacing) - size_mm
-        room = step * np.argwhere((gap_mm >= ISLAND_GAP[0] * radius_mm) & (gap_mm <= ISLAND_GAP[1] * radius_mm))
+        gap_mm = ndimage.distance_transform_edt(~result[sparse], steps * spacing) - size_mm
+        room = steps * np.argwhere((gap_mm >= ISLAND_GAP[0] * radius_mm) & (gap_mm <= ISLAND_GAP[1] * radius_mm))
         if len(room):
             _add_ball(result, spacing, rng.choice(room), max(size_mm, spacing.max()))
     return result
@@ -192,14 +192,30 @@ def cut_steps(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndar
 
 
 def roughen(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-    """Shift the boundary in and out by Gaussian noise on the signed distance, smooth over at least 1.5 voxels."""
-    length_mm = max(ROUGH_LENGTH * grid.radius_mm, 1.5 * float(grid.spacing_mm.max()))
+    """Shift the boundary in and out by Gaussian noise on the signed distance, smooth over at least 1.5 voxels.
+
+    The noise is drawn on a lattice around the shape that is fine enough for it, and interpolated where it is needed.
+    """
+    spacing = grid.spacing_mm
+    length_mm = max(ROUGH_LENGTH * grid.radius_mm, 1.5 * float(spacing.max()))
     # white noise smoothed by a Gaussian of width σ has the correlation exp(-d² / 4σ²): one half at d = 2 σ √ln 2
     sigma_mm = length_mm / (2.0 * np.sqrt(np.log(2.0)))
-    noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), sigma_mm / grid.spacing_mm, mode="wrap")
-    noise *= grid.severity * ROUGH_AMPLITUDE * grid.radius_mm / noise.std()
-    reach_mm = float(np.abs(noise).max()) + float(grid.spacing_mm.max())
-    return mask_signed_distance(mask, grid.spacing_mm, reach_mm) + noise < 0
+    step = NOISE_STEP * sigma_mm / spacing  # voxels between the lattice's nodes
+    deviation_mm = grid.severity * ROUGH_AMPLITUDE * grid.radius_mm
+    reach_mm = ROUGH_LIMIT * deviation_mm + float(spacing.max())
+    box = crop_box(mask, _voxels(reach_mm, spacing))
+    shape = mask[box]
+    noise = rng.normal(size=np.ceil((np.array(shape.shape) - 1) / step).astype(int) + 2)
+    noise = ndimage.gaussian_filter(noise, 1.0 / NOISE_STEP, mode="wrap")
+    noise = (noise * deviation_mm / noise.std()).clip(-ROUGH_LIMIT * deviation_mm, ROUGH_LIMIT * deviation_mm)
+    signed_mm = mask_signed_distance(shape, spacing, reach_mm)
+    near = np.argwhere(np.abs(signed_mm) < reach_mm)
+    result = mask.copy()
+    rough = shape.copy()
+    shift_mm = ndimage.map_coordinates(noise, (near / step).T, order=1)
+    rough[tuple(near.T)] = signed_mm[tuple(near.T)] + shift_mm < 0
+    result[box] = rough
+    return result
 
 
 def stacking_axis(affine: ArrayLike, slices: str) -> int:
@@ -218,8 +234,19 @@ KINDS: dict[str, Callable[[np.ndarray, Grid, np.random.Generator], np.ndarray]] 
 }
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    return mask & ~ndimage.binary_erosion(mask)
+def _voxels(length_mm: float, spacing: np.ndarray) -> list[int]:
+    """Return how many voxels of each axis a length takes."""
+    return [int(n) for n in np.ceil(length_mm / spacing)]
+
+
+def _room_steps(shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:
+    """Return how many voxels (3,) lie between places so that there are at most `ROOM_VOXELS`, evenly spread."""
+    edge_mm = np.cbrt(np.prod(shape) * spacing.prod() / ROOM_VOXELS)
+    while True:
+        steps = np.maximum(np.round(edge_mm / spacing), 1).astype(int)
+        if np.prod(np.ceil(shape / steps)) <= ROOM_VOXELS or (steps >= shape).all():
+            return steps
+        edge_mm *= 1.1
 
 
 def _add_ball(mask: np.ndarray, spacing: np.ndarray, centre: np.ndarray, radius_mm: float) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.affine import apply_affine
-from ..geometry.surface import crop_box, grow
+from ..geometry.surface import crop_box, grow, with_neighbours
 from .settings import RefineSettings
 
 REMOVE, ADD = "remove", "add"
@@ -332,7 +332,7 @@ def follow(
 def _touching(labels: np.ndarray, whole: list[int], other: np.ndarray) -> np.ndarray:
     """Return, per label from 0, whether the connected region that it is a part of has a voxel next to `other`."""
     touching = np.zeros(len(whole), bool)
-    touching[np.unique(labels[ndimage.binary_dilation(other, TOUCH) & (labels > 0)])] = True
+    touching[np.unique(labels[(labels > 0) & with_neighbours(other)])] = True
     owner = np.array(whole)
     return np.isin(owner, owner[touching])
 

@@ -53,6 +53,29 @@ class Reconstruction:
     evidence: str = "shape"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a structure's reconstruction decides on, in its box of the original grid; no limit of the gate enters it.
+
+    Attributes:
+        mask: (X, Y, Z) bool, the initial mask, of the whole grid.
+        box: slices of that grid.
+        grid: the box's own grid.
+        affine: (4, 4) voxel of the whole grid → world mm.
+        fit_mm: (x, y, z) signed distance of the fit.
+        mask_mm: (x, y, z) signed distance of the initial mask; None without fusion.
+        context_mm: (x, y, z) signed distance of the joint model; None without one.
+    """
+
+    mask: np.ndarray
+    box: tuple[slice, slice, slice]
+    grid: WorldGrid
+    affine: np.ndarray
+    fit_mm: np.ndarray
+    mask_mm: np.ndarray | None
+    context_mm: np.ndarray | None
+
+
 class ReconstructShape:
     """Turns a fitted shape into a refined mask on the original grid and a mesh in world mm.
 
@@ -64,7 +87,7 @@ class ReconstructShape:
         self.settings = settings
 
     def __call__(self, mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> Reconstruction:
-        """Reconstruct one structure; its mesh and quality figures are written to `case`.
+        """Reconstruct one structure; its mesh is written to `case`.
 
         Args:
             mask: (X, Y, Z) bool, the initial mask of the structure.
@@ -74,6 +97,13 @@ class ReconstructShape:
         Raises:
             ValueError: the case has no fitted shape, or the fit has left the grid.
         """
+        measured = self.measure(mask, affine, case)
+        part = self.judge(measured, case)
+        case.mesh = draw_mesh(part.signed_mm, measured.grid.affine, self.settings.smooth_mm)
+        return part
+
+    def measure(self, mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> Measured:
+        """Evaluate all signed distances of one structure; arguments and errors as above."""
         if case.fitted is None or case.prior is None:
             raise ValueError(f"structure '{case.name}' has not been fitted")
         chosen = self.settings
@@ -82,18 +112,35 @@ class ReconstructShape:
         shifted[:3, 3] = apply_affine(affine, np.array([[s.start for s in box]], float))[0]
         grid = WorldGrid(shifted, tuple(s.stop - s.start for s in box))  # type: ignore[arg-type]
         spacing = spacing_mm(affine)
-        initial = mask[box]
         band = chosen.tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
         fine_mm = FINE_CANONICAL / case.fitted.similarity.scale
-        s_fit = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band, fine_mm)
-        outside_box = _outside(mask, box)
-        fitted = s_fit < 0
-        agreement = _dice(initial, fitted, len(outside_box))
+        fit_mm = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band, fine_mm)
         if not chosen.fusion:
-            case.mesh = draw_mesh(s_fit, shifted, chosen.smooth_mm)
-            return Reconstruction(box, s_fit, [], outside_box, 0, agreement, "shape")
-        s_mask = mask_signed_distance(initial, spacing, LIMIT_MM)
-        context = probability = context_at = probability_at = None
+            return Measured(mask, box, grid, affine, fit_mm, None, None)
+        mask_mm = mask_signed_distance(mask[box], spacing, LIMIT_MM)
+        context_mm = None
+        if case.context is not None:
+            context_mm = evaluate_near_surface(partial(case.context.of, case.name), grid, spacing, 0.0)
+        return Measured(mask, box, grid, affine, fit_mm, mask_mm, context_mm)
+
+    def judge(self, measured: Measured, case: ShapeCase) -> Reconstruction:
+        """Fuse mask and fit, and decide on every region in which they disagree.
+
+        Args:
+            measured: of this structure, with the same `fusion` and `tau_mm`.
+            case: with its fitted shape.
+        """
+        assert case.fitted is not None
+        chosen = self.settings
+        mask, box, grid = measured.mask, measured.box, measured.grid
+        fit_mm, mask_mm, context_mm = measured.fit_mm, measured.mask_mm, measured.context_mm
+        initial = mask[box]
+        outside_box = _outside(mask, box)
+        fitted = fit_mm < 0
+        agreement = _dice(initial, fitted, len(outside_box))
+        if mask_mm is None:
+            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, "shape")
+        probability = probability_at = None
         own_network = False
         evidence = case.evidence
         limits = chosen
@@ -103,20 +150,18 @@ class ReconstructShape:
             elif agreement < chosen.poor_dice and evidence.leaning is not None:
                 evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of,
                 limits = replace(chosen, alone_mm=np.inf)  # and misleads fit and joint model
-        if case.context is not None:
-            context_at = partial(case.context.of, case.name)
-            context = evaluate_near_surface(context_at, grid, spacing, 0.0)
-        fused = s_mask
+        context_at = None if case.context is None else partial(case.context.of, case.name)
+        fused = mask_mm
         tau_mm = chosen.tau_mm
         if evidence is not None:
             own_network = evidence.source == "probability"
             probability_at = partial(evidence.of, case.name)
             probability = _on_grid(evidence.probability[case.name], evidence.affine, grid)
             if not own_network:
-                s_seen = _on_grid(evidence.distance(case.name), evidence.affine, grid)
-                fused = fuse(s_mask, s_seen, chosen.tau_evidence_mm)
+                seen_mm = _on_grid(evidence.distance(case.name), evidence.affine, grid)
+                fused = fuse(mask_mm, seen_mm, chosen.tau_evidence_mm)
                 tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
-        fused = fuse(fused, s_fit, tau_mm).astype(np.float32)
+        fused = fuse(fused, fit_mm, tau_mm).astype(np.float32)
         regions: list[Region] = []
         followed = 0
         if chosen.gate:
@@ -125,26 +170,33 @@ class ReconstructShape:
             refused, specks, regions = judge_regions(
                 initial,
                 fused < 0,
-                s_fit,
-                shifted,
+                fit_mm,
+                grid.affine,
                 limits,
-                context,
+                context_mm,
                 probability,
                 own_network,
                 sound,
             )
             outside_box, beyond = judge_beyond(
-                mask, box, affine, limits, case.fitted.sdf_mm, context_at, probability_at, own_network, sound
+                mask,
+                box,
+                measured.affine,
+                limits,
+                case.fitted.sdf_mm,
+                context_at,
+                probability_at,
+                own_network,
+                sound,
             )
             regions += beyond
             left = refused | specks
-            fused[left] = s_mask[left]
+            fused[left] = mask_mm[left]
             seen_here = None if own_network else probability
             judged = fused < 0
             sure = chosen.sure_absent, chosen.sure_present
-            fused = follow(fused, initial, s_fit, spacing, chosen.reach_mm, refused, seen_here, sure)
+            fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, refused, seen_here, sure)
             followed = int(np.count_nonzero(judged != (fused < 0)))
-        case.mesh = draw_mesh(fused, shifted, chosen.smooth_mm)
         source = evidence.source if evidence is not None else "shape"
         return Reconstruction(box, fused, regions, outside_box, followed, agreement, source)
 

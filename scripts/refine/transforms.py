@@ -255,7 +255,6 @@ class ReconstructShaped(MapTransform):
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
         allow_missing_keys: see MapTransform.
-        changes: settings that replace the preset's and the pack's.
     """
 
     def __init__(
@@ -264,11 +263,10 @@ class ReconstructShaped(MapTransform):
         organ: str | Path = "hippocampus",
         preset: str = "default",
         allow_missing_keys: bool = False,
-        changes: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.pack = OrganPack.load(organ)
-        settings = _settings(self.pack, preset, changes)
+        settings = _settings(self.pack, preset)
         self.reconstruct = {name: ReconstructShape(own) for name, own in settings.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -395,9 +393,9 @@ class RefineShaped(MapTransform):
         return result
 
 
-def _settings(pack: OrganPack, preset: str, changes: Mapping[str, Any] | None = None) -> dict[str, RefineSettings]:
+def _settings(pack: OrganPack, preset: str) -> dict[str, RefineSettings]:
     """Return the settings of each of a pack's structures, by name."""
-    return {s.name: RefineSettings.load(preset, pack, s, **(changes or {})) for s in pack.structures}
+    return {s.name: RefineSettings.load(preset, pack, s) for s in pack.structures}
 
 
 def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -23,8 +23,11 @@ from ..metrics.statistics import HARM_DSC
 from ..metrics.tables import markdown_table, write_csv, write_text
 from ..organ import OrganPack
 from ..prior.check import dice
+from ..refine.merge import merge
+from ..refine.reconstruct import Measured, ReconstructShape
 from ..refine.settings import RefineSettings
-from ..refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
+from ..refine.shape_case import ShapeCase
+from ..refine.transforms import SHAPES, LatentFinetuned, PICCTd, TIMSampled
 from ..runner import require_organ
 from ..simulate import CLEAN, choose_kinds, choose_labels, with_errors
 from ..sources import LabelSource
@@ -123,7 +126,10 @@ class LimitSearch:
             ]
         )
         self.reconstruct = {
-            limit: ReconstructShaped("pred", organ, changes={"excess_mm": limit, "missing_mm": limit})
+            limit: {
+                own.name: ReconstructShape(RefineSettings.load("default", pack, own, excess_mm=limit, missing_mm=limit))
+                for own in pack.structures
+            }
             for limit in limits_mm
         }
 
@@ -131,23 +137,29 @@ class LimitSearch:
         """Refine a label map (X, Y, Z) with each limit.
 
         Returns:
-            Rows with structure, limit_mm, and DSC in % before and after; none of a structure that the truth lacks.
+            Rows with structure, limit_mm, and DSC in % before and after; none of a structure that the truth lacks, or
+            that could not be fitted.
         """
         pred = MetaTensor(torch.as_tensor(label_map[None].astype(np.int32)), affine=torch.as_tensor(affine))
-        fitted = self.fit({"pred": pred})
         truths, before = self.pack.masks(truth, affine), self.pack.masks(label_map, affine)
+        any_limit = next(iter(self.reconstruct.values()))
+        measured: list[tuple[ShapeCase, Measured]] = []
+        for case in self.fit({"pred": pred})[f"pred{SHAPES}"]:
+            if not case.failure:
+                measured.append((case, any_limit[case.name].measure(before[case.name], affine, case)))
         rows = []
         for limit, reconstruct in self.reconstruct.items():
-            refined = self.pack.masks(np.asarray(reconstruct(fitted)["pred"][0]), affine)
+            parts = [(case, reconstruct[case.name].judge(own, case)) for case, own in measured]
+            _, after = merge(label_map, affine, before, parts)
             rows += [
                 {
                     "structure": name,
                     "limit_mm": limit,
-                    "dsc_before": 100.0 * dice(before[name], mask),
-                    "dsc_after": 100.0 * dice(refined[name], mask),
+                    "dsc_before": 100.0 * dice(before[name], truths[name]),
+                    "dsc_after": 100.0 * dice(mask, truths[name]),
                 }
-                for name, mask in truths.items()
-                if mask.any()
+                for name, mask in after.items()
+                if truths[name].any()
             ]
         return rows
 

@@ -13,7 +13,16 @@ from skimage import measure
 from scripts import files
 from scripts.geometry import surface
 from scripts.geometry.affine import apply_affine, spacing_mm
-from scripts.geometry.surface import crop_box, grow, mask_signed_distance, mask_to_surface, sample_surface, write_mesh
+from scripts.geometry.surface import (
+    boundary,
+    crop_box,
+    grow,
+    mask_signed_distance,
+    mask_to_surface,
+    sample_surface,
+    with_neighbours,
+    write_mesh,
+)
 
 
 def voxelise(inside, affine, shape):
@@ -38,6 +47,7 @@ def test_crop_box():
     mask[2, 3:5, 7] = 4
     assert crop_box(mask) == (slice(2, 3), slice(3, 5), slice(7, 8))
     assert crop_box(mask, margin=2) == (slice(0, 5), slice(1, 7), slice(5, 8))
+    assert crop_box(mask, margin=(0, 3, 1)) == (slice(2, 3), slice(0, 7), slice(6, 8))
     with pytest.raises(ValueError, match="empty"):
         crop_box(np.zeros((3, 3, 3)))
     with pytest.raises(ValueError, match="3D"):
@@ -225,6 +235,13 @@ def test_signed_distance_of_one_sided_masks():
     assert (mask_signed_distance(np.zeros((3, 3, 3)), (1, 1, 1)) > 3).all()
     full = mask_signed_distance(np.ones((3, 3, 3)), (1, 1, 1))
     assert full[1, 1, 1] == pytest.approx(-1.5) and full[0, 1, 1] == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_and_boundary_are_those_of_scipy(seed):
+    mask = np.random.default_rng(seed).random((7, 1 + 4 * seed, 9)) < 0.6
+    np.testing.assert_array_equal(with_neighbours(mask), ndimage.binary_dilation(mask, np.ones((3, 3, 3))))
+    np.testing.assert_array_equal(boundary(mask), mask & ~ndimage.binary_erosion(mask))
 
 
 def test_samples_are_uniform_on_the_surface_with_its_normals():
