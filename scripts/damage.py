@@ -95,9 +95,10 @@ def damage(
         raise ValueError(f"severity must be positive, not {severity}")
     shape = label_map != 0 if shape is None else shape
     spacing = spacing_mm(affine)
-    radius_mm = float(np.cbrt(3.0 * np.count_nonzero(shape) * spacing.prod() / (4.0 * np.pi)))
-    box = crop_box(shape, _voxels(MARGIN * radius_mm, spacing))
-    original, values = shape[box], label_map[box]
+    radius_mm = _radius_mm(shape, spacing)
+    box = damage_box(shape, affine)
+    # whatever the label map's memory order, arrays of one order are gone through quickly together
+    original, values = shape[box].copy(order="C"), label_map[box].copy(order="C")
     start = np.array([part.start for part in box])
     grid = Grid(spacing, radius_mm, float(severity), stacking_axis(affine, slices), start)
     rng = np.random.default_rng(seed)
@@ -105,17 +106,24 @@ def damage(
     for kind in kinds:
         damaged = KINDS[kind](mask, grid, rng)
         mask = damaged if damaged.any() else mask  # a shape thinner than a slice would be lost
-    result = label_map.copy()
-    part = result[box]
-    part[original & ~mask] = 0
     added = mask & (values == 0)
     own = np.unique(values[original])
     if len(own) == 1:
-        part[added] = own[0]
-        return result
-    nearest = ndimage.distance_transform_edt(~original, spacing, return_distances=False, return_indices=True)
-    part[added] = values[tuple(nearest)][added]
+        new: np.ndarray | np.generic = own[0]
+    else:
+        nearest = ndimage.distance_transform_edt(~original, spacing, return_distances=False, return_indices=True)
+        new = values[tuple(nearest[:, added])]
+    values[added] = new
+    values[original & ~mask] = 0
+    result = label_map.copy(order="K")
+    result[box] = values
     return result
+
+
+def damage_box(shape: np.ndarray, affine: ArrayLike) -> tuple[slice, slice, slice]:
+    """Return the slices in which damage to a shape (X, Y, Z) bool may lie."""
+    spacing = spacing_mm(affine)
+    return crop_box(shape, _voxels(MARGIN * _radius_mm(shape, spacing), spacing))
 
 
 def cut_chunk(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
@@ -232,6 +240,10 @@ KINDS: dict[str, Callable[[np.ndarray, Grid, np.random.Generator], np.ndarray]] 
     "steps": cut_steps,
     "rough": roughen,
 }
+
+
+def _radius_mm(shape: np.ndarray, spacing: np.ndarray) -> float:
+    return float(np.cbrt(3.0 * np.count_nonzero(shape) * spacing.prod() / (4.0 * np.pi)))
 
 
 def _voxels(length_mm: float, spacing: np.ndarray) -> list[int]:

@@ -274,6 +274,7 @@ def write_label_map(
     reference: str | Path,
     dtype: np.dtype | str | None = None,
     extensions: bool = True,
+    box: tuple[slice, slice, slice] | None = None,
 ) -> None:
     """Write a label map with the header of another file: shape, affine, sform and qform codes, units, extensions.
 
@@ -283,11 +284,13 @@ def write_label_map(
         reference: NIfTI file on the same grid; a last axis of one is kept.
         dtype: data type on disk; None for the reference's, which must hold the values.
         extensions: whether the reference's header extensions are kept, such as a table of its labels' names.
+        box: the part of the reference's grid that the labels cover; None for all of it.
 
     Raises:
         RuntimeError: the labels are on another grid, or do not fit the data type.
     """
     image = open_volume(reference)
+    image = image if box is None else image.slicer[box]
     if tuple(labels.shape) != image.shape[:3]:
         raise RuntimeError(f"labels of shape {labels.shape} do not fit {reference} of shape {image.shape}")
     stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())

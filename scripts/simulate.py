@@ -10,8 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from .cases import case_name, list_volumes
-from .damage import damage
-from .io import copy_volume, write_label_map
+from .damage import damage, damage_box
+from .geometry.affine import apply_affine
+from .io import UnrefinableCase, copy_volume, write_label_map
 from .organ import OrganPack, Structure, structure_masks
 from .prior.check import spread
 from .sources import LabelSource
@@ -110,6 +111,29 @@ def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases
             )
         files = [by_name[name] for name in names]
     return [files[i] for i in spread(len(files), cases or len(files))]
+
+
+def read_truth(file: Path, labels: LabelSource) -> tuple[np.ndarray, np.ndarray, tuple[slice, slice, slice]]:
+    """Read a label map, but only that part of it in which simulated errors may lie.
+
+    Returns:
+        The part (X, Y, Z) with the pack's values, its affine (4, 4), and its slices of the whole.
+
+    Raises:
+        CaseError: the label map cannot be read, has no usable affine, or holds none of the pack's structures.
+    """
+    given = labels.read(file)
+    truth = given.values if given.is_own else np.maximum(given.in_pack_values(), 0)
+    masks = structure_masks(labels.pack.structures, truth, given.affine).values()
+    boxes = [damage_box(mask, given.affine) for mask in masks if mask.any()]
+    if not boxes:
+        raise UnrefinableCase(f"{file} holds none of the structures of '{labels.pack.name}'")
+    box = tuple(
+        slice(min(one.start for one in axis), max(one.stop for one in axis)) for axis in zip(*boxes, strict=True)
+    )
+    affine = given.affine.copy()
+    affine[:3, 3] = apply_affine(affine, np.array([[one.start for one in box]], float))[0]
+    return truth[box].copy(order="C"), affine, (box[0], box[1], box[2])
 
 
 def write_simulated(

@@ -7,10 +7,12 @@ import yaml
 from volumes import AFFINES
 
 from scripts.damage import CHUNK_SHARE
-from scripts.io import UnreadableCase
+from scripts.geometry.affine import apply_affine
+from scripts.io import UnreadableCase, UnrefinableCase
 from scripts.metrics.topology import count_components
 from scripts.organ import OrganPack
-from scripts.simulate import RECIPES, choose_kinds, choose_labels, simulate
+from scripts.simulate import RECIPES, choose_kinds, choose_labels, read_truth, simulate, with_errors
+from scripts.sources import LabelSource
 from tests.bundle.small_pack import write_pack
 from tests.pairs import grid, kidneys, label_map, save, world
 from tests.pairs import write_pack as write_pairs
@@ -142,3 +144,28 @@ def test_labels_of_another_source_become_the_packs(folder):
         own, mapped = (np.asarray(read(folder, kind, CASES[1], out).dataobj) for out in ("out", "foreign"))
         assert set(np.unique(mapped)) == {0, 1, 2}
         np.testing.assert_array_equal(mapped, np.where(own == 7, 0, own))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_part_that_is_read_holds_all_errors_where_they_are(tmp_path, case):
+    write_pack(tmp_path / "pack", structures=STRUCTURES)
+    wide = np.pad(two_balls() % 7, 40)
+    nib.save(nib.Nifti1Image(wide, AFFINES[case]), tmp_path / "a.nii.gz")
+    labels = LabelSource.of(str(tmp_path / "pack"))
+    part, affine, box = read_truth(tmp_path / "a.nii.gz", labels)
+    assert part.size < wide.size and part.flags["C_CONTIGUOUS"]
+    np.testing.assert_array_equal(part, wide[box])
+    start = [one.start for one in box]
+    np.testing.assert_allclose(apply_affine(affine, np.zeros((1, 3))), apply_affine(AFFINES[case], np.array([start])))
+    for kind in set(RECIPES) - {"steps"}:  # where thick slices begin depends on where the array does
+        whole = with_errors(wide, AFFINES[case], labels.pack.structures, kind, "7")
+        np.testing.assert_array_equal(with_errors(part, affine, labels.pack.structures, kind, "7"), whole[box])
+        whole[box] = 0
+        assert not whole.any()
+
+
+def test_a_label_map_without_the_organ_is_named(tmp_path):
+    write_pack(tmp_path / "pack", structures=STRUCTURES)
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.uint8), np.eye(4)), tmp_path / "empty.nii.gz")
+    with pytest.raises(UnrefinableCase, match=r"empty\.nii\.gz holds none of the structures"):
+        read_truth(tmp_path / "empty.nii.gz", LabelSource.of(str(tmp_path / "pack")))

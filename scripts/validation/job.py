@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from ..cases import case_name
 from ..evaluate import REFERENCE, Scoring, score_folders
+from ..io import write_label_map
 from ..jobs import run_job
 from ..metrics.statistics import RESAMPLES, summarise
 from ..metrics.tables import write_csv, write_text
 from ..organ import OrganPack
 from ..report.run_report import KEPT
 from ..runner import require_organ
-from ..simulate import choose_kinds, choose_labels, write_simulated
-from ..sources import LabelSource
+from ..simulate import choose_kinds, choose_labels, read_truth, write_simulated
+from ..sources import OWN_SOURCE, LabelSource
 from .ceiling import score_ceiling
 from .page import validation_page
 
@@ -47,12 +49,14 @@ def validate(
     First the ceiling: every structure's prior is fitted to its true surface, by codes alone and by codes and deform
     weights, and the fitted mask scored. Then the refinement: the label maps are damaged in several ways (see
     `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset from the masks alone,
-    and scored before and after.
+    and scored before and after. Of each label map only that part is used in which errors may lie: large images take no
+    longer than the organ's surroundings.
 
     Args:
         organ: name of the organ pack, or path of its folder.
         label_dir: folder of true label maps.
-        output_dir: validate.md, ceiling.csv, refinement.csv; simulated/, refined/ and scores/ with a folder a kind.
+        output_dir: validate.md, ceiling.csv, refinement.csv; true/; simulated/, refined/ and scores/ with a folder a
+            kind.
         split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
         cases: at most so many, spread evenly over their names; 0 for all.
         kinds: which kinds of errors, such as missing,islands; empty for all.
@@ -79,7 +83,10 @@ def validate(
     out = Path(output_dir)
     out.mkdir(parents=True, exist_ok=True)
 
-    labels = LabelSource.of(pack, label_source)
+    true = out / "true"
+    shutil.rmtree(true, ignore_errors=True)
+    files = _write_truths(files, LabelSource.of(pack, label_source), true)
+    labels = LabelSource.of(pack, OWN_SOURCE)
     rows, failures = score_ceiling(files, labels, device, seed)
     write_csv(out / "ceiling.csv", rows)
     for kind in chosen:  # what an earlier validation left there would be refined again
@@ -93,7 +100,7 @@ def validate(
         run_job("refine", dataset_dir=masks, output_dir=refined, organ=organ, seed=seed, device=device, html=False)
         unrefined += [f"{kind}, {line}" for line in _kept(refined / "report.json")]
         score_folders(
-            label_dir,
+            true,
             {REFERENCE: masks, REFINED: refined},
             Scoring(pack.structures, pack.nsd_tolerance_mm, true=labels),
             out / "scores" / kind,
@@ -122,6 +129,17 @@ def validate(
     )
     write_text(out / "validate.md", page)
     return str(out / "validate.md")
+
+
+def _write_truths(files: Sequence[Path], labels: LabelSource, out_dir: Path) -> list[Path]:
+    """Write that part of each label map in which errors may lie, with the pack's values; return their paths."""
+    out_dir.mkdir(parents=True)
+    written = []
+    for file in tqdm(files, desc="labels", unit="case", disable=None):
+        truth, _, box = read_truth(file, labels)
+        written.append(out_dir / f"{case_name(file)}.nii.gz")
+        write_label_map(written[-1], truth, file, extensions=False, box=box)
+    return written
 
 
 def _kept(report: Path) -> list[str]:

@@ -29,7 +29,7 @@ from ..refine.settings import RefineSettings
 from ..refine.shape_case import ShapeCase
 from ..refine.transforms import SHAPES, LatentFinetuned, PICCTd, TIMSampled
 from ..runner import require_organ
-from ..simulate import CLEAN, choose_kinds, choose_labels, with_errors
+from ..simulate import CLEAN, choose_kinds, choose_labels, read_truth, with_errors
 from ..sources import LabelSource
 
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5)  # of the pack's limit, where none are given
@@ -86,13 +86,12 @@ def limits(
     rows: list[dict[str, Any]] = []
     with tqdm(total=len(files) * len(chosen_kinds), desc="limits", unit="mask", disable=None) as progress:
         for file in files:
-            given = labels.read(file)
-            truth = given.values if given.is_own else np.maximum(given.in_pack_values(), 0)
+            truth, affine, _ = read_truth(file, labels)
             for kind in chosen_kinds:
                 errors = f"{seed}/{kind}/{case_name(file)}"
-                mask = truth if kind == CLEAN else with_errors(truth, given.affine, pack.structures, kind, errors)
+                mask = truth if kind == CLEAN else with_errors(truth, affine, pack.structures, kind, errors)
                 head = {"case": case_name(file), "kind": kind}
-                rows += [head | row for row in search.score(mask, truth, given.affine)]
+                rows += [head | row for row in search.score(mask, truth, affine)]
                 progress.update()
     out = Path(output_dir)
     out.mkdir(parents=True, exist_ok=True)

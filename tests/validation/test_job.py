@@ -46,7 +46,8 @@ def folder(tmp_path, monkeypatch):
             (output_dir / case).mkdir(parents=True)
             copy_volume(path, output_dir / case / f"{case}_initial.nii.gz")
             image = nib.load(path)
-            values, truth = np.asarray(image.dataobj).copy(), two_balls()
+            values = np.asarray(image.dataobj).copy()
+            truth = np.asarray(nib.load(tmp_path / "out" / "true" / path.name).dataobj)
             values[values == 1] = 0
             values[truth == 1] = 1
             if dataset_dir.name == "clean":
