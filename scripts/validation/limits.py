@@ -1,14 +1,16 @@
 """`python -m scripts limits`: how deep a fit must contradict a mask before it overrules it, chosen on unseen shapes.
 
-A prior describes unseen shapes up to some distance, which depends on the organ and on how many shapes it learned from.
-The gate's `excess_mm` and `missing_mm` must lie above it, or true masks are changed, and not far above, or errors stay.
-The fit does not depend on them, so each mask is fitted once and judged with every limit.
+A prior describes unseen shapes up to some distance, which depends on the organ and on how many shapes it learned from,
+and which is not the same for what a shape has and the prior lacks as for the reverse. The gate's `excess_mm` and
+`missing_mm` must lie above it, or true masks are changed, and not far above, or errors stay. The fit does not depend on
+them, so each mask is fitted once and judged with every limit.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from ..runner import require_organ
 from ..simulate import CLEAN, choose_kinds, choose_labels, read_truth, with_errors
 from ..sources import LabelSource
 
-FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5)  # of the pack's limit, where none are given
+FACTORS = (0.64, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5)  # of the pack's limits, where none are given
 HARMED_SHARE = 0.05  # of the masks may lose more than HARM_DSC points
+EXCESS, MISSING = "excess_mm", "missing_mm"
 
 
 def limits(
@@ -51,10 +54,13 @@ def limits(
     """Choose from which depth on the refinement overrules masks of an organ, its `excess_mm` and `missing_mm`.
 
     Label maps that the prior has not seen are damaged (see `python -m scripts simulate --help`), fitted once, and
-    judged with each limit. Chosen is, for each structure, the limit that gains most on average over the kinds of errors
-    among those with which at most 5 % of the masks of every kind, clean ones too, lose more than 0.5 points of DSC; if
-    there is none, the limit that harms the fewest. Nothing of the pack is changed: the last line of the page is to be
-    put into its organ.yaml. Do not score the refinement on the shapes that chose its limits.
+    judged with each limit: with `excess_mm` alone, so that nothing is added, and with `missing_mm` alone, so that only
+    islands are removed; the two gains add up. Chosen is, for each structure, the pair that gains most on average over
+    the kinds of errors among those that are harmless: with which at most 5 % of the masks of every kind, clean ones
+    too, lose more than 0.5 points of DSC. Shapes that decide are few, so for a margin a limit counts as harmless where
+    the next smaller one that is tried is so; if none is, the pair that harms the fewest is chosen. Nothing of the pack
+    is changed: the last lines of the page are to be put into its organ.yaml. Do not score the refinement on the shapes
+    that chose its limits.
 
     Args:
         organ: name of the organ pack, or path of its folder.
@@ -63,7 +69,7 @@ def limits(
         split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
         cases: at most so many, spread evenly over their names; 0 for all.
         kinds: which kinds of errors; clean ones are always looked at.
-        limits_mm: limits to try, such as 3,4.5,6; empty for 1 to 2.5 times the pack's.
+        limits_mm: limits to try, such as 2,3,4.5,6; empty for 0.64 to 2.5 times the pack's.
         seed: of errors and fits.
         device: cpu or cuda; empty for cuda where there is one.
         label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
@@ -79,7 +85,7 @@ def limits(
     require_organ(organ, "default")
     pack = OrganPack.load(organ)
     chosen_kinds = list(dict.fromkeys([*choose_kinds(kinds), CLEAN]))
-    tried = _limits(limits_mm, RefineSettings.load(pack=pack).excess_mm)
+    tried = _limits(limits_mm, RefineSettings.load(pack=pack).missing_mm)
     files = choose_labels(label_dir, pack, split, cases)
     search = LimitSearch(pack, tried, device or ("cuda" if torch.cuda.is_available() else "cpu"), seed)
     labels = LabelSource.of(pack, label_source)
@@ -124,35 +130,40 @@ class LimitSearch:
                 LatentFinetuned("pred", organ, device=device, seed=seed),
             ]
         )
+        never = {EXCESS: np.inf, MISSING: np.inf}
+        tried = [("", np.inf), *product((EXCESS, MISSING), limits_mm)]
         self.reconstruct = {
-            limit: {
-                own.name: ReconstructShape(RefineSettings.load("default", pack, own, excess_mm=limit, missing_mm=limit))
+            (which, limit): {
+                own.name: ReconstructShape(
+                    RefineSettings.load("default", pack, own, **(never | ({which: limit} if which else {})))
+                )
                 for own in pack.structures
             }
-            for limit in limits_mm
+            for which, limit in tried
         }
 
     def score(self, label_map: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> list[dict[str, Any]]:
         """Refine a label map (X, Y, Z) with each limit.
 
         Returns:
-            Rows with structure, limit_mm, and DSC in % before and after; none of a structure that the truth lacks, or
-            that could not be fitted.
+            Rows with structure, which limit (none: only islands go), limit_mm, and DSC in % before and after; none of
+            a structure that the truth lacks, or that could not be fitted.
         """
         pred = MetaTensor(torch.as_tensor(label_map[None].astype(np.int32)), affine=torch.as_tensor(affine))
         truths, before = self.pack.masks(truth, affine), self.pack.masks(label_map, affine)
-        any_limit = next(iter(self.reconstruct.values()))
+        first = next(iter(self.reconstruct.values()))
         measured: list[tuple[ShapeCase, Measured]] = []
         for case in self.fit({"pred": pred})[f"pred{SHAPES}"]:
             if not case.failure:
-                measured.append((case, any_limit[case.name].measure(before[case.name], affine, case)))
+                measured.append((case, first[case.name].measure(before[case.name], affine, case)))
         rows = []
-        for limit, reconstruct in self.reconstruct.items():
+        for (which, limit), reconstruct in self.reconstruct.items():
             parts = [(case, reconstruct[case.name].judge(own, case)) for case, own in measured]
             _, after = merge(label_map, affine, before, parts)
             rows += [
                 {
                     "structure": name,
+                    "which": which,
                     "limit_mm": limit,
                     "dsc_before": 100.0 * dice(before[name], truths[name]),
                     "dsc_after": 100.0 * dice(mask, truths[name]),
@@ -163,24 +174,38 @@ class LimitSearch:
         return rows
 
 
-def choose_limit(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return the limit of rows of one structure that `limits` describes; of equal ones the smallest.
+def choose_limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return `excess_mm` and `missing_mm` by rows of one structure as `limits` describes; of equal ones the smallest.
 
     Args:
-        rows: `kind`, `limit_mm`, `dsc_before`, `dsc_after`, of the same masks for every limit.
+        rows: `kind`, `which`, `limit_mm`, `dsc_before`, `dsc_after`, of the same masks for every limit.
     """
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    tried = sorted({row["limit_mm"] for row in rows if row["which"]})
+    lower = dict(zip(tried, [tried[0], *tried], strict=False))
     figures = {}
-    for limit in sorted({row["limit_mm"] for row in rows}):
-        gains = {kind: _gains(rows, kind, limit) for kind in kinds}
-        harmed = max(float((gain < -HARM_DSC).mean()) for gain in gains.values())
-        wanted = [float(gain.mean()) for kind, gain in gains.items() if kind != CLEAN]
-        figures[limit] = max(harmed, HARMED_SHARE), -float(np.mean(wanted)) if wanted else 0.0
-    return float(min(figures, key=lambda limit: figures[limit]))
+    for pair in product(tried, tried):
+        margin = lower[pair[0]], lower[pair[1]]
+        harmed = max(float((gains(rows, kind, *margin) < -HARM_DSC).mean()) for kind in kinds)
+        wanted = [float(gains(rows, kind, *pair).mean()) for kind in kinds if kind != CLEAN]
+        figures[pair] = max(harmed, HARMED_SHARE), -float(np.mean(wanted)) if wanted else 0.0
+    return min(figures, key=lambda pair: figures[pair])
+
+
+def gains(
+    rows: Sequence[Mapping[str, Any]], kind: str, excess_mm: float | None, missing_mm: float | None
+) -> np.ndarray:
+    """Return the points of DSC (N,) that each mask of a kind gains with a pair of limits; None for no such changes."""
+    islands = _gains(rows, kind, "", np.inf)
+    total = islands.copy()
+    for which, limit in ((EXCESS, excess_mm), (MISSING, missing_mm)):
+        if limit is not None:
+            total += _gains(rows, kind, which, limit) - islands
+    return total
 
 
 def limits_page(name: str, command: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page as Markdown: gains by structure, kind and limit, the choice, and the line for organ.yaml.
+    """Return the page as Markdown: gains by structure, kind and limit, the choice, and the lines for organ.yaml.
 
     Args:
         name: of the organ pack.
@@ -192,25 +217,31 @@ def limits_page(name: str, command: str, rows: Sequence[Mapping[str, Any]]) -> s
         f"# Limits of the organ pack {name}",
         f"```bash\n{command}\n```",
         "Points of DSC gained, the least gain of a mask, and how many masks lose more than "
-        f"{HARM_DSC:g}, by the depth from which on the fit overrules the mask (`excess_mm`, `missing_mm`).",
+        f"{HARM_DSC:g}: where only islands are removed, and with one limit more, the depth from which on the fit "
+        f"overrules the mask. `{EXCESS}` lets it remove, `{MISSING}` lets it add. The last line is of the pair chosen.",
     ]
-    chosen = {}
+    lines = []
     for structure in dict.fromkeys(row["structure"] for row in rows):
         own = [row for row in rows if row["structure"] == structure]
-        chosen[structure] = choose_limit(own)
-        body = []
-        for limit in sorted({row["limit_mm"] for row in own}):
-            gains = [_gains(own, kind, limit) for kind in kinds]
-            cells = [f"{g.mean():+.2f} ({g.min():+.2f}), {(g < -HARM_DSC).sum()} of {len(g)}" for g in gains]
-            body.append([f"**{limit:g}**" if limit == chosen[structure] else f"{limit:g}", *cells])
-        parts += [f"## {structure}", markdown_table(("limit mm", *kinds), body)]
-    lines = "\n".join(f"{one}: refine: {{excess_mm: {mm:g}, missing_mm: {mm:g}}}" for one, mm in chosen.items())
-    parts.append(f"For the structures in organ.yaml:\n\n```\n{lines}\n```")
+        excess_mm, missing_mm = choose_limits(own)
+        tried = sorted({row["limit_mm"] for row in own if row["which"]})
+        choices: list[tuple[str, float | None, float | None]] = [("islands only", None, None)]
+        choices += [(f"{EXCESS} {limit:g}", limit, None) for limit in tried]
+        choices += [(f"{MISSING} {limit:g}", None, limit) for limit in tried]
+        choices.append((f"**{EXCESS} {excess_mm:g}, {MISSING} {missing_mm:g}**", excess_mm, missing_mm))
+        body = [[text, *[_cell(gains(own, kind, *pair)) for kind in kinds]] for text, *pair in choices]
+        parts += [f"## {structure}", markdown_table(("limits", *kinds), body)]
+        lines.append(f"{structure}: refine: {{{EXCESS}: {excess_mm:g}, {MISSING}: {missing_mm:g}}}")
+    parts.append("For the structures in organ.yaml:\n\n```\n" + "\n".join(lines) + "\n```")
     return "\n\n".join(parts) + "\n"
 
 
-def _gains(rows: Sequence[Mapping[str, Any]], kind: str, limit: float) -> np.ndarray:
-    own = [row for row in rows if row["kind"] == kind and row["limit_mm"] == limit]
+def _cell(gained: np.ndarray) -> str:
+    return f"{gained.mean():+.2f} ({gained.min():+.2f}), {(gained < -HARM_DSC).sum()} of {len(gained)}"
+
+
+def _gains(rows: Sequence[Mapping[str, Any]], kind: str, which: str, limit: float) -> np.ndarray:
+    own = [row for row in rows if (row["kind"], row["which"], row["limit_mm"]) == (kind, which, limit)]
     return np.array([row["dsc_after"] - row["dsc_before"] for row in own])
 
 

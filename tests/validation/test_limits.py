@@ -7,41 +7,70 @@ import numpy as np
 import pytest
 
 from scripts.geometry.resample import WorldGrid
-from scripts.validation.limits import choose_limit, limits, limits_page
+from scripts.validation.limits import choose_limits, gains, limits, limits_page
 from tests.refine.test_chain import CENTRE, mean_shape
 
 
 def rows_of(gains):
-    """Rows from kind → limit → gains of masks."""
-    return [
-        {"structure": "egg", "kind": kind, "limit_mm": limit, "dsc_before": 90.0, "dsc_after": 90.0 + gain}
-        for kind, by_limit in gains.items()
-        for limit, masks in by_limit.items()
-        for gain in masks
-    ]
+    """Rows from kind → which limit → limit → gains of masks; removing islands alone gains 0.25."""
+    rows = []
+    for kind, by_which in gains.items():
+        masks = len(by_which["excess_mm"][2.0])
+        for which, by_limit in ({"": {np.inf: [0.0] * masks}} | by_which).items():
+            for limit, own in by_limit.items():
+                head = {"structure": "egg", "kind": kind, "which": which, "limit_mm": limit, "dsc_before": 90.0}
+                rows += [head | {"dsc_after": 90.25 + gain} for gain in own]
+    return rows
+
+
+NONE = {2.0: [0, 0], 3.0: [0, 0], 4.0: [0, 0]}
 
 
 @pytest.mark.parametrize(
-    ("clean", "missing", "chosen"),
+    ("clean_excess", "clean_missing", "mixed_excess", "mixed_missing", "chosen"),
     [
-        ({2.0: [0, 0], 4.0: [0, 0]}, {2.0: [5, 5], 4.0: [4, 4]}, 2.0),  # more is gained with the smaller one
-        ({2.0: [-1, 0], 4.0: [0, 0]}, {2.0: [5, 5], 4.0: [4, 4]}, 4.0),  # which harms a clean mask
-        ({2.0: [0, 0], 4.0: [0, 0]}, {2.0: [9, -1], 4.0: [1, 1]}, 4.0),  # or a damaged one
-        ({2.0: [-1, -1], 4.0: [-1, 0]}, {2.0: [9, 9], 4.0: [1, 1]}, 4.0),  # none is harmless: the least harm
-        ({2.0: [0, 0], 4.0: [0, 0]}, {2.0: [4, 4], 4.0: [4, 4]}, 2.0),
-        ({2.0: [-1] + [0] * 19, 4.0: [0] * 20}, {2.0: [5] * 20, 4.0: [4] * 20}, 2.0),  # one in twenty may lose
+        (NONE, NONE, {2.0: [4, 4], 3.0: [3, 3], 4.0: [2, 2]}, {2.0: [1, 1], 3.0: [2, 2], 4.0: [1, 1]}, (2.0, 3.0)),
+        # what harms a clean mask is not chosen, nor the next larger one, for a margin
+        ({2.0: [-1, 0], 3.0: [0, 0], 4.0: [0, 0]}, NONE, {2.0: [9, 9], 3.0: [5, 5], 4.0: [1, 1]}, NONE, (4.0, 2.0)),
+        (NONE, {2.0: [0, -1], 3.0: [0, 0], 4.0: [0, 0]}, NONE, {2.0: [9, 9], 3.0: [5, 5], 4.0: [1, 1]}, (2.0, 4.0)),
+        # nor what harms a damaged one; removals of -0.5 and additions of -0.5 harm together
+        (NONE, NONE, {2.0: [9, -1], 3.0: [5, 5], 4.0: [1, 1]}, NONE, (4.0, 2.0)),
+        (
+            {2.0: [-0.5, 0], 3.0: [0, 0], 4.0: [0, 0]},
+            {2.0: [-0.5, 0], 3.0: [0, 0], 4.0: [0, 0]},
+            {2.0: [3, 3], 3.0: [2, 2], 4.0: [1, 1]},
+            {2.0: [3, 3], 3.0: [2, 2], 4.0: [0, 0]},
+            (4.0, 2.0),
+        ),
+        # none is harmless: the least harm
+        ({2.0: [-2, -2], 3.0: [-2, 0], 4.0: [-2, 0]}, NONE, {2.0: [9, 9], 3.0: [8, 8], 4.0: [1, 1]}, NONE, (4.0, 2.0)),
     ],
 )
-def test_the_limit_that_gains_most_and_harms_few_is_chosen(clean, missing, chosen):
-    assert choose_limit(rows_of({"missing": missing, "clean": clean})) == chosen
+def test_the_limits_that_gain_most_and_harm_few_are_chosen(
+    clean_excess, clean_missing, mixed_excess, mixed_missing, chosen
+):
+    clean = {"excess_mm": clean_excess, "missing_mm": clean_missing}
+    mixed = {"excess_mm": mixed_excess, "missing_mm": mixed_missing}
+    assert choose_limits(rows_of({"mixed": mixed, "clean": clean})) == chosen
+
+
+def test_one_mask_in_twenty_may_lose():
+    none = {2.0: [0] * 20, 4.0: [0] * 20}
+    mixed = {"excess_mm": {2.0: [5] * 20, 4.0: [4] * 20}, "missing_mm": none}
+    for harmed, chosen in ((1, 2.0), (2, 4.0)):
+        clean = {"excess_mm": {2.0: [-1] * harmed + [0] * (20 - harmed), 4.0: [0] * 20}, "missing_mm": none}
+        assert choose_limits(rows_of({"mixed": mixed, "clean": clean})) == (chosen, 2.0)
 
 
 def test_the_page_gives_the_line_for_the_pack():
-    rows = rows_of({"missing": {2.0: [5.0, 6.0], 4.5: [4.0, 4.0]}, "clean": {2.0: [-1.0, 0.0], 4.5: [0.0, 0.0]}})
-    page = limits_page("eggs", "python -m scripts limits", rows)
-    assert "| 2 | +5.50 (+5.00), 0 of 2 | -0.50 (-1.00), 1 of 2 |" in page
-    assert "| **4.5** | +4.00 (+4.00), 0 of 2 | +0.00 (+0.00), 0 of 2 |" in page
-    assert "egg: refine: {excess_mm: 4.5, missing_mm: 4.5}" in page
+    missing = {"excess_mm": NONE, "missing_mm": {2.0: [5.0, 6.0], 3.0: [4.5, 5.0], 4.0: [4.0, 4.0]}}
+    clean = {"excess_mm": {2.0: [-1.0, 0.0], 3.0: [0, 0], 4.0: [0, 0]}, "missing_mm": NONE}
+    page = limits_page("eggs", "python -m scripts limits", rows_of({"missing": missing, "clean": clean}))
+    assert "| islands only | +0.25 (+0.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
+    assert "| excess_mm 2 | +0.25 (+0.25), 0 of 2 | -0.25 (-0.75), 1 of 2 |" in page
+    assert "| missing_mm 2 | +5.75 (+5.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
+    assert "| **excess_mm 4, missing_mm 2** | +5.75 (+5.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
+    assert "egg: refine: {excess_mm: 4, missing_mm: 2}" in page
 
 
 def test_a_shape_that_the_prior_does_not_know_asks_for_a_higher_limit(tmp_path):
@@ -53,16 +82,18 @@ def test_a_shape_that_the_prior_does_not_know_asks_for_a_higher_limit(tmp_path):
     nib.save(nib.Nifti1Image(np.where(stalk, 1, labels).astype(np.uint8), affine), tmp_path / "labels" / "a.nii.gz")
     out = tmp_path / "out"
     page = limits(
-        "hippocampus", str(tmp_path / "labels"), str(out), split="", kinds="missing", limits_mm="1,30", device="cpu"
+        "hippocampus", str(tmp_path / "labels"), str(out), split="", kinds="missing", limits_mm="1,25,30", device="cpu"
     )
     with open(out / "limits.csv", newline="") as file:
-        found = {(row["kind"], float(row["limit_mm"])): row for row in csv.DictReader(file)}
-    gains = {key: float(row["dsc_after"]) - float(row["dsc_before"]) for key, row in found.items()}
-    assert set(found) == {(kind, limit) for kind in ("missing", "clean") for limit in (1.0, 30.0)}
-    assert gains["clean", 1.0] < -0.5 and abs(gains["clean", 30.0]) < 0.5
-    assert gains["missing", 1.0] > 1.0
+        rows = [
+            {key: float(value) if key[0] in "dl" else value for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    assert len(rows) == 2 * (1 + 2 * 3)
+    assert gains(rows, "clean", 1.0, None)[0] < -0.5 < 0.5 > abs(gains(rows, "clean", 30.0, 30.0)[0])
+    assert gains(rows, "missing", None, 1.0)[0] > 1.0
     text = open(page, encoding="utf-8").read()
-    assert "--kinds missing,clean --limits_mm 1,30" in text and "excess_mm: 30" in text
+    assert "--kinds missing,clean --limits_mm 1,25,30" in text and "refine: {excess_mm: 30, missing_mm: 1}" in text
 
 
 @pytest.mark.parametrize("given", ["two", "-1,3", 0.0])
