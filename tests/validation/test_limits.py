@@ -55,10 +55,11 @@ def test_the_limits_that_gain_most_and_harm_few_are_chosen(
 
 
 def test_one_mask_in_twenty_may_lose():
-    none = {2.0: [0] * 20, 4.0: [0] * 20}
-    mixed = {"excess_mm": {2.0: [5] * 20, 4.0: [4] * 20}, "missing_mm": none}
+    none = {2.0: [0] * 20, 3.0: [0] * 20, 4.0: [0] * 20}
+    mixed = {"excess_mm": {2.0: [5] * 20, 3.0: [4] * 20, 4.0: [3] * 20}, "missing_mm": none}
     for harmed, chosen in ((1, 2.0), (2, 4.0)):
-        clean = {"excess_mm": {2.0: [-1] * harmed + [0] * (20 - harmed), 4.0: [0] * 20}, "missing_mm": none}
+        harm = [-1] * harmed + [0] * (20 - harmed)
+        clean = {"excess_mm": none | {2.0: harm}, "missing_mm": none}
         assert choose_limits(rows_of({"mixed": mixed, "clean": clean})) == (chosen, 2.0)
 
 
