@@ -36,6 +36,7 @@ from ..sources import LabelSource
 
 FACTORS = (0.64, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5)  # of the pack's limits, where none are given
 HARMED_SHARE = 0.05  # of the masks may lose more than HARM_DSC points
+GIVEN_UP = 0.05  # of the gain, for larger limits
 EXCESS, MISSING = "excess_mm", "missing_mm"
 
 
@@ -55,11 +56,12 @@ def limits(
 
     Label maps that the prior has not seen are damaged (see `python -m scripts simulate --help`), fitted once, and
     judged with each limit: with `excess_mm` alone, so that nothing is added, and with `missing_mm` alone, so that only
-    islands are removed; the two gains add up. Chosen is, for each structure, the pair that gains most on average over
-    the kinds of errors among those that are harmless: with which at most 5 % of the masks of every kind, clean ones
-    too, lose more than 0.5 points of DSC. Shapes that decide are few, so for a margin a limit counts as harmless where
-    the next smaller one that is tried is so; if none is, the pair that harms the fewest is chosen. Nothing of the pack
-    is changed: the last lines of the page are to be put into its organ.yaml. Do not score the refinement on the shapes
+    islands are removed; the two gains add up. Looked for is, for each structure, the pair that gains most on average
+    over the kinds of errors among those that are harmless: with which at most 5 % of the masks of every kind, clean
+    ones too, lose more than 0.5 points of DSC; or that harm the fewest, if there is none. The shapes that decide are
+    few, so for a margin a limit counts as harmless where the next smaller one that is tried is so, and chosen is the
+    pair with the largest limits (the largest product) that gives up at most 5 % of that gain. Nothing of the pack is
+    changed: the last lines of the page are to be put into its organ.yaml. Do not score the refinement on the shapes
     that chose its limits.
 
     Args:
@@ -175,21 +177,26 @@ class LimitSearch:
 
 
 def choose_limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return `excess_mm` and `missing_mm` by rows of one structure as `limits` describes; of equal ones the smallest.
+    """Return `excess_mm` and `missing_mm` by rows of one structure as `limits` describes.
 
     Args:
         rows: `kind`, `which`, `limit_mm`, `dsc_before`, `dsc_after`, of the same masks for every limit.
     """
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    wanted = [kind for kind in kinds if kind != CLEAN]
     tried = sorted({row["limit_mm"] for row in rows if row["which"]})
     lower = dict(zip(tried, [tried[0], *tried], strict=False))
-    figures = {}
+    harmed, gained = {}, {}
     for pair in product(tried, tried):
         margin = lower[pair[0]], lower[pair[1]]
-        harmed = max(float((gains(rows, kind, *margin) < -HARM_DSC).mean()) for kind in kinds)
-        wanted = [float(gains(rows, kind, *pair).mean()) for kind in kinds if kind != CLEAN]
-        figures[pair] = max(harmed, HARMED_SHARE), -float(np.mean(wanted)) if wanted else 0.0
-    return min(figures, key=lambda pair: figures[pair])
+        share = max(float((gains(rows, kind, *margin) < -HARM_DSC).mean()) for kind in kinds)
+        harmed[pair] = max(share, HARMED_SHARE)
+        gained[pair] = float(np.mean([gains(rows, kind, *pair).mean() for kind in wanted])) if wanted else 0.0
+    safest = [pair for pair in harmed if harmed[pair] == min(harmed.values())]
+    best = max(gained[pair] for pair in safest)
+    return max(
+        (pair for pair in safest if gained[pair] >= best - GIVEN_UP * abs(best)), key=lambda pair: pair[0] * pair[1]
+    )
 
 
 def gains(
