@@ -32,11 +32,11 @@ class Soundness:
 
     Attributes:
         near: share of the mask's surface within 2 mm of the fit.
-        filled: share of the fit's volume that the mask fills.
+        dice: Dice coefficient of the mask with the fit.
     """
 
     near: float = 1.0
-    filled: float = 1.0
+    dice: float = 1.0
 
 
 ALL_SOUND = Soundness()
@@ -149,6 +149,8 @@ def decide(
         return False, f"the network was sure of it (mean probability {probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
         return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
+    if context_mm is None and not island and sound.dice < limits.sound_dice:
+        return False, f"the mask's Dice with its fit is {sound.dice:.2f}: too little to change it by shape alone"
     agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
     where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     if kind == REMOVE:
@@ -158,8 +160,6 @@ def decide(
         return fit_mm > limit, f"{'island' if island else 'excess'} {where} (goes from {limit:g} mm outside)"
     if sound.near < limits.sound_share:
         return False, f"{agrees} add material"
-    if sound.filled < limits.filled_share and context_mm is None:
-        return False, f"the mask fills only {100 * sound.filled:.0f} % of the fit: too little to add material"
     return fit_mm < -limits.missing_mm, f"missing part {where} (comes from {limits.missing_mm:g} mm inside)"
 
 

@@ -136,8 +136,7 @@ class ReconstructShape:
         fit_mm, mask_mm, context_mm = measured.fit_mm, measured.mask_mm, measured.context_mm
         initial = mask[box]
         outside_box = _outside(mask, box)
-        fitted = fit_mm < 0
-        agreement = _dice(initial, fitted, len(outside_box))
+        agreement = _dice(initial, fit_mm < 0, len(outside_box))
         if mask_mm is None:
             return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, "shape")
         probability = probability_at = None
@@ -165,8 +164,7 @@ class ReconstructShape:
         regions: list[Region] = []
         followed = 0
         if chosen.gate:
-            filled = float((initial & fitted).sum() / max(1, fitted.sum()))
-            sound = Soundness(case.fitted.figures["share_within_2mm"], filled)
+            sound = Soundness(case.fitted.figures["share_within_2mm"], agreement)
             refused, specks, regions = judge_regions(
                 initial,
                 fused < 0,

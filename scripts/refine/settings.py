@@ -45,7 +45,7 @@ class RefineSettings:
     excess_mm: float
     missing_mm: float
     sound_share: float
-    filled_share: float
+    sound_dice: float
     sure_present: float
     sure_absent: float
     alone_mm: float

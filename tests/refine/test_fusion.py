@@ -92,16 +92,19 @@ def test_how_sure_an_image_must_be_differs_for_presence_and_absence():
     assert decide(ADD, -0.5, None, 0.95, False, False, Soundness(0.9), wary)[0]
 
 
-def test_a_fit_that_the_mask_hardly_fills_adds_nothing_by_itself():
-    """A fit twice as large as a mask may touch most of its surface, and still be wrong."""
-    large = Soundness(near=0.9, filled=0.4)
+def test_a_fit_that_hardly_resembles_the_mask_only_removes_islands_by_itself():
+    """A fit in the wrong place, or of a shape unknown to the prior, may touch most of a mask's surface."""
+    odd = Soundness(near=0.9, dice=0.7)
 
-    def decision(kind, context_mm=None, probability=None):
-        fit_mm = -5.0 if kind == ADD else 9.0
-        return decide(kind, fit_mm, context_mm, probability, False, True, large, LIMITS)
+    def decision(kind, context_mm=None, probability=None, island=False):
+        fit_mm = -9.0 if kind == ADD else 9.0
+        return decide(kind, fit_mm, context_mm, probability, False, island, odd, LIMITS)
 
-    assert decision(ADD) == (False, "the mask fills only 40 % of the fit: too little to add material")
-    assert decision(ADD, context_mm=-4.0)[0] and decision(ADD, probability=0.95)[0] and decision(REMOVE)[0]
+    refused = (False, "the mask's Dice with its fit is 0.70: too little to change it by shape alone")
+    assert decision(ADD) == decision(REMOVE) == refused
+    assert decision(ADD, context_mm=-4.0)[0] and decision(REMOVE, context_mm=4.0)[0]
+    assert decision(ADD, probability=0.95)[0] and decision(REMOVE, probability=0.05)[0]
+    assert decision(REMOVE, island=True)[0]
 
 
 def test_reasons_say_on_which_side_of_the_fit_a_region_lies():
