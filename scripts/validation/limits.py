@@ -92,6 +92,8 @@ def limits(
     search = LimitSearch(pack, tried, device or ("cuda" if torch.cuda.is_available() else "cpu"), seed)
     labels = LabelSource.of(pack, label_source)
     rows: list[dict[str, Any]] = []
+    out = Path(output_dir)
+    out.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(files) * len(chosen_kinds), desc="limits", unit="mask", disable=None) as progress:
         for file in files:
             truth, affine, _ = read_truth(file, labels)
@@ -101,9 +103,7 @@ def limits(
                 head = {"case": case_name(file), "kind": kind}
                 rows += [head | row for row in search.score(mask, truth, affine)]
                 progress.update()
-    out = Path(output_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    write_csv(out / "limits.csv", rows)
+            write_csv(out / "limits.csv", rows)  # after each case, to look at while it runs
     options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "split": split, "cases": cases}
     options |= {"kinds": ",".join(chosen_kinds), "limits_mm": ",".join(f"{one:g}" for one in tried), "seed": seed}
     options |= {"label_source": label_source} if label_source else {}
