@@ -217,7 +217,7 @@ def roughen(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarra
     noise = ndimage.gaussian_filter(noise, 1.0 / NOISE_STEP, mode="wrap")
     noise = (noise * deviation_mm / noise.std()).clip(-ROUGH_LIMIT * deviation_mm, ROUGH_LIMIT * deviation_mm)
     signed_mm = mask_signed_distance(shape, spacing, reach_mm)
-    near = np.argwhere(np.abs(signed_mm) < reach_mm)
+    near = np.argwhere(np.abs(signed_mm) <= ROUGH_LIMIT * deviation_mm)
     result = mask.copy()
     rough = shape.copy()
     shift_mm = ndimage.map_coordinates(noise, (near / step).T, order=1)
@@ -253,6 +253,8 @@ def _voxels(length_mm: float, spacing: np.ndarray) -> list[int]:
 
 def _room_steps(shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:
     """Return how many voxels (3,) lie between places so that there are at most `ROOM_VOXELS`, evenly spread."""
+    if np.prod(shape) <= ROOM_VOXELS:
+        return np.ones(3, int)
     edge_mm = np.cbrt(np.prod(shape) * spacing.prod() / ROOM_VOXELS)
     while True:
         steps = np.maximum(np.round(edge_mm / spacing), 1).astype(int)

@@ -268,6 +268,15 @@ def copy_volume(source: str | Path, target: str | Path) -> None:
             temporary.write_bytes(gzip.compress(Path(source).read_bytes(), mtime=0))
 
 
+def _part(image: nib.Nifti1Image, box: tuple[slice, slice, slice]) -> nib.Nifti1Image:
+    """Return a part of an image with the codes of the whole's sform and qform, which nibabel's slicer changes."""
+    part = image.slicer[box]
+    affine = part.affine
+    part.set_qform(affine, int(image.header["qform_code"]), update_affine=False)
+    part.set_sform(affine, int(image.header["sform_code"]), update_affine=False)
+    return part
+
+
 def write_label_map(
     path: str | Path,
     labels: np.ndarray,
@@ -290,7 +299,7 @@ def write_label_map(
         RuntimeError: the labels are on another grid, or do not fit the data type.
     """
     image = open_volume(reference)
-    image = image if box is None else image.slicer[box]
+    image = image if box is None else _part(image, box)
     if tuple(labels.shape) != image.shape[:3]:
         raise RuntimeError(f"labels of shape {labels.shape} do not fit {reference} of shape {image.shape}")
     stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())

@@ -116,6 +116,8 @@ def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases
 def read_truth(file: Path, labels: LabelSource) -> tuple[np.ndarray, np.ndarray, tuple[slice, slice, slice]]:
     """Read a label map, but only that part of it in which simulated errors may lie.
 
+    Of packs whose structures are sides, the part has the same middle plane as the whole.
+
     Returns:
         The part (X, Y, Z) with the pack's values, its affine (4, 4), and its slices of the whole.
 
@@ -128,9 +130,12 @@ def read_truth(file: Path, labels: LabelSource) -> tuple[np.ndarray, np.ndarray,
     boxes = [damage_box(mask, given.affine) for mask in masks if mask.any()]
     if not boxes:
         raise UnrefinableCase(f"{file} holds none of the structures of '{labels.pack.name}'")
-    box = tuple(
-        slice(min(one.start for one in axis), max(one.stop for one in axis)) for axis in zip(*boxes, strict=True)
-    )
+    ranges = [(min(one.start for one in axis), max(one.stop for one in axis)) for axis in zip(*boxes, strict=True)]
+    if any(structure.side for structure in labels.pack.structures):
+        for axis in np.flatnonzero(given.affine[0, :3]):  # sides are told apart by the volume's middle plane: keep it
+            edge = min(ranges[axis][0], truth.shape[axis] - ranges[axis][1])
+            ranges[axis] = edge, truth.shape[axis] - edge
+    box = tuple(slice(*one) for one in ranges)
     affine = given.affine.copy()
     affine[:3, 3] = apply_affine(affine, np.array([[one.start for one in box]], float))[0]
     return truth[box].copy(order="C"), affine, (box[0], box[1], box[2])

@@ -8,10 +8,11 @@ from scipy import ndimage
 from volumes import AFFINES
 
 from scripts import damage as module
-from scripts.damage import CHUNK_SHARE, KINDS, ROOM_VOXELS, ROUGH_AMPLITUDE, SLICE_MM, damage, stacking_axis
+from scripts.damage import CHUNK_SHARE, KINDS, ROOM_VOXELS, ROUGH_AMPLITUDE, SLICE_MM, damage, damage_box, stacking_axis
 from scripts.geometry.affine import spacing_mm
 from scripts.metrics.topology import count_components, count_holes
 
+ROUGH = "7bb91c8009e88380e7885fbe2921f80a3dc2eaccb74be4e1f5cf1b0cc9161969"
 FOUR_KINDS = "f801af0d4857b2a3e906e2ec579c2adfe1d03ab055da385f2a932c1fb403e1e4"
 
 
@@ -118,6 +119,38 @@ def test_known_damage_stays_byte_for_byte_what_it_was():
         for seed in range(3):
             digest.update(damage(ball(affine), affine, seed).astype("<i2").tobytes())
     assert digest.hexdigest() == FOUR_KINDS
+
+
+def test_known_roughness_stays_byte_for_byte_what_it_was():
+    digest = hashlib.sha256()
+    for affine in AFFINES.values():
+        digest.update(damage(ball(affine, 15.0, 60.0), affine, 1, ["rough"]).astype("<i2").tobytes())
+    assert digest.hexdigest() == ROUGH
+
+
+@pytest.mark.parametrize("radius_mm", [1.0, 8.0, 40.0])  # a few voxels; cut by the border; beyond it on all sides
+def test_every_kind_copes_with_tiny_and_cut_shapes(radius_mm):
+    before = ball(AFFINES["oblique"], radius_mm, shape_mm=14.0)
+    for kind in KINDS:
+        after = damage(before, AFFINES["oblique"], 2, [kind])
+        assert after.shape == before.shape and (after != 0).any()
+
+
+def test_damage_stays_in_its_box():
+    wide = np.pad(ball(AFFINES["oblique"]), 25)
+    box = damage_box(wide != 0, AFFINES["oblique"])
+    after = damage(wide, AFFINES["oblique"], 4, list(KINDS))
+    assert wide[box].size < wide.size and (after[box] != wide[box]).any()
+    after[box] = wide[box]
+    np.testing.assert_array_equal(after, wide)
+
+
+@pytest.mark.parametrize(("shape", "spacing"), [((400, 380, 90), (0.5, 0.5, 5.0)), ((300, 300, 300), (1.0, 1.0, 1.0))])
+def test_places_for_islands_are_few_and_about_as_far_apart_along_every_axis(shape, spacing):
+    steps = module._room_steps(shape, np.array(spacing))
+    assert ROOM_VOXELS / 3 < np.prod(np.ceil(np.array(shape) / steps)) <= ROOM_VOXELS
+    assert np.ptp((steps * spacing)[np.array(steps) > 1]) <= max(spacing)
+    assert (module._room_steps((100, 100, 30), np.array(spacing)) == 1).all()
 
 
 def test_slices_follow_the_grid_that_is_nearest():

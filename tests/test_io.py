@@ -47,6 +47,18 @@ def test_codes_of_a_file_with_only_one_of_the_forms_stay(tmp_path):
         np.testing.assert_allclose(after.affine, affine, atol=1e-5)
 
 
+@pytest.mark.parametrize(("sform", "qform"), [(1, 1), (4, 0), (0, 3)])
+def test_a_part_of_a_grid_lies_where_it_did_with_the_codes_of_the_whole(tmp_path, sform, qform):
+    source = save(tmp_path / "a.nii.gz", blocks(), OBLIQUE, sform, qform)
+    box = (slice(2, 9), slice(1, 10), slice(0, 5))
+    io.write_label_map(tmp_path / "b.nii.gz", blocks()[box], source, box=box)
+    whole, part = nib.load(source), nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(np.asarray(part.dataobj), blocks()[box])
+    np.testing.assert_allclose(part.affine[:3, :3], whole.affine[:3, :3], atol=1e-5)
+    np.testing.assert_allclose(part.affine[:3, 3], (whole.affine @ [2, 1, 0, 1])[:3], atol=1e-4)
+    assert (int(part.header["sform_code"]), int(part.header["qform_code"])) == (sform, qform)
+
+
 def test_last_axis_of_one_is_accepted_and_kept(tmp_path):
     source = save(tmp_path / "a.nii.gz", blocks()[..., None])
     assert io.read_label_map(source).shape == (1, 12, 10, 8)

@@ -164,6 +164,22 @@ def test_the_part_that_is_read_holds_all_errors_where_they_are(tmp_path, case):
         assert not whole.any()
 
 
+def test_the_part_that_is_read_has_the_sides_of_the_whole(tmp_path):
+    """A lone kidney that is lopsided lies on either side of its own middle; the volume's tells its side."""
+    write_pairs(tmp_path / "pack")
+    labels = LabelSource.of(str(tmp_path / "pack"))
+    x, y, z = np.ogrid[:160, :50, :50]
+    lone = ((x - 45) ** 2 + (y - 25) ** 2 + (z - 25) ** 2 <= 100) | (
+        (x - 60) ** 2 + (y - 25) ** 2 + (z - 25) ** 2 <= 16
+    )
+    nib.save(nib.Nifti1Image(lone.astype(np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "lone.nii.gz")
+    part, affine, box = read_truth(tmp_path / "lone.nii.gz", labels)
+    whole = labels.pack.masks(lone.astype(np.uint8), np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert part.size < lone.size and sorted(mask.any() for mask in whole.values()) == [False, True]
+    for name, mask in labels.pack.masks(part, affine).items():
+        np.testing.assert_array_equal(mask, whole[name][box])
+
+
 def test_a_label_map_without_the_organ_is_named(tmp_path):
     write_pack(tmp_path / "pack", structures=STRUCTURES)
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.uint8), np.eye(4)), tmp_path / "empty.nii.gz")

@@ -32,7 +32,7 @@ class Soundness:
 
     Attributes:
         near: share of the mask's surface within 2 mm of the fit.
-        dice: Dice coefficient of the mask with the fit.
+        dice: Dice coefficient of the mask, islands and all, with the fit.
     """
 
     near: float = 1.0

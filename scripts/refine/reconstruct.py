@@ -103,7 +103,16 @@ class ReconstructShape:
         return part
 
     def measure(self, mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> Measured:
-        """Evaluate all signed distances of one structure; arguments and errors as above."""
+        """Evaluate all signed distances of one structure.
+
+        Args:
+            mask: (X, Y, Z) bool, the initial mask of the structure.
+            affine: (4, 4) voxel → world mm.
+            case: with its fitted shape.
+
+        Raises:
+            ValueError: the case has no fitted shape, or the fit has left the grid.
+        """
         if case.fitted is None or case.prior is None:
             raise ValueError(f"structure '{case.name}' has not been fitted")
         chosen = self.settings
@@ -129,6 +138,9 @@ class ReconstructShape:
         Args:
             measured: of this structure, with the same `fusion` and `tau_mm`.
             case: with its fitted shape.
+
+        Returns:
+            The fused signed distance in the box, and what was judged.
         """
         assert case.fitted is not None
         chosen = self.settings

@@ -84,6 +84,8 @@ def validate(
     out.mkdir(parents=True, exist_ok=True)
 
     true = out / "true"
+    if Path(label_dir).resolve() == true.resolve():
+        raise ValueError(f"{true} is written anew: give another output_dir")
     shutil.rmtree(true, ignore_errors=True)
     files = _write_truths(files, LabelSource.of(pack, label_source), true)
     labels = LabelSource.of(pack, OWN_SOURCE)

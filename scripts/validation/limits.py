@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ from ..runner import require_organ
 from ..simulate import CLEAN, choose_kinds, choose_labels, read_truth, with_errors
 from ..sources import LabelSource
 
-FACTORS = (0.64, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5)  # of the pack's limits, where none are given
+STEP = (
+    1.25  # from one limit to the next, where none are given: from two below the pack's least to two above its largest
+)
 HARMED_SHARE = 0.05  # of the masks may lose more than HARM_DSC points
 GIVEN_UP = 0.05  # of the gain, for larger limits
 EXCESS, MISSING = "excess_mm", "missing_mm"
@@ -71,7 +74,7 @@ def limits(
         split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
         cases: at most so many, spread evenly over their names; 0 for all.
         kinds: which kinds of errors; clean ones are always looked at.
-        limits_mm: limits to try, such as 2,3,4.5,6; empty for 0.64 to 2.5 times the pack's.
+        limits_mm: limits to try, such as 2,3,4.5,6; empty for lengths a quarter apart around those of the pack.
         seed: of errors and fits.
         device: cpu or cuda; empty for cuda where there is one.
         label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
@@ -87,7 +90,8 @@ def limits(
     require_organ(organ, "default")
     pack = OrganPack.load(organ)
     chosen_kinds = list(dict.fromkeys([*choose_kinds(kinds), CLEAN]))
-    tried = _limits(limits_mm, RefineSettings.load(pack=pack).missing_mm)
+    own = [RefineSettings.load("default", pack, structure) for structure in pack.structures]
+    tried = _limits(limits_mm, [mm for one in own for mm in (one.excess_mm, one.missing_mm)])
     files = choose_labels(label_dir, pack, split, cases)
     search = LimitSearch(pack, tried, device or ("cuda" if torch.cuda.is_available() else "cpu"), seed)
     labels = LabelSource.of(pack, label_source)
@@ -148,15 +152,15 @@ class LimitSearch:
         """Refine a label map (X, Y, Z) with each limit.
 
         Returns:
-            Rows with structure, which limit (none: only islands go), limit_mm, and DSC in % before and after; none of
-            a structure that the truth lacks, or that could not be fitted.
+            Rows with structure, which limit (none: only islands go), limit_mm, and DSC in % before and after, the same
+            where the structure cannot be fitted; none of a structure that the truth lacks.
         """
         pred = MetaTensor(torch.as_tensor(label_map[None].astype(np.int32)), affine=torch.as_tensor(affine))
         truths, before = self.pack.masks(truth, affine), self.pack.masks(label_map, affine)
         first = next(iter(self.reconstruct.values()))
         measured: list[tuple[ShapeCase, Measured]] = []
         for case in self.fit({"pred": pred})[f"pred{SHAPES}"]:
-            if not case.failure:
+            with suppress(ValueError):  # no fit, or one that has left the image: the mask stays
                 measured.append((case, first[case.name].measure(before[case.name], affine, case)))
         rows = []
         for (which, limit), reconstruct in self.reconstruct.items():
@@ -167,11 +171,11 @@ class LimitSearch:
                     "structure": name,
                     "which": which,
                     "limit_mm": limit,
-                    "dsc_before": 100.0 * dice(before[name], truths[name]),
-                    "dsc_after": 100.0 * dice(mask, truths[name]),
+                    "dsc_before": 100.0 * dice(before[name], mask),
+                    "dsc_after": 100.0 * dice(after.get(name, before[name]), mask),
                 }
-                for name, mask in after.items()
-                if truths[name].any()
+                for name, mask in truths.items()
+                if mask.any()
             ]
         return rows
 
@@ -203,11 +207,11 @@ def gains(
     rows: Sequence[Mapping[str, Any]], kind: str, excess_mm: float | None, missing_mm: float | None
 ) -> np.ndarray:
     """Return the points of DSC (N,) that each mask of a kind gains with a pair of limits; None for no such changes."""
-    islands = _gains(rows, kind, "", np.inf)
+    islands = _of_limit(rows, kind, "", np.inf)
     total = islands.copy()
     for which, limit in ((EXCESS, excess_mm), (MISSING, missing_mm)):
         if limit is not None:
-            total += _gains(rows, kind, which, limit) - islands
+            total += _of_limit(rows, kind, which, limit) - islands
     return total
 
 
@@ -225,7 +229,8 @@ def limits_page(name: str, command: str, rows: Sequence[Mapping[str, Any]]) -> s
         f"```bash\n{command}\n```",
         "Points of DSC gained, the least gain of a mask, and how many masks lose more than "
         f"{HARM_DSC:g}: where only islands are removed, and with one limit more, the depth from which on the fit "
-        f"overrules the mask. `{EXCESS}` lets it remove, `{MISSING}` lets it add. The last line is of the pair chosen.",
+        f"overrules the mask. `{EXCESS}` lets it remove, `{MISSING}` lets it add. The last line is "
+        "of the pair chosen: the sum of what either brings.",
     ]
     lines = []
     for structure in dict.fromkeys(row["structure"] for row in rows):
@@ -247,19 +252,20 @@ def _cell(gained: np.ndarray) -> str:
     return f"{gained.mean():+.2f} ({gained.min():+.2f}), {(gained < -HARM_DSC).sum()} of {len(gained)}"
 
 
-def _gains(rows: Sequence[Mapping[str, Any]], kind: str, which: str, limit: float) -> np.ndarray:
+def _of_limit(rows: Sequence[Mapping[str, Any]], kind: str, which: str, limit: float) -> np.ndarray:
     own = [row for row in rows if (row["kind"], row["which"], row["limit_mm"]) == (kind, which, limit)]
     return np.array([row["dsc_after"] - row["dsc_before"] for row in own])
 
 
-def _limits(given: str | float | Sequence[float], present_mm: float) -> list[float]:
+def _limits(given: str | float | Sequence[float], present_mm: Sequence[float]) -> list[float]:
     """Return the limits to try, in order.
 
     Raises:
         ValueError: one is no positive number.
     """
     if given == "":
-        return [round(factor * present_mm, 2) for factor in FACTORS]
+        least, steps = min(present_mm) / STEP**2, np.log(max(present_mm) / min(present_mm)) / np.log(STEP)
+        return [round(float(least * STEP**k), 2) for k in range(int(np.ceil(steps)) + 5)]
     parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
     try:
         values = sorted({float(part) for part in parts})

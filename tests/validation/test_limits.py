@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from scripts.geometry.resample import WorldGrid
-from scripts.validation.limits import choose_limits, gains, limits, limits_page
+from scripts.organ import OrganPack
+from scripts.validation.limits import LimitSearch, choose_limits, gains, limits, limits_page
+from scripts.validation.limits import _limits as around
 from tests.refine.test_chain import CENTRE, mean_shape
 
 
-def rows_of(gains):
+def rows_of(gained):
     """Rows from kind → which limit → limit → gains of masks; removing islands alone gains 0.25."""
     rows = []
-    for kind, by_which in gains.items():
+    for kind, by_which in gained.items():
         masks = len(by_which["excess_mm"][2.0])
         for which, by_limit in ({"": {np.inf: [0.0] * masks}} | by_which).items():
             for limit, own in by_limit.items():
@@ -90,14 +92,29 @@ def test_a_shape_that_the_prior_does_not_know_asks_for_a_higher_limit(tmp_path):
     )
     with open(out / "limits.csv", newline="") as file:
         rows = [
-            {key: float(value) if key[0] in "dl" else value for key, value in row.items()}
+            row | {key: float(row[key]) for key in ("limit_mm", "dsc_before", "dsc_after")}
             for row in csv.DictReader(file)
         ]
     assert len(rows) == 2 * (1 + 2 * 3)
-    assert gains(rows, "clean", 1.0, None)[0] < -0.5 < 0.5 > abs(gains(rows, "clean", 30.0, 30.0)[0])
+    assert gains(rows, "clean", 1.0, None)[0] < -0.5
+    assert abs(gains(rows, "clean", 30.0, 30.0)[0]) < 0.5
     assert gains(rows, "missing", None, 1.0)[0] > 1.0
     text = open(page, encoding="utf-8").read()
     assert "--kinds missing,clean --limits_mm 1,25,30" in text and "refine: {excess_mm: 30, missing_mm: 1}" in text
+
+
+def test_what_cannot_be_fitted_counts_as_unchanged():
+    labels, affine = mean_shape("plain")
+    speck = np.zeros_like(labels)
+    speck[4, 4, 4] = 1
+    rows = LimitSearch(OrganPack.load("hippocampus"), [1.0, 2.0]).score(speck, labels, affine)
+    assert len(rows) == 5 and {row["dsc_before"] for row in rows} == {row["dsc_after"] for row in rows} == {0.0}
+
+
+def test_limits_that_are_tried_lie_around_the_packs():
+    assert around("", [4.0, 4.0]) == [2.56, 3.2, 4.0, 5.0, 6.25]
+    wide = around("", [4.0, 10.0])
+    assert wide[:2] == [2.56, 3.2] and wide[-1] >= 10.0 * 1.25**2
 
 
 @pytest.mark.parametrize("given", ["two", "-1,3", 0.0])
