@@ -68,12 +68,12 @@ def mean_shape(kind: str, mirrored: bool = False) -> tuple[np.ndarray, np.ndarra
 
 
 def damaged(label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """A ball of 7 mm cut out of the surface, and an island of 3 mm."""
+    """A ball of 9 mm cut out of the surface, and an island of 3 mm."""
     points = WorldGrid(affine, label_map.shape).points_world()
     inside = points[label_map > 0]
     broken = label_map.copy()
     bite = inside[np.argmax(inside @ [0.2, 0.6, 0.8])] - [0.0, 2.0, 2.0]
-    broken[np.linalg.norm(points - bite, axis=-1) < 7.0] = 0
+    broken[np.linalg.norm(points - bite, axis=-1) < 9.0] = 0
     broken[np.linalg.norm(points - (CENTRE + [-14.0, -14.0, 14.0]), axis=-1) < 3.0] = 1
     return broken
 
@@ -99,7 +99,7 @@ def test_damage_is_repaired_on_any_grid(kind):
     assert set(np.unique(refined)) <= {0, 1, 2}
     assert np.allclose(result["pred"].affine, affine)
     before, after = dice(broken > 0, truth > 0), dice(refined > 0, truth > 0)
-    assert after > before + 0.25 * (1 - before)
+    assert after > before + 0.35 * (1 - before)
     kept = (broken > 0) & (refined > 0)
     assert (refined[kept] == broken[kept]).all()  # parts stay where they were
     kinds = {(r["kind"], r["accepted"]) for r in case.quality["regions"]}
