@@ -15,7 +15,7 @@ from .geometry.affine import apply_affine
 from .io import UnrefinableCase, copy_volume, write_label_map
 from .organ import OrganPack, Structure, structure_masks
 from .prior.check import spread
-from .sources import LabelSource
+from .sources import GivenLabels, LabelSource
 
 CLEAN = "clean"
 RECIPES: Mapping[str, Sequence[str]] = {  # folder → the kinds of damage that it holds, see `damage`
@@ -125,7 +125,7 @@ def read_truth(file: Path, labels: LabelSource) -> tuple[np.ndarray, np.ndarray,
         CaseError: the label map cannot be read, has no usable affine, or holds none of the pack's structures.
     """
     given = labels.read(file)
-    truth = given.values if given.is_own else np.maximum(given.in_pack_values(), 0)
+    truth = _in_pack_values(given)
     masks = structure_masks(labels.pack.structures, truth, given.affine).values()
     boxes = [damage_box(mask, given.affine) for mask in masks if mask.any()]
     if not boxes:
@@ -139,6 +139,11 @@ def read_truth(file: Path, labels: LabelSource) -> tuple[np.ndarray, np.ndarray,
     affine = given.affine.copy()
     affine[:3, 3] = apply_affine(affine, np.array([[one.start for one in box]], float))[0]
     return truth[box].copy(order="C"), affine, (box[0], box[1], box[2])
+
+
+def _in_pack_values(given: GivenLabels) -> np.ndarray:
+    """Return a label map (X, Y, Z) with the pack's values; of another source, what is none of its labels goes."""
+    return given.values if given.is_own else np.maximum(given.in_pack_values(), 0)
 
 
 def write_simulated(
@@ -159,7 +164,7 @@ def write_simulated(
     with tqdm(total=len(kinds) * len(files), desc="simulate", unit="mask", disable=None) as progress:
         for file in files:
             given = labels.read(file)
-            truth = given.values if given.is_own else np.maximum(given.in_pack_values(), 0)
+            truth = _in_pack_values(given)
             for kind in kinds:
                 target = out_dir / kind / f"{case_name(file)}.nii.gz"
                 target.parent.mkdir(parents=True, exist_ok=True)
