@@ -23,11 +23,96 @@ def autograd_gradient(function: Callable[[Tensor], Tensor], points: Tensor) -> t
     return value, gradient
 
 
-class DeformTemplateField(nn.Module):
+class DeformedTemplate(nn.Module):
+    """What a template and a deform net make of points, for B instances at once.
+
+    All coordinates are canonical; distances are canonical and negative inside. Each layer is one batched product.
+    """
+
+    n_layers: int
+    omega: float
+
+    def template(self, points: Tensor) -> Tensor:
+        """T at points (..., 3): (..., 1)."""
+        raise NotImplementedError
+
+    def template_jet(self, points: Tensor) -> Jet:
+        """T and its derivatives at points (..., N, 3)."""
+        raise NotImplementedError
+
+    def weights(self, beta: Tensor) -> DeformWeights:
+        """Materialised deform weights of B instances from β (B, H).
+
+        The result is a plain dictionary of tensors: detach and clone them to tune one instance by itself.
+        """
+        raise NotImplementedError
+
+    def _conditioned(self, weights: DeformWeights, alpha: Tensor) -> Layers:
+        """Deform layers with the instance code, which is the same at every point, moved into the first bias."""
+        layers = [(weights[f"weight{i}"], weights[f"bias{i}"]) for i in range(self.n_layers)]
+        first, bias = layers[0]
+        layers[0] = (first[:, :, :3], bias + torch.matmul(first[:, :, 3:], alpha.unsqueeze(-1)).squeeze(-1))
+        return layers
+
+    def deform(self, weights: DeformWeights, alpha: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Flow v (B, N, 3) and correction δ (B, N, 1) of B instances at their points (B, N, 3)."""
+        return sine_forward(self._conditioned(weights, alpha), points, self.omega).split([3, 1], dim=-1)
+
+    def evaluate(self, weights: DeformWeights, alpha: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """The field from materialised weights.
+
+        Args:
+            weights: deform weights of B instances.
+            alpha: (B, A).
+            points: (B, N, 3), canonical.
+
+        Returns:
+            sdf (B, N), flow (B, N, 3), correction (B, N, 1), template_points (B, N, 3) = points + flow.
+        """
+        flow, correction = self.deform(weights, alpha, points)
+        template_points = points + flow
+        sdf = (self.template(template_points) + correction).squeeze(-1)
+        return {"sdf": sdf, "flow": flow, "correction": correction, "template_points": template_points}
+
+    def evaluate_with_derivatives(
+        self, weights: DeformWeights, alpha: Tensor, points: Tensor, laplacian: bool = False
+    ) -> dict[str, Tensor]:
+        """`evaluate` and, beside its entries, the first derivatives with respect to the points.
+
+        Returns:
+            Also gradient (B, N, 3) = ∇s, template_gradient (B, N, 3) = ∇T at x + v, flow_jacobian (B, N, 3, 3) with
+            [..., i, j] = dv_i/dx_j, correction_gradient (B, N, 3) and, on request, flow_laplacian (B, N, 3).
+        """
+        jet: Jet = sine_jet(self._conditioned(weights, alpha), points, self.omega, laplacian)
+        flow, correction = jet.value.split([3, 1], dim=-1)
+        template_points = points + flow
+        template = self.template_jet(template_points)
+        jacobian, correction_gradient = jet.gradient[..., :3, :], jet.gradient[..., 3, :]
+        template_gradient = template.gradient[..., 0, :]
+        pulled = torch.matmul(template_gradient.unsqueeze(-2), jacobian).squeeze(-2)
+        result = {
+            "sdf": (template.value + correction).squeeze(-1),
+            "flow": flow,
+            "correction": correction,
+            "template_points": template_points,
+            "gradient": template_gradient + pulled + correction_gradient,
+            "template_gradient": template_gradient,
+            "flow_jacobian": jacobian,
+            "correction_gradient": correction_gradient,
+        }
+        if jet.laplacian is not None:
+            result["flow_laplacian"] = jet.laplacian[..., :3]
+        return result
+
+    def forward(self, alpha: Tensor, beta: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """`evaluate` for codes α (B, A) and β (B, H) at points (B, N, 3)."""
+        return self.evaluate(self.weights(beta), alpha, points)
+
+
+class DeformTemplateField(DeformedTemplate):
     """Signed distance fields of a category's instances: one template T, deformed an instance by a sine network D.
 
-    All coordinates are canonical; distances are canonical and negative inside. B instances are evaluated at once: the
-    hyper-network materialises their deform weights, and each layer is one batched product.
+    B instances share the template; the hyper-network materialises their deform weights.
 
     Deviations from the paper: hidden 128 instead of 256 and omega 15 instead of 30 by default, and a low-rank
     hyper-network (see `hypernet`).
@@ -83,73 +168,13 @@ class DeformTemplateField(nn.Module):
         """T at points (..., 3): (..., 1)."""
         return self.template_net(points)
 
+    def template_jet(self, points: Tensor) -> Jet:
+        """T and its derivatives at points (..., N, 3)."""
+        return self.template_net.jet(points)
+
     def weights(self, beta: Tensor) -> DeformWeights:
-        """Materialised deform weights of B instances from β (B, H).
-
-        The result is a plain dictionary of tensors: detach and clone them to tune one instance by itself.
-        """
+        """Materialised deform weights of B instances from β (B, H), see `DeformedTemplate.weights`."""
         return self.hyper(beta)
-
-    def _conditioned(self, weights: DeformWeights, alpha: Tensor) -> Layers:
-        """Deform layers with the instance code, which is the same at every point, moved into the first bias."""
-        layers = [(weights[f"weight{i}"], weights[f"bias{i}"]) for i in range(self.n_layers)]
-        first, bias = layers[0]
-        layers[0] = (first[:, :, :3], bias + torch.matmul(first[:, :, 3:], alpha.unsqueeze(-1)).squeeze(-1))
-        return layers
-
-    def deform(self, weights: DeformWeights, alpha: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow v (B, N, 3) and correction δ (B, N, 1) of B instances at their points (B, N, 3)."""
-        return sine_forward(self._conditioned(weights, alpha), points, self.omega).split([3, 1], dim=-1)
-
-    def evaluate(self, weights: DeformWeights, alpha: Tensor, points: Tensor) -> dict[str, Tensor]:
-        """The field from materialised weights.
-
-        Args:
-            weights: deform weights of B instances.
-            alpha: (B, A).
-            points: (B, N, 3), canonical.
-
-        Returns:
-            sdf (B, N), flow (B, N, 3), correction (B, N, 1), template_points (B, N, 3) = points + flow.
-        """
-        flow, correction = self.deform(weights, alpha, points)
-        template_points = points + flow
-        sdf = (self.template(template_points) + correction).squeeze(-1)
-        return {"sdf": sdf, "flow": flow, "correction": correction, "template_points": template_points}
-
-    def evaluate_with_derivatives(
-        self, weights: DeformWeights, alpha: Tensor, points: Tensor, laplacian: bool = False
-    ) -> dict[str, Tensor]:
-        """`evaluate` and, beside its entries, the first derivatives with respect to the points.
-
-        Returns:
-            Also gradient (B, N, 3) = ∇s, template_gradient (B, N, 3) = ∇T at x + v, flow_jacobian (B, N, 3, 3) with
-            [..., i, j] = dv_i/dx_j, correction_gradient (B, N, 3) and, on request, flow_laplacian (B, N, 3).
-        """
-        jet: Jet = sine_jet(self._conditioned(weights, alpha), points, self.omega, laplacian)
-        flow, correction = jet.value.split([3, 1], dim=-1)
-        template_points = points + flow
-        template = self.template_net.jet(template_points)
-        jacobian, correction_gradient = jet.gradient[..., :3, :], jet.gradient[..., 3, :]
-        template_gradient = template.gradient[..., 0, :]
-        pulled = torch.matmul(template_gradient.unsqueeze(-2), jacobian).squeeze(-2)
-        result = {
-            "sdf": (template.value + correction).squeeze(-1),
-            "flow": flow,
-            "correction": correction,
-            "template_points": template_points,
-            "gradient": template_gradient + pulled + correction_gradient,
-            "template_gradient": template_gradient,
-            "flow_jacobian": jacobian,
-            "correction_gradient": correction_gradient,
-        }
-        if jet.laplacian is not None:
-            result["flow_laplacian"] = jet.laplacian[..., :3]
-        return result
-
-    def forward(self, alpha: Tensor, beta: Tensor, points: Tensor) -> dict[str, Tensor]:
-        """`evaluate` for codes α (B, A) and β (B, H) at points (B, N, 3)."""
-        return self.evaluate(self.weights(beta), alpha, points)
 
     @torch.no_grad()
     def sdf(self, weights: DeformWeights, alpha: Tensor, points: Tensor, chunk: int = 32768) -> Tensor:

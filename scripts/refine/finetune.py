@@ -1,10 +1,11 @@
 """Latent finetuning: a prior's instance fitted to trusted points, template frozen (Eq. 53).
 
 Default: the linear model, fitted robustly with pose, gives the start; then whitened codes and pose, then the
-materialised deform weights are tuned by Adam on a redescending loss of the residual in mm. The normals enter through
-points a little outside and inside of the surface, whose distances are known, which saves second derivatives. Weights
-can follow nearly any surface, also the walls that an error of the mask has cut: there the mask's normals stand across
-those of the fit by codes, and such points have no say in the weights. A rare shape's normals agree, and are followed.
+materialised deform weights are tuned by Adam on a redescending loss of the residual in mm, for all structures whose
+fields have the same sizes as one batch. The normals enter through points a little outside and inside of the surface,
+whose distances are known, which saves second derivatives. Weights can follow nearly any surface, also the walls that an
+error of the mask has cut: there the mask's normals stand across those of the fit by codes, and such points have no say
+in the weights. A rare shape's normals agree, and are followed.
 Paper: codes and deform weights from the mean shape, with the pose of PICCT, on Eq. 46's terms.
 
 Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradients are switched on inside.
@@ -12,6 +13,7 @@ Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradien
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from torch import Tensor
 from ..geometry.affine import Similarity
 from ..geometry.picct import CanonicalTransform
 from ..prior.correspondence import template_places
+from ..prior.field_stack import FieldStack
 from ..prior.prior import ShapePrior
 from .robust import Channel, LinearFit, RobustSettings, fit_linear
 from .settings import RefineSettings
@@ -28,6 +31,18 @@ from .shape_case import FittedShape, TrustedSamples
 
 SHELL_MM = 3.0
 SHELL_TRUST = 0.7
+OF_THE_FIT = (
+    "method",
+    "loss_scale_mm",
+    "code_steps",
+    "code_rate",
+    "code_penalty",
+    "weight_steps",
+    "weight_rate",
+    "weight_penalty",
+    "across_cosine",
+    "along_cosine",
+)  # of the settings
 RADIUS = 0.5  # typical radius of a shape in the canonical frame
 PAPER_TERMS = {"on_surface": 3e3, "normal": 1e2, "eikonal": 5e1, "code": 1e5}
 
@@ -47,7 +62,7 @@ class LatentFinetune:
     def __call__(
         self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior, seed: int = 0
     ) -> FittedShape:
-        """Return the fitted instance.
+        """Return the fitted instance of one structure.
 
         Args:
             samples: points in world mm with trust.
@@ -58,15 +73,37 @@ class LatentFinetune:
         Raises:
             ValueError: the prior has no linear model, which every method but the paper's starts from.
         """
+        return self.together([(samples, transform, prior)], seed)[0]
+
+    def together(
+        self, structures: Sequence[tuple[TrustedSamples, CanonicalTransform, ShapePrior]], seed: int = 0
+    ) -> list[FittedShape]:
+        """Return the fitted instances of several structures; codes and deform weights are tuned as one batch.
+
+        Args:
+            structures: samples, transform and prior of each, as for one.
+            seed: of the random generator.
+
+        Raises:
+            ValueError: a prior has no linear model, or structures differ in the sizes of fields or samples.
+        """
         with torch.inference_mode(False), torch.enable_grad():
             if self.settings.method == "paper":
-                return self._paper(samples, transform, prior, seed)
-            if prior.linear is None:
+                return [self._paper(*structure, seed) for structure in structures]
+            if any(prior.linear is None for _, _, prior in structures):
                 raise ValueError("the prior has no linear model to start from; use the preset 'paper' or train anew")
-            linear = self._linear(samples, transform, prior)
+            starts = [self._linear(*structure) for structure in structures]
             if self.settings.method == "linear":
-                return _linear_shape(linear, prior, len(samples.points_world))
-            return self._robust(samples, linear, prior)
+                return [
+                    _linear_shape(start, prior, len(samples.points_world))
+                    for start, (samples, _, prior) in zip(starts, structures, strict=True)
+                ]
+            return self._robust([s for s, _, _ in structures], starts, [p for _, _, p in structures])
+
+    def shared(self, samples: TrustedSamples, prior: ShapePrior) -> tuple[Hashable, ...]:
+        """Return what a structure must have in common with others to be fitted together with them."""
+        own = tuple(getattr(self.settings, name) for name in OF_THE_FIT)
+        return (*own, len(samples.points_world), *sorted(prior.field.settings.items()))
 
     def _linear(self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior) -> LinearFit:
         assert prior.linear is not None
@@ -76,50 +113,73 @@ class LatentFinetune:
         settings = RobustSettings(scale_from_mm=5.0 * scale_mm, scale_to_mm=scale_mm, noise_mm=0.375 * scale_mm)
         return fit_linear([channel], transform.similarity, RADIUS, settings)
 
-    def _robust(self, samples: TrustedSamples, linear: LinearFit, prior: ShapePrior) -> FittedShape:
-        """Codes and pose, then the deform weights."""
+    def _robust(
+        self, samples: Sequence[TrustedSamples], starts: Sequence[LinearFit], priors: Sequence[ShapePrior]
+    ) -> list[FittedShape]:
+        """Codes and pose, then the deform weights; B structures at once, N points each."""
         chosen = self.settings
-        pose = linear.similarity
-        points_world, targets_mm, trust = with_shells(samples)
-        points = self._tensor(pose.apply(points_world))
-        targets, trusts = self._tensor(targets_mm), self._tensor(trust)
-        mm = 1.0 / pose.scale
-        latent = _start_latent(prior, linear).requires_grad_(True)
-        twist = torch.zeros(7, device=self.device, requires_grad=True)
+        field = priors[0].field if len(priors) == 1 else FieldStack([prior.field for prior in priors])
+        poses = [start.similarity for start in starts]
+        clouds = [with_shells(own) for own in samples]
+        points_world = [cloud[0] for cloud in clouds]
+        targets, trusts = (self._stack([cloud[k] for cloud in clouds]) for k in (1, 2))
 
-        def misfit(sdf: Tensor, scale: Tensor | float) -> Tensor:
-            residual = sdf * mm / scale - targets
+        def misfit(sdf: Tensor, mm: Tensor) -> Tensor:
+            """Sum over the structures of their mean loss; `mm` (B, 1) is a canonical unit's length."""
+            residual = sdf * mm - targets
             c2 = chosen.loss_scale_mm**2
-            return (trusts * c2 * residual**2 / (residual**2 + c2)).sum() / trusts.sum().clamp_min(1e-6)
+            loss = (trusts * c2 * residual**2 / (residual**2 + c2)).sum(1)
+            return (loss / trusts.sum(1).clamp_min(1e-6)).sum()
+
+        points, mm = self._canonical(poses, points_world)
+        latent = torch.stack([_start_latent(*one) for one in zip(priors, starts, strict=True)]).requires_grad_(True)
+        twist = torch.zeros(len(priors), 7, device=self.device, requires_grad=True)
+
+        def codes() -> tuple[Tensor, Tensor]:
+            own = [prior.codes_from_latent(z) for prior, z in zip(priors, latent, strict=True)]
+            return priors[0].split_codes(torch.stack(own))
 
         groups: list[dict[str, Any]] = [{"params": [latent]}, {"params": [twist], "lr": 0.01}]
         optimiser = torch.optim.Adam(groups, lr=chosen.code_rate)
         for _ in range(chosen.code_steps):
             optimiser.zero_grad()
-            alpha, beta = prior.split_codes(prior.codes_from_latent(latent)[None])
             moved, scale = _moved(points, twist)
-            sdf = prior.field(alpha, beta, moved[None])["sdf"][0]
-            loss = misfit(sdf, scale) + chosen.code_penalty * (latent**2).sum() / 10.0 + 20.0 * (twist**2).sum()
+            sdf = field(*codes(), moved)["sdf"]
+            loss = misfit(sdf, mm / scale) + chosen.code_penalty * (latent**2).sum() / 10.0 + 20.0 * (twist**2).sum()
             loss.backward()
             optimiser.step()
-        pose = _similarity(twist).compose(pose)
-        alpha, beta = (part.detach() for part in prior.split_codes(prior.codes_from_latent(latent)[None]))
-        base = {name: value.detach() for name, value in prior.field.weights(beta).items()}
-        points, mm = self._tensor(pose.apply(points_world)), 1.0 / pose.scale
-        normals = self._tensor(pose.apply_directions(samples.normals_world))
+        poses = [_similarity(own).compose(pose) for own, pose in zip(twist, poses, strict=True)]
         with torch.no_grad():
-            field = prior.field.evaluate_with_derivatives(base, alpha, points[None, : len(normals)])
-        say = normal_agreement(normals, field["gradient"][0], chosen.across_cosine, chosen.along_cosine)
-        trusts = trusts * self._tensor(on_shells(say.cpu().numpy()))
+            alpha, beta = codes()
+            base = field.weights(beta)
+        points, mm = self._canonical(poses, points_world)
+        normals = self._stack(
+            [pose.apply_directions(own.normals_world) for pose, own in zip(poses, samples, strict=True)]
+        )
+        with torch.no_grad():
+            slope = field.evaluate_with_derivatives(base, alpha, points[:, : normals.shape[1]])["gradient"]
+            say = normal_agreement(normals, slope, chosen.across_cosine, chosen.along_cosine).cpu().numpy()
+        trusts = trusts * self._stack([on_shells(own) for own in say])
         weights = {name: value.clone().requires_grad_(True) for name, value in base.items()}
         tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
         for _ in range(chosen.weight_steps):
             tuner.zero_grad()
-            sdf = prior.field.evaluate(weights, alpha, points[None])["sdf"][0]
+            sdf = field.evaluate(weights, alpha, points)["sdf"]
             change = sum(((weights[name] - base[name]) ** 2).sum() for name in base)
-            (misfit(sdf, 1.0) + chosen.weight_penalty * 1e-2 * change).backward()
+            (misfit(sdf, mm) + chosen.weight_penalty * 1e-2 * change).backward()
             tuner.step()
-        return self._fitted(prior, weights, alpha, pose, samples, linear.scores, latent.detach())
+        return [
+            self._fitted(
+                prior,
+                {name: value[i : i + 1] for name, value in weights.items()},
+                alpha[i : i + 1],
+                poses[i],
+                samples[i],
+                starts[i].scores,
+                latent[i].detach(),
+            )
+            for i, prior in enumerate(priors)
+        ]
 
     def _paper(
         self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior, seed: int
@@ -185,6 +245,14 @@ class LatentFinetune:
         shape = FittedShape(pose, sdf, template, np.zeros(0), scores, {})
         shape.residual_mm = shape.sdf_mm(samples.points_world)
         return _with_figures(shape, float((latent**2).mean().sqrt()))
+
+    def _canonical(self, poses: Sequence[Similarity], points_world: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Canonical points (B, N, 3) and the length (B, 1) in mm of a canonical unit."""
+        points = [pose.apply(own) for pose, own in zip(poses, points_world, strict=True)]
+        return self._stack(points), self._tensor(np.array([[1.0 / pose.scale] for pose in poses]))
+
+    def _stack(self, arrays: Sequence[np.ndarray]) -> Tensor:
+        return self._tensor(np.stack(arrays))
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
@@ -259,18 +327,24 @@ def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:
 
 
 def _rotation(vector: Tensor) -> Tensor:
-    """Rotation matrix (3, 3) of a rotation vector (3,), differentiable at 0."""
-    zero = torch.zeros_like(vector[0])
-    x, y, z = vector
-    return torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
+    """Rotation matrices (B, 3, 3) of rotation vectors (B, 3), differentiable at 0."""
+    zero = torch.zeros_like(vector[:, 0])
+    x, y, z = vector.unbind(1)
+    return torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3))
 
 
 def _moved(points: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
-    """Canonical points (N, 3) after a small similarity (log scale, rotation vector, translation), and its scale."""
-    scale = twist[0].exp()
-    return scale * points @ _rotation(twist[1:4]).T + twist[4:], scale
+    """Canonical points (B, N, 3) after small similarities (B, 7: log scale, rotation vector, translation), and scales.
+
+    The scales are (B, 1).
+    """
+    scale = twist[:, :1].exp()
+    turned = points @ _rotation(twist[:, 1:4]).transpose(1, 2)
+    return scale[:, :, None] * turned + twist[:, None, 4:], scale
 
 
 def _similarity(twist: Tensor) -> Similarity:
+    """The similarity of one (7,)."""
     values = twist.detach().cpu().double()
-    return Similarity(float(values[0].exp()), _rotation(values[1:4]).numpy(), values[4:].numpy())
+    rotation = _rotation(values[None, 1:4])[0].numpy()
+    return Similarity(float(values[0].exp()), rotation, values[4:].numpy())

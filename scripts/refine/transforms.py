@@ -203,7 +203,7 @@ class TIMSampled(MapTransform):
 
 
 class LatentFinetuned(MapTransform):
-    """Fits each structure's prior to its samples (Eq. 53).
+    """Fits each structure's prior to its samples (Eq. 53), those of the same sizes in one batch.
 
     Args:
         keys: the label map.
@@ -232,16 +232,29 @@ class LatentFinetuned(MapTransform):
         """Fill the fitted shapes of `<key>_shapes`."""
         result = dict(data)
         for key in self.key_iterator(result):
+            batches: dict[tuple[Hashable, ...], list[ShapeCase]] = {}
             for case in result[f"{key}{SHAPES}"]:
-                if case.failure:
-                    continue
-                begun = time.perf_counter()
-                try:
-                    case.fitted = self.fits[case.name](case.samples, case.transform, case.prior, self.seed)
-                except ValueError as error:
-                    case.failure = f"the fit failed: {error}"
-                case.seconds["finetune"] = time.perf_counter() - begun
+                if not case.failure:
+                    batches.setdefault(self.fits[case.name].shared(case.samples, case.prior), []).append(case)
+            for batch in batches.values():
+                self._fit(batch)
         return result
+
+    def _fit(self, batch: list[ShapeCase]) -> None:
+        begun = time.perf_counter()
+        known = [(case.samples, case.transform, case.prior) for case in batch]
+        try:
+            found = self.fits[batch[0].name].together(known, self.seed)  # type: ignore[arg-type]
+        except ValueError as error:
+            if len(batch) == 1:
+                batch[0].failure = f"the fit failed: {error}"
+                return
+            for case in batch:  # one after another, to find out whose failure it is
+                self._fit([case])
+            return
+        for case, fitted in zip(batch, found, strict=True):
+            case.fitted = fitted
+            case.seconds["finetune"] = (time.perf_counter() - begun) / len(batch)
 
 
 class ReconstructShaped(MapTransform):

@@ -1,5 +1,9 @@
 """What has a say in the fit: the walls that an error has cut into a mask have none in the deform weights."""
 
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +14,8 @@ from scripts.organ import OrganPack
 from scripts.refine.finetune import LatentFinetune, normal_agreement, on_shells, with_shells
 from scripts.refine.settings import RefineSettings
 from scripts.refine.shape_case import TrustedSamples
-from scripts.refine.transforms import PICCTd, TIMSampled
-from tests.refine.test_chain import KINDS, mean_shape
+from scripts.refine.transforms import LatentFinetuned, PICCTd, TIMSampled
+from tests.refine.test_chain import CENTRE, KINDS, mean_shape
 
 
 def test_agreement_is_the_cosine_between_its_limits():
@@ -53,3 +57,49 @@ def test_weights_do_not_follow_the_walls_of_a_bite(kind):
 def test_limits_of_agreement_must_be_in_order():
     with pytest.raises(ValueError, match="across_cosine"):
         RefineSettings.load(across_cosine=0.7, along_cosine=0.7)
+
+
+@pytest.fixture(scope="module")
+def two_organs() -> dict[Hashable, Any]:
+    """Two structures of one pack, made of the hippocampus' mean shape, which neither of their priors knows."""
+    label_map, affine = mean_shape("plain")
+    apart = np.zeros((100, *label_map.shape[1:]), np.uint8)
+    apart[:44][label_map > 0], apart[56:][label_map > 0] = 2, 3
+    data = {"pred": MetaTensor(torch.from_numpy(apart[None]), affine=torch.as_tensor(affine))}
+    for step in (PICCTd("pred", "thorax"), TIMSampled("pred", "thorax")):
+        data = step(data)
+    return data
+
+
+def fitted(data: dict[Hashable, Any]) -> dict[str, Any]:
+    cases = [replace(case) for case in data["pred_shapes"]]
+    return {
+        case.name: case for case in LatentFinetuned("pred", "thorax")({**data, "pred_shapes": cases})["pred_shapes"]
+    }
+
+
+def test_structures_fitted_together_are_fitted_as_alone(two_organs, monkeypatch):
+    sizes = []
+    together = LatentFinetune.together
+    monkeypatch.setattr(
+        LatentFinetune, "together", lambda self, s, seed: sizes.append(len(s)) or together(self, s, seed)
+    )
+    found = fitted(two_organs)
+    assert sizes == [2]
+    points = np.random.default_rng(0).uniform(-30.0, 30.0, (500, 3)) + CENTRE
+    for name in ("heart", "trachea"):
+        case = found[name]
+        alone = LatentFinetune(RefineSettings.load())(case.samples, case.transform, case.prior)
+        np.testing.assert_allclose(case.fitted.sdf_mm(points), alone.sdf_mm(points), atol=2e-3)
+        assert np.abs(alone.sdf_mm(points)).max() > 1.0
+        assert case.fitted.figures["residual_median_mm"] == pytest.approx(alone.figures["residual_median_mm"], abs=2e-3)
+
+
+def test_a_structure_that_cannot_be_fitted_does_not_stop_the_others(two_organs):
+    cases = {case.name: case for case in two_organs["pred_shapes"]}
+    poor = replace(cases["heart"], prior=replace(cases["heart"].prior, linear=None))
+    found = fitted({**two_organs, "pred_shapes": [poor, cases["trachea"]]})
+    assert "no linear model" in found["heart"].failure
+    assert found["heart"].fitted is None
+    assert found["trachea"].failure == ""
+    assert found["trachea"].fitted is not None
