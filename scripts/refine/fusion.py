@@ -140,10 +140,9 @@ def decide(
     if probability is not None and sure and not own_network:
         accepted = (probability > limits.sure_present) == (kind == ADD)
         said = f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
-        against_mm = (1.0 if kind == ADD else -1.0) * np.array([fit_mm, fit_mm if context_mm is None else context_mm])
-        if accepted and (against_mm > limits.alone_mm).all():
-            who = "fit" if context_mm is None else "fit and joint model"
-            return False, f"{said}, but {who} disagree by {against_mm.min():.1f} mm or more"
+        against_mm = fit_mm if kind == ADD else -fit_mm
+        if accepted and against_mm > limits.alone_mm and sound.dice >= limits.alone_dice:
+            return False, f"{said}, but the fit disagrees by {against_mm:.1f} mm"
         return accepted, said
     if kind == REMOVE and probability is not None and own_network and probability > OWN_DOUBT:
         return False, f"the network was sure of it (mean probability {probability:.2f})"

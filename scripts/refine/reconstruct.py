@@ -7,7 +7,7 @@ near its surface. The mesh is drawn from the same fused signed distances, so mas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -154,13 +154,11 @@ class ReconstructShape:
         probability = probability_at = None
         own_network = False
         evidence = case.evidence
-        limits = chosen
         if evidence is not None and evidence.source == "image":
             if agreement > chosen.plausible_dice:
                 evidence = None  # the prior alone explains such a mask, and the image's networks may be poorer judges
             elif agreement < chosen.poor_dice and evidence.leaning is not None:
-                evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of,
-                limits = replace(chosen, alone_mm=np.inf)  # and misleads fit and joint model
+                evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of
         context_at = None if case.context is None else partial(case.context.of, case.name)
         fused = mask_mm
         tau_mm = chosen.tau_mm
@@ -182,7 +180,7 @@ class ReconstructShape:
                 fused < 0,
                 fit_mm,
                 grid.affine,
-                limits,
+                chosen,
                 context_mm,
                 probability,
                 own_network,
@@ -192,7 +190,7 @@ class ReconstructShape:
                 mask,
                 box,
                 measured.affine,
-                limits,
+                chosen,
                 case.fitted.sdf_mm,
                 context_at,
                 probability_at,

@@ -49,6 +49,7 @@ class RefineSettings:
     sure_present: float
     sure_absent: float
     alone_mm: float
+    alone_dice: float
     plausible_dice: float
     poor_dice: float
     reach_mm: float

@@ -170,7 +170,7 @@ def test_on_a_poor_mask_the_networks_mean_counts(limit, leans):
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
     mean = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
     case.evidence = Evidence({"hippocampus": np.full(truth.shape, 0.5, np.float32)}, affine, "image", mean)
-    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), poor_dice=limit)
+    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), poor_dice=limit, alone_dice=limit)
     result = ReconstructShape(settings)(truth > 0, affine, case)
     assert result.evidence == "image"
     left = (result.signed_mm < 0).sum() / (truth > 0).sum()

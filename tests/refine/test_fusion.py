@@ -70,19 +70,20 @@ def test_decisions(kind, fit, context, probability, own, island, sound, accepted
 
 
 @pytest.mark.parametrize("kind", [REMOVE, ADD])
-def test_an_image_alone_changes_nothing(kind):
-    """Image, fit and joint model are three witnesses; one of the others must be with the image, or nearly so."""
+def test_an_image_changes_nothing_against_the_fit(kind):
+    """Whatever the joint model says; but a mask that its fit hardly resembles has misled the fit."""
     probability, side = (0.02, -1.0) if kind == REMOVE else (0.98, 1.0)
 
-    def accepts(fit_mm, context_mm, alone_mm=1.0, probability=probability):
-        limits = replace(LIMITS, alone_mm=alone_mm)
-        context_mm = None if context_mm is None else side * context_mm
-        return decide(kind, side * fit_mm, context_mm, probability, False, False, Soundness(0.9), limits)[0]
+    def accepts(fit_mm, context_mm=None, alone_mm=1.0, probability=probability, dice=0.8):
+        limits = replace(LIMITS, alone_mm=alone_mm, alone_dice=0.5)
+        return decide(kind, side * fit_mm, context_mm, probability, False, False, Soundness(0.9, dice), limits)
 
-    assert not accepts(1.5, 2.0) and not accepts(1.5, None)
-    assert accepts(-0.5, 2.0) and accepts(1.5, -0.5) and accepts(0.8, 5.0) and accepts(-0.5, None)
-    assert not accepts(0.8, 5.0, alone_mm=0.0)
-    assert not accepts(-9.0, -9.0, probability=1.0 - probability)  # and what it is sure against is not done
+    against = accepts(1.5)
+    assert not against[0] and "the fit disagrees by 1.5 mm" in against[1]
+    assert not accepts(1.5, -9.0)[0] and not accepts(1.5, 9.0)[0]
+    assert accepts(-0.5)[0] and accepts(0.8)[0] and not accepts(0.8, alone_mm=0.0)[0]
+    assert accepts(1.5, dice=0.4)[0]
+    assert not accepts(-9.0, probability=1.0 - probability)[0]  # and what it is sure against is not done
 
 
 def test_how_sure_an_image_must_be_differs_for_presence_and_absence():
