@@ -136,13 +136,14 @@ def decide(
         sound: how well the fit explains the mask.
         limits: the gate's limits.
     """
+    where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     sure = probability is not None and not limits.sure_absent <= probability <= limits.sure_present
     if probability is not None and sure and not own_network:
         accepted = (probability > limits.sure_present) == (kind == ADD)
         said = f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
-        against_mm = fit_mm if kind == ADD else -fit_mm
-        if accepted and against_mm > limits.alone_mm and sound.dice >= limits.alone_dice:
-            return False, f"{said}, but the fit disagrees by {against_mm:.1f} mm"
+        supported = fit_mm > limits.seen_excess_mm if kind == REMOVE else fit_mm < -limits.seen_missing_mm
+        if accepted and not supported and sound.dice >= limits.alone_dice:
+            return False, f"{said} without the fit's support: {where}"
         return accepted, said
     if kind == REMOVE and probability is not None and own_network and probability > OWN_DOUBT:
         return False, f"the network was sure of it (mean probability {probability:.2f})"
@@ -151,7 +152,6 @@ def decide(
     if context_mm is None and not island and sound.dice < limits.sound_dice:
         return False, f"the mask's Dice with its fit is {sound.dice:.2f}: too little to change it by shape alone"
     agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
-    where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     if kind == REMOVE:
         if sound.near < LEAST_SOUND and context_mm is None:
             return False, f"{agrees} remove material"

@@ -48,7 +48,8 @@ class RefineSettings:
     sound_dice: float
     sure_present: float
     sure_absent: float
-    alone_mm: float
+    seen_excess_mm: float
+    seen_missing_mm: float
     alone_dice: float
     plausible_dice: float
     poor_dice: float

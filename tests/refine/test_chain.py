@@ -145,16 +145,17 @@ def test_the_network_s_own_certainty_protects_a_region():
 
 
 @pytest.mark.parametrize(
-    ("limit", "alone_mm", "source", "heeded"),
-    [(1.0, 100.0, "image", True), (1.0, 0.0, "image", False), (0.8, 100.0, "shape", False)],
+    ("limit", "least_mm", "source", "heeded"),
+    [(1.0, -100.0, "image", True), (1.0, 0.0, "image", False), (0.8, -100.0, "shape", False)],
 )
-def test_an_image_has_no_say_on_a_mask_that_its_prior_explains_nor_alone(limit, alone_mm, source, heeded):
+def test_an_image_has_no_say_on_a_mask_that_its_prior_explains_nor_alone(limit, least_mm, source, heeded):
     """Evidence that is sure of half the organ's absence, against a whole organ and its fit."""
     truth, affine = mean_shape("plain")
     pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
     case.evidence = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
-    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), plausible_dice=limit, alone_mm=alone_mm)
+    pack = OrganPack.load("hippocampus")
+    settings = RefineSettings.load("default", pack, plausible_dice=limit, seen_excess_mm=least_mm)
     result = ReconstructShape(settings)(truth > 0, affine, case)
     assert result.dice_with_fit > 0.9
     assert result.evidence == source

@@ -51,7 +51,7 @@ def test_long_regions_are_cut_into_slabs():
         (REMOVE, 9.0, -3.0, None, False, True, 0.9, False),  # the joint model says that it belongs
         (REMOVE, 9.0, 4.0, 0.95, False, True, 0.9, False),  # the image says that it belongs
         (REMOVE, 9.0, 4.0, 0.6, False, True, 0.9, True),  # the image does not say
-        (REMOVE, 2.0, -1.0, 0.05, False, False, 0.1, True),
+        (REMOVE, 4.0, -1.0, 0.05, False, False, 0.1, True),
         (REMOVE, 9.0, None, 0.99, True, True, 0.9, False),  # the network was sure
         (REMOVE, 9.0, None, 0.8, True, True, 0.9, True),
         (REMOVE, 9.0, None, None, False, True, 0.1, False),  # the fit explains next to nothing of the surface
@@ -69,27 +69,28 @@ def test_decisions(kind, fit, context, probability, own, island, sound, accepted
     assert decision is accepted and len(reason) > 10
 
 
-@pytest.mark.parametrize("kind", [REMOVE, ADD])
-def test_an_image_changes_nothing_against_the_fit(kind):
+@pytest.mark.parametrize(("kind", "least"), [(REMOVE, "seen_excess_mm"), (ADD, "seen_missing_mm")])
+def test_an_image_needs_the_fits_support(kind, least):
     """Whatever the joint model says; but a mask that its fit hardly resembles has misled the fit."""
-    probability, side = (0.02, -1.0) if kind == REMOVE else (0.98, 1.0)
+    sure, support = (0.02, 1.0) if kind == REMOVE else (0.98, -1.0)
 
-    def accepts(fit_mm, context_mm=None, alone_mm=1.0, probability=probability, dice=0.8):
-        limits = replace(LIMITS, alone_mm=alone_mm, alone_dice=0.5)
-        return decide(kind, side * fit_mm, context_mm, probability, False, False, Soundness(0.9, dice), limits)
+    def decision(support_mm, context_mm=None, least_mm=2.0, probability=sure, dice=0.8):
+        limits = replace(LIMITS, alone_dice=0.5, **{least: least_mm})
+        return decide(kind, support * support_mm, context_mm, probability, False, False, Soundness(0.9, dice), limits)
 
-    against = accepts(1.5)
-    assert not against[0] and "the fit disagrees by 1.5 mm" in against[1]
-    assert not accepts(1.5, -9.0)[0] and not accepts(1.5, 9.0)[0]
-    assert accepts(-0.5)[0] and accepts(0.8)[0] and not accepts(0.8, alone_mm=0.0)[0]
-    assert accepts(1.5, dice=0.4)[0]
-    assert not accepts(-9.0, probability=1.0 - probability)[0]  # and what it is sure against is not done
+    refused = decision(1.5)
+    assert not refused[0] and "without the fit's support: 1.5 mm " in refused[1]
+    assert not decision(1.5, -9.0)[0] and not decision(1.5, 9.0)[0]
+    assert decision(2.5)[0] and decision(2.5, -9.0)[0] and decision(2.5, 9.0)[0]
+    assert decision(-0.5, least_mm=-1.0)[0] and not decision(-1.5, least_mm=-1.0)[0]
+    assert decision(-1.5, dice=0.4)[0]
+    assert not decision(9.0, probability=1.0 - sure)[0]  # and what it is sure against is not done
 
 
 def test_how_sure_an_image_must_be_differs_for_presence_and_absence():
     wary = replace(LIMITS, sure_absent=0.02)
     for probability, limits, accepted in ((0.05, LIMITS, True), (0.05, wary, False), (0.01, wary, True)):
-        assert decide(REMOVE, 0.5, None, probability, False, False, Soundness(0.9), limits)[0] is accepted
+        assert decide(REMOVE, 3.5, None, probability, False, False, Soundness(0.9), limits)[0] is accepted
     assert decide(ADD, -0.5, None, 0.95, False, False, Soundness(0.9), wary)[0]
 
 
