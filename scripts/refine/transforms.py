@@ -114,8 +114,9 @@ class TIMSampled(MapTransform):
         keys: the label map.
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
-        image_key: an image on any grid; read by the pack's evidence networks where the pack has some.
-        prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first. They are preferred.
+        image_key: an image on any grid; read by the pack's evidence networks, where the pack has some.
+        prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
+            has read an image.
         device: where the evidence networks run.
         seed: of the sampling.
         allow_missing_keys: see MapTransform.
@@ -192,14 +193,14 @@ class TIMSampled(MapTransform):
         if self.settings.method == "paper":
             return None
         label_map, affine = label_array(data[key])
+        image = data.get(self.image_key) if self.image_key else None
+        if self.network is not None and context is not None and image is not None:
+            values = torch.as_tensor(image)[0].cpu().numpy()
+            return evidence_from_image(values, affine_of(image), label_map, affine, self.pack, context, self.network)
         if self.prob_key and data.get(self.prob_key) is not None:
             prob = np.asarray(torch.as_tensor(data[self.prob_key]).cpu().numpy(), np.float32)
             return evidence_from_probabilities(prob, label_map, affine, self.pack)
-        if self.network is None or context is None or data.get(self.image_key) is None:
-            return None
-        image = data[self.image_key]
-        values = torch.as_tensor(image)[0].cpu().numpy()
-        return evidence_from_image(values, affine_of(image), label_map, affine, self.pack, context, self.network)
+        return None
 
 
 class LatentFinetuned(MapTransform):
@@ -351,7 +352,8 @@ class RefineShape(Transform):
             label_map: (1, X, Y, Z), the pack's label values; a MetaTensor's affine says where it lies, voxel → world
                 mm, RAS+ (a plain tensor's voxels are 1 mm cubes).
             image: (1, X', Y', Z') with an affine, on any grid; read by the pack's evidence networks, where it has some.
-            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first. They are preferred.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
+                has read an image.
 
         Returns:
             The refined label map, with the shape, data type, meta data and device of the given one; and one `ShapeCase`
@@ -374,7 +376,8 @@ class RefineShaped(MapTransform):
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
         image_key: an image on any grid, as evidence.
-        prob_key: class probabilities on the label map's grid, background first, as evidence; preferred to the image.
+        prob_key: class probabilities on the label map's grid, background first; used where no such network has read an
+            image.
         device: where priors, fields and the evidence networks are evaluated.
         seed: of the sampling and of the fit.
         allow_missing_keys: see MapTransform.

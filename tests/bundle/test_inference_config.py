@@ -93,6 +93,22 @@ def test_labels_and_probabilities_come_back_to_the_image_grid(bundle_root, brigh
     assert [c["status"] for c in report["cases"]] == ["segmented"]
 
 
+@pytest.mark.parametrize(("organ", "sees"), [("thorax", True), ("hippocampus", False)])
+def test_evidence_networks_see_the_image_as_it_is(bundle_root, tmp_path, organ, sees):
+    """The U-Net's copy is resampled and scaled; the other one is kept only for packs that have such networks."""
+    values = np.random.default_rng(0).integers(0, 250, (12, 12, 12)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, affine_of(AFFINES["anisotropic"])), tmp_path / "a.nii.gz")
+    workflow = inference(bundle_root, tmp_path / "a.nii.gz", tmp_path / "out", organ)
+    workflow.parser["refine"] = True
+    workflow.initialize()
+    case = workflow.parser.get_parsed_content("preprocessing")({"image": str(tmp_path / "a.nii.gz")})
+    assert ("seen" in case) is sees
+    assert case["image"].shape[1:] != values.shape
+    if sees:
+        np.testing.assert_array_equal(case["seen"][0], values)
+        np.testing.assert_allclose(case["seen"].affine, affine_of(AFFINES["anisotropic"]), atol=1e-5)
+
+
 def test_flip_averaging_makes_the_output_symmetric():
     image = torch.arange(4.0 * 4 * 4).reshape(1, 1, 4, 4, 4)
     ramp = torch.arange(4.0).reshape(1, 1, 4, 1, 1)

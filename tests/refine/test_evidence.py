@@ -1,10 +1,13 @@
-"""Evidence from a network's probabilities."""
+"""Evidence from a network's probabilities, or from an image."""
 
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 
 from scripts.organ import OrganPack
 from scripts.refine.evidence import evidence_from_probabilities
+from scripts.refine.transforms import PICCTd, TIMSampled
 from tests.pairs import grid, kidneys, label_map, world, write_pack
 
 
@@ -23,3 +26,17 @@ def test_each_side_has_its_own_probabilities(tmp_path):
     np.testing.assert_allclose(left + right, prob[1] + prob[2])
     with pytest.raises(ValueError, match="expected 3 probability channels"):
         evidence_from_probabilities(prob[:2], labels, affine, pack)
+
+
+@pytest.mark.parametrize(("given", "source"), [(True, "image"), (False, "probability")])
+def test_what_networks_see_in_an_image_goes_before_probabilities(given, source):
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    labels = np.zeros((30, 30, 60), np.uint8)
+    labels[12:18, 12:18, 5:55] = 3
+    pred = MetaTensor(torch.from_numpy(labels[None]), affine=torch.from_numpy(affine))
+    data = {"pred": pred, "prob": torch.nn.functional.one_hot(pred[0].long(), 5).permute(3, 0, 1, 2).float()}
+    if given:
+        data["image"] = MetaTensor(torch.rand(1, *labels.shape), affine=torch.from_numpy(affine))
+    data = TIMSampled("pred", "thorax", image_key="image")(PICCTd("pred", "thorax")(data))
+    (case,) = [case for case in data["pred_shapes"] if not case.failure]
+    assert (case.name, case.evidence.source) == ("trachea", source)
