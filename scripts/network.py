@@ -94,10 +94,13 @@ class FlipAveragingInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Apply the network to (B, C, X, Y, Z) and return its mean logits."""
+        """Apply the network to (B, C, X, Y, Z) and return its mean logits.
+
+        Further arguments are ignored: a host may pass on all tensors of a case's dictionary.
+        """
         network = self.own_network if self.own_network is not None else network
-        total = torch.as_tensor(self.window(inputs, network, *args, **kwargs))
+        total = torch.as_tensor(self.window(inputs, network))
         for axis in self.flip_axes:
-            mirrored = torch.as_tensor(self.window(torch.flip(inputs, (axis + 2,)), network, *args, **kwargs))
+            mirrored = torch.as_tensor(self.window(torch.flip(inputs, (axis + 2,)), network))
             total = total + torch.flip(mirrored, (axis + 2,))
         return total / (1 + len(self.flip_axes))

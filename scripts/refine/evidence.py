@@ -29,12 +29,14 @@ class Evidence:
         affine: (4, 4) voxel → world mm of that grid.
         source: "image" (evidence networks that read it) or "probability" (of the network that made the mask).
         leaning: what several networks say in the mean, where this is what they agree on.
+        own: what the network that made the mask says, where this is an image's; it counts where the image is set aside.
     """
 
     probability: dict[str, np.ndarray]
     affine: np.ndarray
     source: str
     leaning: Evidence | None = None
+    own: Evidence | None = None
 
     def of(self, name: str, points_world: np.ndarray) -> np.ndarray:
         """Return the probability (N,) of a structure at world points (N, 3); NaN outside the evidence's grid."""

@@ -2,10 +2,10 @@
 
 Default: the linear model, fitted robustly with pose, gives the start; then whitened codes and pose, then the
 materialised deform weights are tuned by Adam on a redescending loss of the residual in mm, for all structures whose
-fields have the same sizes as one batch. The normals enter through points a little outside and inside of the surface,
-whose distances are known, which saves second derivatives. Weights can follow nearly any surface, also the walls that an
-error of the mask has cut: there the mask's normals stand across those of the fit by codes, and such points have no say
-in the weights. A rare shape's normals agree, and are followed.
+fields and samples have the same sizes, and whose settings are the same, as one batch. The normals enter through points
+a little outside and inside of the surface, whose distances are known, which saves second derivatives. Weights can
+follow nearly any surface, also the walls that an error of the mask has cut: there the mask's normals stand across those
+of the fit by codes, and such points have no say in the weights. A rare shape's normals agree, and are followed.
 Paper: codes and deform weights from the mean shape, with the pose of PICCT, on Eq. 46's terms.
 
 Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradients are switched on inside.
@@ -279,11 +279,11 @@ def on_shells(values: np.ndarray) -> np.ndarray:
 
 
 def normal_agreement(normals: Tensor, gradient: Tensor, across: float, along: float) -> Tensor:
-    """Return how far a mask's normals agree with those of a fit, (N,) in [0, 1].
+    """Return how far a mask's normals agree with those of a fit, (..., N) in [0, 1].
 
     Args:
-        normals: (N, 3) outward unit normals of the mask, in the frame of the gradient.
-        gradient: (N, 3) of the fitted signed distance at the same points.
+        normals: (..., N, 3) outward unit normals of the mask, in the frame of the gradient.
+        gradient: (..., N, 3) of the fitted signed distance at the same points.
         across: cosine of the angle between the two up to which they do not agree at all.
         along: cosine from which on they agree.
     """

@@ -136,22 +136,36 @@ def decide(
         sound: how well the fit explains the mask.
         limits: the gate's limits.
     """
-    where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     sure = probability is not None and not limits.sure_absent <= probability <= limits.sure_present
-    if probability is not None and sure and not own_network:
-        accepted = (probability > limits.sure_present) == (kind == ADD)
-        said = f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
-        supported = fit_mm > limits.seen_excess_mm if kind == REMOVE else fit_mm < -limits.seen_missing_mm
-        if accepted and not supported and sound.dice >= limits.alone_dice:
-            return False, f"{said} without the fit's support: {where}"
+    if probability is None or not sure or own_network:
+        return _by_shape(kind, fit_mm, context_mm, probability if own_network else None, island, sound, limits)
+    accepted = (probability > limits.sure_present) == (kind == ADD)
+    said = f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
+    supported = fit_mm > limits.seen_excess_mm if kind == REMOVE else fit_mm < -limits.seen_missing_mm
+    if not accepted or supported or sound.dice < limits.alone_dice:
         return accepted, said
-    if kind == REMOVE and probability is not None and own_network and probability > OWN_DOUBT:
-        return False, f"the network was sure of it (mean probability {probability:.2f})"
+    accepted, reason = _by_shape(kind, fit_mm, context_mm, None, island, sound, limits)
+    return accepted, f"{said} without the fit's support; {reason}"
+
+
+def _by_shape(
+    kind: str,
+    fit_mm: float,
+    context_mm: float | None,
+    own_probability: float | None,
+    island: bool,
+    sound: Soundness,
+    limits: RefineSettings,
+) -> tuple[bool, str]:
+    """Decide where no image decides; `own_probability` is of the network that made the mask."""
+    if kind == REMOVE and own_probability is not None and own_probability > OWN_DOUBT:
+        return False, f"the network was sure of it (mean probability {own_probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
         return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
     if context_mm is None and not island and sound.dice < limits.sound_dice:
         return False, f"the mask's Dice with its fit is {sound.dice:.2f}: too little to change it by shape alone"
     agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
+    where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     if kind == REMOVE:
         if sound.near < LEAST_SOUND and context_mm is None:
             return False, f"{agrees} remove material"

@@ -156,7 +156,7 @@ class ReconstructShape:
         evidence = case.evidence
         if evidence is not None and evidence.source == "image":
             if agreement > chosen.plausible_dice:
-                evidence = None  # the prior alone explains such a mask, and the image's networks may be poorer judges
+                evidence = evidence.own  # the prior explains such a mask, and the image's networks may be poorer judges
             elif agreement < chosen.poor_dice and evidence.leaning is not None:
                 evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of
         context_at = None if case.context is None else partial(case.context.of, case.name)

@@ -8,7 +8,8 @@ structure of the organ pack, which each step enriches. A structure that cannot b
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from .finetune import LatentFinetune
 from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
 from .settings import RefineSettings
-from .shape_case import ShapeCase
+from .shape_case import FittedShape, ShapeCase
 from .tim import TIMSample
 
 SHAPES = "_shapes"
@@ -116,7 +117,7 @@ class TIMSampled(MapTransform):
         preset: see `configs/presets.yaml`.
         image_key: an image on any grid; read by the pack's evidence networks, where the pack has some.
         prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
-            has read an image.
+            has read an image, or where what it read is set aside.
         device: where the evidence networks run.
         seed: of the sampling.
         allow_missing_keys: see MapTransform.
@@ -193,18 +194,20 @@ class TIMSampled(MapTransform):
         if self.settings.method == "paper":
             return None
         label_map, affine = label_array(data[key])
-        image = data.get(self.image_key) if self.image_key else None
-        if self.network is not None and context is not None and image is not None:
-            values = torch.as_tensor(image)[0].cpu().numpy()
-            return evidence_from_image(values, affine_of(image), label_map, affine, self.pack, context, self.network)
+        own = None
         if self.prob_key and data.get(self.prob_key) is not None:
             prob = np.asarray(torch.as_tensor(data[self.prob_key]).cpu().numpy(), np.float32)
-            return evidence_from_probabilities(prob, label_map, affine, self.pack)
-        return None
+            own = evidence_from_probabilities(prob, label_map, affine, self.pack)
+        image = data.get(self.image_key) if self.image_key else None
+        if self.network is None or context is None or image is None:
+            return own
+        values = torch.as_tensor(image)[0].cpu().numpy()
+        seen = evidence_from_image(values, affine_of(image), label_map, affine, self.pack, context, self.network)
+        return replace(seen, own=own)
 
 
 class LatentFinetuned(MapTransform):
-    """Fits each structure's prior to its samples (Eq. 53), those of the same sizes in one batch.
+    """Fits each structure's prior to its samples (Eq. 53), those of the same sizes and settings in one batch.
 
     Args:
         keys: the label map.
@@ -245,14 +248,13 @@ class LatentFinetuned(MapTransform):
         begun = time.perf_counter()
         known = [(case.samples, case.transform, case.prior) for case in batch]
         try:
-            found = self.fits[batch[0].name].together(known, self.seed)  # type: ignore[arg-type]
+            found: Sequence[FittedShape | None] = self.fits[batch[0].name].together(known, self.seed)  # type: ignore
         except ValueError as error:
-            if len(batch) == 1:
-                batch[0].failure = f"the fit failed: {error}"
+            if len(batch) > 1:
+                for case in batch:  # one after another, to find out whose failure it is
+                    self._fit([case])
                 return
-            for case in batch:  # one after another, to find out whose failure it is
-                self._fit([case])
-            return
+            batch[0].failure, found = f"the fit failed: {error}", [None]
         for case, fitted in zip(batch, found, strict=True):
             case.fitted = fitted
             case.seconds["finetune"] = (time.perf_counter() - begun) / len(batch)
@@ -353,7 +355,7 @@ class RefineShape(Transform):
                 mm, RAS+ (a plain tensor's voxels are 1 mm cubes).
             image: (1, X', Y', Z') with an affine, on any grid; read by the pack's evidence networks, where it has some.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
-                has read an image.
+                has read an image, or where what it read is set aside.
 
         Returns:
             The refined label map, with the shape, data type, meta data and device of the given one; and one `ShapeCase`
@@ -377,7 +379,7 @@ class RefineShaped(MapTransform):
         preset: see `configs/presets.yaml`.
         image_key: an image on any grid, as evidence.
         prob_key: class probabilities on the label map's grid, background first; used where no such network has read an
-            image.
+            image, or where what it read is set aside.
         device: where priors, fields and the evidence networks are evaluated.
         seed: of the sampling and of the fit.
         allow_missing_keys: see MapTransform.

@@ -13,6 +13,7 @@ from small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_p
 from scripts.images import OwnSpacingd
 from scripts.network import FlipAveragingInferer, build_unet, network_file
 from scripts.organ import MODELS, OrganError, OrganPack
+from scripts.refine.transforms import TIMSampled
 
 TURN = np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]])
 AFFINES = {
@@ -103,6 +104,9 @@ def test_evidence_networks_see_the_image_as_it_is(bundle_root, tmp_path, organ, 
     workflow.initialize()
     case = workflow.parser.get_parsed_content("preprocessing")({"image": str(tmp_path / "a.nii.gz")})
     assert ("seen" in case) is sees
+    chain = workflow.parser.get_parsed_content("postprocessing").transforms
+    (reader,) = [step for step in chain if isinstance(step, TIMSampled)]
+    assert (reader.image_key in case) is sees
     assert case["image"].shape[1:] != values.shape
     if sees:
         np.testing.assert_array_equal(case["seen"][0], values)
@@ -117,7 +121,7 @@ def test_flip_averaging_makes_the_output_symmetric():
         return x + ramp
 
     plain = FlipAveragingInferer((4, 4, 4))(image, network)
-    averaged = FlipAveragingInferer((4, 4, 4), flip_axes=[0])(image, network)
+    averaged = FlipAveragingInferer((4, 4, 4), flip_axes=[0])(image, network, seen=image)  # as the Deploy SDK calls it
     torch.testing.assert_close(plain, image + ramp)
     torch.testing.assert_close(averaged, image + 1.5)  # the mean of the ramp and its mirror image
 

@@ -259,6 +259,23 @@ def test_augmented_images_and_labels_stay_together(bundle_root, data, tmp_path):
     assert sides == {True, False}
 
 
+@pytest.mark.parametrize("factor", [0.0, 1.0, 2.0])
+def test_augmentation_can_be_weakened(bundle_root, data, tmp_path, factor):
+    pack = write_pack(tmp_path / "boxes", augment={"flip": False, "rotate_deg": 20})
+    workflow = ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "train.yaml"),
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        workflow_type="train",
+        organ=str(pack),
+        dataset_dir=str(data),
+        augmentation=factor,
+    )
+    dataset = workflow.parser.get_parsed_content("train#dataset")
+    dataset.transform.set_random_state(0)
+    drawn = [np.asarray(dataset[0][0]["image"]) for _ in range(8)]
+    assert all(np.array_equal(one, drawn[0]) for one in drawn) is (factor == 0.0)
+
+
 def test_missing_data_are_said_plainly(bundle_root, tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.yaml"]

@@ -38,7 +38,13 @@ def test_gradients_of_codes_and_weights_are_those_of_each_alone():
     points = torch.randn(2, 7, 3, generator=generator).double()
     alpha, beta = (torch.randn(2, n, generator=generator).double().requires_grad_(True) for n in (5, 6))
     found = torch.autograd.grad((stack(alpha, beta, points)["sdf"] ** 2).sum(), (alpha, beta))
+    weights = {name: value.detach().requires_grad_(True) for name, value in stack.weights(beta).items()}
+    (stack.evaluate(weights, alpha.detach(), points)["sdf"] ** 2).sum().backward()
     for i, field in enumerate(alone):
+        tuned = {name: value[i : i + 1].detach().requires_grad_(True) for name, value in weights.items()}
+        (field.evaluate(tuned, alpha[i : i + 1].detach(), points[i : i + 1])["sdf"] ** 2).sum().backward()
+        for name, value in tuned.items():
+            torch.testing.assert_close(weights[name].grad[i : i + 1], value.grad)
         own = [code[i : i + 1].detach().requires_grad_(True) for code in (alpha, beta)]
         expected = torch.autograd.grad((field(*own, points[i : i + 1])["sdf"] ** 2).sum(), own)
         for value, of_all in zip(expected, found, strict=True):

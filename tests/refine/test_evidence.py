@@ -40,3 +40,4 @@ def test_what_networks_see_in_an_image_goes_before_probabilities(given, source):
     data = TIMSampled("pred", "thorax", image_key="image")(PICCTd("pred", "thorax")(data))
     (case,) = [case for case in data["pred_shapes"] if not case.failure]
     assert (case.name, case.evidence.source) == ("trachea", source)
+    assert not given or case.evidence.own.source == "probability"  # for masks on which the image has no say

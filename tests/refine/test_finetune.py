@@ -9,6 +9,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ import OrganPack
 from scripts.refine.finetune import LatentFinetune, normal_agreement, on_shells, with_shells
@@ -103,3 +104,22 @@ def test_a_structure_that_cannot_be_fitted_does_not_stop_the_others(two_organs):
     assert found["heart"].fitted is None
     assert found["trachea"].failure == ""
     assert found["trachea"].fitted is not None
+
+
+def test_a_mirror_image_is_fitted_as_its_original_in_one_batch_also_without_gradients(two_organs):
+    """As a left and a right organ share a prior, in a host's inference mode."""
+    case = next(case for case in two_organs["pred_shapes"] if case.name == "heart")
+    mirror = Similarity(1.0, np.diag([-1.0, 1.0, 1.0]), np.zeros(3))
+    there = replace(
+        case.samples,
+        points_world=mirror.apply(case.samples.points_world),
+        normals_world=mirror.apply_directions(case.samples.normals_world),
+    )
+    turned = replace(case.transform, similarity=case.transform.similarity.compose(mirror.inverse()))
+    with torch.inference_mode():
+        one, other = LatentFinetune(RefineSettings.load()).together(
+            [(case.samples, case.transform, case.prior), (there, turned, case.prior)]
+        )
+    points = np.random.default_rng(0).uniform(-30.0, 30.0, (500, 3)) + CENTRE
+    assert np.linalg.det(one.similarity.rotation) * np.linalg.det(other.similarity.rotation) < 0
+    np.testing.assert_allclose(other.sdf_mm(mirror.apply(points)), one.sdf_mm(points), atol=5e-3)

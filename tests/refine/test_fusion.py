@@ -79,11 +79,12 @@ def test_an_image_needs_the_fits_support(kind, least):
         return decide(kind, support * support_mm, context_mm, probability, False, False, Soundness(0.9, dice), limits)
 
     refused = decision(1.5)
-    assert not refused[0] and "without the fit's support: 1.5 mm " in refused[1]
+    assert not refused[0] and "without the fit's support; " in refused[1] and "1.5 mm " in refused[1]
     assert not decision(1.5, -9.0)[0] and not decision(1.5, 9.0)[0]
     assert decision(2.5)[0] and decision(2.5, -9.0)[0] and decision(2.5, 9.0)[0]
     assert decision(-0.5, least_mm=-1.0)[0] and not decision(-1.5, least_mm=-1.0)[0]
     assert decision(-1.5, dice=0.4)[0]
+    assert decision(11.0, least_mm=12.0)[0]  # the shape alone would do it
     assert not decision(9.0, probability=1.0 - sure)[0]  # and what it is sure against is not done
 
 
