@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -23,7 +24,7 @@ def autograd_gradient(function: Callable[[Tensor], Tensor], points: Tensor) -> t
     return value, gradient
 
 
-class DeformedTemplate(nn.Module):
+class DeformedTemplate(nn.Module, ABC):
     """What a template and a deform net make of points, for B instances at once.
 
     All coordinates are canonical; distances are canonical and negative inside. Each layer is one batched product.
@@ -32,20 +33,20 @@ class DeformedTemplate(nn.Module):
     n_layers: int
     omega: float
 
+    @abstractmethod
     def template(self, points: Tensor) -> Tensor:
         """T at points (..., 3): (..., 1)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def template_jet(self, points: Tensor) -> Jet:
         """T and its derivatives at points (..., N, 3)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self, beta: Tensor) -> DeformWeights:
         """Materialised deform weights of B instances from β (B, H).
 
         The result is a plain dictionary of tensors: detach and clone them to tune one instance by itself.
         """
-        raise NotImplementedError
 
     def _conditioned(self, weights: DeformWeights, alpha: Tensor) -> Layers:
         """Deform layers with the instance code, which is the same at every point, moved into the first bias."""

@@ -42,6 +42,18 @@ def train(bundle_root, data, pack, output, overlays=(), **options):
     return workflow
 
 
+def parsed(bundle_root, data, pack, **options):
+    """Return the workflow, of which nothing has run."""
+    return ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / "train.yaml"),
+        meta_file=str(bundle_root / "configs" / "metadata.json"),
+        workflow_type="train",
+        organ=str(pack),
+        dataset_dir=str(data),
+        **options,
+    )
+
+
 def test_properties_are_complete(bundle_root):
     workflow = create_workflow(
         config_file=str(bundle_root / "configs" / "train.yaml"), workflow_type="train", bundle_root=str(bundle_root)
@@ -109,12 +121,7 @@ def test_large_images_are_cut_to_parts_that_hold_each_class(bundle_root, tmp_pat
         for file in (data / folder).iterdir():
             image = nib.load(file)
             nib.save(nib.Nifti1Image(np.pad(np.asanyarray(image.dataobj), [(22, 22)] * 3), image.affine), file)
-    workflow = ConfigWorkflow(
-        config_file=str(bundle_root / "configs" / "train.yaml"),
-        workflow_type="train",
-        organ=str(write_pack(tmp_path / "boxes")),
-        dataset_dir=str(data),
-    )
+    workflow = parsed(bundle_root, data, write_pack(tmp_path / "boxes"))
     dataset = workflow.parser.get_parsed_content("train#dataset")
     dataset.transform.set_random_state(0)
     shares = []
@@ -137,12 +144,7 @@ def test_labels_on_a_grid_of_their_own_follow_the_image(bundle_root, data, tmp_p
         affine[:3, 3] = [2 - 0.25, -0.25, -0.25]
         fine = values.repeat(2, 0).repeat(2, 1).repeat(2, 2)[4:]
         nib.save(nib.Nifti1Image(fine, affine), tmp_path / "data" / "labels" / file.name)
-    workflow = ConfigWorkflow(
-        config_file=str(bundle_root / "configs" / "train.yaml"),
-        workflow_type="train",
-        organ=str(write_pack(tmp_path / "boxes")),
-        dataset_dir=str(tmp_path / "data"),
-    )
+    workflow = parsed(bundle_root, tmp_path / "data", write_pack(tmp_path / "boxes"))
     case = workflow.parser.get_parsed_content("validate#dataset")[0]
     assert np.array_equal(np.asarray(case["label"][0]), nested_boxes())
 
@@ -223,27 +225,14 @@ def test_default_rates_of_training_and_fine_tuning(bundle_root, data, tmp_path):
     pack = write_pack(tmp_path / "boxes")
     torch.save(build_unet(OrganPack.load(pack)).state_dict(), pack / "model.pt")
     for finetune, rate in ((True, 3e-4), ("false", 1.5e-3)):
-        workflow = ConfigWorkflow(
-            config_file=str(bundle_root / "configs" / "train.yaml"),
-            meta_file=str(bundle_root / "configs" / "metadata.json"),
-            workflow_type="train",
-            organ=str(pack),
-            dataset_dir=str(data),
-            finetune=finetune,
-        )
+        workflow = parsed(bundle_root, data, pack, finetune=finetune)
         assert math.isclose(workflow.parser.get_parsed_content("optimizer").param_groups[0]["lr"], rate)
 
 
 def test_augmented_images_and_labels_stay_together(bundle_root, data, tmp_path):
     """The brightest voxels of an augmented image are those of label 2, wherever it was moved."""
     pack = write_pack(tmp_path / "boxes", augment={"flip": True, "rotate_deg": 20, "scale": 0.15, "translate_mm": 3})
-    workflow = ConfigWorkflow(
-        config_file=str(bundle_root / "configs" / "train.yaml"),
-        meta_file=str(bundle_root / "configs" / "metadata.json"),
-        workflow_type="train",
-        organ=str(pack),
-        dataset_dir=str(data),
-    )
+    workflow = parsed(bundle_root, data, pack)
     dataset = workflow.parser.get_parsed_content("train#dataset")
     dataset.transform.set_random_state(0)
     sides = set()
@@ -262,14 +251,7 @@ def test_augmented_images_and_labels_stay_together(bundle_root, data, tmp_path):
 @pytest.mark.parametrize("factor", [0.0, 1.0, 2.0])
 def test_augmentation_can_be_weakened(bundle_root, data, tmp_path, factor):
     pack = write_pack(tmp_path / "boxes", augment={"flip": False, "rotate_deg": 20})
-    workflow = ConfigWorkflow(
-        config_file=str(bundle_root / "configs" / "train.yaml"),
-        meta_file=str(bundle_root / "configs" / "metadata.json"),
-        workflow_type="train",
-        organ=str(pack),
-        dataset_dir=str(data),
-        augmentation=factor,
-    )
+    workflow = parsed(bundle_root, data, pack, augmentation=factor)
     dataset = workflow.parser.get_parsed_content("train#dataset")
     dataset.transform.set_random_state(0)
     drawn = [np.asarray(dataset[0][0]["image"]) for _ in range(8)]
