@@ -163,6 +163,16 @@ def test_an_image_has_no_say_on_a_mask_that_its_prior_explains_nor_alone(limit, 
     assert left < 0.9 if heeded else left == pytest.approx(1.0, abs=0.03)
 
 
+def test_where_an_image_is_set_aside_the_networks_own_probabilities_count():
+    truth, affine = mean_shape("plain")
+    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
+    (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
+    own = Evidence({"hippocampus": (truth > 0).astype(np.float32)}, affine, "probability")
+    case.evidence = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image", own=own)
+    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), plausible_dice=0.8)
+    assert ReconstructShape(settings)(truth > 0, affine, case).evidence == "probability"
+
+
 @pytest.mark.parametrize(("limit", "leans"), [(0.0, False), (0.999, True)])
 def test_on_a_poor_mask_the_networks_mean_counts(limit, leans):
     """The networks agree on nothing, and are in the mean sure of half the organ's absence, which the fit denies."""
