@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import fire
 
-from .benchmark import benchmark
 from .data.job import data
 from .demo import demo
-from .evaluate import evaluate
-from .evidence.job import evidence, joint
+from .evaluation.benchmark import benchmark
+from .evaluation.evaluate import evaluate
 from .report.job import report
-from .simulate import simulate
-from .template import template
+from .report.template import template
+from .simulation.simulate import simulate
+from .training.evidence.job import evidence
+from .training.prior.joint import joint
 from .validation.job import validate
 from .validation.limits import limits
 

@@ -1,7 +1,7 @@
 """The demo: segment both hippocampi of a template brain, damage the masks, repair them, and show what came back.
 
 The image is the MNI152 T1 template that the package nilearn ships. The U-Net's own masks, which no shape prior has
-touched, stand for the truth; the damage is simulated (`scripts.damage`) and is repaired from the masks alone.
+touched, stand for the truth; the damage is simulated (`scripts.simulation`) and is repaired from the masks alone.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 import trimesh
 from nilearn.datasets import load_mni152_template
 
-from .damage import damage
-from .files import whole_file
+from .cases.files import whole_file
+from .cases.io import open_volume, read_values, write_label_map
 from .geometry.affine import check_affine, spacing_mm
 from .geometry.distance import signed_distance
 from .geometry.surface import mask_to_surface, sample_surface
-from .io import open_volume, read_values, write_label_map
-from .jobs import run_job
 from .metrics.surface import score_masks
 from .metrics.topology import count_components, count_holes, volume_ml
-from .organ import OrganPack
+from .organ.pack import OrganPack
 from .report.pictures import Stage, Subject, before_after
+from .run.jobs import run_job
+from .simulation.damage import damage
 
 ORGAN = "hippocampus"
 BOXES = {  # case → centre of its box in MNI152 world mm

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..io import CaseError
-from ..metrics.tables import write_text
-from . import kits, lobes, msd, pancreas, segthor
+from ..cases.files import write_text
+from ..cases.io import CaseError
+from ..data import kits, lobes, msd, pancreas, segthor
 from .case import Source
 from .writer import write_case
 

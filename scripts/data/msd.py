@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.apps import DecathlonDataset, download_and_extract
 
-from ..cases import case_name
+from ..cases.find import case_name
 from .case import Parts, RawCase, Source, require_cases
 
 

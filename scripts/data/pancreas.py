@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cases.io import check_header, open_volume, read_values
 from ..geometry.affine import grids_apart_mm, spacing_mm
-from ..io import check_header, open_volume, read_values
 from .case import Parts, RawCase, Source, as_nifti, require_cases
 from .dicom import read_series
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..cases import SUFFIXES
-from ..files import whole_file
+from ..cases.files import whole_file
+from ..cases.find import SUFFIXES
+from ..cases.io import check_header, copy_volume, label_values, open_volume, read_values
 from ..geometry.affine import grids_apart_mm, spacing_mm
-from ..io import check_header, copy_volume, label_values, open_volume, read_values
 from .case import Parts, RawCase, Volume
 
 IMAGES, LABELS = "images", "labels"

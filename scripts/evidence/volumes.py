@@ -6,7 +6,7 @@ import numpy as np
 
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
-from ..organ import OrganPack
+from ..organ.pack import OrganPack
 from .network import CLAMP_MM
 
 

@@ -25,7 +25,7 @@ from ..geometry.picct import CanonicalTransform
 from ..prior.correspondence import template_places
 from ..prior.field_stack import FieldStack
 from ..prior.prior import ShapePrior
-from .robust import Channel, LinearFit, RobustSettings, fit_linear
+from ..prior.robust import Channel, LinearFit, RobustSettings, fit_linear
 from .settings import RefineSettings
 from .shape_case import FittedShape, TrustedSamples
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ..organ import PRESETS, OrganPack, Structure
+from ..organ.pack import PRESETS, OrganPack, Structure
 
 METHODS = ("robust", "linear", "paper")
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 import trimesh
 
+from ..evidence.reading import Evidence
 from ..geometry.affine import Similarity
 from ..geometry.picct import CanonicalTransform
-from ..organ import Structure
+from ..organ.pack import Structure
+from ..prior.context import Context
 from ..prior.correspondence import Correspondence
 from ..prior.prior import ShapePrior
-from .context import Context
-from .evidence import Evidence
 
 
 @dataclass

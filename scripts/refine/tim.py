@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
+from ..evidence.reading import Evidence
 from ..geometry.picct import CanonicalTransform, ConstrainedRegistration
 from ..geometry.surface import sample_surface
+from ..prior.context import Context
 from ..prior.prior import ShapePrior
-from .context import Context
-from .evidence import Evidence
 from .shape_case import TrustedSamples
 
 OUTLIER_WEIGHT = 0.1

@@ -19,15 +19,15 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
+from ..cases.io import affine_of, label_array
 from ..evidence.ensemble import EvidenceEnsemble
-from ..geometry.affine import check_affine
+from ..evidence.reading import Evidence, evidence_from_image, evidence_from_probabilities
 from ..geometry.picct import PICCT
 from ..geometry.surface import mask_to_surface, sample_surface
-from ..organ import OrganPack
+from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack
+from ..prior.context import Context, fit_context_to_surfaces
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
-from .context import Context, fit_context_to_surfaces
-from .evidence import Evidence, evidence_from_image, evidence_from_probabilities
 from .finetune import LatentFinetune
 from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
@@ -36,8 +36,6 @@ from .shape_case import FittedShape, ShapeCase
 from .tim import TIMSample
 
 SHAPES = "_shapes"
-JOINT_FILE = "joint.safetensors"
-EVIDENCE_FILE = "evidence.safetensors"
 LEAST_VOXELS = 8
 
 
@@ -414,20 +412,6 @@ class RefineShaped(MapTransform):
 def _settings(pack: OrganPack, preset: str) -> dict[str, RefineSettings]:
     """Return the settings of each of a pack's structures, by name."""
     return {s.name: RefineSettings.load(preset, pack, s) for s in pack.structures}
-
-
-def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return a label map (X, Y, Z), integer, and its affine (4, 4), float64, from a (1, X, Y, Z) MetaTensor."""
-    values = torch.as_tensor(pred)[0].cpu().numpy()
-    if values.dtype.kind == "f":
-        values = values.round().astype(np.int32)
-    return values, affine_of(pred)
-
-
-def affine_of(volume: Any) -> np.ndarray:
-    """Return the affine (4, 4) of a MetaTensor, the identity for a plain tensor."""
-    affine = getattr(volume, "affine", None)
-    return np.eye(4) if affine is None else check_affine(torch.as_tensor(affine).cpu().numpy())
 
 
 PICCTD = PICCTDict = PICCTd

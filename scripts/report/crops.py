@@ -9,10 +9,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from ..cases.io import READ_ERRORS, UnreadableCase, check_header, open_volume
 from ..geometry.affine import apply_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box
-from ..io import READ_ERRORS, UnreadableCase, check_header, open_volume
 
 MARGIN_MM = 15.0
 IMAGE_VOXELS = 4_000_000  # an image with more is averaged over blocks

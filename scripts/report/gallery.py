@@ -11,7 +11,7 @@ import trimesh
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import whole_file
+from ..cases.files import whole_file
 from .pictures import Camera, draw_shaded
 
 MARGIN_MM = 1.0

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..files import whole_file
+from ..cases.files import whole_file
 from ..geometry.affine import spacing_mm
 from .page_data import CasePage, Run, SlicesPage, load_case
 from .pictures import DEVIATION_COLOURS

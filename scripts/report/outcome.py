@@ -11,9 +11,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..io import label_counts
-from ..organ import OrganPack
-from ..writer import as_labels
+from ..cases.io import as_labels, label_counts
+from ..organ.pack import OrganPack
 from .run_report import KEPT, REFINED, SEGMENTED, plain
 
 

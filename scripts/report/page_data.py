@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from ..cases import case_name, list_volumes, match_name
+from ..cases.find import case_name, list_volumes, match_name
+from ..cases.io import CaseError, read_label_map
 from ..geometry.affine import spacing_mm
-from ..io import CaseError, read_label_map
 from ..metrics.surface import SCORES, score_masks
-from ..organ import OrganError, OrganPack, Structure, structure_masks
+from ..organ.pack import OrganError, OrganPack, Structure, structure_masks
 from .crops import Crop, shown_image
 from .surfaces import (
     INITIAL,

@@ -21,7 +21,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..files import whole_file
+from ..cases.files import whole_file
 from ..geometry.distance import signed_distance
 
 DEVIATION_COLOURS = ("#1f4fa3", "#7fa6d9", "#e6dccb", "#e8896b", "#b0161c")

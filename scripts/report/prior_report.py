@@ -12,7 +12,7 @@ import trimesh
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import whole_file
+from ..cases.files import whole_file
 from ..geometry.affine import Similarity
 from ..prior.level_set import zero_level
 from ..prior.prior import ShapePrior, template_surface

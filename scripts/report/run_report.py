@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import whole_file
+from ..cases.files import whole_file
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
 METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"

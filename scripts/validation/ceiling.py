@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..cases import case_name
+from ..cases.find import case_name
+from ..cases.io import label_array
+from ..cases.sources import LabelSource, ReadMaskd
+from ..evaluation.scoring import TrueShape
 from ..geometry.affine import spacing_mm
 from ..geometry.surface import sample_surface
-from ..metrics.scoring import TrueShape
 from ..metrics.surface import EmptyPolicy, check_spacing, score_masks
 from ..refine.finetune import LatentFinetune
 from ..refine.reconstruct import ReconstructShape
 from ..refine.settings import RefineSettings
 from ..refine.shape_case import ShapeCase, TrustedSamples
-from ..refine.transforms import PICCTd, label_array
-from ..sources import LabelSource, ReadMaskd
+from ..refine.transforms import PICCTd
 
 logger = logging.getLogger(__name__)
 

@@ -13,17 +13,18 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..cases import case_name
-from ..evaluate import REFERENCE, Scoring, score_folders
-from ..io import write_label_map
-from ..jobs import run_job
+from ..cases.files import write_csv, write_text
+from ..cases.find import case_name
+from ..cases.io import write_label_map
+from ..cases.sources import OWN_SOURCE, LabelSource
+from ..cases.split import choose_labels
+from ..evaluation.evaluate import REFERENCE, Scoring, score_folders
 from ..metrics.statistics import RESAMPLES, summarise
-from ..metrics.tables import write_csv, write_text
-from ..organ import OrganPack
+from ..organ.pack import OrganPack
 from ..report.run_report import KEPT
-from ..runner import require_organ
-from ..simulate import choose_kinds, choose_labels, read_truth, write_simulated
-from ..sources import OWN_SOURCE, LabelSource
+from ..run.jobs import run_job
+from ..run.request import require_organ
+from ..simulation.simulate import choose_kinds, read_truth, write_simulated
 from .ceiling import score_ceiling
 from .page import validation_page
 

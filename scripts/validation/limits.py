@@ -21,19 +21,21 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from tqdm import tqdm
 
-from ..cases import case_name
+from ..cases.files import write_csv, write_text
+from ..cases.find import case_name
+from ..cases.sources import LabelSource
+from ..cases.split import choose_labels
+from ..evaluation.tables import markdown_table
 from ..metrics.statistics import HARM_DSC
-from ..metrics.tables import markdown_table, write_csv, write_text
-from ..organ import OrganPack
-from ..prior.check import dice
+from ..organ.pack import OrganPack
 from ..refine.merge import merge
 from ..refine.reconstruct import Measured, ReconstructShape
 from ..refine.settings import RefineSettings
 from ..refine.shape_case import ShapeCase
 from ..refine.transforms import SHAPES, LatentFinetuned, PICCTd, TIMSampled
-from ..runner import require_organ
-from ..simulate import CLEAN, choose_kinds, choose_labels, read_truth, with_errors
-from ..sources import LabelSource
+from ..run.request import require_organ
+from ..simulation.simulate import CLEAN, choose_kinds, read_truth, with_errors
+from ..training.prior.check import dice
 
 STEP = (
     1.25  # from one limit to the next, where none are given: from two below the pack's least to two above its largest

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..evaluation.tables import DECIMALS, FLOOR_DIGITS, SHAPE_DECIMALS, markdown_table
 from ..metrics.statistics import HARM_DSC
-from ..metrics.tables import DECIMALS, FLOOR_DIGITS, SHAPE_DECIMALS, markdown_table
-from ..organ import OrganPack
+from ..organ.pack import OrganPack
 
 RELATIVE = ("hd95_mm", "assd_mm")  # metrics whose change is given in per cent too
 

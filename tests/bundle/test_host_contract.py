@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.refine.test_chain import damaged, mean_shape
+from tests.helpers.mean_shape import damaged, mean_shape
 
 CACHE = re.compile(r"(functools\.)?(lru_)?cache\b")
 STARLETTE = """
@@ -106,7 +106,7 @@ def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
         "away": {"image": str(study / "labels" / "final" / "a.nii.gz"), "mode": "no_grad", **label},
     }
     done = subprocess.run(
-        [sys.executable, str(bundle_root / "tests" / "bundle" / "tiny_host.py")],
+        [sys.executable, str(bundle_root / "tests" / "helpers" / "tiny_host.py")],
         input=json.dumps({"bundle": str(bundle_root), "requests": list(requests.values())}),
         cwd=packages,
         env={**os.environ, "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1"},

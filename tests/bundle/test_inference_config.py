@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow, ckpt_export, create_workflow, verify_net_in_out
-from small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_pack
 
-from scripts.images import OwnSpacingd
-from scripts.network import FlipAveragingInferer, build_unet, network_file
-from scripts.organ import MODELS, OrganError, OrganPack
+from scripts.organ.pack import MODELS, OrganError, OrganPack
 from scripts.refine.transforms import TIMSampled
+from scripts.unet.images import OwnSpacingd
+from scripts.unet.network import FlipAveragingInferer, build_unet, network_file
+from tests.helpers.small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_pack
 
 TURN = np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]])
 AFFINES = {

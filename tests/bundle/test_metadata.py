@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import verify_metadata
 
-from scripts.organ import OrganPack
+from scripts.organ.pack import OrganPack
 
 HOST_FIELDS = (
     "schema version monai_version pytorch_version numpy_version required_packages_version task description authors "

@@ -10,8 +10,8 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, verify_metadata
 
-from scripts.network import build_unet
-from scripts.organ import OrganPack
+from scripts.organ.pack import OrganPack
+from scripts.unet.network import build_unet
 
 
 def make(bundle_root: Path, organ: str, folder: Path) -> subprocess.CompletedProcess:

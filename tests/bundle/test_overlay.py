@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from small_pack import brightness_weights
 
-from scripts.io import read_label_map
+from scripts.cases.io import read_label_map
 from scripts.refine.transforms import RefineShape
-from tests.refine.test_chain import damaged, dice, mean_shape
+from tests.helpers.mean_shape import damaged, dice, mean_shape
+from tests.helpers.small_pack import brightness_weights
 
 NET = """
 import torch

@@ -9,7 +9,7 @@ import trimesh
 from monai.bundle import ConfigWorkflow
 from scipy.spatial import cKDTree
 
-from tests.refine.test_chain import KINDS, damaged, dice, mean_shape
+from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape
 
 
 def refine(bundle_root, masks, output, **options) -> None:

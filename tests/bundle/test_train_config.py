@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigWorkflow, create_workflow
-from small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_data, write_pack
 
-from scripts.network import build_unet
-from scripts.organ import OrganPack
+from scripts.organ.pack import OrganPack
+from scripts.unet.network import build_unet
+from tests.helpers.small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_data, write_pack
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from volumes import AFFINES, blocks, save
 
 from scripts.data import msd
 from scripts.data.job import SOURCES, data
 from scripts.data.lobes import lobe_labels
-from tests.data.made_up import LPS, frame_lps, write_nrrd, write_series
-from tests.data.test_pancreas import scene
+from tests.helpers.abdomen_scan import scene
+from tests.helpers.publishers import LPS, frame_lps, write_nrrd, write_series
+from tests.helpers.volumes import AFFINES, blocks, save
 
 
 def labels_1_2():

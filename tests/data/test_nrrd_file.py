@@ -5,7 +5,7 @@ import pytest
 from monai.data import NrrdReader
 
 from scripts.data.nrrd_file import read_nrrd
-from tests.data.made_up import LPS, frame_lps, marked, write_nrrd
+from tests.helpers.publishers import LPS, frame_lps, marked, write_nrrd
 
 
 @pytest.mark.parametrize("space", ["left-posterior-superior", "right-anterior-superior", "LAS"])

@@ -5,24 +5,10 @@ import numpy as np
 import pytest
 
 from scripts.data.pancreas import place_label, reorder
-from tests.data.made_up import LPS, frame_lps
+from tests.helpers.abdomen_scan import SHAPE, scene
+from tests.helpers.publishers import LPS, frame_lps
 
 AFFINES = {seed: LPS @ frame_lps(seed, (0.8, 0.8, 2.0)) for seed in (0, 1, 2)}
-SHAPE = (40, 36, 20)
-
-
-def scene():
-    """A scan (X, Y, Z): an organ of 100 HU in front and low, fat, bone at the back, air above; and the organ's mask."""
-    rng = np.random.default_rng(0)
-    organ = np.zeros(SHAPE, bool)
-    organ[8:30, 6:14, 4:9] = True
-    scan = np.full(SHAPE, -90.0)
-    scan[:, 20:, :] = 60
-    scan[15:25, 22:30, :] = 700
-    scan[:, :18, 12:] = -1000
-    scan[10:20, 4:16, 13:] = 40
-    scan[organ] = 100
-    return organ.astype(np.uint8), (scan + rng.normal(0, 15, SHAPE)).clip(-1024).astype(np.int16)
 
 
 def turned(values, affine, order, flips):

@@ -4,8 +4,8 @@ import torch
 
 from scripts.evidence.ensemble import EvidenceEnsemble, agreed
 from scripts.evidence.network import CLAMP_MM, LOGIT_PER_MM, EvidenceNet
-from scripts.evidence.patches import Example, draw_patch
-from scripts.evidence.training import train_evidence
+from scripts.training.evidence.patches import Example, draw_patch
+from scripts.training.evidence.training import train_evidence
 
 SMALL = (4, 4, 8, 8, 8, 4)
 

@@ -10,7 +10,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage import measure
 
-from scripts import files
+from scripts.cases import files
+from scripts.cases.mesh import write_mesh
 from scripts.geometry import surface
 from scripts.geometry.affine import apply_affine, spacing_mm
 from scripts.geometry.surface import (
@@ -21,7 +22,6 @@ from scripts.geometry.surface import (
     mask_to_surface,
     sample_surface,
     with_neighbours,
-    write_mesh,
 )
 
 

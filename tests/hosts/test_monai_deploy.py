@@ -16,12 +16,12 @@ from scipy.spatial.transform import Rotation
 
 from scripts.data.dicom import read_series
 from scripts.demo import cut_boxes
-from scripts.jobs import run_job
-from scripts.organ import MODELS
-from tests.data.made_up import LPS
-from tests.hosts.chest import cut_chest
+from scripts.organ.pack import MODELS
+from scripts.run.jobs import run_job
+from tests.helpers.chest import cut_chest
+from tests.helpers.publishers import LPS
+from tests.helpers.series import write_host_series
 from tests.hosts.host_venv import host_python, requirement_lines
-from tests.hosts.series import write_host_series
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 

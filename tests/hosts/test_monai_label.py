@@ -14,12 +14,12 @@ import requests
 import torch
 import yaml
 
-from scripts.damage import damage
+from scripts.cases.io import write_label_map
 from scripts.demo import cut_boxes
-from scripts.io import write_label_map
-from scripts.network import build_unet
-from scripts.organ import OrganPack
-from tests.hosts.chest import cut_chest
+from scripts.organ.pack import OrganPack
+from scripts.simulation.damage import damage
+from scripts.unet.network import build_unet
+from tests.helpers.chest import cut_chest
 from tests.hosts.host_venv import host_python, requirement_lines
 from tests.hosts.label_server import LabelServer
 

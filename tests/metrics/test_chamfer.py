@@ -11,7 +11,7 @@ from scripts.geometry.surface import sample_surface
 from scripts.metrics.chamfer import ChamferDistanceMetric, chamfer_distance, compute_chamfer_distance
 from scripts.metrics.shapes import SampledShape, score_shapes
 from scripts.metrics.surface import EmptyPolicy
-from tests.metrics.shapes import AFFINES, ANISOTROPIC, ball, one_hot, random_directions
+from tests.helpers.balls import AFFINES, ANISOTROPIC, ball, one_hot, random_directions
 
 
 def test_equals_brute_force():

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from scripts.metrics.earth_movers import compute_earth_movers_distance, earth_movers_distance
 from scripts.metrics.surface import EmptyPolicy
-from tests.metrics.shapes import AFFINES, ANISOTROPIC, ball, one_hot, random_directions
+from tests.helpers.balls import AFFINES, ANISOTROPIC, ball, one_hot, random_directions
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,7 +12,7 @@ from monai.handlers import HausdorffDistance, from_engine
 from scripts.metrics.handlers import ChamferDistance, EarthMoversDistance, PointToSurface, SurfaceScore, Topology
 from scripts.metrics.surface import EmptyPolicy, SurfaceScoreMetric, compute_surface_score, score_masks
 from scripts.metrics.topology import compute_topology
-from tests.metrics.shapes import AFFINES, ANISOTROPIC, ball, one_hot
+from tests.helpers.balls import AFFINES, ANISOTROPIC, ball, one_hot
 
 
 def plates(affine: np.ndarray | None, axis: int = 2, shift: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ from scripts.geometry.distance import surface_distance
 from scripts.metrics.point_to_surface import compute_point_to_surface, point_to_surface_mm
 from scripts.metrics.shapes import SampledShape
 from scripts.metrics.surface import EmptyPolicy
-from tests.metrics.shapes import AFFINES, ANISOTROPIC, ball, one_hot
+from tests.helpers.balls import AFFINES, ANISOTROPIC, ball, one_hot
 
 
 @pytest.mark.parametrize("kind", AFFINES)

@@ -1,24 +1,19 @@
 """Fixtures of the prior's tests."""
 
 import pytest
-import yaml
+import torch
 
-from .shapes import ellipsoid_radii, write_ellipsoids
+from scripts.prior.field import DeformTemplateField
+from scripts.prior.prior import ShapePrior, assemble_prior
+from scripts.training.prior.network import warm_up_template
+from tests.helpers.spheres import sphere_linear
 
 
-@pytest.fixture(scope="package")
-def organ(tmp_path_factory):
-    """An organ pack with a split, and the folder that holds its label maps and cached samples."""
-    cache = tmp_path_factory.mktemp("data")
-    train = write_ellipsoids(cache / "labels", ellipsoid_radii(6, seed=0))
-    held_out = write_ellipsoids(cache / "labels", ellipsoid_radii(2, seed=1), first=6)
-    pack = tmp_path_factory.mktemp("pack")
-    settings = {
-        "name": "egg",
-        "labels": {1: "egg"},
-        "structures": [{"name": "egg", "labels": [1]}],
-        "split": {"train": [f.name for f in train], "validation": [f.name for f in held_out]},
-        "provenance": {"licence": "none needed"},
-    }
-    (pack / "organ.yaml").write_text(yaml.safe_dump(settings))
-    return pack, cache
+@pytest.fixture(scope="module")
+def prior() -> ShapePrior:
+    torch.manual_seed(0)
+    field = DeformTemplateField(hidden=24, layers=3, code_dim=3, hyper_code_dim=2, rank=2)
+    warm_up_template(field, sphere_linear(), steps=150, n_points=400)
+    alpha, beta, scores = torch.randn(9, 3), torch.randn(9, 2), torch.randn(9, 2)
+    anchor = torch.nn.functional.normalize(torch.randn(50, 3), dim=-1).numpy()
+    return assemble_prior(field, alpha, beta, sphere_linear(), scores, anchor, 31.5, {"organ": "ball", "n": 9})

@@ -5,10 +5,8 @@ import pytest
 import torch
 import trimesh
 
-from scripts.geometry.surface import write_mesh
+from scripts.cases.mesh import write_mesh
 from scripts.prior.correspondence import Correspondence, onto_template, template_colours, template_places
-
-from .test_prior import prior  # noqa: F401  (fixture)
 
 
 def directions(count: int) -> torch.Tensor:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from scripts.geometry.surface import mask_to_surface
-from scripts.organ import OrganPack
+from scripts.organ.pack import OrganPack
+from scripts.prior.context import fit_context, fit_context_to_surfaces
 from scripts.prior.joint import JointShapeModel
-from scripts.refine.context import fit_context, fit_context_to_surfaces
 
 SPACING = 3.0
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])

@@ -3,27 +3,7 @@
 import pytest
 import torch
 
-from scripts.prior.field import DeformTemplateField
-from scripts.prior.linear import LinearShapeModel
-from scripts.prior.prior import ShapePrior, assemble_prior, code_statistics, regress_codes, template_surface
-from scripts.prior.training import warm_up_template
-
-
-def sphere_linear(radius: float = 0.5) -> LinearShapeModel:
-    """Linear model of spheres whose radius varies."""
-    axis = torch.linspace(-1.1, 1.1, 14)
-    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
-    return LinearShapeModel.train(torch.stack([grid - radius - d for d in (-0.1, 0.0, 0.1)]), 1.1, 2)
-
-
-@pytest.fixture(scope="module")
-def prior() -> ShapePrior:
-    torch.manual_seed(0)
-    field = DeformTemplateField(hidden=24, layers=3, code_dim=3, hyper_code_dim=2, rank=2)
-    warm_up_template(field, sphere_linear(), steps=150, n_points=400)
-    alpha, beta, scores = torch.randn(9, 3), torch.randn(9, 2), torch.randn(9, 2)
-    anchor = torch.nn.functional.normalize(torch.randn(50, 3), dim=-1).numpy()
-    return assemble_prior(field, alpha, beta, sphere_linear(), scores, anchor, 31.5, {"organ": "ball", "n": 9})
+from scripts.prior.prior import ShapePrior, code_statistics, regress_codes, template_surface
 
 
 def test_template_of_mean_sphere(prior):

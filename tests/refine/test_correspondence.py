@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from scripts.geometry.affine import Similarity
-from scripts.organ import OrganPack
+from scripts.organ.pack import OrganPack
 from scripts.prior.correspondence import template_places
 from scripts.prior.prior import ShapePrior
-
-from .test_chain import CENTRE, KINDS, damaged, mean_shape, run
+from tests.helpers.mean_shape import CENTRE, KINDS, damaged, mean_shape, run
 
 
 def true_places(points_world: np.ndarray, mirrored: bool) -> tuple[ShapePrior, np.ndarray]:

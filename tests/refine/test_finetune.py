@@ -11,12 +11,12 @@ from monai.data import MetaTensor
 
 from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
-from scripts.organ import OrganPack
+from scripts.organ.pack import OrganPack
 from scripts.refine.finetune import LatentFinetune, normal_agreement, on_shells, with_shells
 from scripts.refine.settings import RefineSettings
 from scripts.refine.shape_case import TrustedSamples
 from scripts.refine.transforms import LatentFinetuned, PICCTd, TIMSampled
-from tests.refine.test_chain import CENTRE, KINDS, mean_shape
+from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
 
 
 def test_agreement_is_the_cosine_between_its_limits():

@@ -5,17 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.refine.fusion import (
-    ADD,
-    REMOVE,
-    Soundness,
-    cut_regions,
-    decide,
-    follow,
-    fuse,
-    judge_beyond,
-    judge_regions,
-)
+from scripts.refine.fusion import ADD, REMOVE, Soundness, cut_regions, decide, follow, fuse, judge_beyond, judge_regions
 from scripts.refine.settings import RefineSettings
 
 LIMITS = RefineSettings.load("default")

@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from scripts.geometry.resample import WorldGrid
-from scripts.organ import Structure
+from scripts.organ.pack import Structure
 from scripts.refine.merge import merge
 from scripts.refine.reconstruct import Reconstruction, draw_mesh, evaluate_near_surface
 from scripts.refine.shape_case import ShapeCase

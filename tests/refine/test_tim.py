@@ -5,7 +5,7 @@ import pytest
 import trimesh
 import yaml
 
-from scripts.organ import MODELS, OrganPack
+from scripts.organ.pack import MODELS, OrganPack
 from scripts.refine.settings import RefineSettings
 from scripts.refine.tim import template_posterior
 from scripts.refine.transforms import TIMSampled

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from PIL import Image
-from volumes import AFFINES, OBLIQUE
 
 from scripts.report import html, job
 from scripts.report.html import pack, try_page
 from scripts.report.page_data import Run, load_case
 from scripts.report.surfaces import INITIAL, REFINED
-from tests.report.made_run import write_run
+from tests.helpers.made_run import write_run
+from tests.helpers.volumes import AFFINES, OBLIQUE
 
 
 def unpack(text):

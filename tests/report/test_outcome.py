@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.report.outcome import DescribeOutcomed, outcome_of
-from tests.volumes import OBLIQUE, blocks
+from tests.helpers.volumes import OBLIQUE, blocks
 
 
 def shape(name, failure=""):

@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 import trimesh
-from volumes import AFFINES, OBLIQUE, save
 
+from scripts.cases.io import UnreadableCase
 from scripts.geometry.affine import apply_affine, spacing_mm
-from scripts.io import UnreadableCase
 from scripts.report.crops import Crop, shown_image
 from scripts.report.page_data import Run, RunError, load_case
 from scripts.report.surfaces import INITIAL, REFINED, STAGES, TRUTH, display_surfaces, moved_figures
 from scripts.report.words import flags, provenance_lines, sentences, topology_figures, volume_figures
-from tests import pairs
-from tests.report.made_run import CENTRES, NAMES, RADII, middle_of, place_colours, write_run
+from tests.helpers import pairs
+from tests.helpers.made_run import CENTRES, NAMES, RADII, middle_of, place_colours, write_run
+from tests.helpers.volumes import AFFINES, OBLIQUE, save
 
 BOTH = pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from volumes import OBLIQUE
 
 from scripts.report.html import write_page
 from scripts.report.page_data import Run, load_case
-from tests.report.browser import console_errors, open_page, pixels, requests, settled_pixels, start_browser, until
-from tests.report.made_run import NAMES, write_run
+from tests.helpers.browser import console_errors, open_page, pixels, requests, settled_pixels, start_browser, until
+from tests.helpers.made_run import NAMES, write_run
+from tests.helpers.volumes import OBLIQUE
 
 CYAN, ORANGE = (0x22, 0xD3, 0xEE), (0xFF, 0x8A, 0x3D)
 

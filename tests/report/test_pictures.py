@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import trimesh
 from matplotlib.image import imread
-from volumes import AFFINES
 
 from scripts.geometry.affine import spacing_mm
 from scripts.geometry.surface import mask_to_surface
 from scripts.report.pictures import Camera, Stage, Subject, _slice_of_interest, before_after
+from tests.helpers.volumes import AFFINES
 
 
 def ellipsoid(centre, radii):

@@ -7,9 +7,9 @@ import torch
 
 from scripts.prior.field import DeformTemplateField
 from scripts.prior.prior import ShapePrior
-from scripts.prior.training import warm_up_template
 from scripts.report.prior_report import mean_shape, write_report
-from tests.prior.test_prior import sphere_linear
+from scripts.training.prior.network import warm_up_template
+from tests.helpers.spheres import sphere_linear
 
 FIGURES = {"n": 2, "dice_mean": 0.95, "dice_min": 0.94, "cd_mean": 0.31, "cd_max": 0.4}
 NONE = {"n": 0, "dice_mean": None, "dice_min": None, "cd_mean": None, "cd_max": None}

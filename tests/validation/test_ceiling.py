@@ -4,10 +4,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.cases.sources import LabelSource
 from scripts.geometry.resample import WorldGrid
-from scripts.sources import LabelSource
 from scripts.validation.ceiling import CODES, WEIGHTS, score_ceiling
-from tests.refine.test_chain import CENTRE, KINDS, mean_shape
+from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-from volumes import AFFINES
 
-from scripts.io import copy_volume
-from scripts.simulate import RECIPES
+from scripts.cases.io import copy_volume
+from scripts.simulation.simulate import RECIPES
 from scripts.validation import job as module
-from tests.bundle.small_pack import write_pack
-from tests.test_simulate import STRUCTURES, two_balls
+from tests.helpers.small_pack import write_pack
+from tests.helpers.two_balls import STRUCTURES, two_balls
+from tests.helpers.volumes import AFFINES
 
 
 def ceiling_row(case, structure, method, dsc):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from scripts.geometry.resample import WorldGrid
-from scripts.organ import OrganPack
+from scripts.organ.pack import OrganPack
 from scripts.validation.limits import LimitSearch, choose_limits, gains, limits, limits_page
 from scripts.validation.limits import _limits as around
-from tests.refine.test_chain import CENTRE, mean_shape
+from tests.helpers.mean_shape import CENTRE, mean_shape
 
 
 def rows_of(gained):

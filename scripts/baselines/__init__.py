@@ -1,1 +1,0 @@
-"""Methods to compare the refinement with."""

@@ -1,0 +1,343 @@
+"""Volumes on disk: how they are read and checked, and how results are written.
+
+Masks are read by a reader of our own, because a refined mask must come back with the shape, affine, header codes, data
+type and label values it came with. Every file is written under a temporary name and renamed, so that it is there whole
+or not at all. What is wrong with a file is said by a `CaseError` whose message names the file and the remedy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import zlib
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from ..geometry.affine import check_affine
+from .files import whole_file
+
+try:
+    from starlette.exceptions import HTTPException as HttpError
+except ImportError:
+    HttpError = Exception  # type: ignore[assignment, misc]
+
+COUNTED_AT_ONCE = 1 << 20  # voxels, so that what is in work stays in the processor's cache
+READ_ERRORS = (OSError, ValueError, EOFError, zlib.error, ImageFileError, HeaderDataError)
+
+
+class CaseError(HttpError):
+    """The data of a case cannot be used; the message names the file and says the remedy.
+
+    Where Starlette is installed it is one of its HTTP errors, so that a server that runs the bundle (MONAI Label)
+    answers a bad request with this message and the code 422 rather than with "Internal Server Error".
+    """
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
+        self.status_code, self.detail, self.headers = 422, message, None
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class UnreadableCase(CaseError):
+    """A file cannot be read: the case has no initial mask, and nothing is written."""
+
+
+class UnrefinableCase(CaseError):
+    """The mask can be read but not refined: it is passed through."""
+
+
+def open_volume(path: str | Path) -> nib.Nifti1Image:
+    """Open a NIfTI file: its header only.
+
+    Raises:
+        UnreadableCase: the file is not there, is no NIfTI file or has a broken header.
+    """
+    try:
+        image = nib.load(path)
+    except READ_ERRORS as error:
+        raise UnreadableCase(f"{path} cannot be read as NIfTI ({_line(error)}): copy or export it again") from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise UnreadableCase(f"{path} is {type(image).__name__}, not NIfTI: convert it to .nii.gz")
+    return image
+
+
+def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
+    """Read the voxel values of an opened NIfTI file, in the type stored unless the header scales them.
+
+    Raises:
+        UnreadableCase: the data are truncated or corrupt.
+    """
+    try:
+        return np.asanyarray(image.dataobj)
+    except READ_ERRORS as error:
+        raise UnreadableCase(f"{path} is truncated or corrupt ({_line(error)}): copy or export it again") from error
+
+
+def read_array(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return a file's values in the type stored (X, Y, Z), and its affine (4, 4), voxel → world mm.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+    """
+    image = open_volume(path)
+    return read_values(image, path), np.asarray(image.affine, float)
+
+
+def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = False) -> np.ndarray:
+    """Check that a volume is 3D and can be placed in the world.
+
+    Args:
+        image: an opened file.
+        path: its path, for messages.
+        channels: whether a fourth axis may be longer than one.
+
+    Returns:
+        The affine, (4, 4) float64, voxel index → world mm.
+
+    Raises:
+        UnrefinableCase: it is not 3D (a last axis of one is accepted), or its affine is NaN or singular.
+    """
+    further = image.shape[4:] if channels else image.shape[3:]
+    if len(image.shape) < 3 or any(n != 1 for n in further):
+        raise UnrefinableCase(f"{path} has the shape {image.shape}, not that of one 3D volume: give one volume a file")
+    try:
+        return check_affine(image.affine)
+    except ValueError as error:
+        raise UnrefinableCase(f"{path}: {error}, so it has no place in millimetres: repair the header") from error
+
+
+def read_label_map(path: str | Path) -> MetaTensor:
+    """Read a label map.
+
+    Returns:
+        (1, X, Y, Z) int32 with its affine, on the file's own grid and in its own axis order.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+        UnrefinableCase: it holds no 3D map of whole numbers, or has no usable affine.
+    """
+    image = open_volume(path)
+    affine = check_header(image, path)
+    values = read_values(image, path)
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise UnrefinableCase(f"{path} holds values that are no labels ({values.dtype}, NaN or infinity)")
+    labels = values.astype(np.int32)
+    if not np.array_equal(labels, values):
+        raise UnrefinableCase(f"{path} holds fractions or huge numbers, not labels: threshold probabilities first")
+    return _tensor(torch.from_numpy(labels.reshape(1, *labels.shape[:3])), affine, path)
+
+
+def read_volume(path: str | Path) -> MetaTensor:
+    """Read an image (3D → (1, X, Y, Z)) or channels (4D, channels last → (C, X, Y, Z)), float32, with its affine.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+        UnrefinableCase: it has other than 3 or 4 axes, or no usable affine.
+    """
+    image = open_volume(path)
+    affine = check_header(image, path, channels=True)
+    values = np.asarray(read_values(image, path), dtype=np.float32)
+    values = np.moveaxis(values.reshape(*values.shape[:3], -1), -1, 0)
+    return _tensor(torch.from_numpy(np.ascontiguousarray(values)), affine, path)
+
+
+def _tensor(values: torch.Tensor, affine: np.ndarray, path: str | Path) -> MetaTensor:
+    meta = {"filename_or_obj": str(path), "space": "RAS", "original_channel_dim": "no_channel"}
+    return MetaTensor(values, affine=torch.from_numpy(affine), meta=meta)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def file_of(volume: Any) -> str:
+    """Return the file a volume came from, as messages name it."""
+    return str(volume.meta.get("filename_or_obj", "the mask")) if isinstance(volume, MetaTensor) else "the mask"
+
+
+class ReadVolumed(MapTransform):
+    """Read images and probabilities: path → (C, X, Y, Z) float32 MetaTensor (see `read_volume`)."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = read_volume(d[key])
+        return d
+
+
+def label_values(label_map: np.ndarray) -> list[int]:
+    """Return the values that occur in a label map, sorted."""
+    return sorted(label_counts(label_map))
+
+
+def label_counts(label_map: np.ndarray) -> dict[int, int]:
+    """Return value → how many voxels of a label map have it; by counting, piece by piece, where that is possible."""
+    flat = label_map.reshape(-1) if label_map.flags.c_contiguous else label_map.ravel(order="K")
+    integer = flat.dtype.kind in "iu" and flat.size
+    low, high = (int(flat.min()), int(flat.max())) if integer else (0, 0)
+    if not integer or high - low > 4096:
+        return {int(value): int(count) for value, count in zip(*np.unique(flat, return_counts=True), strict=True)}
+    counts = np.zeros(high - low + 1, np.int64)
+    for start in range(0, flat.size, COUNTED_AT_ONCE):
+        part = flat[start : start + COUNTED_AT_ONCE].astype(np.int64)
+        counts += np.bincount(part - low, minlength=len(counts))
+    return {int(value) + low: int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+class KeepInitiald(MapTransform):
+    """Keep a copy of the label map as `initial`: it is passed through where the steps that follow cannot refine it."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        return {**data, "initial": data[self.keys[0]].clone()}
+
+
+class CheckMaskd(MapTransform):
+    """Check that the initial mask can be refined, and that probabilities, where given, fit it.
+
+    Args:
+        keys: the key of the label map, (1, X, Y, Z).
+        labels: the label values that may occur beside 0, in the order of the probabilities' channels.
+        prob_key: key of the class probabilities (1 + number of labels, X, Y, Z), background first, on the same grid.
+            One channel is taken for the foreground where there is but one label.
+
+    Raises:
+        UnrefinableCase: the mask is empty, holds other positive labels, or the probabilities do not fit it.
+    """
+
+    def __init__(self, keys: KeysCollection = "pred", labels: Sequence[int] = (), prob_key: str = "prob") -> None:
+        super().__init__(keys)
+        self.labels = [int(v) for v in labels]
+        self.prob_key = prob_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        mask = d[self.keys[0]]
+        found = [v for v in label_values(torch.as_tensor(mask).cpu().numpy()) if v > 0]
+        unknown = [v for v in found if v not in self.labels]
+        if not found:
+            raise UnrefinableCase(
+                f"{file_of(mask)}: the mask is empty, there is nothing to refine: check how it was made"
+            )
+        if self.labels and unknown:
+            raise UnrefinableCase(
+                f"{file_of(mask)} holds the labels {unknown}, but the organ has {self.labels}: "
+                "choose the right --organ, say with --source whose labels these are, or relabel the mask"
+            )
+        if self.prob_key in d:
+            d[self.prob_key] = self._checked_probabilities(d[self.prob_key], mask)
+        return d
+
+    def _checked_probabilities(self, prob: MetaTensor, mask: MetaTensor) -> MetaTensor:
+        if tuple(prob.shape[1:]) != tuple(mask.shape[1:]) or not np.allclose(prob.affine, mask.affine, atol=1e-3):
+            raise UnrefinableCase(
+                f"{file_of(prob)} is not on the grid of {file_of(mask)}: resample it, or leave it out"
+            )
+        if prob.shape[0] == 1 and len(self.labels) == 1:
+            prob = MetaTensor(torch.cat([1 - prob, prob]), meta=prob.meta)
+        if self.labels and prob.shape[0] != len(self.labels) + 1:
+            raise UnrefinableCase(
+                f"{file_of(prob)} has {prob.shape[0]} channels; background and the labels {self.labels} are needed, "
+                "in this order, on the last axis"
+            )
+        return prob
+
+
+KeepInitialD = KeepInitialDict = KeepInitiald
+ReadVolumeD = ReadVolumeDict = ReadVolumed
+CheckMaskD = CheckMaskDict = CheckMaskd
+
+
+def copy_volume(source: str | Path, target: str | Path) -> None:
+    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`)."""
+    with whole_file(target) as temporary:
+        if str(source).lower().endswith(".gz"):
+            shutil.copyfile(source, temporary)
+        else:
+            temporary.write_bytes(gzip.compress(Path(source).read_bytes(), mtime=0))
+
+
+def _part(image: nib.Nifti1Image, box: tuple[slice, slice, slice]) -> nib.Nifti1Image:
+    """Return a part of an image with the codes of the whole's sform and qform, which nibabel's slicer changes."""
+    part = image.slicer[box]
+    affine = part.affine
+    part.set_qform(affine, int(image.header["qform_code"]), update_affine=False)
+    part.set_sform(affine, int(image.header["sform_code"]), update_affine=False)
+    return part
+
+
+def write_label_map(
+    path: str | Path,
+    labels: np.ndarray,
+    reference: str | Path,
+    dtype: np.dtype | str | None = None,
+    extensions: bool = True,
+    box: tuple[slice, slice, slice] | None = None,
+) -> None:
+    """Write a label map with the header of another file: shape, affine, sform and qform codes, units, extensions.
+
+    Args:
+        path: where, ending in `.nii.gz`.
+        labels: (X, Y, Z) whole numbers.
+        reference: NIfTI file on the same grid; a last axis of one is kept.
+        dtype: data type on disk; None for the reference's, which must hold the values.
+        extensions: whether the reference's header extensions are kept, such as a table of its labels' names.
+        box: the part of the reference's grid that the labels cover; None for all of it.
+
+    Raises:
+        RuntimeError: the labels are on another grid, or do not fit the data type.
+    """
+    image = open_volume(reference)
+    image = image if box is None else _part(image, box)
+    if tuple(labels.shape) != image.shape[:3]:
+        raise RuntimeError(f"labels of shape {labels.shape} do not fit {reference} of shape {image.shape}")
+    stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())
+    if not np.array_equal(stored, labels):
+        raise RuntimeError(f"labels up to {labels.max()} do not fit the data type {stored.dtype} of {path}")
+    header = image.header.copy()
+    if not extensions:
+        header.extensions.clear()
+    header.set_data_dtype(stored.dtype)
+    header.set_slope_inter(1, 0)
+    if dtype is not None:
+        header["cal_min"], header["cal_max"] = 0, 0  # the display range of an image is none of a label map's
+    with whole_file(path) as temporary:
+        nib.save(type(image)(stored.reshape(image.shape), image.affine, header), temporary)
+
+
+def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return a label map (X, Y, Z), integer, and its affine (4, 4), float64, from a (1, X, Y, Z) MetaTensor."""
+    values = torch.as_tensor(pred)[0].cpu().numpy()
+    if values.dtype.kind == "f":
+        values = values.round().astype(np.int32)
+    return values, affine_of(pred)
+
+
+def affine_of(volume: Any) -> np.ndarray:
+    """Return the affine (4, 4) of a MetaTensor, the identity for a plain tensor."""
+    affine = getattr(volume, "affine", None)
+    return np.eye(4) if affine is None else check_affine(torch.as_tensor(affine).cpu().numpy())
+
+
+def as_labels(mask: Any) -> np.ndarray:
+    """Return a label map tensor (1, X, Y, Z) as an integer array (X, Y, Z).
+
+    Raises:
+        RuntimeError: it is not of that shape.
+    """
+    values = torch.as_tensor(mask).detach().cpu().numpy()
+    if values.ndim != 4 or values.shape[0] != 1:
+        raise RuntimeError(f"a label map must be (1, X, Y, Z), got {values.shape}")
+    whole = values[0] if values.dtype.kind in "iu" else np.rint(values[0]).astype(np.int32)
+    return np.maximum(whole, 0)  # what belongs to no label of the pack is negative

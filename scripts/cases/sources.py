@@ -1,0 +1,336 @@
+"""Label maps of other models: which of their values, or of their mask files, mean which of a pack's labels.
+
+Three layouts are read as they are: label maps beside nnU-Net's `dataset.json`, which names their values; label maps
+with a table of names in their header, as TotalSegmentator's; and folders of binary masks, one a structure, whose file
+names are the labels' names. Where there are names, they decide, by the pack's own names and those of the `sources` in
+its `organ.yaml`. Where there are none, values are the pack's own, or those of the source that the user names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from ..geometry.affine import grids_apart_mm, spacing_mm
+from ..geometry.surface import crop_box
+from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
+from .find import SUFFIXES, case_name, list_volumes
+from .io import UnrefinableCase, label_values, open_volume, read_label_map
+
+OTHER = -1  # what belongs to no label of the pack: it is never overwritten
+NAMES_FILE = "dataset.json"
+MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data
+GRID_TOLERANCE_MM = 0.01
+
+
+@dataclass(frozen=True)
+class GivenLabels:
+    """A label map as another model gave it, and what its values mean.
+
+    Attributes:
+        values: (X, Y, Z) int32, the values of the file, or the numbers of `files`.
+        affine: (4, 4) voxel index → world mm.
+        meaning: value → label of the pack.
+        files: value → binary mask file; empty where it was one label map.
+        others: names, or values, of what is in it and is none of the pack's labels.
+        is_own: whether the values are just the pack's own.
+    """
+
+    values: np.ndarray
+    affine: np.ndarray
+    meaning: dict[int, int]
+    files: dict[int, Path] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    is_own: bool = True
+
+    def in_pack_values(self) -> np.ndarray:
+        """Return the label map (X, Y, Z) int32 with the pack's values, `OTHER` where it has none."""
+        if self.is_own:
+            return self.values
+        low = min(int(self.values.min()), 0)
+        table = np.full(int(self.values.max()) - low + 1, OTHER, np.int32)
+        table[-low] = 0
+        for value, label in self.meaning.items():
+            if 0 <= value - low < len(table):
+                table[value - low] = label
+        return table[self.values - low]
+
+    def in_given_values(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Return the given label map with what was changed of it, (X, Y, Z) int32.
+
+        Where several values mean one label, a new voxel takes that of the nearest voxel of these.
+
+        Args:
+            before: (X, Y, Z) what `in_pack_values` returned.
+            after: (X, Y, Z) the same, refined.
+        """
+        result = self.values.copy(order="K")
+        changed = before != after
+        result[changed] = 0
+        for label in label_values(after[changed]):
+            added = changed & (after == label)
+            origin = before == label
+            if label == 0 or not origin.any():
+                continue
+            box = crop_box(added | origin)
+            nearest = ndimage.distance_transform_edt(
+                ~origin[box], spacing_mm(self.affine), return_distances=False, return_indices=True
+            )
+            result[box][added[box]] = self.values[box][tuple(nearest[:, added[box]])]
+        return result
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """How label maps are read for an organ pack.
+
+    Attributes:
+        pack: the organ pack.
+        name: one of the pack's `sources`; "own" for the pack's own values whatever names say; "" lets names decide.
+    """
+
+    pack: OrganPack
+    name: str = ""
+
+    @classmethod
+    def of(cls, organ: str | Path | OrganPack, name: str = "") -> LabelSource:
+        """Return the source of that name for an organ pack, or for the pack's name or path.
+
+        Raises:
+            OrganError: there is no such pack, or it has no such source.
+        """
+        pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
+        if name and name not in {OWN_SOURCE, *pack.sources}:
+            known = ", ".join([*pack.sources, OWN_SOURCE])
+            raise OrganError(f"organ '{pack.name}' has no source '{name}'; it has: {known}")
+        return cls(pack, name)
+
+    def label_of(self, name: str) -> int | None:
+        """Return the pack's label that a label's name, or a mask file's name without ending, means; None if none."""
+        sources = [self.pack.sources[self.name]] if self.name in self.pack.sources else self.pack.sources.values()
+        known = {plain(key): label for source in sources for key, label in source.items() if isinstance(key, str)}
+        known |= {plain(s.name): s.labels[0] for s in self.pack.structures}
+        known |= {plain(own): label for label, own in self.pack.labels.items()}
+        return known.get(plain(name))
+
+    def find(self, path: str | Path) -> list[Path]:
+        """Return the cases of a folder, sorted by name: NIfTI label maps, or folders of binary masks.
+
+        The path may also be one such file, or one case's folder of masks.
+
+        Raises:
+            ValueError: there is none.
+        """
+        folder = Path(path)
+        if folder.is_dir():
+            if self._masks(folder)[0] and not (folder / NAMES_FILE).is_file():
+                return [folder]
+            inner = [] if _volumes(folder) else sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
+            cases = [f for f in inner if self._masks(f)[0]]
+            if cases:
+                return cases
+        return list_volumes(folder)
+
+    def read(self, path: str | Path) -> GivenLabels:
+        """Read a label map, or a case's folder of binary masks.
+
+        Raises:
+            UnreadableCase: a file cannot be read.
+            UnrefinableCase: it is no label map, or names say that it has nothing of the pack.
+        """
+        path = Path(path)
+        if path.is_dir():
+            return self._read_masks(path)
+        tensor = read_label_map(path)
+        values, affine = tensor.numpy()[0], np.asarray(tensor.affine, float)
+        meaning, names = self._meaning(path)
+        if meaning is None:
+            return GivenLabels(values, affine, {label: label for label in self.pack.labels})
+        found = [value for value in label_values(values) if value != 0]
+        if len(found) > 1 and found[-1] - found[0] > 1 << 20:
+            raise UnrefinableCase(f"{path} holds values from {found[0]} to {found[-1]}, which are no labels")
+        others = [" or ".join(names.get(value, [str(value)])) for value in found if value not in meaning]
+        is_own = not others and all(meaning[value] == value for value in found)
+        return GivenLabels(values, affine, meaning, {}, others, is_own)
+
+    def key(self, path: Path) -> str:
+        """Return what distinguishes a reading of the same bytes: "" where the values are taken for the pack's own."""
+        if path.is_dir():
+            return repr([(file.name, label) for file, label in self._masks(path)[0].items()])
+        meaning, _ = self._meaning(path)
+        return "" if meaning is None or all(a == b for a, b in meaning.items()) else repr(sorted(meaning.items()))
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the files that hold a case's labels: itself, or those of a folder that are the pack's."""
+        return list(self._masks(path)[0]) if path.is_dir() else [path]
+
+    def _meaning(self, path: Path) -> tuple[dict[int, int] | None, dict[int, list[str]]]:
+        """Return value → label of a label map, None where the values are its own, and value → names."""
+        if self.name == OWN_SOURCE:
+            return {label: label for label in self.pack.labels}, {}
+        if _is_output(path):
+            return None, {}
+        by_value = {v: label for v, label in self.pack.sources.get(self.name, {}).items() if isinstance(v, int)}
+        names = names_of(path)
+        if by_value:
+            return by_value, names
+        meaning = {}
+        for value, own_names in names.items():
+            labels = [label for label in map(self.label_of, own_names) if label is not None]
+            if labels:
+                meaning[value] = labels[0]
+        listed = ", ".join(name for own_names in names.values() for name in own_names[:1])
+        if names and not meaning:
+            raise UnrefinableCase(
+                f"{path}: none of its labels ({listed}) is one of '{self.pack.name}': choose the right --organ, name "
+                f"them under `sources` in {self.pack.folder / 'organ.yaml'}, or give --source {OWN_SOURCE} if the "
+                "values are the organ's own"
+            )
+        if self.name and not names:
+            raise UnrefinableCase(f"{path} has no names of labels, and the source '{self.name}' gives no values")
+        return (meaning, names) if names else (None, {})
+
+    def _masks(self, folder: Path) -> tuple[dict[Path, int], list[str]]:
+        """Return mask file → label of a case's folder, by name, and the names of the other masks."""
+        inner = folder / MASKS_FOLDER
+        volumes = _volumes(inner if inner.is_dir() else folder)
+        labels = {file: self.label_of(case_name(file)) for file in volumes}
+        others = [case_name(file) for file, label in labels.items() if label is None]
+        return {file: label for file, label in labels.items() if label is not None}, others
+
+    def _read_masks(self, folder: Path) -> GivenLabels:
+        masks, others = self._masks(folder)
+        if not masks:
+            raise UnrefinableCase(f"{folder} holds no mask that is named like a label of '{self.pack.name}'")
+        values = np.zeros(0)
+        affine = np.eye(4)
+        for number, file in enumerate(masks, 1):
+            tensor = read_label_map(file)
+            mask, its_affine = tensor.numpy()[0], np.asarray(tensor.affine, float)
+            found = [value for value in label_values(mask) if value != 0]
+            if len(found) > 1:
+                raise UnrefinableCase(
+                    f"{file} is named like a label, but is no binary mask: it holds the values {found[:6]}; rename it "
+                    "if it is a case's label map"
+                )
+            if number == 1:
+                values, affine = np.zeros(mask.shape, np.int32), its_affine
+            if mask.shape != values.shape or grids_apart_mm(mask.shape, its_affine, affine) > GRID_TOLERANCE_MM:
+                raise UnrefinableCase(f"{file} is not on the grid of the other masks in {folder}: resample it")
+            values[(mask != 0) & (values == 0)] = number
+        meaning = dict(enumerate(masks.values(), 1))
+        return GivenLabels(values, affine, meaning, dict(enumerate(masks, 1)), others, False)
+
+
+def names_of(path: Path) -> dict[int, list[str]]:
+    """Return value → names of a label map, the most specific first, from its header or nnU-Net's `dataset.json`.
+
+    `dataset.json` lies beside the label map or, for a folder such as `labelsTr`, beside that.
+    """
+    named = _header_names(open_volume(path))
+    if named:
+        return named
+    path = path.resolve()  # a link's names lie beside its file
+    folders = [path.parent, path.parent.parent] if path.parent.name.startswith("labels") else [path.parent]
+    for file in (folder / NAMES_FILE for folder in folders):
+        if file.is_file():
+            return _dataset_names(file)
+    return {}
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case with single underscores for spaces, dots and dashes."""
+    return re.sub(r"[\s._-]+", "_", name.strip().lower())
+
+
+def _dataset_names(file: Path) -> dict[int, list[str]]:
+    """Return value → names of nnU-Net's `labels`: name → value or values (version 2), or value → name (version 1).
+
+    Raises:
+        UnrefinableCase: it has none.
+    """
+    try:
+        labels = json.loads(file.read_text())["labels"]
+        found: dict[int, list[tuple[int, str]]] = {}
+        for key, item in labels.items():
+            name, values = (item, [int(key)]) if isinstance(item, str) else (key, np.atleast_1d(item).astype(int))
+            for value in values:
+                found.setdefault(int(value), []).append((len(values), str(name)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnrefinableCase(
+            f"{file} lists no labels as nnU-Net writes them ({error}): repair or remove it"
+        ) from error
+    return {value: [name for _, name in sorted(names)] for value, names in found.items() if value != 0}
+
+
+def _header_names(image: nib.Nifti1Image) -> dict[int, list[str]]:
+    """Return value → name of the label table in a NIfTI file's header (Caret's XML); {} where it has none."""
+    for extension in image.header.extensions:
+        content = extension.get_content()
+        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+        if "LabelTable" not in text:
+            continue
+        try:
+            table = ElementTree.fromstring(text.strip("\0 \n"))
+        except ElementTree.ParseError:
+            continue
+        return {int(e.get("Key", "0")): [(e.text or "").strip()] for e in table.iter("Label") if e.get("Key") != "0"}
+    return {}
+
+
+def _is_output(path: Path) -> bool:
+    """Whether a file is a run's `<case>/<case>_initial` or `_refined`, whose values are the pack's."""
+    return path.parent.name != "" and case_name(path) in {f"{path.parent.name}_{s}" for s in ("initial", "refined")}
+
+
+def _volumes(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and f.is_file())
+
+
+class ReadMaskd(MapTransform):
+    """Read label maps of other models: path → (1, X, Y, Z) int32 MetaTensor with the pack's values.
+
+    What belongs to no label of the pack is `OTHER`, and its names stand in the meta entry `left_alone`; `as_given`
+    says whether the labels are others than just the pack's own.
+
+    Args:
+        keys: keys of paths to a label map or a case's folder of masks.
+        labels: how they are read.
+    """
+
+    def __init__(self, keys: KeysCollection = "pred", labels: LabelSource | None = None) -> None:
+        super().__init__(keys)
+        self.labels = labels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if self.labels is None:
+                d[key] = read_label_map(d[key])
+                continue
+            given = self.labels.read(d[key])
+            meta: dict[str, Any] = {
+                "filename_or_obj": str(d[key]),
+                "space": "RAS",
+                "original_channel_dim": "no_channel",
+            }
+            values = torch.from_numpy(given.in_pack_values()[None])
+            meta |= {"left_alone": given.others, "as_given": not given.is_own}
+            d[key] = MetaTensor(values, affine=torch.from_numpy(given.affine), meta=meta)
+        return d
+
+
+ReadMaskD = ReadMaskDict = ReadMaskd

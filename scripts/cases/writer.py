@@ -1,0 +1,134 @@
+"""Writing the results of a case: masks on the grid they came from, and meshes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .files import whole_file
+from .find import CASE
+from .io import as_labels, copy_volume, read_array, write_label_map
+from .mesh import write_mesh
+from .sources import GivenLabels, LabelSource
+
+AS_GIVEN = "as_given"
+
+
+class CaseWriter:
+    """Writes `<output_dir>/<case>/<case>_initial.nii.gz`, `_refined.nii.gz`, `_<structure>.stl` and `.ply`.
+
+    The PLY is the same mesh, with a colour and the template's point a vertex (see `Correspondence`).
+
+    It is not one of the postprocessing transforms, because MONAI Label and Deploy run those and write by themselves.
+
+    Where masks came with labels that are not just the pack's own, `<output_dir>/as_given/` receives the refined ones as
+    they came: under the same names, with the same values, the labels of other organs as they were.
+
+    Args:
+        output_dir: folder of the results, made if need be.
+        source: key of the file whose header the masks take: "pred" where masks are refined (they keep its data type,
+            and an initial mask is a copy of it), "image" where images are segmented (masks are uint8).
+        labels: how the masks' labels are read; None for the pack's own.
+    """
+
+    def __init__(self, output_dir: str | Path, source: str = "pred", labels: LabelSource | None = None) -> None:
+        self.output_dir = Path(output_dir)
+        self.source = source
+        self.labels = labels
+
+    def check(self) -> None:
+        """Make the output folder and try it.
+
+        Raises:
+            OSError: nothing can be written there.
+        """
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.output_dir / "report.json.probe") as temporary:
+            temporary.touch()
+        (self.output_dir / "report.json.probe").unlink()
+
+    def write(self, paths: dict[str, Any], data: dict[Any, Any]) -> dict[str, str]:
+        """Write the results of a case.
+
+        Args:
+            paths: the case's dictionary of paths.
+            data: the case after the chain: `initial` and `pred` (1, X, Y, Z), `pred_shapes`; without `pred_shapes`
+                no refinement was asked for and `pred` is the initial mask.
+
+        Returns:
+            What → path of the files written.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        refine = "pred_shapes" in data
+        given = self._given(paths, data)
+        outputs = {"initial": self._write_mask(paths, "initial", data["initial"] if refine else data["pred"], given)}
+        if refine:
+            outputs["refined"] = self._write_mask(paths, "refined", data["pred"], given)
+            for shape in data["pred_shapes"]:
+                if shape.mesh is not None:
+                    outputs[shape.name] = str(self._path(paths, f"{shape.name}.stl"))
+                    write_mesh(self._path(paths, f"{shape.name}.stl"), shape.mesh)
+                if shape.mesh is not None and shape.correspondence is not None:
+                    target = self._path(paths, f"{shape.name}.ply")
+                    write_mesh(target, shape.mesh, shape.correspondence.vertex_data())
+                    outputs[f"{shape.name}_correspondence"] = str(target)
+            outputs |= self._write_as_given(paths, data["initial"], data["pred"], given)
+        return outputs
+
+    def keep(self, paths: dict[str, Any], data: dict[Any, Any]) -> dict[str, str]:
+        """Write the initial mask as the refined one too; {} where there is none (see `write`)."""
+        if "initial" not in data and (self.source != "pred" or Path(paths["pred"]).is_dir()):
+            return {}
+        mask, given = data.get("initial"), self._given(paths, data)
+        outputs = {stage: self._write_mask(paths, stage, mask, given) for stage in ("initial", "refined")}
+        return outputs | self._write_as_given(paths, mask, mask, given)
+
+    def _path(self, paths: dict[str, Any], ending: str) -> Path:
+        folder = self.output_dir / paths[CASE]
+        folder.mkdir(exist_ok=True)
+        return folder / f"{paths[CASE]}_{ending}"
+
+    def _write_mask(
+        self, paths: dict[str, Any], stage: str, mask: torch.Tensor | None, given: GivenLabels | None
+    ) -> str:
+        target, source = self._path(paths, f"{stage}.nii.gz"), Path(paths[self.source])
+        if given is not None:
+            reference = next(iter(given.files.values()), source)
+            write_label_map(target, as_labels(mask), reference, "uint8", extensions=False)
+        elif self.source == "pred" and (stage == "initial" or mask is None):
+            copy_volume(source, target)
+        else:
+            write_label_map(target, as_labels(mask), source, None if self.source == "pred" else "uint8")
+        return str(target)
+
+    def _given(self, paths: dict[str, Any], data: dict[Any, Any]) -> GivenLabels | None:
+        """Return the mask as it came; None where its values are just the pack's own."""
+        if self.labels is None or not getattr(data.get("initial"), "meta", {}).get("as_given"):
+            return None
+        return self.labels.read(paths[self.source])
+
+    def _write_as_given(self, paths: dict[str, Any], before: Any, after: Any, given: GivenLabels | None) -> dict:
+        """Write a refined mask with the labels it came with, where these are not the pack's own."""
+        if given is None:
+            return {}
+        source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
+        folder.mkdir(exist_ok=True)
+        old, new = (torch.as_tensor(mask)[0].cpu().numpy() for mask in (before, after))
+        refined = given.in_given_values(old, new)
+        if not given.files:
+            write_label_map(folder / source.name, refined, source)
+            return {AS_GIVEN: str(folder / source.name)}
+        folder = folder / paths[CASE]
+        folder.mkdir(exist_ok=True)
+        changed = old != new
+        for number, file in given.files.items():
+            mask = read_array(file)[0].reshape(changed.shape).copy()
+            inside = mask.max()
+            mask[changed & (given.values == number)] = 0  # where masks overlap, the other files keep theirs
+            mask[changed & (refined == number)] = inside
+            write_label_map(folder / file.name, mask, file)
+        return {AS_GIVEN: str(folder)}

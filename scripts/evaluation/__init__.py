@@ -1,0 +1,1 @@
+"""Scores of whole folders against the truth, and the methods to compare with."""

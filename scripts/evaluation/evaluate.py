@@ -1,0 +1,272 @@
+"""Score folders of label maps against the truth, and compare methods case by case."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..cases.files import write_csv, write_text
+from ..cases.io import CaseError
+from ..cases.sources import LabelSource
+from ..cases.split import split_patients
+from ..metrics.earth_movers import EMD_SAMPLES
+from ..metrics.shapes import SAMPLES
+from ..metrics.statistics import RESAMPLES, summarise
+from ..organ.pack import OrganPack, Structure
+from ..run.options import is_true
+from .pairing import STAGE_MARK, Pairing, ScoredCase, pair_methods
+from .postprocess import SMOOTHING_MM
+from .scoring import REFERENCE, Scoring, score_case
+from .tables import markdown_report
+
+logger = logging.getLogger(__name__)
+
+# Name → smoothing in mm of the baselines that are computed from the reference's masks.
+POSTPROCESSING = {
+    "largest component + fill": 0.0,
+    "largest component + fill + smooth": SMOOTHING_MM,
+}
+NSD_CURVE_MM = (1.0, 2.0, 3.0, 5.0)
+
+
+def evaluate(
+    label_dir: str,
+    organ: str,
+    output_dir: str = "eval",
+    split: str = "",
+    postprocessing: str = "fill",
+    reference: str = REFERENCE,
+    allow_missing: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    processes: int = 2,
+    shape_metrics: bool = True,
+    source: str = "",
+    label_source: str = "",
+    resample_labels: bool = False,
+    **methods: str,
+) -> str:
+    """Score one or more methods' label maps of an organ against the truth and write the tables.
+
+    Every further option names a method and its folder: --initial masks --refined output --paper output_paper.
+    A folder is flat (NIfTI files named like the labels, or with a suffix after a '_'), or a run's output folder with
+    <case>/<case>_refined.nii.gz; 'folder::stage' picks another stage than refined (for --initial: initial).
+
+    Args:
+        label_dir: folder of true label maps.
+        organ: name of the organ pack, or path of its folder; it gives structures, labels and the NSD tolerance.
+        output_dir: where metrics.csv, summary.csv and table.md are written.
+        split: score only the organ pack's cases of this split, such as test; empty for all that have predictions.
+        postprocessing: baselines computed from the reference's masks: none, fill (largest component and hole filling)
+            or smooth (that, and also with smoothing).
+        reference: the method that all others are compared with.
+        allow_missing: leave out, and list, the cases that some method lacks, instead of stopping.
+        resamples: draws of the bootstrap over patients.
+        seed: of the bootstrap.
+        processes: cases scored at once.
+        shape_metrics: false leaves out CD, EMD and point-to-surface distance, which take most of the time.
+        source: whose labels the methods' masks have, one of the organ pack's sources, where no names tell.
+        label_source: the same of the true label maps.
+        resample_labels: true for labels on another grid than the masks, such as that of a finer image: they are brought
+            to the masks' grid by the nearest voxel.
+        **methods: method → folder.
+
+    Returns:
+        The path of table.md.
+
+    Raises:
+        ValueError: an option makes no sense, files do not pair, or their grids differ.
+    """
+    pack = OrganPack.load(organ)
+    patients = split_patients(pack, split)
+    chosen = {"none": 0, "fill": 1, "smooth": 2}
+    if postprocessing not in chosen:
+        raise ValueError(f"postprocessing must be one of {list(chosen)}, not {postprocessing!r}")
+    baselines = dict(list(POSTPROCESSING.items())[: chosen[postprocessing]])
+    return str(
+        score_folders(
+            label_dir,
+            methods,
+            Scoring(
+                structures=_known_to_both(pack, source, label_source),
+                nsd_tolerance_mm=pack.nsd_tolerance_mm,
+                nsd_curve_mm=NSD_CURVE_MM,
+                postprocessing=baselines if reference in methods else {},
+                reference=reference,
+                shape_metrics=is_true(shape_metrics),
+                predicted=LabelSource.of(pack, source),
+                true=LabelSource.of(pack, label_source),
+                resample_labels=is_true(resample_labels),
+            ),
+            output_dir,
+            patients=patients,
+            title=f"Evaluation: {pack.name}" + (f", {split} split" if split else ""),
+            allow_missing=allow_missing,
+            resamples=resamples,
+            seed=seed,
+            processes=processes,
+        )
+    )
+
+
+def _known_to_both(pack: OrganPack, *sources: str) -> list[Structure]:
+    """Return the structures that have a label in each of the sources named, and say which have none."""
+    meant = [set(pack.sources[name].values()) for name in sources if name in pack.sources]
+    known = [s for s in pack.structures if all(labels & set(s.labels) for labels in meant)]
+    if len(known) < len(pack.structures):
+        left_out = ", ".join(s.name for s in pack.structures if s not in known)
+        logger.warning("not scored, since --source or --label_source has no such label: %s", left_out)
+    return known
+
+
+def evaluate_run(
+    pred_dir: str,
+    label_dir: str,
+    organ: str,
+    output_dir: str = "eval",
+    split: str = "",
+    shape_metrics: bool = True,
+    processes: int = 2,
+    source: str = "",
+    label_source: str = "",
+    resample_labels: bool = False,
+) -> None:
+    """Score one folder of results, for `configs/evaluate.yaml`, and print where the tables are.
+
+    Args:
+        pred_dir: the output folder of `inference` or `refine`, of which the stages initial and refined are scored, or
+            a flat folder of label maps, which becomes the method "prediction".
+        label_dir: see `evaluate`, as the others.
+        organ: see there.
+        output_dir: see there.
+        split: see there.
+        shape_metrics: see there.
+        processes: see there.
+        source: see there.
+        label_source: see there.
+        resample_labels: see there.
+
+    Raises:
+        SystemExit: with a plain message, where `evaluate` would raise.
+    """
+    stages = [stage for stage in ("initial", "refined") if any(Path(pred_dir).glob(f"*/*_{stage}.nii*"))]
+    methods: dict[str, Any] = {stage: f"{pred_dir}{STAGE_MARK}{stage}" for stage in stages}
+    methods = methods or {"prediction": str(pred_dir)}
+    try:
+        options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
+        options |= {"source": source, "label_source": label_source, "resample_labels": resample_labels}
+        print(evaluate(label_dir, organ, output_dir, split, **options, **methods))
+    except (ValueError, CaseError) as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
+def score_folders(
+    label_dir: str | Path,
+    methods: Mapping[str, str | Path],
+    scoring: Scoring,
+    out_dir: str | Path,
+    patients: Sequence[str] | None = None,
+    title: str = "Evaluation",
+    allow_missing: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    processes: int = 2,
+) -> Path:
+    """Score folders of label maps and write `metrics.csv`, `summary.csv` and `table.md`.
+
+    Args:
+        label_dir: folder of true label maps.
+        methods: method → folder (see `metrics.pairing.find_predictions`).
+        scoring: structures, tolerances, policy, baselines.
+        out_dir: where to write.
+        patients: names of the labels to score; None for all that have predictions.
+        title: heading of `table.md`.
+        allow_missing: leave out cases that some method lacks.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+        processes: cases scored at once; 1 works in this process.
+
+    Returns:
+        The path of `table.md`.
+
+    Raises:
+        ValueError: no method is given, names collide, files do not pair, or grids differ.
+    """
+    if not methods:
+        raise ValueError("no method given: name at least one with its folder, such as --initial FOLDER")
+    if scoring.postprocessing and scoring.reference not in methods:
+        raise ValueError(f"the post-processing baselines need the method '{scoring.reference}'")
+    if not scoring.structures:
+        raise ValueError("no structure to score")
+    collisions = sorted(set(methods) & set(scoring.postprocessing))
+    if collisions:
+        raise ValueError(f"methods named like a computed baseline: {collisions}; rename them")
+    pairing = pair_methods(
+        label_dir, methods, patients, allow_missing, scoring.predicted, scoring.true, scoring.resample_labels
+    )
+    rows = _score_cases(pairing.cases, scoring, processes)
+    summary = summarise(rows, scoring.reference, resamples, seed)
+    notes = _notes(pairing, scoring, resamples)
+    table = markdown_report(title, notes, rows, summary, scoring.nsd_tolerance_mm, scoring.reference)
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "metrics.csv", rows)
+    write_csv(folder / "summary.csv", summary)
+    write_text(folder / "table.md", table)
+    return folder / "table.md"
+
+
+def _score_cases(cases: Sequence[ScoredCase], scoring: Scoring, processes: int) -> list[dict[str, Any]]:
+    work = partial(score_case, scoring=scoring)
+    if processes <= 1 or len(cases) == 1:
+        return [row for case in tqdm(cases, desc="score", unit="case") for row in work(case)]
+    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
+    with ProcessPoolExecutor(min(processes, len(cases)), context, torch.set_num_threads, (1,)) as pool:
+        results = tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case")
+        return [row for result in results for row in result]
+
+
+def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
+    policy = scoring.policy
+    penalty = policy.distance_penalty_mm
+    distance = "the diagonal of the image" if penalty is None else f"{penalty:g} mm"
+    patients = {case.patient for case in pairing.cases}
+    notes = [
+        f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation (median) over cases; DSC "
+        f"and NSD in %, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid."
+        + (" Labels were brought to the masks' grid by the nearest voxel." if scoring.resample_labels else ""),
+        f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
+        f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
+        "distances; ignored is not counted. `failed` counts the cases with exactly one empty mask.",
+    ]
+    if any(scoring.reference in case.predictions for case in pairing.cases):
+        notes[0] += (
+            f" Differences are paired, method minus {scoring.reference}, with 95 % bootstrap intervals "
+            f"({resamples:,} resamples of patients) and p of Wilcoxon's signed-rank test on the patients' mean "
+            "differences, since cases of one patient are not independent; p is not corrected for the number of tests."
+        )
+    if scoring.shape_metrics:
+        notes.append(
+            f"CD: mean squared nearest distances of {SAMPLES:,} surface samples, both directions added, × 1000; EMD: "
+            f"mean distance under the best bijection of {EMD_SAMPLES:,}. Both surfaces are scaled by the truth's "
+            "centre and diameter (shared normalisation). Floor: the truth against another draw of itself, which is "
+            "what a perfect mask scores. Point to surface: mean distance of either surface's samples to the other, in "
+            "mm. Volume difference: unsigned, in % of the true volume. For CD and EMD a penalised mask counts as two "
+            "points that lie the penalty apart."
+        )
+    if pairing.without_label:
+        notes.append(f"Not scored, no label: {', '.join(pairing.without_label)}.")
+    if pairing.without_prediction:
+        notes.append(f"Not scored, no prediction: {', '.join(pairing.without_prediction)}.")
+    if pairing.incomplete:
+        lacking = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.incomplete.items())
+        notes.append(f"Not scored, missing in some method: {lacking}.")
+    return notes

@@ -1,0 +1,196 @@
+"""Which prediction belongs to which truth: files found by name, grids compared before anything is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..cases.find import SUFFIXES, case_name, list_volumes, match_name
+from ..cases.io import open_volume
+from ..cases.sources import LabelSource
+from ..geometry.affine import grids_apart_mm
+
+STAGE_MARK = "::"
+GRID_TOLERANCE_MM = 0.01
+OTHER_GRID = "resample the prediction, or give --resample_labels true to bring labels to the predictions' grid"
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """One case to score.
+
+    Attributes:
+        case: the predictions' common name, such as `scan_09_seed1`.
+        patient: the label's name, such as `scan_09`; several cases may be one patient's.
+        label: the true label map.
+        predictions: method → label map.
+    """
+
+    case: str
+    patient: str
+    label: Path
+    predictions: dict[str, Path]
+
+
+@dataclass
+class Pairing:
+    """What there is to score, and what could not be paired.
+
+    Attributes:
+        cases: sorted by name; each has a prediction of every method.
+        without_label: predictions that no label belongs to.
+        without_prediction: labels that were asked for by name and that no prediction belongs to.
+        incomplete: case → the methods that lack it; these cases are not scored.
+    """
+
+    cases: list[ScoredCase] = field(default_factory=list)
+    without_label: list[str] = field(default_factory=list)
+    without_prediction: list[str] = field(default_factory=list)
+    incomplete: dict[str, list[str]] = field(default_factory=dict)
+
+
+def find_predictions(folder: str | Path, method: str, labels: LabelSource | None = None) -> dict[str, Path]:
+    """Find the label maps of a method.
+
+    Args:
+        folder: a flat folder of NIfTI files, or the output folder of a run with `<case>/<case>_<stage>.nii.gz`.
+            `folder::stage` names the stage; without it a flat folder's files are taken whole, and a run's stage is
+            "initial" for the method of that name and "refined" for any other.
+        method: the method's name.
+        labels: where given, also folders of binary masks are found, see `LabelSource.find`.
+
+    Returns:
+        Case → file, or folder of masks, sorted.
+
+    Raises:
+        ValueError: there is no such folder, it holds no such file, or two files of one case.
+    """
+    path, _, stage = str(folder).partition(STAGE_MARK)
+    root = Path(path)
+    if not root.is_dir():
+        raise ValueError(f"{method}: the folder {root} does not exist")
+    flat = [f for f in root.iterdir() if f.is_file() and _is_volume(f)]
+    masks = [] if labels is None or stage else [f for f in _found(labels, root) if f.is_dir()]
+    if masks:
+        files = [(f.name, f) for f in masks]
+    elif flat and not stage:
+        files = [(case_name(f), f) for f in flat]
+    else:
+        stage = stage or ("initial" if method == "initial" else "refined")
+        ending = f"_{stage}"
+        nested = [f for f in root.glob("*/*") if _is_volume(f) and case_name(f) == f.parent.name + ending]
+        files = [(case_name(f)[: -len(ending)], f) for f in [*flat, *nested] if case_name(f).endswith(ending)]
+    found: dict[str, Path] = {}
+    for case, file in sorted(files):
+        if case in found:
+            raise ValueError(f"{method}: {found[case]} and {file} are both case '{case}'; remove one")
+        found[case] = file
+    if not found:
+        wanted = f"<case>_{stage}.nii.gz, flat or as <case>/<case>_{stage}.nii.gz" if stage else "NIfTI files"
+        raise ValueError(f"{method}: {root} holds no {wanted}")
+    return found
+
+
+def pair_methods(
+    label_dir: str | Path,
+    methods: Mapping[str, str | Path],
+    patients: Sequence[str] | None = None,
+    allow_missing: bool = False,
+    predicted: LabelSource | None = None,
+    true: LabelSource | None = None,
+    resample_labels: bool = False,
+) -> Pairing:
+    """Pair every method's predictions with the labels and with each other.
+
+    A prediction belongs to the label whose name it has, or begins with up to a '_' (`scan_09_seed1` to `scan_09`).
+
+    Args:
+        label_dir: folder of true label maps.
+        methods: method → folder (see `find_predictions`).
+        patients: names of the labels to score; None for all that have predictions.
+        allow_missing: leave cases out that some method lacks, and list them, instead of raising.
+        predicted: how the predictions' labels are read; None for the pack's own values.
+        true: how the labels are read, likewise.
+        resample_labels: labels may lie on other grids; a case's predictions must still share one.
+
+    Raises:
+        ValueError: no prediction fits a label, a method lacks a case, or a file is not on its label's grid, or with
+            `resample_labels` not on that of the first method's.
+    """
+    files = list_volumes(label_dir) if true is None else true.find(label_dir)
+    labels = {f.name if f.is_dir() else case_name(f): f for f in files}
+    if patients is not None:
+        unknown = sorted(set(patients) - set(labels))
+        if unknown:
+            raise ValueError(f"{label_dir} lacks the labels {_some(unknown)}")
+    found = {method: find_predictions(folder, method, predicted) for method, folder in methods.items()}
+    pairing = Pairing()
+    seen: set[str] = set()
+    for case in sorted(set().union(*found.values())):
+        patient = match_name(case, labels)
+        if patient is None:
+            pairing.without_label.append(case)
+            continue
+        if patients is not None and patient not in patients:
+            continue
+        seen.add(patient)
+        lacking = [method for method, files in found.items() if case not in files]
+        if lacking:
+            pairing.incomplete[case] = lacking
+        else:
+            predictions = {method: files[case] for method, files in found.items()}
+            pairing.cases.append(ScoredCase(case, patient, labels[patient], predictions))
+    pairing.without_prediction = sorted(set(patients or ()) - seen)
+    if pairing.incomplete and not allow_missing:
+        lines = "; ".join(f"{case}: {', '.join(lacking)}" for case, lacking in list(pairing.incomplete.items())[:8])
+        raise ValueError(
+            f"{len(pairing.incomplete)} cases are missing in some method ({lines}); "
+            "make them, or set allow_missing to leave these cases out of all methods"
+        )
+    if not pairing.cases:
+        raise ValueError(
+            f"no prediction belongs to a label of {label_dir}: labels are named {_some(labels)}, "
+            f"predictions {_some(set().union(*found.values()))}"
+        )
+    for scored in pairing.cases:
+        files = [file if predicted is None else predicted.files(file)[0] for file in scored.predictions.values()]
+        label = scored.label if true is None else true.files(scored.label)[0]
+        for file in files:
+            check_same_grid(file, files[0] if resample_labels else label)
+    return pairing
+
+
+def check_same_grid(prediction: Path, label: Path) -> None:
+    """Check from the headers that a prediction and its label, or another method's prediction, are on one voxel grid.
+
+    Raises:
+        ValueError: the shapes differ, or a corner of the grid lies elsewhere in the world; both files are named.
+    """
+    a, b = open_volume(prediction), open_volume(label)
+    shape = tuple(b.shape[:3])
+    if tuple(a.shape[:3]) != shape or any(n != 1 for n in (*a.shape[3:], *b.shape[3:])):
+        raise ValueError(f"{prediction} has the shape {a.shape} but {label} {b.shape}; {OTHER_GRID}")
+    apart = grids_apart_mm(shape, a.affine, b.affine)
+    if apart > GRID_TOLERANCE_MM:
+        raise ValueError(
+            f"{prediction} and {label} have the same shape but lie up to {apart:.3g} mm apart in the world; repair the "
+            f"wrong header, or {OTHER_GRID}"
+        )
+
+
+def _found(labels: LabelSource, folder: Path) -> list[Path]:
+    """Return the cases of a folder, [] where there are none."""
+    try:
+        return labels.find(folder)
+    except ValueError:
+        return []
+
+
+def _is_volume(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

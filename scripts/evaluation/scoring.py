@@ -1,0 +1,156 @@
+"""The scores of one case: every structure of every method's label map against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cases.io import CaseError, open_volume, read_values
+from ..cases.sources import LabelSource
+from ..geometry.affine import spacing_mm
+from ..geometry.resample import WorldGrid, resample
+from ..metrics.chamfer import chamfer_distance
+from ..metrics.earth_movers import EMD_SAMPLES, earth_movers_distance
+from ..metrics.point_to_surface import POINT_TO_SURFACE_SAMPLES, point_to_surface_mm
+from ..metrics.shapes import SAMPLES, SampledShape, diagonal_of, score_shapes
+from ..metrics.surface import EmptyPolicy, check_spacing, score_masks
+from ..metrics.topology import count_components, count_holes, volume_difference_percent, volume_ml
+from ..organ.pack import Structure, structure_masks
+from .pairing import ScoredCase
+from .postprocess import postprocess_labels
+
+REFERENCE = "initial"
+MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "cd": chamfer_distance,
+    "emd": lambda points, others: earth_movers_distance(points[:EMD_SAMPLES], others[:EMD_SAMPLES]),
+}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How cases are scored.
+
+    Attributes:
+        structures: what is scored; a side is found in every label map for itself.
+        nsd_tolerance_mm: primary tolerance of NSD.
+        nsd_curve_mm: further tolerances, for the CSV files.
+        policy: scores of empty masks.
+        postprocessing: baseline's name → smoothing in mm, computed from the reference's label maps.
+        reference: the method that the others are compared with.
+        shape_metrics: whether Chamfer, Earth Mover's and point-to-surface distance are computed too.
+        predicted: how the labels of predictions are read; None for the pack's own values.
+        true: how those of true label maps are read, likewise.
+        resample_labels: bring true label maps to the predictions' grid, by the nearest voxel.
+    """
+
+    structures: Sequence[Structure]
+    nsd_tolerance_mm: float = 2.0
+    nsd_curve_mm: Sequence[float] = ()
+    policy: EmptyPolicy = field(default_factory=EmptyPolicy)
+    postprocessing: Mapping[str, float] = field(default_factory=dict)
+    reference: str = REFERENCE
+    shape_metrics: bool = False
+    predicted: LabelSource | None = None
+    true: LabelSource | None = None
+    resample_labels: bool = False
+
+
+@dataclass(frozen=True)
+class TrueShape:
+    """The truth of one structure as a sampled surface, against which the methods' masks are compared.
+
+    Attributes:
+        shape: its surface; None where the structure is missing.
+        diagonal_mm: diagonal of its image.
+        floors: noise floors, `cd_floor` and `emd_floor`: the surface against another draw of itself.
+    """
+
+    shape: SampledShape | None
+    diagonal_mm: float
+    floors: dict[str, float]
+
+    @classmethod
+    def of_mask(cls, mask: np.ndarray, affine: np.ndarray) -> TrueShape:
+        """Mesh and sample a true mask (X, Y, Z)."""
+        shape = SampledShape.of_mask(mask, affine, SAMPLES, seed=0)
+        floors = dict.fromkeys(("cd_floor", "emd_floor"), float("nan"))
+        if shape is not None:
+            again = shape.resampled(seed=1)
+            floors = {f"{key}_floor": score_shapes(again, shape, measure, 0.0) for key, measure in MEASURES.items()}
+        return cls(shape, diagonal_of(mask, affine), floors)
+
+    def score(self, pred: np.ndarray, affine: np.ndarray, policy: EmptyPolicy) -> dict[str, float]:
+        """Return `cd`, `emd`, their floors and `point_to_surface_mm` of a predicted mask (X, Y, Z)."""
+        shape = SampledShape.of_mask(pred, affine, SAMPLES, seed=1)
+        scores = {
+            key: score_shapes(shape, self.shape, measure, self.diagonal_mm, policy=policy)
+            for key, measure in MEASURES.items()
+        }
+        few = [one and one.first(POINT_TO_SURFACE_SAMPLES) for one in (shape, self.shape)]
+        apart = point_to_surface_mm(few[0], few[1], self.diagonal_mm, policy)
+        return {**scores, **self.floors, "point_to_surface_mm": apart}
+
+
+def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
+    """Score one case: a row a structure and method, the computed baselines right after the reference.
+
+    Raises:
+        ValueError: a file holds no label map.
+    """
+    truth, affine = _read_labels(case.label, scoring.true)
+    if scoring.resample_labels:
+        first, own_affine = _read_labels(next(iter(case.predictions.values())), scoring.predicted)
+        truth, affine = resample(truth, affine, WorldGrid(own_affine, first.shape), order=0), own_affine
+    spacing = check_spacing(spacing_mm(affine))
+    truths = structure_masks(scoring.structures, truth, affine)
+    references = {name: TrueShape.of_mask(mask, affine) for name, mask in truths.items() if scoring.shape_metrics}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    order = []
+    for method, file in case.predictions.items():
+        maps = {method: _read_labels(file, scoring.predicted)[0]}
+        if method == scoring.reference:
+            before = list(structure_masks(scoring.structures, maps[method], affine).values())
+            for name, smoothing_mm in scoring.postprocessing.items():
+                maps[name] = postprocess_labels(maps[method], before, spacing, smoothing_mm)
+        for name, label_map in maps.items():
+            order.append(name)
+            for structure, pred in structure_masks(scoring.structures, label_map, affine).items():
+                true = truths[structure]
+                volumes = volume_ml(pred, spacing), volume_ml(true, spacing)
+                row = {
+                    "case": case.case,
+                    "patient": case.patient,
+                    "structure": structure,
+                    "method": name,
+                    **score_masks(pred, true, spacing, scoring.nsd_tolerance_mm, scoring.policy, scoring.nsd_curve_mm),
+                    "components": count_components(pred),
+                    "holes": count_holes(pred),
+                    "volume_ml": volumes[0],
+                    "truth_volume_ml": volumes[1],
+                    "volume_difference_percent": volume_difference_percent(*volumes),
+                }
+                if scoring.shape_metrics:
+                    row |= references[structure].score(pred, affine, scoring.policy)
+                rows[structure, name] = row
+    return [rows[structure, name] for structure in truths for name in order]
+
+
+def _read_labels(path: Path, source: LabelSource | None) -> tuple[np.ndarray, np.ndarray]:
+    if source is not None:
+        try:
+            given = source.read(path)
+        except CaseError as error:
+            raise ValueError(str(error)) from error
+        return given.in_pack_values(), given.affine
+    image = open_volume(path)
+    values = read_values(image, path).reshape(image.shape[:3])
+    if values.dtype.kind not in "biu":
+        labels = np.rint(values)
+        if values.dtype.kind != "f" or not np.array_equal(labels, values):
+            raise ValueError(f"{path} holds fractions or NaN, not labels: threshold probabilities first")
+        values = labels.astype(np.int32)
+    return values, image.affine

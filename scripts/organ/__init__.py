@@ -1,0 +1,1 @@
+"""Organ packs: what the bundle knows of an organ."""

@@ -1,0 +1,25 @@
+"""Run the bundle's jobs from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_job(job: str, **options: Any) -> None:
+    """Run a job of `configs/` as `python -m monai.bundle run` does.
+
+    Raises:
+        SystemExit: a case failed.
+    """
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+    workflow = ConfigWorkflow(
+        str(ROOT / "configs" / f"{job}.yaml"), workflow_type="infer", bundle_root=str(ROOT), **values
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()

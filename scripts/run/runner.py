@@ -1,0 +1,215 @@
+"""The evaluator of the `inference` and `refine` jobs: one bad case never stops the others.
+
+A `SupervisedEvaluator` whose data loader yields dictionaries of *paths*, so that reading, network and refinement of a
+case all run inside its iteration, where whatever goes wrong is caught, said and recorded, and the initial mask passed
+through.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
+from monai.transforms import Compose
+from monai.utils import set_determinism
+from tqdm import tqdm
+
+from ..cases.find import CASE, REASON, CaseDataset
+from ..cases.io import READ_ERRORS, CaseError, check_header, open_volume, read_values
+from ..cases.writer import CaseWriter
+from ..report.html import PAGE, try_page
+from ..report.outcome import outcome_of
+from ..report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
+from .options import is_true
+
+logger = logging.getLogger(__name__)
+
+
+class CaseEvaluator(SupervisedEvaluator):
+    """Runs cases one by one: preprocessing, network (where the case has no mask yet), postprocessing, writing.
+
+    A case whose data are no good keeps its initial mask ("kept") or, without one, is "failed"; a case stopped by an
+    error of the program is "failed" too, with the traceback in the log. See `CaseRecord` for what is reported.
+
+    Args:
+        device: where the network runs.
+        val_data_loader: the cases, dictionaries of paths.
+        network: the segmentation network; not called for a case with a `pred` after preprocessing.
+        preprocessing: paths → `image` or `pred` tensors, channel first.
+        postprocessing: `pred` of the network (or the mask read) → `pred`, `initial`, `pred_shapes`.
+        writer: writes the results.
+        report: takes the records.
+        inferer: how the network is applied.
+        val_handlers: ignite handlers, such as a `CheckpointLoader`.
+        amp: whether the network runs in mixed precision (on CUDA).
+        seed: seed of every generator at the start of every case, so that a case's result depends on no other.
+        html: whether the run's page, `report.html`, is written at its end.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        val_data_loader: CaseDataset,
+        network: torch.nn.Module,
+        preprocessing: Compose,
+        postprocessing: Compose,
+        writer: CaseWriter,
+        report: RunReport,
+        inferer: Inferer | None = None,
+        val_handlers: Sequence[Any] | None = None,
+        amp: bool = False,
+        seed: int = 0,
+        html: bool | str = False,
+    ) -> None:
+        super().__init__(
+            device=torch.device(device),
+            val_data_loader=val_data_loader,  # type: ignore[arg-type]
+            network=network.to(device),
+            inferer=inferer,
+            val_handlers=val_handlers,
+            amp=amp,
+            decollate=False,
+        )
+        self.cases = val_data_loader
+        self.preprocessing = preprocessing
+        self.postprocessing = postprocessing
+        self.writer = writer
+        self.report = report
+        self.seed = seed
+        self.html = is_true(html)
+        self.progress: tqdm | None = None
+
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
+        """Run all cases and write `report.json`, and `report.html` where that is asked for.
+
+        Raises:
+            SystemExit: with a plain message, where no case can be found or nothing can be written.
+        """
+        if self.cases.problem:
+            raise SystemExit(f"Error: {self.cases.problem}")
+        try:
+            self.writer.check()
+        except OSError as error:
+            raise SystemExit(f"Error: cannot write to output_dir {self.writer.output_dir}: {error}") from error
+        page = self.report.path.with_name(PAGE)
+        page.unlink(missing_ok=True)  # an earlier run's
+        self.report.start(str(self.state.device))
+        with tqdm(total=len(self.cases), unit="case", disable=None) as self.progress:
+            super().run(global_epoch)
+        done = ", ".join(f"{self.report.count(s)} {s}" for s in (REFINED, SEGMENTED, KEPT, FAILED))
+        logger.info(f"{len(self.cases)} cases: {done}; see {self.report.path}")
+        if self.html:
+            try_page(page.parent)
+
+    def finish(self) -> None:
+        """End the process with exit code 1 where a case was not written; for the config's `finalize`.
+
+        Raises:
+            SystemExit: a case failed.
+        """
+        if self.report.count(FAILED):
+            raise SystemExit(1)
+
+    def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
+        """Run one case; only `KeyboardInterrupt` and its like escape."""
+        set_determinism(self.seed)
+        inputs = {key: str(value) for key, value in batchdata.items() if key not in (CASE, REASON)}
+        record = CaseRecord(batchdata[CASE], inputs)
+        data: dict[Any, Any] = {}
+        if batchdata[REASON]:
+            record.reason = batchdata[REASON]
+        else:
+            record.warnings += [f"no {k} file fits this case's name" for k in self.cases.evidence if k not in inputs]
+            data = self._run_case(batchdata, record)
+        if record.reason:
+            logger.error(f"{record.case} {record.status}: {record.reason}")
+        record.peak_memory_mb = peak_memory_mb()
+        self.report.add(record)
+        if self.progress is not None:
+            self.progress.set_postfix_str(f"{record.case} {record.status}", refresh=False)
+            self.progress.update()
+        engine.state.output = [data]
+        if record.status in (REFINED, SEGMENTED):
+            engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    def _run_case(self, paths: dict[str, Any], record: CaseRecord) -> dict[Any, Any]:
+        """Run the stages, write, and fill in the record; return the case's data as far as they came."""
+        source = paths[self.cases.key]
+        data: dict[Any, Any] = {k: v for k, v in paths.items() if k not in (CASE, REASON)}
+        try:
+            if self.cases.key == "image":
+                check_header(open_volume(source), source)
+            self._apply(self.preprocessing, data, record)
+            record.left_alone = list(getattr(data.get("pred"), "meta", {}).get("left_alone", []))
+            if record.left_alone:
+                logger.info(f"{record.case}: left alone, none of the organ's: {', '.join(record.left_alone)}")
+            if "pred" not in data:
+                started = time.perf_counter()
+                data["pred"] = self._segment(data["image"])
+                record.seconds["network"] = time.perf_counter() - started
+            self._apply(self.postprocessing, data, record)
+            self._write(paths, data, record)
+        except CaseError as error:
+            record.reason = str(error)
+            self._keep(paths, data, record, expected=True)
+        except Exception as error:  # whatever it is, it is logged with its traceback and reported with the case
+            logger.exception(f"{record.case}: {type(error).__name__}")
+            record.reason = unreadable(source) or f"{source}: {type(error).__name__}: {error}"
+            self._keep(paths, data, record, expected=isinstance(error, READ_ERRORS))
+        return data
+
+    def _apply(self, chain: Compose, data: dict[Any, Any], record: CaseRecord) -> None:
+        """Apply a chain's transforms to `data` in place, one by one: so what was reached before an error is kept."""
+        for transform in chain.flatten().transforms:
+            started = time.perf_counter()
+            result = transform(dict(data))
+            data.clear()
+            data.update(result)
+            name = type(transform).__name__
+            record.seconds[name] = record.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def _segment(self, image: MetaTensor) -> MetaTensor:
+        """Apply the network to an image (C, X, Y, Z); return its output as a MetaTensor that shares the meta data."""
+        batch = torch.as_tensor(image).unsqueeze(0).to(self.state.device)
+        with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
+            output = self.inferer(batch, self.network)
+        return MetaTensor(output[0], meta=dict(image.meta))
+
+    def _write(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord) -> None:
+        started = time.perf_counter()
+        record.outputs = self.writer.write(paths, data)
+        record.seconds["write"] = time.perf_counter() - started
+        found = outcome_of(data)
+        record.status, record.reason, record.structures = found.status, found.reason, found.structures
+        record.volumes_ml, record.changed_voxels = found.volumes_ml, found.changed_voxels
+        record.warnings += found.warnings
+
+    def _keep(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord, expected: bool) -> None:
+        """Pass the initial mask through, where there is one that can be read."""
+        try:
+            if self.cases.key != "pred" or not unreadable(paths["pred"]):
+                record.outputs = self.writer.keep(paths, data)
+        except (OSError, RuntimeError) as error:
+            logger.exception(f"{record.case}: cannot be written")
+            record.reason += f"; and it cannot be written: {error}"
+        record.status = KEPT if expected and record.outputs else FAILED
+
+
+def unreadable(path: str) -> str:
+    """Return why a volume cannot be read, "" if it can, or if it is a folder of masks."""
+    if Path(path).is_dir():
+        return ""
+    try:
+        read_values(open_volume(path), path)
+    except CaseError as error:
+        return str(error)
+    return ""

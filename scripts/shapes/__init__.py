@@ -1,0 +1,1 @@
+"""From label maps to the samples that a prior learns from."""

@@ -1,0 +1,90 @@
+"""A minimal organ pack, made from the label maps of an organ that has none."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ..cases.io import CaseError, open_volume, read_values
+from ..cases.sources import names_of, plain
+from ..geometry.affine import spacing_mm
+from ..organ.pack import MODELS, PRESETS, OrganPack
+from .label_surface import READ_ERRORS, list_label_files
+
+LENGTHS = ("loss_scale_mm", "tau_mm", "island_mm", "excess_mm", "missing_mm", "reach_mm")
+LARGE_MM = 25.0  # radius of the ball of an organ's volume from which on the presets' lengths suit it
+
+logger = logging.getLogger(__name__)
+
+
+def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10) -> OrganPack:
+    """The organ's pack; where it has none, a minimal one made from the first label maps.
+
+    It has a structure for every label value found, named as the label maps name it where they do. Small structures get
+    refinement lengths of their own, see `lengths`.
+
+    Args:
+        organ: name of the pack, or its folder.
+        dataset_dir: folder of label maps.
+        n_scanned: label maps that are looked at.
+
+    Raises:
+        ValueError: the label maps hold no labels.
+    """
+    folder = Path(organ) if os.sep in organ else MODELS / organ
+    if (folder / "organ.yaml").is_file():
+        return OrganPack.load(folder)
+    volumes_mm3: dict[int, list[float]] = {}
+    called: dict[int, list[str]] = {}
+    for file in list_label_files(dataset_dir)[:n_scanned]:
+        try:
+            image = open_volume(file)
+            values, counts = np.unique(read_values(image, file), return_counts=True)
+            called |= names_of(file)
+        except (*READ_ERRORS, CaseError) as error:
+            logger.warning("cannot read %s: %s", file.name, error)
+            continue
+        for value, count in zip(values, counts, strict=True):
+            if value != 0:
+                volumes_mm3.setdefault(int(value), []).append(count * float(np.prod(spacing_mm(image.affine))))
+    if not volumes_mm3:
+        raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
+    name = folder.name
+    names = {value: name if len(volumes_mm3) == 1 else f"{name}_{value}" for value in sorted(volumes_mm3)}
+    names |= {value: plain(own[0]) for value, own in called.items() if value in volumes_mm3}
+    settings = {
+        "name": name,
+        "description": f"Made from the labels found in {Path(dataset_dir).name}; edit the names and what else you know",
+        "labels": names,
+        "structures": [
+            {"name": names[value], "labels": [value], **lengths(float(np.median(volumes_mm3[value])))}
+            for value in sorted(volumes_mm3)
+        ],
+        "provenance": {"dataset": "unknown", "source": "unknown", "licence": "unknown"},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "organ.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    logger.warning("made a new organ pack: %s", folder / "organ.yaml")
+    return OrganPack.load(folder)
+
+
+def lengths(volume_mm3: float) -> dict[str, dict[str, float]]:
+    """Return the `refine` section of a structure: the default preset's lengths, scaled down where it is small.
+
+    Args:
+        volume_mm3: of a typical shape.
+
+    Returns:
+        The section; nothing where the shape is as large as a ball of the radius `LARGE_MM` or larger.
+    """
+    factor = float(np.cbrt(3.0 * volume_mm3 / (4.0 * np.pi))) / LARGE_MM
+    if factor >= 1.0:
+        return {}
+    default: dict[str, Any] = yaml.safe_load(PRESETS.read_text())["default"]
+    scaled = {key: round(factor * default[key], 2) for key in LENGTHS}
+    return {"refine": {**scaled, "min_region_mm3": round(factor**3 * default["min_region_mm3"], 1)}}

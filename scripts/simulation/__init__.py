@@ -1,0 +1,1 @@
+"""Label maps with simulated errors."""

@@ -1,0 +1,1 @@
+"""How the weights of a pack are made; nothing here is needed to refine."""

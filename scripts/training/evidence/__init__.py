@@ -1,0 +1,1 @@
+"""Training of evidence networks."""

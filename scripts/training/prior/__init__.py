@@ -1,0 +1,1 @@
+"""Training of shape priors and joint models."""

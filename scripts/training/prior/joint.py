@@ -1,0 +1,40 @@
+"""The command that trains the joint model of a pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ...cases.io import read_array
+from ...cases.split import training_names
+from ...organ.pack import JOINT_FILE, OrganPack
+from ...prior.joint import JointShapeModel
+
+
+def joint(dataset_dir: str, organ: str) -> str:
+    """Train the joint model of an organ pack's structures on its training split.
+
+    Args:
+        dataset_dir: folder with `labels/` of NIfTI label maps.
+        organ: organ pack, by name or path.
+
+    Returns:
+        Where the model was written.
+    """
+    pack = OrganPack.load(organ)
+    labels = Path(dataset_dir) / "labels"
+    model = fit_joint(training_names(pack, labels), labels, pack)
+    model.save(pack.folder / JOINT_FILE)
+    return f"joint model of {', '.join(model.parts)} with {model.n_modes} modes: {pack.folder / JOINT_FILE}"
+
+
+def fit_joint(names: list[str], label_dir: Path, pack: OrganPack) -> JointShapeModel:
+    cases = []
+    for name in tqdm(names, desc="labels"):
+        labels, affine = read_array(label_dir / name)
+        masks = pack.masks(labels, affine)
+        cases.append({key: (mask, affine) for key, mask in masks.items() if mask.any()})
+    model = JointShapeModel.train(cases)
+    model.card.update(organ=pack.name, provenance=pack.provenance, trained_on=names)
+    return model

@@ -1,0 +1,181 @@
+"""Images on their way into a network: intensity, spacing, and which files train, validate and test it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import ImageReader
+from monai.transforms import (
+    LoadImaged,
+    MapTransform,
+    NormalizeIntensityd,
+    ScaleIntensityd,
+    ScaleIntensityRanged,
+    Spacingd,
+)
+
+from ..cases.find import SUFFIXES, case_name, list_volumes
+from ..cases.io import UnreadableCase, check_header, open_volume
+from ..organ.pack import OrganPack
+
+KINDS = ("zscore", "window", "minmax")
+VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
+
+
+class ReadImaged(LoadImaged):
+    """MONAI's `LoadImaged`, which says plainly what is wrong with a file that cannot be read.
+
+    Images that a host has read already are left as they are.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: ImageReader | None = None) -> dict[Hashable, Any]:
+        """Read the keys' images.
+
+        Raises:
+            UnreadableCase: a file does not exist or cannot be read.
+            UnrefinableCase: a NIfTI file is not one 3D volume, or has no usable affine.
+        """
+        if not all(isinstance(data[key], (str, Path)) for key in self.key_iterator(dict(data))):
+            return dict(data)
+        for key in self.key_iterator(dict(data)):
+            if not str(data[key]) or not Path(data[key]).exists():  # MONAI Label gives "" for a name it does not know
+                raise UnreadableCase(f"the {key} '{data[key]}' does not exist: check its name")
+            if str(data[key]).lower().endswith(SUFFIXES):
+                check_header(open_volume(data[key]), data[key])
+        try:
+            return dict(super().__call__(data, reader))
+        except Exception as error:  # every format's reader has errors of its own
+            files = ", ".join(str(data[key]) for key in self.key_iterator(dict(data)))
+            raise UnreadableCase(
+                f"{files} cannot be read as an image ({type(error).__name__}): copy or export it again"
+            ) from error
+
+
+class OwnSpacingd(Spacingd):
+    """MONAI's `Spacingd`, usable beside entries such as `image_path` that a host puts into the dictionary.
+
+    From MONAI 1.6.0 on `Spacingd` updates every `<key>_*` entry as if it were a mapping. Entries that are none are set
+    aside while it runs.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
+        """Resample the keys' images (C, X, Y, Z) to `pixdim` mm."""
+        aside = {
+            name: value
+            for name, value in data.items()
+            if not isinstance(value, Mapping) and any(str(name).startswith(f"{key}_") for key in self.keys)
+        }
+        done = super().__call__({name: value for name, value in data.items() if name not in aside}, lazy=lazy)
+        return {**done, **aside}
+
+
+def unit_intensity(keys: KeysCollection, intensity: Mapping[str, Any]) -> MapTransform:
+    """Return the transform that brings an organ's images to [0, 1], where intensity augmentation works.
+
+    Args:
+        keys: the images' keys.
+        intensity: `kind`: "window" clips to [`low`, `high`], the others take the volume's minimum and maximum.
+
+    Raises:
+        ValueError: the kind is unknown, or a window lacks its bounds.
+    """
+    kind = intensity.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"intensity kind '{kind}' is not one of {KINDS}")
+    if kind != "window":
+        return ScaleIntensityd(keys, minv=0.0, maxv=1.0)
+    if not {"low", "high"} <= set(intensity):
+        raise ValueError("intensity kind 'window' needs `low` and `high`")
+    return ScaleIntensityRanged(keys, a_min=intensity["low"], a_max=intensity["high"], b_min=0.0, b_max=1.0, clip=True)
+
+
+def network_intensity(keys: KeysCollection, intensity: Mapping[str, Any]) -> MapTransform:
+    """Return the transform from [0, 1] to what the network sees, centred on 0, the value that padding has.
+
+    "zscore" images get mean 0 and standard deviation 1 over the whole volume; the others are mapped to [-1, 1].
+    """
+    if intensity["kind"] == "zscore":
+        return NormalizeIntensityd(keys, nonzero=False)
+    return ScaleIntensityRanged(keys, a_min=0.0, a_max=1.0, b_min=-1.0, b_max=1.0)
+
+
+def structure_channels(one_hot: torch.Tensor, pack: OrganPack) -> torch.Tensor:
+    """Return one channel a structure: (1 + labels, X, Y, Z), background first, → (structures, X, Y, Z)."""
+    channel = {value: number for number, value in enumerate(sorted(pack.labels), 1)}
+    return torch.stack([one_hot[[channel[v] for v in s.labels]].amax(0) for s in pack.structures])
+
+
+def training_pairs(dataset_dir: str | Path, split: Mapping[str, Sequence[str]], part: str) -> list[dict[str, str]]:
+    """List image and label files of one part of a data set.
+
+    The data set is a folder with the folders `images` and `labels`, or a task of the Medical Segmentation Decathlon
+    (`dataset.json`). The organ pack's split holds where every file it names is there; where it has no validation part,
+    the last 15 % of its training part (at least one case) are that. Other data are split by sorted name: the last 15 %
+    are both "validation" and "test", the rest is "train"; a `dataset.json` may name its own "validation" cases.
+
+    Returns:
+        One dictionary {"image": path, "label": path} a case; empty where the data set is absent, so that a config can
+        be read without its data.
+
+    Raises:
+        ValueError: an image has no label of the same name, or dataset.json cannot be used.
+    """
+    pairs = _decathlon_pairs(Path(dataset_dir), "training") or _folder_pairs(Path(dataset_dir))
+    cases = {key: [case_name(name) for name in names] for key, names in split.items()}
+    if not cases.get("train") or not all(set(names) <= set(pairs) for names in cases.values()):
+        own = _decathlon_pairs(Path(dataset_dir), "validation")
+        train, held_out = (sorted(pairs), sorted(own)) if own else _hold_out(sorted(pairs))
+        pairs, cases = {**pairs, **own}, {"train": train, "validation": held_out, "test": held_out}
+    elif not cases.get("validation"):
+        cases["train"], cases["validation"] = _hold_out(cases["train"])
+    return [pairs[case] for case in cases.get(part, [])]
+
+
+def _hold_out(cases: Sequence[str]) -> tuple[list[str], list[str]]:
+    count = max(1, round(VALIDATION_SHARE * len(cases)))
+    return list(cases[:-count]), list(cases[-count:])
+
+
+def _folder_pairs(folder: Path) -> dict[str, dict[str, str]]:
+    images, labels = folder / "images", folder / "labels"
+    if not images.is_dir() or not labels.is_dir():
+        return {}
+    image_files = {case_name(path): path for path in list_volumes(images)}
+    label_files = {case_name(path): path for path in list_volumes(labels)}
+    missing = sorted(set(image_files) - set(label_files))
+    if missing:
+        raise ValueError(f"{labels} has no label for {', '.join(missing[:5])}: add it or remove the image")
+    return {case: {"image": str(image_files[case]), "label": str(label_files[case])} for case in image_files}
+
+
+def _decathlon_pairs(folder: Path, section: str) -> dict[str, dict[str, str]]:
+    file = folder / "dataset.json"
+    if not file.is_file():
+        return {}
+    try:
+        listed = json.loads(file.read_text()).get(section, [])
+        files = [{key: str(folder / pair[key]) for key in ("image", "label")} for pair in listed]
+        pairs = {case_name(pair["label"]): pair for pair in files}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no description of a Decathlon task ({error}): download it again") from error
+    missing = sorted(path for pair in pairs.values() for path in pair.values() if not Path(path).is_file())
+    if missing:
+        raise ValueError(f"{file} names {missing[0]}, which is not there: unpack the whole task")
+    return pairs
+
+
+def require_data(dataset: Sequence[Any], dataset_dir: str | Path) -> None:
+    """Stop with a plain message where a data set is empty.
+
+    Raises:
+        ValueError: the data set holds no case.
+    """
+    if len(dataset) == 0:
+        raise ValueError(
+            f"no training data: {dataset_dir} must hold images/ and labels/ with NIfTI files, or a dataset.json"
+        )

@@ -1,0 +1,116 @@
+"""The U-Net of an organ pack: what it is, where its weights are, and how it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SlidingWindowInferer
+from monai.networks.nets import BasicUNet, DynUNet, UNet
+
+from ..organ.pack import MODELS, OrganError, OrganPack
+
+NETWORKS: dict[str, type[torch.nn.Module]] = {"UNet": UNet, "DynUNet": DynUNet, "BasicUNet": BasicUNet}
+
+
+def build_unet(pack: OrganPack) -> torch.nn.Module:
+    """Build the organ's U-Net with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
+
+    The pack's `network` names one of MONAI's networks (`name`, `UNet` where it is left out) and its arguments.
+
+    Raises:
+        OrganError: the pack describes no network, one that MONAI does not have, or one whose outputs are not background
+            and the pack's labels in order.
+    """
+    if not pack.network:
+        raise OrganError(
+            f"organ '{pack.name}' has no U-Net: describe one under `network` in {pack.folder / 'organ.yaml'} and train "
+            "it with configs/train.yaml, or refine masks of another model with configs/refine.yaml"
+        )
+    if sorted(pack.labels) != list(range(1, int(pack.network["out_channels"]))):
+        raise OrganError(
+            f"organ '{pack.name}': a U-Net with {pack.network['out_channels']} outputs needs the labels 1 to "
+            f"{pack.network['out_channels'] - 1}, not {sorted(pack.labels)}"
+        )
+    arguments = dict(pack.network)
+    name = arguments.pop("name", "UNet")
+    if name not in NETWORKS:
+        raise OrganError(f"organ '{pack.name}': network '{name}' is not one of {', '.join(NETWORKS)}")
+    return NETWORKS[name](**arguments)
+
+
+def network_file(pack: OrganPack) -> str:
+    """Return where the weights of an organ's U-Net are: `models/model.pt` for the default organ, else in its pack."""
+    return str((MODELS if pack.settings.get("default", False) else pack.folder) / "model.pt")
+
+
+def own_network(network: torch.nn.Module, pack: OrganPack, device: str | torch.device) -> torch.nn.Module | None:
+    """Return an organ's U-Net with its weights; None for the default organ.
+
+    Hosts hold one network, that of `models/model.pt`, and hand it to the inferer for every request. An inferer for
+    another organ applies this one instead.
+
+    Args:
+        network: the organ's network, whose weights are replaced.
+        pack: its pack.
+        device: where it runs.
+
+    Raises:
+        OrganError: the organ has no weights, or they are another network's.
+    """
+    if pack.settings.get("default", False):
+        return None
+    file = network_file(pack)
+    try:
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError) as error:
+        raise OrganError(f"{file} does not hold the weights of the U-Net that organ.yaml describes: {error}") from error
+    return network.to(torch.device(device)).eval()
+
+
+class FlipAveragingInferer(Inferer):
+    """Sliding windows over the image and, optionally, its mirror images; the logits are averaged.
+
+    Args:
+        roi_size: the window, voxels; -1 for the whole image.
+        flip_axes: spatial axes (0, 1, 2) to mirror one at a time; none for a single pass.
+        overlap: share of a window that overlaps its neighbour.
+        own_network: applied in place of the network that it is called with; see `own_network`.
+    """
+
+    def __init__(
+        self,
+        roi_size: Sequence[int] | int,
+        flip_axes: Sequence[int] = (),
+        overlap: float = 0.5,
+        own_network: torch.nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.own_network = own_network
+        self.flip_axes = tuple(flip_axes)
+        self.window = SlidingWindowInferer(roi_size, sw_batch_size=1, overlap=overlap, mode="gaussian")
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Apply the network to (B, C, X, Y, Z) and return its mean logits.
+
+        Further arguments are ignored: a host may pass on all tensors of a case's dictionary.
+        """
+        network = self.own_network if self.own_network is not None else network
+        total = torch.as_tensor(self.window(inputs, network))
+        for axis in self.flip_axes:
+            mirrored = torch.as_tensor(self.window(torch.flip(inputs, (axis + 2,)), network))
+            total = total + torch.flip(mirrored, (axis + 2,))
+        return total / (1 + len(self.flip_axes))
+
+
+class NoNetworkInferer(Inferer):
+    """Gives its input back: no network is applied where a mask is there."""
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Return `inputs`."""
+        return inputs

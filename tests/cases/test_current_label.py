@@ -1,0 +1,45 @@
+"""The label of a study: which file is taken, and that it lies on the image's grid."""
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.cases.current_label import CurrentLabeld, stored_label
+from scripts.cases.io import UnreadableCase, UnrefinableCase, read_volume
+from scripts.unet.network import NoNetworkInferer
+from tests.helpers.volumes import AFFINES, OBLIQUE, blocks, save
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_label_sent_comes_before_the_stored_one(tmp_path, affine):
+    image = read_volume(save(tmp_path / "a.nii.gz", blocks(np.float32), affine))
+    save(tmp_path / "labels" / "final" / "a.nii.gz", blocks(), affine)
+    sent = save(tmp_path / "sent.nii.gz", np.minimum(blocks(), 1), affine)
+    for request, expected in (({}, blocks()), ({"label": ""}, blocks()), ({"label": str(sent)}, blocks().clip(0, 1))):
+        pred = CurrentLabeld()({"image": image, **request})["pred"]
+        assert pred.dtype == torch.int32 and pred.shape == image.shape
+        np.testing.assert_array_equal(pred[0], expected)
+        np.testing.assert_allclose(pred.affine, affine, atol=1e-6)
+
+
+def test_stored_label_has_the_image_name_and_any_nifti_ending(tmp_path):
+    label = save(tmp_path / "labels" / "final" / "a.b.nii", blocks())
+    assert stored_label(tmp_path / "a.b.nii.gz") == label
+    scan = save(tmp_path / "labels" / "final" / "scan.nii.gz", blocks())
+    assert stored_label(tmp_path / "scan.nrrd") == scan
+    with pytest.raises(UnreadableCase, match="no current label .*final/c.nii.gz: submit one"):
+        stored_label(tmp_path / "c.nii.gz")
+
+
+@pytest.mark.parametrize("grid", ["shape", "affine"])
+def test_label_on_another_grid_is_refused(tmp_path, grid):
+    image = read_volume(save(tmp_path / "a.nii.gz", blocks(np.float32)))
+    values = blocks()[1:] if grid == "shape" else blocks()
+    label = save(tmp_path / "label.nii.gz", values, OBLIQUE if grid == "affine" else np.eye(4))
+    with pytest.raises(UnrefinableCase, match="label.nii.gz of shape .* is not on the grid of .*a.nii.gz"):
+        CurrentLabeld()({"image": image, "label": str(label)})
+
+
+def test_no_network_is_applied():
+    image = torch.rand(1, 1, 3, 4, 5)
+    assert NoNetworkInferer()(image, lambda x: x / 0) is image

@@ -1,0 +1,191 @@
+"""Reading, checking and writing volumes."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from scripts.cases import io
+from scripts.cases.sources import ReadMaskd
+from tests.helpers.volumes import AFFINES, OBLIQUE, blocks, save, save_with_nan_affine
+
+LABELS = [1, 2]
+
+
+def check(mask, **further):
+    return io.CheckMaskd("pred", LABELS)({"pred": mask, **further})
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32, np.float64])
+def test_label_map_comes_back_with_grid_type_and_codes(tmp_path, affine, dtype):
+    source = save(tmp_path / "a.nii.gz", blocks(dtype), affine, sform=2, qform=1)
+    mask = ReadMaskd()({"pred": str(source)})["pred"]
+    assert mask.shape == (1, 12, 10, 8) and mask.dtype == torch.int32
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
+    labels = mask[0].numpy().copy()
+    labels[3, 3, 3] = 2
+    io.write_label_map(tmp_path / "b.nii.gz", labels, source)
+    before, after = nib.load(source), nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(np.asarray(after.dataobj), labels)
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert after.get_data_dtype() == before.get_data_dtype() == dtype
+    for field in ("sform_code", "qform_code", "pixdim", "xyzt_units", "quatern_b", "srow_x"):
+        np.testing.assert_array_equal(after.header[field], before.header[field])
+
+
+def test_codes_of_a_file_with_only_one_of_the_forms_stay(tmp_path):
+    for sform, qform in ((0, 3), (4, 0)):
+        affine = AFFINES["flipped"]
+        source = save(tmp_path / "a.nii.gz", blocks(), affine, sform, qform)
+        io.write_label_map(tmp_path / "b.nii.gz", blocks(), source)
+        after = nib.load(tmp_path / "b.nii.gz")
+        assert (int(after.header["sform_code"]), int(after.header["qform_code"])) == (sform, qform)
+        np.testing.assert_allclose(after.affine, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(1, 1), (4, 0), (0, 3)])
+def test_a_part_of_a_grid_lies_where_it_did_with_the_codes_of_the_whole(tmp_path, sform, qform):
+    source = save(tmp_path / "a.nii.gz", blocks(), OBLIQUE, sform, qform)
+    box = (slice(2, 9), slice(1, 10), slice(0, 5))
+    io.write_label_map(tmp_path / "b.nii.gz", blocks()[box], source, box=box)
+    whole, part = nib.load(source), nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(np.asarray(part.dataobj), blocks()[box])
+    np.testing.assert_allclose(part.affine[:3, :3], whole.affine[:3, :3], atol=1e-5)
+    np.testing.assert_allclose(part.affine[:3, 3], (whole.affine @ [2, 1, 0, 1])[:3], atol=1e-4)
+    assert (int(part.header["sform_code"]), int(part.header["qform_code"])) == (sform, qform)
+
+
+def test_last_axis_of_one_is_accepted_and_kept(tmp_path):
+    source = save(tmp_path / "a.nii.gz", blocks()[..., None])
+    assert io.read_label_map(source).shape == (1, 12, 10, 8)
+    io.write_label_map(tmp_path / "b.nii.gz", blocks(), source)
+    assert nib.load(tmp_path / "b.nii.gz").shape == (12, 10, 8, 1)
+
+
+def test_masks_of_images_are_uint8(tmp_path):
+    source = save(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(12, 10, 8)).astype(np.float32), OBLIQUE)
+    io.write_label_map(tmp_path / "b.nii.gz", blocks(np.int64), source, "uint8")
+    after = nib.load(tmp_path / "b.nii.gz")
+    assert after.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(np.asarray(after.dataobj), blocks())
+
+
+def test_what_does_not_fit_is_not_written(tmp_path):
+    source = save(tmp_path / "a.nii.gz", blocks())
+    with pytest.raises(RuntimeError, match="do not fit"):
+        io.write_label_map(tmp_path / "b.nii.gz", blocks()[1:], source)
+    with pytest.raises(RuntimeError, match="do not fit the data type"):
+        io.write_label_map(tmp_path / "b.nii.gz", blocks(np.int64) * 300, source)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii.gz"]
+
+
+def test_same_labels_give_the_same_bytes(tmp_path):
+    source = save(tmp_path / "a.nii.gz", blocks())
+    for name in ("b", "c"):
+        io.write_label_map(tmp_path / f"{name}.nii.gz", blocks(), source)
+    assert (tmp_path / "b.nii.gz").read_bytes() == (tmp_path / "c.nii.gz").read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_truncated_file_is_named(tmp_path, share, ending):
+    noise = np.random.default_rng(0).integers(0, 3, (20, 20, 20)).astype(np.uint8)
+    source = save(tmp_path / f"broken{ending}", noise)
+    content = source.read_bytes()
+    source.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(io.UnreadableCase, match=rf"broken{ending}.*again"):
+        io.read_label_map(source)
+
+
+def test_other_formats_and_missing_files_are_named(tmp_path):
+    (tmp_path / "text.nii.gz").write_bytes(gzip.compress(b"no volume"))
+    for name in ("text.nii.gz", "missing.nii.gz"):
+        with pytest.raises(io.UnreadableCase, match=name):
+            io.read_label_map(tmp_path / name)
+
+
+def test_unusable_grids_are_named(tmp_path):
+    nan = save_with_nan_affine(tmp_path / "nan.nii.gz", blocks())
+    with pytest.raises(io.UnrefinableCase, match="nan.nii.gz.*NaN.*repair the header"):
+        io.read_label_map(nan)
+    flat = tmp_path / "flat.nii.gz"
+    image = nib.Nifti1Image(blocks(), np.eye(4))
+    image.header["srow_z"] = 0  # the third axis leads nowhere
+    image.header["sform_code"] = 1
+    nib.save(nib.Nifti1Image(blocks(), None, image.header), flat)
+    with pytest.raises(io.UnrefinableCase, match="flat.nii.gz.*singular"):
+        io.read_label_map(flat)
+    with pytest.raises(io.UnrefinableCase, match=r"four.nii.gz has the shape \(12, 10, 8, 2\)"):
+        io.read_label_map(save(tmp_path / "four.nii.gz", np.stack([blocks()] * 2, -1)))
+    with pytest.raises(io.UnrefinableCase, match=r"two.nii.gz has the shape \(12, 10\)"):
+        io.read_label_map(save(tmp_path / "two.nii.gz", blocks()[..., 0]))
+
+
+def test_values_that_are_no_labels_are_named(tmp_path):
+    with pytest.raises(io.UnrefinableCase, match="soft.nii.gz.*threshold"):
+        io.read_label_map(save(tmp_path / "soft.nii.gz", blocks(np.float32) * 0.3))
+    holes = blocks(np.float32)
+    holes[0, 0, 1] = np.nan
+    with pytest.raises(io.UnrefinableCase, match="holes.nii.gz.*NaN"):
+        io.read_label_map(save(tmp_path / "holes.nii.gz", holes))
+
+
+def test_mask_checks(tmp_path):
+    empty = io.read_label_map(save(tmp_path / "empty.nii.gz", blocks() * 0))
+    with pytest.raises(io.UnrefinableCase, match="empty.nii.gz: the mask is empty"):
+        check(empty)
+    other = io.read_label_map(save(tmp_path / "other.nii.gz", blocks() * 4))
+    with pytest.raises(io.UnrefinableCase, match=r"other.nii.gz holds the labels \[4, 8\].*\[1, 2\].*--organ"):
+        check(other)
+    good = io.read_label_map(save(tmp_path / "good.nii.gz", blocks()))
+    kept = io.KeepInitiald("pred")(check(good))
+    kept["pred"][0, 0, 0, 0] = 2
+    assert int(kept["initial"][0, 0, 0, 0]) == 1 and kept["initial"].meta["filename_or_obj"].endswith("good.nii.gz")
+
+
+def test_probabilities_must_fit_the_mask(tmp_path):
+    mask = io.read_label_map(save(tmp_path / "mask.nii.gz", blocks(), OBLIQUE))
+    prob = np.random.default_rng(0).random((12, 10, 8, 3)).astype(np.float32)
+    read = io.ReadVolumed(["image", "prob"], allow_missing_keys=True)
+    good = read({"prob": save(tmp_path / "prob.nii.gz", prob, OBLIQUE)})["prob"]
+    np.testing.assert_array_equal(check(mask, prob=good)["prob"], np.moveaxis(prob, -1, 0))
+    with pytest.raises(io.UnrefinableCase, match="few.nii.gz has 2 channels"):
+        check(mask, prob=io.read_volume(save(tmp_path / "few.nii.gz", prob[..., :2], OBLIQUE)))
+    for name, values, affine in (("moved", prob, np.eye(4)), ("cut", prob[1:], OBLIQUE)):
+        with pytest.raises(io.UnrefinableCase, match=f"{name}.nii.gz is not on the grid of .*mask.nii.gz"):
+            check(mask, prob=io.read_volume(save(tmp_path / f"{name}.nii.gz", values, affine)))
+
+
+def test_one_channel_is_the_foreground_of_one_label():
+    mask = MetaTensor(torch.ones(1, 2, 2, 2, dtype=torch.int32))
+    prob = MetaTensor(torch.full((1, 2, 2, 2), 0.75))
+    checked = io.CheckMaskd("pred", [1])({"pred": mask, "prob": prob})["prob"]
+    assert checked.shape == (2, 2, 2, 2) and float(checked[0, 0, 0, 0]) == 0.25 and float(checked[1, 0, 0, 0]) == 0.75
+
+
+def test_copies_keep_every_byte(tmp_path):
+    compressed, plain = save(tmp_path / "a.nii.gz", blocks()), save(tmp_path / "b.nii", blocks())
+    io.copy_volume(compressed, tmp_path / "c.nii.gz")
+    io.copy_volume(plain, tmp_path / "d.nii.gz")
+    assert (tmp_path / "c.nii.gz").read_bytes() == compressed.read_bytes()
+    assert gzip.decompress((tmp_path / "d.nii.gz").read_bytes()) == plain.read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.uint64, np.float32])
+def test_labels_are_counted(dtype, monkeypatch):
+    monkeypatch.setattr(io, "COUNTED_AT_ONCE", 7)
+    values = np.random.default_rng(0).integers(0, 9, (5, 6, 7)).astype(dtype)
+    values[0, 0, 0] = 250
+    found, counts = np.unique(values, return_counts=True)
+    expected = dict(zip(found.tolist(), counts.tolist(), strict=True))
+    assert io.label_counts(values) == io.label_counts(np.asfortranarray(values)) == expected
+    assert io.label_values(values[:0]) == []
+
+
+def test_negative_and_huge_labels_are_counted():
+    assert io.label_counts(np.array([-3, 7, 7], np.int16)) == {-3: 1, 7: 2}
+    assert io.label_counts(np.array([-(2**40), 0, 2**40])) == {-(2**40): 1, 0: 1, 2**40: 1}

@@ -1,0 +1,330 @@
+"""Label maps of other models: read as they are, translated, and given back as they came."""
+
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, MapTransform
+
+from scripts.cases.find import CaseDataset, find_cases
+from scripts.cases.io import CheckMaskd, KeepInitiald, UnrefinableCase
+from scripts.cases.sources import OTHER, LabelSource, ReadMaskd, names_of
+from scripts.cases.writer import CaseWriter
+from scripts.evaluation.evaluate import evaluate
+from scripts.organ.pack import OrganError, OrganPack
+from scripts.report.run_report import RunReport
+from scripts.run.runner import CaseEvaluator
+from scripts.shapes.label_surface import list_sources, read_mask, surface_key
+from scripts.shapes.samples import SampleSettings
+from tests.helpers.foreign import (
+    GRIDS,
+    relabelled,
+    save,
+    truth,
+    write_masks,
+    write_multilabel,
+    write_nnunet,
+    write_pack,
+)
+
+OURS = np.where(truth() == 9, OTHER, truth().astype(int))
+VALUES = {1: 3, 2: 7, 9: 1}  # the pack's → another model's
+NAMES = {"background": 0, "Spleen": 1, "Esophagus": 3, "HEART": 7}
+LAYOUTS = {
+    "nnU-Net": (lambda f: write_nnunet(f, VALUES, NAMES), ""),
+    "nnU-Net 1": (lambda f: write_nnunet(f, VALUES, {str(v): n for n, v in NAMES.items()}), ""),
+    "masks": (write_masks, ""),
+    "masks in a folder": (lambda f: write_masks(f, "segmentations"), ""),
+    "names in the header": (write_multilabel, ""),
+    "named source": (lambda f: write_multilabel(f, named=False), "totalsegmentator"),
+}
+EVERY = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+class Carve(MapTransform):
+    """A stand-in for the refinement: takes a layer off the heart and grows the oesophagus by one, into what is free."""
+
+    def __call__(self, data):
+        mask = torch.as_tensor(data["pred"])[0].numpy().copy()
+        grown = np.zeros(mask.shape, bool)
+        grown[1:7, 1:12, 1:10] = True
+        mask[grown & (mask == 0)] = 1
+        mask[13] = np.where(mask[13] == 2, 0, mask[13])
+        return {**data, "pred": MetaTensor(torch.from_numpy(mask[None]), meta=data["pred"].meta), "pred_shapes": []}
+
+
+CARVED = Carve("pred")({"pred": MetaTensor(torch.from_numpy(OURS[None]))})["pred"][0].numpy()
+
+
+def made(layout, folder):
+    make, source = LAYOUTS[layout]
+    return make(folder / "given"), LabelSource.of(write_pack(folder / "pack"), source)
+
+
+def refine(folder, labels, output, chain=None):
+    """The refine job with a stand-in for the chain."""
+    report = RunReport(output, "refine", {"organ": str(labels.pack.folder)})
+    evaluator = CaseEvaluator(
+        "cpu",
+        CaseDataset(folder, find=labels.find),
+        torch.nn.Identity(),
+        Compose([ReadMaskd("pred", labels)]),
+        Compose([KeepInitiald("pred"), CheckMaskd("pred", list(labels.pack.labels)), chain or Carve("pred")]),
+        CaseWriter(output, labels=labels),
+        report,
+    )
+    evaluator.run()
+    return json.loads((output / "report.json").read_text())["cases"]
+
+
+def values_of(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+@EVERY
+def test_every_layout_is_read_with_the_pack_s_values(layout, tmp_path):
+    folder, labels = made(layout, tmp_path)
+    cases = find_cases(folder, "pred", find=labels.find)
+    assert [case["case"] for case in cases] == list(GRIDS) and not any(case["reason"] for case in cases)
+    for case in cases:
+        given = labels.read(case["pred"])
+        np.testing.assert_array_equal(given.in_pack_values(), OURS if "masks" not in layout else OURS * (OURS != OTHER))
+        np.testing.assert_allclose(given.affine, GRIDS[case["case"]], atol=1e-5)
+        assert {other.lower() for other in given.others} <= {"spleen", "liver", "1"} and given.others
+        one = find_cases(case["pred"], "pred", find=labels.find)  # one case alone
+        assert [c["case"] for c in one] == [case["case"]]
+
+
+@EVERY
+def test_refined_masks_come_back_as_they_were_given(layout, tmp_path):
+    folder, labels = made(layout, tmp_path)
+    records = refine(folder, labels, tmp_path / "out")
+    for record in records:
+        case = record["case"]
+        assert record["status"] == "refined" and record["left_alone"]
+        refined = np.maximum(CARVED, 0) if "masks" not in layout else values_of(record["outputs"]["refined"])
+        np.testing.assert_array_equal(values_of(record["outputs"]["refined"]), refined)
+        np.testing.assert_array_equal(values_of(record["outputs"]["initial"]), np.maximum(OURS, 0))
+        assert not nib.load(record["outputs"]["refined"]).header.extensions
+        back = tmp_path / "out" / "as_given"
+        if "masks" in layout:
+            assert sorted(p.name for p in (back / case).iterdir()) == ["esophagus.nii.gz", "heart.nii.gz"]
+            for name, value in (("esophagus", 1), ("heart", 2)):
+                np.testing.assert_array_equal(values_of(back / case / f"{name}.nii.gz"), refined == value)
+            continue
+        before, after = nib.load(folder / f"{case}.nii.gz"), nib.load(back / f"{case}.nii.gz")
+        theirs = {1: 15, 2: 51, 9: 1} if labels.name or layout == "names in the header" else VALUES
+        expected = np.select([CARVED == 1, CARVED == 2, CARVED == OTHER], [theirs[1], theirs[2], theirs[9]], 0)
+        np.testing.assert_array_equal(np.asarray(after.dataobj), expected)
+        assert after.get_data_dtype() == before.get_data_dtype() and (after.affine == before.affine).all()
+        assert len(after.header.extensions) == len(before.header.extensions)
+
+
+@EVERY
+def test_every_layout_is_scored(layout, tmp_path):
+    """Against truth in the pack's own values, and in the other model's; the run's outputs have the pack's."""
+    folder, labels = made(layout, tmp_path)
+    for case, affine in GRIDS.items():
+        save(tmp_path / "truth" / f"{case}.nii.gz", np.where(truth() == 9, 0, truth()), affine)
+    refine(folder, labels, tmp_path / "out")
+    options = {"processes": 1, "shape_metrics": False, "postprocessing": "none", "source": labels.name}
+    pack = str(labels.pack.folder)
+    evaluate(
+        str(tmp_path / "truth"), pack, str(tmp_path / "one"), given=str(folder), run=str(tmp_path / "out"), **options
+    )
+    evaluate(
+        str(folder),
+        pack,
+        str(tmp_path / "two"),
+        run=f"{tmp_path / 'out'}::initial",
+        label_source=labels.name,
+        **{**options, "source": ""},
+    )
+    for table, perfect in (("one", {"given"}), ("two", {"run"})):
+        rows = list(csv.DictReader((tmp_path / table / "metrics.csv").open()))
+        assert len(rows) == (8 if table == "one" else 4)
+        for row in rows:
+            assert (float(row["dsc"]) == 100) == (row["method"] in perfect), row
+
+
+@EVERY
+def test_every_layout_is_learned_from(layout, tmp_path):
+    folder, labels = made(layout, tmp_path)
+    files = labels.find(folder)
+    sources = list_sources(files, labels.pack.structures, labels)
+    assert [source.name for source in sources] == ["a oesophagus", "a heart", "b oesophagus", "b heart"]
+    for source in sources:
+        mask, affine = read_mask(source, 10)
+        np.testing.assert_array_equal(mask, truth() == source.structure.labels[0])
+        np.testing.assert_allclose(affine, GRIDS[source.name[0]], atol=1e-5)
+    keys = {surface_key(source, SampleSettings()) for source in sources}
+    assert len(keys) == 4
+
+
+def test_structures_that_a_source_lacks_are_not_scored(tmp_path, caplog):
+    """The truth's model knows the oesophagus, 5, only."""
+    pack = write_pack(tmp_path / "pack")
+    save(tmp_path / "truth" / "a.nii.gz", relabelled({1: 5, 9: 1}), GRIDS["a"])
+    save(tmp_path / "masks" / "a.nii.gz", np.where(truth() == 9, 0, truth()), GRIDS["a"])
+    options = {"processes": 1, "shape_metrics": False, "postprocessing": "none", "label_source": "btcv"}
+    evaluate(str(tmp_path / "truth"), str(pack), str(tmp_path / "eval"), ours=str(tmp_path / "masks"), **options)
+    (row,) = csv.DictReader((tmp_path / "eval" / "metrics.csv").open())
+    assert row["structure"] == "oesophagus" and float(row["dsc"]) == 100 and "no such label: heart" in caplog.text
+
+
+def test_masks_that_overlap_keep_what_was_not_changed(tmp_path):
+    folder, labels = made("masks", tmp_path)
+    both = (truth() == 1) | (truth() == 2)
+    save(folder / "a" / "heart.nii.gz", both.astype(np.uint8) * 255, GRIDS["a"])
+    refine(folder, labels, tmp_path / "out")
+    heart = values_of(tmp_path / "out" / "as_given" / "a" / "heart.nii.gz")
+    np.testing.assert_array_equal(heart > 0, both & (CARVED != 0))
+    assert set(np.unique(heart)) == {0, 255}
+
+
+def test_several_values_for_one_label_grow_from_the_nearest(tmp_path):
+    """Left and right of theirs are one label of ours."""
+    sources = {"other": {4: "heart", 6: "heart", 15: "oesophagus"}}
+    labels = LabelSource.of(write_pack(tmp_path, sources=sources), "other")
+    theirs = np.zeros((12, 8, 8), np.int16)
+    theirs[2:5, 2:6, 2:6], theirs[5:9, 2:6, 2:6] = 4, 6
+    given = labels.read(save(tmp_path / "a.nii.gz", theirs, GRIDS["b"]))
+    before = given.in_pack_values()
+    assert set(np.unique(before)) == {0, 2}
+    after = before.copy()
+    after[1:10, 1:7, 2:6] = 2
+    back = given.in_given_values(before, after)
+    assert (back[1:5, 1:7, 2:6] == 4).all() and (back[5:10, 1:7, 2:6] == 6).all()
+    np.testing.assert_array_equal(back[theirs > 0], theirs[theirs > 0])
+
+
+def test_own_label_maps_are_passed_as_before(tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    ours = np.where(truth() == 9, 0, truth())
+    save(tmp_path / "masks" / "a.nii.gz", ours, GRIDS["a"])
+    (record,) = refine(tmp_path / "masks", labels, tmp_path / "out")
+    assert record["status"] == "refined" and record["left_alone"] == [] and not (tmp_path / "out" / "as_given").exists()
+    initial = (tmp_path / "out" / "a" / "a_initial.nii.gz").read_bytes()
+    assert initial == (tmp_path / "masks" / "a.nii.gz").read_bytes()
+
+
+def test_values_nobody_knows_are_kept_and_said(tmp_path):
+    """Without names, other values may mean that it is another organ's mask; `own` says that they do not."""
+    pack = write_pack(tmp_path / "pack")
+    save(tmp_path / "masks" / "a.nii.gz", truth(), GRIDS["a"])
+    (record,) = refine(tmp_path / "masks", LabelSource.of(pack), tmp_path / "one")
+    assert record["status"] == "kept" and "holds the labels [9]" in record["reason"] and "--source" in record["reason"]
+    (record,) = refine(tmp_path / "masks", LabelSource.of(pack, "own"), tmp_path / "two")
+    assert record["status"] == "refined" and record["left_alone"] == ["9"]
+    assert (values_of(record["outputs"]["as_given"])[truth() == 9] == 9).all()
+
+
+def test_a_case_that_is_kept_is_given_back_unchanged(tmp_path):
+    folder, labels = made("nnU-Net", tmp_path)
+
+    class Fail(MapTransform):
+        def __call__(self, data):
+            raise UnrefinableCase("no")
+
+    records = refine(folder, labels, tmp_path / "out", Fail("pred"))
+    assert [r["status"] for r in records] == ["kept", "kept"]
+    for case in GRIDS:
+        np.testing.assert_array_equal(values_of(tmp_path / "out" / "as_given" / f"{case}.nii.gz"), relabelled(VALUES))
+
+
+def test_names_that_fit_nothing_are_refused(tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    folder = write_nnunet(tmp_path / "given", {1: 1, 2: 2}, {"background": 0, "spleen": 1, "liver": 2})
+    with pytest.raises(UnrefinableCase, match="spleen, liver.*--source own"):
+        labels.read(folder / "a.nii.gz")
+    assert LabelSource.of(labels.pack, "own").read(folder / "a.nii.gz").is_own
+    (folder / "dataset.json").write_text("{}")
+    with pytest.raises(UnrefinableCase, match="dataset.json lists no labels"):
+        labels.read(folder / "a.nii.gz")
+    broken = write_masks(tmp_path / "masks") / "a" / "heart.nii.gz"
+    save(broken, truth(), GRIDS["a"])
+    with pytest.raises(UnrefinableCase, match="no binary mask"):
+        labels.read(broken.parent)
+    save(broken, np.ones((3, 3, 3), np.uint8), GRIDS["a"])
+    with pytest.raises(UnrefinableCase, match="not on the grid"):
+        labels.read(broken.parent)
+
+
+def test_regions_take_their_most_specific_name(tmp_path):
+    regions = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
+    folder = write_nnunet(tmp_path, {1: 1, 2: 2}, regions)
+    assert names_of(folder / "a.nii.gz") == {1: ["kidney"], 2: ["tumor", "masses", "kidney"], 3: ["masses", "kidney"]}
+    labels = {1: "kidney", 2: "tumour"}
+    structures = [{"name": "kidney", "labels": [1, 2]}]
+    pack = write_pack(tmp_path / "p", labels=labels, structures=structures, sources={"kits": {"tumor": "tumour"}})
+    source = LabelSource.of(pack)
+    assert source.read(folder / "a.nii.gz").meaning == {1: 1, 2: 2, 3: 1}
+
+
+def test_dataset_json_is_found_beside_a_labels_folder(tmp_path):
+    write_nnunet(tmp_path / "task" / "labelsTr", VALUES, NAMES)
+    (tmp_path / "task" / "labelsTr" / "dataset.json").rename(tmp_path / "task" / "dataset.json")
+    assert names_of(tmp_path / "task" / "labelsTr" / "a.nii.gz")[3] == ["Esophagus"]
+    assert names_of(save(tmp_path / "task" / "preds" / "a.nii.gz", truth(), GRIDS["a"])) == {}
+    (tmp_path / "linked.nii.gz").symlink_to(tmp_path / "task" / "labelsTr" / "a.nii.gz")
+    assert names_of(tmp_path / "linked.nii.gz")[3] == ["Esophagus"]
+
+
+def test_a_mask_loses_no_voxel_that_was_removed_from_another(tmp_path):
+    """Heart and oesophagus overlap, the heart comes first and has the voxels: the oesophagus keeps them."""
+    folder, labels = made("masks", tmp_path)
+    both = (truth() == 1) | (truth() == 2)
+    save(folder / "a" / "oesophagus.nii.gz", both.astype(np.uint8), GRIDS["a"])
+    refine(folder, labels, tmp_path / "out")
+    heart, oesophagus = (
+        values_of(tmp_path / "out" / "as_given" / "a" / f"{name}.nii.gz") > 0 for name in ("heart", "oesophagus")
+    )
+    removed = (truth() == 2) & ~heart
+    assert removed.sum() > 10 and oesophagus[removed].all()
+
+
+def test_a_structure_can_be_meant(tmp_path):
+    """One side of a label; its voxels are told apart by where they are."""
+    structures = [
+        {"name": f"lung_{s}", "labels": [1], "side": s, "prior": "lung.safetensors"} for s in ("left", "right")
+    ]
+    labels = LabelSource.of(write_pack(tmp_path, labels={1: "lung"}, structures=structures, sources={}))
+    assert labels.label_of("Lung Left") == labels.label_of("lung") == 1 and labels.label_of("heart") is None
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ({"x": {1: "spleen"}}, "source 'x': 1 means spleen, not one of"),
+        ({"own": {1: "heart"}}, "source 'own': 1 means heart"),
+        ({"x": {"a": "heart"}, "y": {"a": "oesophagus"}}, "mean both 'heart' and 'oesophagus' by 'a'"),
+    ],
+)
+def test_sources_that_make_no_sense_are_refused(tmp_path, sources, message):
+    with pytest.raises(OrganError, match=message):
+        OrganPack.load(write_pack(tmp_path, sources=sources))
+
+
+def test_an_unknown_source_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(OrganError, match="no source 'kits'; it has: btcv, totalsegmentator, own"):
+        LabelSource.of(write_pack(tmp_path), "kits")
+
+
+def test_nnunet_s_images_are_found_by_their_names(tmp_path):
+    for name in ("a", "b_2"):
+        save(tmp_path / "masks" / f"{name}.nii.gz", truth(), GRIDS["a"])
+        save(tmp_path / "images" / f"{name}_0000.nii.gz", truth(), GRIDS["a"])
+    cases = find_cases(tmp_path / "masks", "pred", {"image": tmp_path / "images"})
+    assert [case["image"] for case in cases] == [str(tmp_path / "images" / f"{n}_0000.nii.gz") for n in ("a", "b_2")]
+
+
+def test_the_packs_of_the_bundle_read_the_models_that_they_name():
+    thorax = LabelSource.of("thorax")
+    named = {name: thorax.label_of(name) for name in ("esophagus", "heart", "trachea", "aorta")}
+    assert {thorax.pack.labels[label] for label in named.values()} == set(thorax.pack.labels.values())
+    hippocampus = LabelSource.of("hippocampus")
+    assert [hippocampus.label_of(name) for name in ("Anterior", "Posterior")] == [1, 2]

@@ -1,0 +1,54 @@
+"""Meshes of a case: beside the STL a PLY with correspondence, whole or not at all."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from scripts.cases import files
+from scripts.cases.writer import CaseWriter
+from tests.helpers.fake_chain import BALL, KeepLargestd
+from tests.helpers.volumes import blocks, save
+
+
+@pytest.fixture
+def case(tmp_path):
+    """Paths and data of a case after the (fake) chain."""
+    source = save(tmp_path / "a.nii.gz", blocks())
+    labels = torch.as_tensor(blocks()[None])
+    return {"case": "a", "pred": str(source)}, {"initial": labels, **KeepLargestd()({"pred": labels})}
+
+
+def test_stl_and_ply_hold_the_same_mesh(case, tmp_path):
+    (tmp_path / "out").mkdir()
+    outputs = CaseWriter(tmp_path / "out").write(*case)
+    assert outputs["organ_2"].endswith("a_organ_2.stl") and outputs["organ_2_correspondence"].endswith("a_organ_2.ply")
+    coloured = trimesh.load(outputs["organ_2_correspondence"], process=False)
+    np.testing.assert_allclose(coloured.vertices, BALL.vertices, atol=1e-6)
+    assert (coloured.visual.vertex_colors[:, :3] == 20).all()
+    assert trimesh.load(outputs["organ_2"]).volume == pytest.approx(coloured.volume, rel=1e-5)
+
+
+def test_no_half_written_ply_is_left(case, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    replace = files.os.replace
+
+    def fail(source, target):
+        if str(target).endswith(".ply"):
+            raise OSError("disk full")
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        CaseWriter(tmp_path / "out").write(*case)
+    names = sorted(p.name for p in (tmp_path / "out" / "a").iterdir())
+    assert names == ["a_initial.nii.gz", "a_organ_1.stl", "a_refined.nii.gz"]
+
+
+def test_a_mesh_without_correspondence_has_no_ply(case, tmp_path):
+    (tmp_path / "out").mkdir()
+    paths, data = case
+    data["pred_shapes"] = [SimpleNamespace(name="organ", mesh=BALL, correspondence=None)]
+    assert set(CaseWriter(tmp_path / "out").write(paths, data)) == {"initial", "refined", "organ"}

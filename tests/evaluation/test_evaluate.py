@@ -1,0 +1,274 @@
+"""Whole evaluations of tiny folders: files, tables, baselines, splits, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+
+from scripts.evaluation.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
+from scripts.organ.pack import Structure
+from scripts.run.jobs import run_job
+from tests.helpers.pairs import grid, kidneys, label_map, save, world, write_pack
+
+AFFINE = np.array([[-1.0, 0, 0, 50], [0, 0, 2.0, -20], [0, 1.5, 0, 7], [0, 0, 0, 1.0]])
+SHAPE = (24, 20, 16)
+STRUCTURES = [Structure("whole", (1, 2), Path()), Structure("small", (3,), Path())]
+
+
+def truth(offset: int = 0) -> np.ndarray:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[4 + offset : 9, 4:12, 4:12] = 1
+    labels[9:14, 4:12, 4:12] = 2
+    labels[18:21, 10:14, 3:7] = 3
+    return labels
+
+
+def broken(offset: int = 0) -> np.ndarray:
+    """The truth with an island, a cavity and one part called the other."""
+    labels = truth(offset)
+    labels[1:3, 16:19, 1:3] = 1
+    labels[10:12, 7:9, 7:9] = 0
+    labels[8, 4:12, 4:12] = 2
+    return labels
+
+
+def write(path: Path, labels: np.ndarray, dtype=np.uint8) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(labels.astype(dtype), AFFINE), path)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folders(tmp_path) -> Path:
+    """Three patients; the second has two predictions; the third's small structure is missed."""
+    for i, name in enumerate(("p1", "p2", "p3")):
+        write(tmp_path / "labels" / f"{name}.nii.gz", truth(i))
+    for case, offset in (("p1", 0), ("p2_a", 1), ("p2_b", 1), ("p3", 2)):
+        initial = broken(offset)
+        if case == "p3":
+            initial[initial == 3] = 0
+        write(tmp_path / "masks" / f"{case}.nii.gz", initial)
+        write(tmp_path / "run" / case / f"{case}_initial.nii.gz", initial)
+        write(tmp_path / "run" / case / f"{case}_refined.nii.gz", truth(offset), np.float32)
+    return tmp_path
+
+
+@pytest.fixture
+def pack(tmp_path) -> Path:
+    settings = {
+        "name": "toy",
+        "labels": {1: "front", 2: "back", 3: "small"},
+        "structures": [{"name": s.name, "labels": list(s.labels)} for s in STRUCTURES],
+        "nsd_tolerance_mm": 1.0,
+        "split": {"train": ["p1.nii.gz"], "test": ["p2.nii.gz", "p3.nii.gz"]},
+    }
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "organ.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path / "toy"
+
+
+def test_scores_of_all_methods(folders):
+    scoring = Scoring(STRUCTURES, 1.0, (2.0,), postprocessing=POSTPROCESSING)
+    methods = {"initial": folders / "masks", "refined": folders / "run"}
+    score_folders(folders / "labels", methods, scoring, folders / "eval", resamples=200, processes=1)
+    rows = {(r["case"], r["structure"], r["method"]): r for r in read_csv(folders / "eval" / "metrics.csv")}
+    assert len(rows) == 4 * 2 * 4
+    assert list(rows)[:4] == [("p1", "whole", m) for m in ("initial", *POSTPROCESSING, "refined")]
+
+    initial, filled, refined = (rows["p2_a", "whole", m] for m in ("initial", "largest component + fill", "refined"))
+    voxels, island, cavity = 9 * 64, 2 * 3 * 2, 2 * 2 * 2
+    assert initial["patient"] == "p2"
+    expected = 100 * 2 * (voxels - cavity) / (2 * voxels - cavity + island)
+    assert float(initial["dsc"]) == pytest.approx(expected, abs=1e-3)
+    assert (initial["components"], initial["holes"]) == ("2", "1")
+    assert float(initial["volume_ml"]) == pytest.approx((voxels - cavity + island) * 3e-3)
+    for row in (filled, refined):  # the union is scored: which part a voxel has does not matter
+        assert (row["dsc"], row["nsd"], row["hd95_mm"], row["assd_mm"]) == ("100", "100", "0", "0")
+
+    missed = rows["p3", "small", "initial"]
+    diagonal = math.dist((0, 0, 0), np.multiply(SHAPE, (1, 1.5, 2)))
+    assert (missed["dsc"], missed["failed"], missed["components"]) == ("0", "1", "0")
+    assert float(missed["hd95_mm"]) == pytest.approx(diagonal, rel=1e-4)
+
+    summary = {(r["structure"], r["method"], r["metric"]): r for r in read_csv(folders / "eval" / "summary.csv")}
+    assert summary["small", "initial", "dsc"]["failed"] == "1"
+    assert float(summary["small", "initial", "dsc"]["mean"]) == 75
+    assert float(summary["small", "refined", "dsc"]["difference"]) == 25
+    assert float(summary["all structures", "refined", "hd95_mm"]["relative_change"]) == -100
+    assert ("whole", "refined", "nsd_2mm") in summary
+
+    table = (folders / "eval" / "table.md").read_text()
+    assert "4 cases of 3 patients" in table
+    for heading in ("## whole", "## small", "## all structures", "## All cases", "minus initial"):
+        assert heading in table
+    assert "| initial | 4 | 75.0 ± 50.0 (100.0) |" in table
+    assert str(folders) not in table
+
+
+@pytest.mark.slow  # each process imports torch anew
+def test_two_processes_give_the_same_files(folders, pack):
+    folder = {1: folders / "one", 2: folders / "two"}
+    for processes, out in folder.items():
+        table = evaluate(
+            str(folders / "labels"), str(pack), str(out), resamples=300, processes=processes, shape_metrics=False,
+            refined=f"{folders}/run",
+            initial=f"{folders}/run",
+        )  # fmt: skip
+        assert table == str(out / "table.md")
+    for name in ("metrics.csv", "summary.csv", "table.md"):
+        assert (folder[1] / name).read_bytes() == (folder[2] / name).read_bytes()
+
+
+def test_split_of_the_organ_pack(folders, pack):
+    evaluate(
+        str(folders / "labels"), str(pack), str(folders / "eval"), split="test", postprocessing="none", processes=1,
+        shape_metrics=False,
+        initial=str(folders / "masks"),
+    )  # fmt: skip
+    rows = read_csv(folders / "eval" / "metrics.csv")
+    assert {row["case"] for row in rows} == {"p2_a", "p2_b", "p3"}
+    assert {row["method"] for row in rows} == {"initial"}
+    assert "toy, test split" in (folders / "eval" / "table.md").read_text()
+    with pytest.raises(ValueError, match="no split 'tset'"):
+        evaluate(str(folders / "labels"), str(pack), split="tset", initial=str(folders / "masks"))
+
+
+def test_without_the_reference_nothing_is_compared(folders, pack):
+    evaluate(
+        str(folders / "labels"), str(pack), str(folders / "eval"), processes=1, shape_metrics="false",
+        ours=f"{folders}/run::refined",
+    )  # fmt: skip
+    assert "minus initial" not in (folders / "eval" / "table.md").read_text()
+    rows = read_csv(folders / "eval" / "metrics.csv")
+    assert {row["method"] for row in rows} == {"ours"}
+    assert "cd" not in rows[0]
+
+
+def test_wrong_options_are_refused(folders, pack):
+    labels, masks = str(folders / "labels"), str(folders / "masks")
+    with pytest.raises(ValueError, match="no method given"):
+        evaluate(labels, str(pack))
+    with pytest.raises(ValueError, match="postprocessing must be one of"):
+        evaluate(labels, str(pack), postprocessing="all", initial=masks)
+    scoring = Scoring(STRUCTURES, postprocessing=POSTPROCESSING)
+    with pytest.raises(ValueError, match="need the method 'initial'"):
+        score_folders(labels, {"ours": masks}, scoring, folders / "eval")
+    with pytest.raises(ValueError, match="named like a computed baseline"):
+        score_folders(labels, {"initial": masks, next(iter(POSTPROCESSING)): masks}, scoring, folders / "eval")
+    with pytest.raises(ValueError, match="no structure"):
+        score_folders(labels, {"initial": masks}, Scoring([]), folders / "eval")
+    assert not (folders / "eval").exists()
+
+
+def test_fractions_are_no_labels(folders):
+    write(folders / "masks" / "p1.nii.gz", truth() * 0.5, np.float32)
+    with pytest.raises(ValueError, match="p1.nii.gz holds fractions"):
+        score_folders(
+            folders / "labels", {"initial": folders / "masks"}, Scoring(STRUCTURES), folders / "eval", processes=1
+        )
+
+
+def test_shape_metrics_floors_and_ranks(folders, pack):
+    """A perfect mask scores the floor; a missed one the penalty, in diameters of the truth; all are in the tables."""
+    methods = {stage: f"{folders}/run::{stage}" for stage in ("initial", "refined")}
+    table = Path(evaluate(str(folders / "labels"), str(pack), str(folders / "eval"), processes=1, **methods))
+    rows = {(r["case"], r["structure"], r["method"]): r for r in read_csv(folders / "eval" / "metrics.csv")}
+    perfect, broken_mask = rows["p1", "whole", "refined"], rows["p1", "whole", "initial"]
+    assert perfect["cd"] == perfect["cd_floor"] and perfect["emd"] == perfect["emd_floor"]
+    assert float(perfect["point_to_surface_mm"]) < 1e-6
+    assert float(broken_mask["cd"]) > 10 * float(broken_mask["cd_floor"])
+    assert float(broken_mask["point_to_surface_mm"]) > 0.1
+    assert float(perfect["volume_difference_percent"]) == 0
+    voxels = 10 * 64
+    assert float(broken_mask["volume_difference_percent"]) == pytest.approx(100 * (12 - 8) / voxels, rel=1e-4)
+
+    missed = rows["p3", "small", "initial"]
+    diagonal = math.dist((0, 0, 0), np.multiply(SHAPE, (1, 1.5, 2)))
+    apart = float(missed["emd"])
+    assert float(missed["point_to_surface_mm"]) == pytest.approx(diagonal, rel=1e-4)
+    assert float(missed["cd"]) == pytest.approx(2000 * apart**2, rel=1e-4)
+    diameter = diagonal / apart  # of a block of 3 x 4 x 4 voxels of 1 x 2 x 1.5 mm, its edges cut
+    assert 0.8 < diameter / math.dist((0, 0, 0), (3, 8, 6)) <= 1
+    assert float(missed["volume_difference_percent"]) == 100
+
+    summary = {(r["structure"], r["method"], r["metric"]): r for r in read_csv(folders / "eval" / "summary.csv")}
+    line = summary["whole", "initial", "cd"]
+    floors = [float(rows[c, "whole", "initial"]["cd_floor"]) for c in ("p1", "p2_a", "p2_b", "p3")]
+    assert float(line["floor"]) == pytest.approx(np.mean(floors), rel=1e-4)
+    assert summary["whole", "initial", "dsc"]["floor"] == ""
+    assert summary["whole", "refined", "hd95_mm"]["p"] == "0.25"  # three patients that all improve: 2 / 2³
+    text = table.read_text()
+    assert "| method | CD ×1000 | floor | EMD | floor | point to surface mm | volume difference % |" in text
+    assert ", p 0.25 |" in text and "Wilcoxon" in text and "shared normalisation" in text
+
+
+@pytest.mark.parametrize(("source", "methods"), [("run", {"initial", "refined"}), ("masks", {"prediction"})])
+def test_job_scores_the_stages_of_a_run_or_a_flat_folder(folders, pack, source, methods):
+    run_job(
+        "evaluate", pred_dir=folders / source, label_dir=folders / "labels", organ=str(pack), split="test",
+        output_dir=folders / "eval", shape_metrics=False, processes=1,
+    )  # fmt: skip
+    rows = read_csv(folders / "eval" / "metrics.csv")
+    assert {row["method"] for row in rows} - set(POSTPROCESSING) == methods
+    assert {row["case"] for row in rows} == {"p2_a", "p2_b", "p3"}
+
+
+def test_job_says_plainly_what_is_wrong(folders, pack):
+    options = {"label_dir": folders / "labels", "organ": str(pack), "output_dir": folders / "eval"}
+    with pytest.raises(SystemExit, match="nowhere does not exist"):
+        run_job("evaluate", pred_dir=folders / "nowhere", **options)
+
+
+def test_sides_are_scored_each_for_itself(tmp_path):
+    """The right one is missed, the left one found: one perfect, one failed."""
+    shape, affine = grid("slices first", "anisotropic")
+    points = world(shape, affine)
+    truth, both = label_map(points), kidneys(points)
+    found = np.where(both["left"], truth, 0).astype(np.uint8)
+    save(tmp_path / "labels" / "a.nii.gz", truth, affine)
+    save(tmp_path / "masks" / "a.nii.gz", found, affine)
+    evaluate(
+        str(tmp_path / "labels"),
+        str(write_pack(tmp_path / "pack")),
+        str(tmp_path / "eval"),
+        processes=1,
+        shape_metrics=False,
+        initial=str(tmp_path / "masks"),
+    )
+    rows = {(r["structure"], r["method"]): r for r in read_csv(tmp_path / "eval" / "metrics.csv")}
+    for method in ("initial", "largest component + fill"):
+        left, right = rows["kidney_left", method], rows["kidney_right", method]
+        assert float(left["dsc"]) == 100 and float(right["dsc"]) == 0
+        assert float(right["volume_ml"]) == 0 and float(left["components"]) == 1
+        assert float(left["volume_ml"]) == pytest.approx(both["left"].sum() * 0.015)
+
+
+def test_labels_on_a_finer_grid_are_brought_to_the_masks(folders, pack):
+    """Labels of half the voxel size in the plane, each voxel of the masks' cut in four: the same scores."""
+
+    def run(name: str, **options) -> str:
+        fixed = {"processes": 1, "shape_metrics": False, "initial": str(folders / "masks")}
+        return evaluate(str(folders / "labels"), str(pack), str(folders / name), **fixed, **options)
+
+    plain = run("plain")
+    fine = AFFINE @ np.diag([0.5, 0.5, 1, 1])
+    fine[:3, 3] = (AFFINE @ [-0.25, -0.25, 0, 1])[:3]
+    for file in (folders / "labels").iterdir():
+        values = np.asarray(nib.load(file).dataobj).repeat(2, 0).repeat(2, 1)
+        nib.save(nib.Nifti1Image(values, fine), file)
+    with pytest.raises(ValueError, match="has the shape .* --resample_labels true"):
+        run("refused")
+    brought = run("brought", resample_labels=True)
+    first, second = (read_csv(Path(table).with_name("metrics.csv")) for table in (plain, brought))
+    assert len(first) > 4 and first == second
+    assert "by the nearest voxel" in Path(brought).read_text() and "nearest voxel" not in Path(plain).read_text()

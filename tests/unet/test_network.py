@@ -1,0 +1,56 @@
+import dataclasses
+
+import pytest
+import torch
+
+from scripts.organ.pack import OrganError, OrganPack
+from scripts.unet.network import FlipAveragingInferer, build_unet, own_network
+from tests.helpers.small_pack import write_pack
+
+PACK = OrganPack.load("hippocampus")
+DYNUNET = {
+    "name": "DynUNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "filters": [4, 8, 8],
+    "kernel_size": [3, 3, 3],
+    "strides": [1, 2, 2],
+    "upsample_kernel_size": [2, 2],
+}
+UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+
+
+@pytest.mark.parametrize("arguments", [DYNUNET, UNET, {"name": "UNet", **UNET}])
+def test_a_pack_chooses_its_network(arguments):
+    network = build_unet(dataclasses.replace(PACK, network=arguments)).eval()
+    assert type(network).__name__ == arguments.get("name", "UNet")
+    with torch.no_grad():
+        assert network(torch.zeros(1, 1, 16, 8, 16)).shape == (1, 3, 16, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "has no U-Net"),
+        ({**UNET, "name": "VNet"}, "'VNet' is not one of"),
+        ({**UNET, "out_channels": 5}, "needs the labels 1 to 4"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_named(arguments, message):
+    with pytest.raises(OrganError, match=message):
+        build_unet(dataclasses.replace(PACK, network=arguments))
+
+
+def test_network_of_another_organ_is_used_in_place_of_the_host_s(tmp_path):
+    pack = OrganPack.load(write_pack(tmp_path / "boxes"))
+    with pytest.raises(OrganError, match="model.pt does not hold the weights"):
+        own_network(build_unet(pack), pack, "cpu")
+    trained = build_unet(pack).eval()
+    torch.save(trained.state_dict(), tmp_path / "boxes" / "model.pt")
+    loaded = own_network(build_unet(pack), pack, "cpu")
+    image = torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        done = FlipAveragingInferer(-1, own_network=loaded)(image, lambda x: x / 0)
+        torch.testing.assert_close(done, trained(image))
+    assert own_network(torch.nn.Identity(), OrganPack.load("hippocampus"), "cpu") is None
