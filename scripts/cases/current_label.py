@@ -6,11 +6,11 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from ..geometry.affine import same_grid
 from .find import SUFFIXES, case_name
 from .io import UnreadableCase, UnrefinableCase, file_of, read_label_map
 
@@ -44,7 +44,7 @@ class CurrentLabeld(MapTransform):
         image: MetaTensor = d[self.image_key]
         path = d.get(self.label_key) or stored_label(file_of(image))
         label = read_label_map(path)
-        if label.shape[1:] != image.shape[1:] or not np.allclose(label.affine, image.affine, atol=1e-3):
+        if not same_grid(label.shape[1:], label.affine, image.shape[1:], image.affine):
             raise UnrefinableCase(
                 f"{path} of shape {tuple(label.shape[1:])} is not on the grid of {file_of(image)} of shape "
                 f"{tuple(image.shape[1:])}: draw or resample it on the image"

@@ -23,7 +23,7 @@ from monai.transforms import MapTransform
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from ..geometry.affine import check_affine
+from ..geometry.affine import check_affine, same_grid
 from .files import whole_file
 
 try:
@@ -240,7 +240,7 @@ class CheckMaskd(MapTransform):
         return d
 
     def _checked_probabilities(self, prob: MetaTensor, mask: MetaTensor) -> MetaTensor:
-        if tuple(prob.shape[1:]) != tuple(mask.shape[1:]) or not np.allclose(prob.affine, mask.affine, atol=1e-3):
+        if not same_grid(prob.shape[1:], prob.affine, mask.shape[1:], mask.affine):
             raise UnrefinableCase(
                 f"{file_of(prob)} is not on the grid of {file_of(mask)}: resample it, or leave it out"
             )

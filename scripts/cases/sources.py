@@ -24,7 +24,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
-from ..geometry.affine import grids_apart_mm, spacing_mm
+from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from .find import SUFFIXES, case_name, list_volumes
@@ -33,7 +33,6 @@ from .io import UnrefinableCase, label_values, open_volume, read_label_map
 OTHER = -1  # what belongs to no label of the pack: it is never overwritten
 NAMES_FILE = "dataset.json"
 MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data
-GRID_TOLERANCE_MM = 0.01
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,7 @@ class LabelSource:
                 )
             if number == 1:
                 values, affine = np.zeros(mask.shape, np.int32), its_affine
-            if mask.shape != values.shape or grids_apart_mm(mask.shape, its_affine, affine) > GRID_TOLERANCE_MM:
+            if not same_grid(mask.shape, its_affine, values.shape, affine):
                 raise UnrefinableCase(f"{file} is not on the grid of the other masks in {folder}: resample it")
             values[(mask != 0) & (values == 0)] = number
         meaning = dict(enumerate(masks.values(), 1))

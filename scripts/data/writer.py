@@ -11,11 +11,10 @@ import numpy as np
 from ..cases.files import whole_file
 from ..cases.find import SUFFIXES
 from ..cases.io import check_header, copy_volume, label_values, open_volume, read_values
-from ..geometry.affine import grids_apart_mm, spacing_mm
+from ..geometry.affine import grids_apart_mm, same_grid
 from .case import Parts, RawCase, Volume
 
 IMAGES, LABELS = "images", "labels"
-GRID_TOLERANCE = 0.1  # of the smallest voxel edge: how far label and image may lie apart
 
 
 def write_case(case: RawCase, out_dir: Path, labels: Collection[int] = (), link: bool = False) -> str:
@@ -61,8 +60,8 @@ def _check(name: str, parts: Parts, labels: Collection[int]) -> None:
     scan_affine = check_header(scan, scan_file, channels=True)
     if scan.shape[:3] != image.shape[:3]:
         raise ValueError(f"{scan_file} has the shape {scan.shape}, its label {image.shape}")
-    apart = grids_apart_mm(image.shape[:3], affine, scan_affine)
-    if apart > GRID_TOLERANCE * spacing_mm(affine).min():
+    if not same_grid(image.shape[:3], affine, scan.shape[:3], scan_affine):
+        apart = grids_apart_mm(image.shape[:3], affine, scan_affine)
         raise ValueError(f"{scan_file} and its label lie up to {apart:.3g} mm apart in the world")
     read_values(scan, scan_file)
 

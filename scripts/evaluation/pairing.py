@@ -9,10 +9,9 @@ from pathlib import Path
 from ..cases.find import SUFFIXES, case_name, list_volumes, match_name
 from ..cases.io import open_volume
 from ..cases.sources import LabelSource
-from ..geometry.affine import grids_apart_mm
+from ..geometry.affine import grids_apart_mm, same_grid
 
 STAGE_MARK = "::"
-GRID_TOLERANCE_MM = 0.01
 OTHER_GRID = "resample the prediction, or give --resample_labels true to bring labels to the predictions' grid"
 
 
@@ -171,11 +170,11 @@ def check_same_grid(prediction: Path, label: Path) -> None:
     shape = tuple(b.shape[:3])
     if tuple(a.shape[:3]) != shape or any(n != 1 for n in (*a.shape[3:], *b.shape[3:])):
         raise ValueError(f"{prediction} has the shape {a.shape} but {label} {b.shape}; {OTHER_GRID}")
-    apart = grids_apart_mm(shape, a.affine, b.affine)
-    if apart > GRID_TOLERANCE_MM:
+    if not same_grid(shape, a.affine, shape, b.affine):
         raise ValueError(
-            f"{prediction} and {label} have the same shape but lie up to {apart:.3g} mm apart in the world; repair the "
-            f"wrong header, or {OTHER_GRID}"
+            f"{prediction} and {label} have the same shape but lie up to "
+            f"{grids_apart_mm(shape, a.affine, b.affine):.3g} mm apart in the world; repair the wrong header, or "
+            f"{OTHER_GRID}"
         )
 
 

@@ -22,6 +22,8 @@ from numpy.typing import ArrayLike
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+SAME_GRID_SHARE = 0.05  # of the smallest voxel edge, see `same_grid`: headers round, and none is a tenth of a voxel off
+
 
 def check_affine(affine: ArrayLike) -> Array:
     """Return an affine as float64 after checking that it is usable.
@@ -67,10 +69,41 @@ def spacing_mm(affine: ArrayLike) -> Array:
     return np.linalg.norm(check_affine(affine)[:3, :3], axis=0)
 
 
+def voxel_volume_mm3(affine: ArrayLike) -> float:
+    """Volume of a voxel: |det| of the affine's axes, which holds under shear where the product of edges does not."""
+    return abs(float(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
+
+
+def box_affine(affine: ArrayLike, start: ArrayLike) -> Array:
+    """Affine (4, 4) of the part of a grid whose first voxel has the index `start` (3,), also one beyond the grid."""
+    matrix = np.array(affine, dtype=np.float64)
+    matrix[:3, 3] = apply_affine(matrix, np.asarray(start, dtype=np.float64)[None])[0]
+    return matrix
+
+
 def grids_apart_mm(shape: Sequence[int], affine: ArrayLike, other: ArrayLike) -> float:
-    """How far apart, in mm along a world axis, two affines put the corner voxels of a grid (X, Y, Z) at most."""
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in shape])).reshape(3, -1).T
-    return float(np.abs(apply_affine(affine, corners) - apply_affine(other, corners)).max())
+    """The largest distance, in mm, between the two places that two affines give an outer corner of a grid (X, Y, Z)."""
+    corners = grid_corners(shape, 0.5)
+    return float(np.linalg.norm(apply_affine(affine, corners) - apply_affine(other, corners), axis=1).max())
+
+
+def same_grid(shape: Sequence[int], affine: ArrayLike, other_shape: Sequence[int], other: ArrayLike) -> bool:
+    """Whether two volumes (X, Y, Z) lie on one grid: the same shape, and corners that fall together.
+
+    Corners may lie `SAME_GRID_SHARE` of the smallest voxel edge apart, and what float32, in which headers keep an
+    affine, cannot tell apart that far from the world's origin.
+    """
+    if tuple(shape) != tuple(other_shape):
+        return False
+    edge_mm = min(float(np.linalg.norm(np.asarray(a, float)[:3, :3], axis=0).min()) for a in (affine, other))
+    reach_mm = float(np.abs(apply_affine(affine, grid_corners(shape, 0.5))).max())
+    rounding_mm = 2.0 * float(np.finfo(np.float32).eps) * reach_mm
+    return grids_apart_mm(shape, affine, other) <= SAME_GRID_SHARE * edge_mm + rounding_mm
+
+
+def grid_corners(shape: Sequence[int], beyond: float = 0.0) -> Array:
+    """The corners (8, 3) of a grid (X, Y, Z), in voxel indices: its outermost centres, or `beyond` that, in voxels."""
+    return np.array(np.meshgrid(*[(-beyond, n - 1 + beyond) for n in shape])).reshape(3, -1).T
 
 
 def rotation_angle_deg(rotation: ArrayLike) -> float:

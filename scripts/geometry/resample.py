@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from .affine import apply_affine, grid_corners
+
 
 @dataclass(frozen=True)
 class WorldGrid:
@@ -27,8 +29,7 @@ class WorldGrid:
     @classmethod
     def covering(cls, affine: np.ndarray, shape: tuple[int, ...], spacing_mm: float) -> WorldGrid:
         """Return the grid along the world axes that covers the voxel centres of another grid."""
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]])).reshape(3, -1).T
-        world = corners @ affine[:3, :3].T + affine[:3, 3]
+        world = apply_affine(affine, grid_corners(shape[:3]))
         return cls.from_box(world.min(0), world.max(0), spacing_mm)
 
     def points_world(self) -> np.ndarray:

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy import ndimage
 
-from ..geometry.affine import Similarity
+from ..geometry.affine import Similarity, box_affine
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, mask_signed_distance
 from .linear import LinearShapeModel, principal_modes
@@ -156,8 +156,7 @@ class JointShapeModel:
 def _distance_volume(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Signed distance (mm) of a mask on a 2 mm grid around it, that grid's affine, and inside points (N, 3) world."""
     box = crop_box(mask, 2)
-    shifted = affine.copy()
-    shifted[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+    shifted = box_affine(affine, [s.start for s in box])
     part = mask[box]
     cover = WorldGrid.covering(shifted, part.shape, 2.0)
     pad = int(np.ceil(1.5 * CLAMP_MM / 2.0))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..geometry.affine import apply_affine
+from ..geometry.affine import apply_affine, voxel_volume_mm3
 from ..geometry.surface import crop_box, grow, with_neighbours
 from .settings import RefineSettings
 
@@ -204,7 +204,7 @@ def judge_regions(
         (X, Y, Z) bool, where the proposal is refused; (X, Y, Z) bool, specks of it, which are not judged and not taken
         over; and the regions judged.
     """
-    voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    voxel_mm3 = voxel_volume_mm3(affine)
     refused, specks = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
     regions: list[Region] = []
     kept = mask & proposal
@@ -266,7 +266,7 @@ def judge_beyond(
         return np.zeros((0, 3), int), []
     outer = crop_box(rest, 1)
     corner = np.array([s.start for s in outer])
-    voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    voxel_mm3 = voxel_volume_mm3(affine)
     labels, whole = cut_regions(rest[outer], affine, limits.slab_mm)
     touching = _touching(labels, whole, mask[outer] & ~rest[outer])
     index = np.argwhere(labels > 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..geometry.affine import spacing_mm
+from ..geometry.affine import spacing_mm, voxel_volume_mm3
 from .reconstruct import Reconstruction
 from .shape_case import ShapeCase
 
@@ -88,7 +88,7 @@ def describe(
     but is another label's. `before` and `after` are its voxels (X, Y, Z) bool of the initial and the refined label map.
     """
     assert case.transform is not None and case.fitted is not None
-    voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000.0
+    voxel_ml = voxel_volume_mm3(affine) / 1000.0
     wanted = (part.signed_mm < 0) & ~before[part.box]
     return {
         "alignment": {

@@ -15,7 +15,7 @@ import trimesh
 from scipy import ndimage
 from skimage import measure
 
-from ..geometry.affine import apply_affine, spacing_mm
+from ..geometry.affine import apply_affine, box_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
 from .fusion import Region, Soundness, follow, fuse, judge_beyond, judge_regions
@@ -117,9 +117,7 @@ class ReconstructShape:
             raise ValueError(f"structure '{case.name}' has not been fitted")
         chosen = self.settings
         box = self._box(mask, affine, case)
-        shifted = affine.copy()
-        shifted[:3, 3] = apply_affine(affine, np.array([[s.start for s in box]], float))[0]
-        grid = WorldGrid(shifted, tuple(s.stop - s.start for s in box))  # type: ignore[arg-type]
+        grid = WorldGrid(box_affine(affine, [s.start for s in box]), tuple(s.stop - s.start for s in box))  # type: ignore[arg-type]
         spacing = spacing_mm(affine)
         band = chosen.tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
         fine_mm = FINE_CANONICAL / case.fitted.similarity.scale

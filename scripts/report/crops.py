@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from ..cases.io import READ_ERRORS, UnreadableCase, check_header, open_volume
-from ..geometry.affine import apply_affine, spacing_mm
+from ..geometry.affine import apply_affine, box_affine, grid_corners, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box
 
@@ -50,10 +50,8 @@ class Crop:
         lower = np.maximum(np.min([[s.start for s in box] for box in boxes], axis=0) - margin, 0)
         upper = np.minimum(np.max([[s.stop for s in box] for box in boxes], axis=0) + margin, shape)
         box = (slice(lower[0], upper[0]), slice(lower[1], upper[1]), slice(lower[2], upper[2]))
-        shifted = affine.copy()
-        shifted[:3, 3] = apply_affine(affine, lower[None].astype(float))[0]
         turn = nib.io_orientation(affine)
-        turned = shifted @ nib.orientations.inv_ornt_aff(turn, upper - lower)
+        turned = box_affine(affine, lower) @ nib.orientations.inv_ornt_aff(turn, upper - lower)
         sizes = (upper - lower)[np.argsort(turn[:, 0])]
         return cls(box, turn, turned, (int(sizes[0]), int(sizes[1]), int(sizes[2])))
 
@@ -72,8 +70,7 @@ class Crop:
         """
         image = open_volume(path)
         affine = check_header(image, path, channels=True)
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
-        index = apply_affine(np.linalg.inv(affine), apply_affine(self.affine, corners))
+        index = apply_affine(np.linalg.inv(affine), apply_affine(self.affine, grid_corners(self.shape)))
         lower = np.maximum(np.floor(index.min(0) + 1e-3).astype(int) - 1, 0)
         upper = np.minimum(np.ceil(index.max(0) - 1e-3).astype(int) + 2, image.shape[:3])
         if (upper - lower < 1).any():
@@ -83,11 +80,11 @@ class Crop:
             part = np.asarray(image.dataobj[part_slices + (0,) * (len(image.shape) - 3)], np.float32)
         except READ_ERRORS as error:
             raise UnreadableCase(f"{path} is truncated or corrupt: copy or export it again") from error
-        affine[:3, 3] = apply_affine(affine, lower[None].astype(float))[0]
         # Padding keeps the outermost voxels, which rounding may place a hair outside of the grid.
         padded = np.pad(np.nan_to_num(part), 1, mode="edge")
-        affine[:3, 3] = apply_affine(affine, np.full((1, 3), -1.0))[0]
-        return resample(padded, affine, WorldGrid(self.affine, self.shape), order=1, fill=float(padded.min()))
+        return resample(
+            padded, box_affine(affine, lower - 1), WorldGrid(self.affine, self.shape), order=1, fill=float(padded.min())
+        )
 
 
 def shown_image(image: np.ndarray, spacing: np.ndarray, limit: int = IMAGE_VOXELS) -> tuple[np.ndarray, list[int]]:

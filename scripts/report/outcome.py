@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..cases.io import as_labels, label_counts
+from ..geometry.affine import voxel_volume_mm3
 from ..organ.pack import OrganPack
 from .run_report import KEPT, REFINED, SEGMENTED, plain
 
@@ -59,7 +60,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[float]], int]:
     """Return each label's volume before and after in ml, and how many voxels changed their value."""
     before, after = as_labels(initial), as_labels(refined)
-    voxel_ml = abs(float(np.linalg.det(np.asarray(initial.affine)[:3, :3]))) / 1000.0
+    voxel_ml = voxel_volume_mm3(initial.affine) / 1000.0
     counts = [label_counts(part) for part in (before, after)]
     labels = sorted({v for count in counts for v in count} - {0})
     volumes = {str(v): [float(count.get(v, 0)) * voxel_ml for count in counts] for v in labels}

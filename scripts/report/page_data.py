@@ -17,7 +17,7 @@ import trimesh
 
 from ..cases.find import case_name, list_volumes, match_name
 from ..cases.io import CaseError, read_label_map
-from ..geometry.affine import spacing_mm
+from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
 from ..organ.pack import OrganError, OrganPack, Structure, structure_masks
 from .crops import Crop, shown_image
@@ -264,7 +264,7 @@ def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray], 
             continue
         tensor = read_label_map(file)
         values, its_affine = tensor.numpy()[0], np.asarray(tensor.affine, float)
-        if maps and (values.shape != next(iter(maps.values())).shape or not np.allclose(its_affine, affine, atol=1e-2)):
+        if maps and (not same_grid(values.shape, its_affine, next(iter(maps.values())).shape, affine)):
             page.notes.append(f"{file} is on another grid than the case's masks and is not shown.")
             continue
         maps[stage], affine = values, (affine if maps else its_affine)
@@ -320,7 +320,7 @@ def _show_structure(
     if mesh_file is not None:
         meshes[REFINED] = trimesh.load_mesh(mesh_file)
     if REFINED in parts:
-        shown.figures |= volume_figures(parts[INITIAL], parts[REFINED], abs(float(np.linalg.det(crop.affine[:3, :3]))))
+        shown.figures |= volume_figures(parts[INITIAL], parts[REFINED], voxel_volume_mm3(crop.affine))
         shown.figures |= topology_figures(parts[INITIAL], parts[REFINED])
         shown.figures |= moved_figures(meshes.get(INITIAL), meshes.get(REFINED))
         shown.words = sentences(shown.figures, shown.failure)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..geometry.affine import Similarity, check_affine
+from ..geometry.affine import Similarity, box_affine, check_affine
 
 EXTENSION_VOXELS, EXTENSION_MM = 3, 5.0
 
@@ -64,9 +64,7 @@ def extend_beyond(mask: np.ndarray, affine: ArrayLike, faces: list[Face]) -> tup
         length_mm = float(np.linalg.norm(matrix[:3, face.axis]))
         widths[face.axis][int(face.far)] = max(EXTENSION_VOXELS, int(np.ceil(EXTENSION_MM / length_mm)))
     longer = np.pad(mask, widths, mode="edge")
-    shifted = matrix.copy()
-    shifted[:3, 3] -= matrix[:3, :3] @ np.array([before for before, _ in widths], dtype=float)
-    return longer, shifted
+    return longer, box_affine(matrix, [-before for before, _ in widths])
 
 
 def moved_planes(planes: np.ndarray, similarity: Similarity) -> np.ndarray:

@@ -12,7 +12,7 @@ import yaml
 
 from ..cases.io import CaseError, open_volume, read_values
 from ..cases.sources import names_of, plain
-from ..geometry.affine import spacing_mm
+from ..geometry.affine import voxel_volume_mm3
 from ..organ.pack import MODELS, PRESETS, OrganPack
 from .label_surface import READ_ERRORS, list_label_files
 
@@ -51,7 +51,7 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
             continue
         for value, count in zip(values, counts, strict=True):
             if value != 0:
-                volumes_mm3.setdefault(int(value), []).append(count * float(np.prod(spacing_mm(image.affine))))
+                volumes_mm3.setdefault(int(value), []).append(count * voxel_volume_mm3(image.affine))
     if not volumes_mm3:
         raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
     name = folder.name

@@ -13,7 +13,7 @@ from ..cases.find import case_name
 from ..cases.io import UnrefinableCase, copy_volume, write_label_map
 from ..cases.sources import GivenLabels, LabelSource
 from ..cases.split import choose_labels
-from ..geometry.affine import apply_affine
+from ..geometry.affine import box_affine
 from ..organ.pack import OrganPack, Structure, structure_masks
 from .damage import damage, damage_box
 
@@ -112,8 +112,7 @@ def read_truth(file: Path, labels: LabelSource) -> tuple[np.ndarray, np.ndarray,
             edge = min(ranges[axis][0], truth.shape[axis] - ranges[axis][1])
             ranges[axis] = edge, truth.shape[axis] - edge
     box = tuple(slice(*one) for one in ranges)
-    affine = given.affine.copy()
-    affine[:3, 3] = apply_affine(affine, np.array([[one.start for one in box]], float))[0]
+    affine = box_affine(given.affine, [one.start for one in box])
     return truth[box].copy(order="C"), affine, (box[0], box[1], box[2])
 
 

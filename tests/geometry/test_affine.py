@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from scripts.geometry.affine import Similarity, apply_affine, check_affine, rotation_angle_deg, spacing_mm
+from scripts.geometry.affine import (
+    Similarity,
+    apply_affine,
+    box_affine,
+    check_affine,
+    grid_corners,
+    grids_apart_mm,
+    rotation_angle_deg,
+    same_grid,
+    spacing_mm,
+    voxel_volume_mm3,
+)
 
 
 @st.composite
@@ -55,6 +66,72 @@ def test_tiny_voxels_are_not_singular():
 def test_apply_affine_and_spacing_match_nibabel(frame):
     np.testing.assert_allclose(apply_affine(frame, POINTS), nib.affines.apply_affine(frame, POINTS))
     np.testing.assert_allclose(spacing_mm(frame), nib.affines.voxel_sizes(frame))
+
+
+def test_a_part_of_a_grid_keeps_its_place(frame):
+    part = box_affine(frame, [3, 0, 7])
+    index = np.array([[0.0, 0, 0], [2, 5, 1]])
+    np.testing.assert_allclose(apply_affine(part, index), apply_affine(frame, index + [3, 0, 7]))
+    np.testing.assert_allclose(box_affine(part, [-3, 0, -7]), frame, atol=1e-12)
+
+
+def test_volume_of_a_voxel_is_the_product_of_its_edges_unless_it_is_sheared(frame):
+    assert voxel_volume_mm3(frame) == pytest.approx(spacing_mm(frame).prod())
+    tilted = frame @ np.array([[1, 0, 0, 0], [0, 1, 0.5, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    assert voxel_volume_mm3(tilted) == pytest.approx(voxel_volume_mm3(frame))
+    assert spacing_mm(tilted).prod() > 1.02 * voxel_volume_mm3(frame)
+
+
+SIZES = pytest.mark.parametrize("edge_mm", [0.1, 1.0, 10.0])
+SHAPE = (512, 400, 60)
+
+
+@SIZES
+def test_a_grid_is_the_same_after_what_headers_do_to_it(frame, edge_mm):
+    frame[:3] *= edge_mm
+    noise = np.random.default_rng(0).uniform(-1e-4, 1e-4, 3)
+    for origin in (0.0, 300.0, -5000.0):
+        frame[:3, 3] += origin
+        rounded = frame.astype(np.float32).astype(float)
+        assert same_grid(SHAPE, frame, SHAPE, rounded) and same_grid(SHAPE, rounded, SHAPE, frame)
+        shifted = frame.copy()
+        shifted[:3, 3] += noise  # of another tool that writes four decimals
+        assert same_grid(SHAPE, frame, SHAPE, shifted)
+
+
+@SIZES
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_tenth_of_a_voxel_is_another_grid(frame, edge_mm, axis):
+    frame[:3] *= edge_mm
+    shift = np.zeros(3)
+    shift[axis] = 0.1
+    assert not same_grid(SHAPE, frame, SHAPE, box_affine(frame, shift))
+
+
+@SIZES
+def test_other_spacing_turn_or_shape_is_another_grid(frame, edge_mm):
+    frame[:3] *= edge_mm
+    stretched, turned = frame.copy(), frame.copy()
+    stretched[:3, 0] *= 1.001
+    turned[:3, :3] = Rotation.from_euler("z", 0.1, degrees=True).as_matrix() @ turned[:3, :3]
+    assert not same_grid(SHAPE, frame, SHAPE, stretched)
+    assert not same_grid(SHAPE, frame, SHAPE, turned)
+    assert not same_grid(SHAPE, frame, (512, 400, 61), frame)
+    flipped = frame @ np.diag([-1.0, 1, 1, 1])
+    flipped[:3, 3] = apply_affine(frame, np.array([[511.0, 0, 0]]))[0]
+    assert not same_grid(SHAPE, frame, SHAPE, flipped)
+
+
+def test_thickness_of_a_single_slice_counts():
+    thick = np.diag([1.0, 1.0, 3.0, 1.0])
+    assert not same_grid((9, 9, 1), np.eye(4), (9, 9, 1), thick)
+    assert grids_apart_mm((9, 9, 1), np.eye(4), thick) == pytest.approx(1.0)
+
+
+def test_corners_are_outermost_centres_or_beyond():
+    assert {tuple(c) for c in grid_corners((3, 1, 2))} == {(x, 0, z) for x in (0, 2) for z in (0, 1)}
+    outer = grid_corners((3, 1, 2), 0.5)
+    np.testing.assert_array_equal([outer.min(0), outer.max(0)], [[-0.5, -0.5, -0.5], [2.5, 0.5, 1.5]])
 
 
 @pytest.mark.parametrize("degrees", [0.0, 1e-5, 12.0, 90.0, 179.0])
