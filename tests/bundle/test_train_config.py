@@ -187,6 +187,24 @@ def test_the_moving_average_is_what_is_written(bundle_root, data, tmp_path):
     assert any(not torch.equal(written[key], state["network"][key]) for key in written)
 
 
+def test_handlers_that_a_host_adds_act_before_the_bundles_own(bundle_root, data, tmp_path):
+    """MONAI Label puts a loader of weights into train#handlers; training starts from those that the run names."""
+    pack = write_pack(tmp_path / "boxes")
+    network = build_unet(OrganPack.load(pack))
+    torch.save(network.state_dict(), pack / "model.pt")
+    torch.save({name: 2 * value for name, value in network.state_dict().items()}, tmp_path / "other.pt")
+    loader = {"_target_": "CheckpointLoader", "load_path": str(tmp_path / "other.pt"), "strict": False}
+    loader["load_dict"] = {"model": "$@network"}
+    written = []
+    for name, added in (("without", []), ("with", [loader])):
+        done = train(
+            bundle_root, data, pack, tmp_path / name, max_epochs=1, val_interval=1, **{"train#handlers": added}
+        )
+        written.append(torch.load(tmp_path / name / "model.pt", weights_only=True))
+        assert len(done.parser.get_parsed_content("train#handlers")) == len(added)
+    assert all(torch.equal(written[0][key], written[1][key]) for key in written[0])
+
+
 @pytest.mark.slow
 def test_two_processes_train_the_same_network(bundle_root, data, tmp_path):
     pack = write_pack(tmp_path / "boxes")

@@ -122,7 +122,7 @@ def test_best_weights_are_put_back(bundle_root, organ, tmp_path):
                 value.add_(torch.randn_like(value))
 
     trainer.add_event_handler(Events.EPOCH_COMPLETED(once=3), wreck)
-    handler = job.parser.get_parsed_content("train#handlers#5")
+    handler = job.parser.get_parsed_content("handlers#validation")
     trainer.run()
     assert handler.best["step"] in (20, 40, 60)
     for name, value in network.state_dict().items():

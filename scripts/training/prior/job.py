@@ -204,11 +204,11 @@ def first_process_first(make: Callable[[], Result]) -> Result:
     return result
 
 
-def in_first_process(act: Callable[[], object]) -> None:
-    """Do something in the first process of a distributed run only; the others wait until it is done."""
-    if dist.get_rank() == 0:
-        act()
+def in_first_process(act: Callable[[], Result]) -> Result | None:
+    """Do something in the first process of a distributed run only; the others wait until it is done and get None."""
+    result = act() if dist.get_rank() == 0 else None
     dist.barrier()
+    return result
 
 
 def finish(
