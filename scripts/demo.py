@@ -15,8 +15,8 @@ import numpy as np
 import trimesh
 from nilearn.datasets import load_mni152_template
 
-from .cases.files import whole_file
-from .cases.io import open_volume, read_values, write_label_map
+from .cases.files import write_text
+from .cases.io import open_volume, read_values, write_label_map, write_nifti
 from .geometry.affine import check_affine, spacing_mm
 from .geometry.distance import signed_distance
 from .geometry.surface import mask_to_surface, sample_surface
@@ -54,7 +54,6 @@ def demo(output_dir: str = "output/demo", seed: int = 0, preset: str = "default"
     for number, case in enumerate(BOXES):
         source = out / "segmented" / case / f"{case}_initial.nii.gz"
         labels, affine = read_labels(source)
-        (out / "damaged").mkdir(parents=True, exist_ok=True)
         write_label_map(out / "damaged" / f"{case}.nii.gz", damage(labels, affine, seed + number), source)
     run_job("refine", dataset_dir=out / "damaged", output_dir=out / "repaired", **options)
 
@@ -65,8 +64,7 @@ def demo(output_dir: str = "output/demo", seed: int = 0, preset: str = "default"
         rows += compare(subject, pack.nsd_tolerance_mm)
     before_after(out / "before_after.png", subjects)
     table = as_table(rows)
-    with whole_file(out / "table.md") as temporary:
-        temporary.write_text(table + "\n")
+    write_text(out / "table.md", table + "\n")
     print(f"\n{table}\n")
     print("Scores are against the undamaged mask; 'moved' is how far the repaired surface lies from the damaged one.")
     print(f"Repaired masks and meshes: {out / 'repaired'}/<case>/")
@@ -76,15 +74,13 @@ def demo(output_dir: str = "output/demo", seed: int = 0, preset: str = "default"
 
 def cut_boxes(folder: Path) -> None:
     """Cut a box around each hippocampus out of the MNI152 T1 template at 1 mm and write it as NIfTI."""
-    folder.mkdir(parents=True, exist_ok=True)
     template = load_mni152_template(resolution=1)
     for case, centre_world in BOXES.items():
         centre = np.linalg.inv(template.affine) @ (*centre_world, 1.0)
         start = np.rint(centre[:3] - np.array(BOX_MM) / 2).astype(int)
         box = template.slicer[tuple(slice(s, s + n) for s, n in zip(start, BOX_MM, strict=True))]
         values = np.rint(1000 * box.get_fdata()).astype(np.int16)
-        with whole_file(folder / f"{case}.nii.gz") as temporary:
-            nib.save(nib.Nifti1Image(values, box.affine), temporary)
+        write_nifti(folder / f"{case}.nii.gz", nib.Nifti1Image(values, box.affine))
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -268,6 +268,12 @@ def copy_volume(source: str | Path, target: str | Path) -> None:
             temporary.write_bytes(gzip.compress(Path(source).read_bytes(), mtime=0))
 
 
+def write_nifti(path: str | Path, image: nib.Nifti1Image) -> None:
+    """Write a NIfTI file, whole or not at all; compressed if the name says so."""
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
+
+
 def _part(image: nib.Nifti1Image, box: tuple[slice, slice, slice]) -> nib.Nifti1Image:
     """Return a part of an image with the codes of the whole's sform and qform, which nibabel's slicer changes."""
     part = image.slicer[box]
@@ -312,8 +318,7 @@ def write_label_map(
     header.set_slope_inter(1, 0)
     if dtype is not None:
         header["cal_min"], header["cal_max"] = 0, 0  # the display range of an image is none of a label map's
-    with whole_file(path) as temporary:
-        nib.save(type(image)(stored.reshape(image.shape), image.affine, header), temporary)
+    write_nifti(path, type(image)(stored.reshape(image.shape), image.affine, header))
 
 
 def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,6 @@ def write_mesh(path: str | Path, mesh: trimesh.Trimesh, vertex_data: dict[str, A
         payload = ply.export_ply(plain, encoding="binary", vertex_normal=False, include_attributes=True)
     else:
         raise ValueError(f"cannot write {target.name}: use .stl or .ply")
-    target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as temporary:
         temporary.write_bytes(payload)
     return target

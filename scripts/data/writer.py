@@ -8,9 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..cases.files import whole_file
 from ..cases.find import SUFFIXES
-from ..cases.io import check_header, copy_volume, label_values, open_volume, read_values
+from ..cases.io import check_header, copy_volume, label_values, open_volume, read_values, write_nifti
 from ..geometry.affine import grids_apart_mm, same_grid
 from .case import Parts, RawCase, Volume
 
@@ -75,8 +74,7 @@ def _write(volume: Volume, folder: Path, name: str, link: bool) -> None:
     for ending in SUFFIXES:
         (folder / f"{name}{ending}").unlink(missing_ok=True)  # an earlier run may have linked the other kind
     if not isinstance(volume, Path):
-        with whole_file(folder / f"{name}.nii.gz") as temporary:
-            nib.save(volume, temporary)
+        write_nifti(folder / f"{name}.nii.gz", volume)
     elif link:
         ending = next(ending for ending in SUFFIXES if volume.name.lower().endswith(ending))
         (folder / f"{name}{ending}").symlink_to(volume.resolve())

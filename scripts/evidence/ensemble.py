@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..cases.files import whole_file
 from .network import EvidenceNet
 
 
@@ -56,8 +57,8 @@ class EvidenceEnsemble(nn.Module):
             "members": len(self.members),
             "card": self.card,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={"evidence": json.dumps(header, sort_keys=True)})
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata={"evidence": json.dumps(header, sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path, device: str | torch.device = "cpu") -> EvidenceEnsemble:

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy import ndimage
 
+from ..cases.files import whole_file
 from ..geometry.affine import Similarity, box_affine
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, mask_signed_distance
@@ -131,14 +132,14 @@ class JointShapeModel:
         return cls(parts, mean_radius, {"cases": len(cases), "modes": len(std), "seed": seed})
 
     def save(self, path: Path) -> None:
-        """Write the model as safetensors, grids as `LinearShapeModel.state` gives them, with its card in the header."""
+        """Write the model as safetensors, grids as `LinearShapeModel.state` gives them, its card in the header."""
         tensors = {}
         for name, part in self.parts.items():
             tensors[f"{name}.centre"] = part.centre
             tensors.update({f"{name}.{key}": value.contiguous() for key, value in part.model.state().items()})
-        path.parent.mkdir(parents=True, exist_ok=True)
         card = json.dumps({**self.card, "radius_mm": self.radius_mm}, sort_keys=True)
-        save_file(tensors, path, metadata={"card": card})
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata={"card": card})
 
     @classmethod
     def load(cls, path: Path) -> JointShapeModel:

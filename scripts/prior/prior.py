@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..cases.files import whole_file
 from ..geometry.surface import sample_surface
 from .field import DeformTemplateField
 from .level_set import zero_level
@@ -103,12 +103,9 @@ class ShapePrior:
             {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
             metadata={"prior": json.dumps(header, sort_keys=True)},
         )
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_bytes(payload)
-        os.replace(temporary, target)
-        return target
+        with whole_file(path) as temporary:
+            temporary.write_bytes(payload)
+        return Path(path)
 
     @staticmethod
     @torch.inference_mode(False)  # hosts may build transforms in inference mode, whose tensors autograd refuses

@@ -11,8 +11,7 @@ import trimesh
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..cases.files import whole_file
-from .pictures import Camera, draw_shaded
+from .pictures import Camera, draw_shaded, write_png
 
 MARGIN_MM = 1.0
 CELL_INCHES = np.array([2.8, 2.4])  # at most, width and height
@@ -67,6 +66,4 @@ def draw_gallery(path: str | Path, rows: Sequence[Sequence[Exhibit]], title: str
             axes.set_title(exhibit.title, fontsize=10, pad=3)
     if title:
         figure.suptitle(title, fontsize=12, y=1.0 - 0.08 / total[1], va="top")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi)
+    write_png(path, figure, dpi)

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..cases.files import whole_file
+from ..cases.files import write_text
 from ..geometry.affine import spacing_mm
 from .page_data import CasePage, Run, SlicesPage, load_case
 from .pictures import DEVIATION_COLOURS
@@ -234,8 +234,7 @@ def write_page(run: Run) -> Path:
         page.slices = None
         pages.append(page)
     path = run.folder / PAGE
-    with whole_file(path) as temporary:
-        temporary.write_text(render(describe_run(run, pages), payloads), encoding="utf-8")
+    write_text(path, render(describe_run(run, pages), payloads))
     return path
 
 

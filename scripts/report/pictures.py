@@ -153,7 +153,11 @@ def before_after(path: str | Path, subjects: Sequence[Subject], limit_mm: float 
     legend = figure.legend(handles=lines, loc="lower center", ncols=2, frameon=True, fontsize=11, facecolor="#555555")
     for text in legend.get_texts():
         text.set_color("white")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, figure, dpi)
+
+
+def write_png(path: str | Path, figure: Figure, dpi: int) -> None:
+    """Write a figure as PNG, whole or not at all."""
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
 

@@ -12,11 +12,11 @@ import trimesh
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..cases.files import whole_file
+from ..cases.files import write_text
 from ..geometry.affine import Similarity
 from ..prior.level_set import zero_level
 from ..prior.prior import ShapePrior, template_surface
-from .pictures import Camera, draw_surface
+from .pictures import Camera, draw_surface, write_png
 
 Curve = Sequence[tuple[int, float]]
 CURVES, SHAPES, REPORT = "curves.png", "shapes.png", "report.md"
@@ -34,11 +34,9 @@ def write_report(folder: str | Path, prior: ShapePrior, curves: Mapping[str, Cur
         The path of the report.
     """
     target = Path(folder) / REPORT
-    target.parent.mkdir(parents=True, exist_ok=True)
     draw_curves(target.with_name(CURVES), curves)
     draw_shapes(target.with_name(SHAPES), prior)
-    with whole_file(target) as temporary:
-        temporary.write_text(report_text(prior, curves))
+    write_text(target, report_text(prior, curves))
     return target
 
 
@@ -112,8 +110,7 @@ def draw_curves(path: Path, curves: Mapping[str, Curve]) -> None:
         other.set_ylabel("DSC")
     else:
         right.text(0.5, 0.5, "no held-out shapes", ha="center", va="center", transform=right.transAxes)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    write_png(path, figure, 110)
 
 
 def draw_shapes(path: Path, prior: ShapePrior) -> None:
@@ -131,8 +128,7 @@ def draw_shapes(path: Path, prior: ShapePrior) -> None:
         axes.autoscale_view()
         axes.set_title(name)
     figure.suptitle(f"red: outside of the other, blue: inside; full colour at {limit_mm:.1f} mm", fontsize=9)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    write_png(path, figure, 110)
 
 
 def mean_shape(prior: ShapePrior) -> trimesh.Trimesh:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.files import whole_file
+from ..cases.files import write_json
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
 METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
@@ -107,8 +107,7 @@ class RunReport:
 
     def write(self) -> None:
         """Write the report, whole or not at all."""
-        with whole_file(self.path) as temporary:
-            temporary.write_text(json.dumps(self.as_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        write_json(self.path, self.as_dict())
 
 
 def plain(value: Any) -> Any:

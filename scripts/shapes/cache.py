@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
+
+from ..cases.files import whole_file
 
 CACHE_VERSION = 2
 
@@ -24,13 +25,8 @@ def cache_file(cache_dir: Path, kind: str, key: str) -> Path:
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
+    with whole_file(path) as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..cases.files import write_text
 from ..cases.io import CaseError, open_volume, read_values
 from ..cases.sources import names_of, plain
 from ..geometry.affine import voxel_volume_mm3
@@ -67,8 +68,7 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
         ],
         "provenance": {"dataset": "unknown", "source": "unknown", "licence": "unknown"},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "organ.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    write_text(folder / "organ.yaml", yaml.safe_dump(settings, sort_keys=False))
     logger.warning("made a new organ pack: %s", folder / "organ.yaml")
     return OrganPack.load(folder)
 

@@ -142,7 +142,6 @@ def write_simulated(
             truth = _in_pack_values(given)
             for kind in kinds:
                 target = out_dir / kind / f"{case_name(file)}.nii.gz"
-                target.parent.mkdir(parents=True, exist_ok=True)
                 if RECIPES[kind]:
                     case = f"{seed}/{kind}/{case_name(file)}"
                     damaged = with_errors(truth, given.affine, structures, kind, case, severity, slices)

@@ -16,7 +16,7 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 from tqdm import tqdm
 
-from ...cases.io import read_array
+from ...cases.io import read_array, write_nifti
 from ...evidence.images import normalise_intensity, with_gamma
 from ...geometry.resample import WorldGrid, resample
 
@@ -99,6 +99,4 @@ def make_drafts(
             loss.backward()
             optimiser.step()
             for k in held if step in snapshots else []:
-                file = targets[step, k]
-                file.parent.mkdir(parents=True, exist_ok=True)
-                nib.save(nib.Nifti1Image(_predict(network, cases[k][0]), cases[k][2]), file)
+                write_nifti(targets[step, k], nib.Nifti1Image(_predict(network, cases[k][0]), cases[k][2]))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ...cases.files import whole_file
 from ...cases.split import training_names
 from ...evidence.ensemble import EvidenceEnsemble
 from ...evidence.network import EvidenceNet
@@ -101,6 +102,6 @@ def _cached(
         stored = torch.load(file, weights_only=True)
         return Example(**stored)
     example = load_example(name, images, labels, drafts, pack, model, spacing_mm)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(vars(example), file)
+    with whole_file(file) as temporary:
+        torch.save(vars(example), temporary)
     return example
