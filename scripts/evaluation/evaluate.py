@@ -14,13 +14,13 @@ import torch
 from tqdm import tqdm
 
 from ..cases.files import write_csv, write_text
-from ..cases.io import CaseError
 from ..cases.sources import LabelSource
 from ..cases.split import split_patients
 from ..metrics.earth_movers import EMD_SAMPLES
 from ..metrics.shapes import SAMPLES
 from ..metrics.statistics import RESAMPLES, summarise
 from ..organ.pack import OrganPack, Structure
+from ..run.errors import plainly
 from ..run.options import is_true
 from .pairing import STAGE_MARK, Pairing, ScoredCase, pair_methods
 from .postprocess import SMOOTHING_MM
@@ -160,12 +160,9 @@ def evaluate_run(
     stages = [stage for stage in ("initial", "refined") if any(Path(pred_dir).glob(f"*/*_{stage}.nii*"))]
     methods: dict[str, Any] = {stage: f"{pred_dir}{STAGE_MARK}{stage}" for stage in stages}
     methods = methods or {"prediction": str(pred_dir)}
-    try:
-        options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
-        options |= {"source": source, "label_source": label_source, "resample_labels": resample_labels}
-        print(evaluate(label_dir, organ, output_dir, split, **options, **methods))
-    except (ValueError, CaseError) as error:
-        raise SystemExit(f"Error: {error}") from error
+    options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
+    options |= {"source": source, "label_source": label_source, "resample_labels": resample_labels}
+    print(plainly(lambda: evaluate(label_dir, organ, output_dir, split, **options, **methods)))
 
 
 def score_folders(

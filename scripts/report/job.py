@@ -25,12 +25,9 @@ def report(run_dir: str, label_dir: str = "", image_dir: str = "", png: bool = F
         The page's path.
 
     Raises:
-        SystemExit: with a plain message, where the folder holds no run, or a folder no NIfTI file.
+        ValueError: the folder holds no run, or a folder no NIfTI file.
     """
-    try:
-        run = Run.open(run_dir, label_dir or None, image_dir or None)
-    except ValueError as error:
-        raise SystemExit(f"Error: {error}") from error
+    run = Run.open(run_dir, label_dir or None, image_dir or None)
     path = write_page(run)
     if png:
         for record in tqdm(run.report["cases"], desc="png", unit="case", disable=None):

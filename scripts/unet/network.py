@@ -14,10 +14,8 @@ from ..organ.pack import MODELS, OrganError, OrganPack
 NETWORKS: dict[str, type[torch.nn.Module]] = {"UNet": UNet, "DynUNet": DynUNet, "BasicUNet": BasicUNet}
 
 
-def build_unet(pack: OrganPack) -> torch.nn.Module:
-    """Build the organ's U-Net with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
-
-    The pack's `network` names one of MONAI's networks (`name`, `UNet` where it is left out) and its arguments.
+def check_unet(pack: OrganPack) -> None:
+    """Check that a pack describes a U-Net of its organ.
 
     Raises:
         OrganError: the pack describes no network, one that MONAI does not have, or one whose outputs are not background
@@ -33,11 +31,26 @@ def build_unet(pack: OrganPack) -> torch.nn.Module:
             f"organ '{pack.name}': a U-Net with {pack.network['out_channels']} outputs needs the labels 1 to "
             f"{pack.network['out_channels'] - 1}, not {sorted(pack.labels)}"
         )
-    arguments = dict(pack.network)
-    name = arguments.pop("name", "UNet")
-    if name not in NETWORKS:
+    if (name := network_name(pack)) not in NETWORKS:
         raise OrganError(f"organ '{pack.name}': network '{name}' is not one of {', '.join(NETWORKS)}")
-    return NETWORKS[name](**arguments)
+
+
+def network_name(pack: OrganPack) -> str:
+    """Return which of MONAI's networks a pack's U-Net is."""
+    return str(pack.network.get("name", "UNet"))
+
+
+def build_unet(pack: OrganPack) -> torch.nn.Module:
+    """Build the organ's U-Net with random weights: (B, 1, X, Y, Z) → logits (B, C, X, Y, Z).
+
+    The pack's `network` names one of MONAI's networks (`name`, `UNet` where it is left out) and its arguments.
+
+    Raises:
+        OrganError: see `check_unet`.
+    """
+    check_unet(pack)
+    arguments = {key: value for key, value in pack.network.items() if key != "name"}
+    return NETWORKS[network_name(pack)](**arguments)
 
 
 def network_file(pack: OrganPack) -> str:

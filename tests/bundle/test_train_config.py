@@ -288,6 +288,15 @@ def test_missing_data_are_said_plainly(bundle_root, tmp_path):
     assert "must hold images/ and labels/" in run.stderr
 
 
+@pytest.mark.parametrize("overlays", [(), ("evaluate_network.yaml",)])
+@pytest.mark.parametrize(
+    ("organ", "message"), [("spline", "no organ pack 'spline'"), ("lung_lobes", "organ 'lung_lobes' has no U-Net")]
+)
+def test_an_organ_without_pack_or_network_stops_with_one_line(bundle_root, data, tmp_path, overlays, organ, message):
+    with pytest.raises(SystemExit, match=f"^Error: {message}"):
+        train(bundle_root, data, organ, tmp_path, overlays)
+
+
 def test_images_without_labels_are_named(bundle_root, data, tmp_path):
     extra = write_data(tmp_path / "data", 2)
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), extra / "images" / "orphan.nii.gz")

@@ -72,14 +72,27 @@ def test_same_seed_same_bytes_and_a_resumed_run_too(trained, bundle_root, organ,
 
 
 def test_a_prior_that_learned_nothing_is_not_written(bundle_root, organ, tmp_path):
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(SystemExit, match="^Error: 'egg' describes its own training shapes with") as stop:
         run(bundle_root, tmp_path, *organ, max_epochs=1, epoch_length=1, warm_up_steps=0)
-    causes, error = [], caught.value
-    while error is not None:
-        causes.append(error)
-        error = error.__cause__  # type: ignore[assignment]
-    assert any(isinstance(cause, PriorTrainingError) or "surface" in str(cause) for cause in causes)
+    assert isinstance(stop.value.__cause__, PriorTrainingError)
     assert not (tmp_path / "prior.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "liver"}, "--label liver: 'egg' has the structures egg"),
+        ({"dataset_dir": "nowhere"}, "no label maps .* in nowhere"),
+        ({"init": "nowhere.safetensors"}, "--init nowhere.safetensors: there is no such file"),
+        ({"organ": "spline", "dataset_dir": "nowhere"}, "no label maps .* in nowhere"),
+    ],
+)
+def test_what_cannot_be_trained_stops_with_one_line(bundle_root, organ, tmp_path, changes, message):
+    given = {"organ": str(organ[0]), "dataset_dir": str(organ[1] / "labels"), **changes}
+    job = workflow(bundle_root, tmp_path, given.pop("organ"), organ[1], **given)
+    job.initialize()
+    with pytest.raises(SystemExit, match=f"^Error: {message}"):
+        job.run()
 
 
 def test_config_offers_what_hosts_ask_for(bundle_root, organ, tmp_path):

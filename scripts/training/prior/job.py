@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class PriorTrainingError(RuntimeError):
-    """The trained prior does not describe its own training shapes."""
+class PriorTrainingError(ValueError):
+    """The trained prior does not describe its own training shapes: data or settings are not fit for it."""
 
 
 @dataclass(frozen=True)
