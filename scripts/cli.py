@@ -5,8 +5,10 @@ Where options or data are at fault a command ends with one plain line and the ex
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import fire
 
@@ -23,7 +25,7 @@ from .training.prior.joint import joint
 from .validation.job import validate
 from .validation.limits import limits
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "benchmark": benchmark,
     "data": data,
     "demo": demo,
@@ -53,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        fire.Fire(COMMANDS, command=[one for one in given if one != TRACEBACK], name="scripts")
+        command = [one for one in given if one != TRACEBACK]
+        check_options(command)
+        fire.Fire(COMMANDS, command=command, name="scripts")
     except PLAIN as error:
         if TRACEBACK in given:
             raise
@@ -61,3 +65,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+
+
+def check_options(command: Sequence[str]) -> None:
+    """Refuse options that a command does not have: fire would run it first and complain afterwards.
+
+    Args:
+        command: its name, then its options; fire's own follow a `--`.
+
+    Raises:
+        ValueError: there is no such option.
+    """
+    if not command or command[0] not in COMMANDS:
+        return
+    known = inspect.signature(COMMANDS[command[0]]).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for one in command[1:]:
+        if one == "--":
+            return
+        name = one[2:].partition("=")[0].replace("-", "_")
+        if one.startswith("--") and not {name, name.removeprefix("no")} & {*known, "help"}:
+            raise ValueError(f"{command[0]} has no option --{name}; it has {', '.join(f'--{own}' for own in known)}")

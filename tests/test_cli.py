@@ -75,6 +75,32 @@ def test_help_and_unknown_options_are_fires_own(monkeypatch, capsys):
         assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--nunber", "--nunber=3", "--dry-run", "--nodry"])
+def test_a_mistyped_option_is_refused_before_anything_runs(monkeypatch, option):
+    monkeypatch.setitem(cli.COMMANDS, "demo", failing(AssertionError("it ran")))
+    with pytest.raises(SystemExit, match=r"^Error: demo has no option --\w+; it has --number$"):
+        cli.main(["demo", option, "3"])
+
+
+def test_options_are_taken_as_fire_takes_them(monkeypatch, capsys):
+    def command(number: int, with_mesh: bool = True, **others: str) -> str:
+        return f"{number} {with_mesh} {others}"
+
+    def strict(number: int = 1, with_mesh: bool = True) -> str:
+        return f"{number} {with_mesh}"
+
+    monkeypatch.setitem(cli.COMMANDS, "demo", command)
+    monkeypatch.setitem(cli.COMMANDS, "report", strict)
+    for line, printed in (
+        ("demo 2 --mine x", "2 True {'mine': 'x'}"),
+        ("report --number=-2 --with-mesh False", "-2 False"),
+        ("report --nowith_mesh", "1 False"),
+        ("report -n 3", "3 True"),
+    ):
+        cli.main(line.split())
+        assert capsys.readouterr().out == printed + "\n"
+
+
 def test_results_are_printed(monkeypatch, capsys):
     monkeypatch.setitem(cli.COMMANDS, "demo", lambda number: f"{number + 1} cases")
     cli.main(["demo", "2"])
