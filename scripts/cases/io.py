@@ -136,7 +136,7 @@ def read_label_map(path: str | Path) -> MetaTensor:
     labels = values.astype(np.int32)
     if not np.array_equal(labels, values):
         raise UnrefinableCase(f"{path} holds fractions or huge numbers, not labels: threshold probabilities first")
-    return _tensor(torch.from_numpy(labels.reshape(1, *labels.shape[:3])), affine, path)
+    return in_world(torch.from_numpy(labels.reshape(1, *labels.shape[:3])), affine, path)
 
 
 def read_volume(path: str | Path) -> MetaTensor:
@@ -150,10 +150,11 @@ def read_volume(path: str | Path) -> MetaTensor:
     affine = check_header(image, path, channels=True)
     values = np.asarray(read_values(image, path), dtype=np.float32)
     values = np.moveaxis(values.reshape(*values.shape[:3], -1), -1, 0)
-    return _tensor(torch.from_numpy(np.ascontiguousarray(values)), affine, path)
+    return in_world(torch.from_numpy(np.ascontiguousarray(values)), affine, path)
 
 
-def _tensor(values: torch.Tensor, affine: np.ndarray, path: str | Path) -> MetaTensor:
+def in_world(values: torch.Tensor, affine: np.ndarray, path: str | Path) -> MetaTensor:
+    """Return a file's values (C, X, Y, Z) with its affine (4, 4), voxel → world mm, and what MONAI wants to know."""
     meta = {"filename_or_obj": str(path), "space": "RAS", "original_channel_dim": "no_channel"}
     return MetaTensor(values, affine=torch.from_numpy(affine), meta=meta)
 

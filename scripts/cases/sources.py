@@ -20,7 +20,6 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
@@ -28,8 +27,9 @@ from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from .find import SUFFIXES, case_name, list_volumes
-from .io import UnrefinableCase, label_values, open_volume, read_label_map
+from .io import UnrefinableCase, in_world, label_values, open_volume, read_label_map
 
+GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
 OTHER = -1  # what belongs to no label of the pack: it is never overwritten
 NAMES_FILE = "dataset.json"
 MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data
@@ -302,8 +302,8 @@ def _volumes(folder: Path) -> list[Path]:
 class ReadMaskd(MapTransform):
     """Read label maps of other models: path → (1, X, Y, Z) int32 MetaTensor with the pack's values.
 
-    What belongs to no label of the pack is `OTHER`, and its names stand in the meta entry `left_alone`; `as_given`
-    says whether the labels are others than just the pack's own.
+    What belongs to no label of the pack is `OTHER`. Beside `<key>` goes `<key>_given`: the `GivenLabels`, for whoever
+    writes the label map as it came.
 
     Args:
         keys: keys of paths to a label map or a case's folder of masks.
@@ -320,15 +320,9 @@ class ReadMaskd(MapTransform):
             if self.labels is None:
                 d[key] = read_label_map(d[key])
                 continue
-            given = self.labels.read(d[key])
-            meta: dict[str, Any] = {
-                "filename_or_obj": str(d[key]),
-                "space": "RAS",
-                "original_channel_dim": "no_channel",
-            }
+            d[f"{key}{GIVEN}"] = given = self.labels.read(d[key])
             values = torch.from_numpy(given.in_pack_values()[None])
-            meta |= {"left_alone": given.others, "as_given": not given.is_own}
-            d[key] = MetaTensor(values, affine=torch.from_numpy(given.affine), meta=meta)
+            d[key] = in_world(values, given.affine, d[key])
         return d
 
 

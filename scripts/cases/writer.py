@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from .files import whole_file
 from .find import CASE
 from .io import as_labels, copy_volume, read_array, write_label_map
 from .mesh import write_mesh
-from .sources import GivenLabels, LabelSource
+from .sources import GIVEN, GivenLabels
 
 AS_GIVEN = "as_given"
 
@@ -30,13 +31,11 @@ class CaseWriter:
         output_dir: folder of the results, made if need be.
         source: key of the file whose header the masks take: "pred" where masks are refined (they keep its data type,
             and an initial mask is a copy of it), "image" where images are segmented (masks are uint8).
-        labels: how the masks' labels are read; None for the pack's own.
     """
 
-    def __init__(self, output_dir: str | Path, source: str = "pred", labels: LabelSource | None = None) -> None:
+    def __init__(self, output_dir: str | Path, source: str = "pred") -> None:
         self.output_dir = Path(output_dir)
         self.source = source
-        self.labels = labels
 
     def check(self) -> None:
         """Make the output folder and try it.
@@ -55,7 +54,7 @@ class CaseWriter:
         Args:
             paths: the case's dictionary of paths.
             data: the case after the chain: `initial` and `pred` (1, X, Y, Z), `pred_shapes`; without `pred_shapes`
-                no refinement was asked for and `pred` is the initial mask.
+                no refinement was asked for and `pred` is the initial mask. `pred_given` is what the mask was read from.
 
         Returns:
             What → path of the files written.
@@ -64,7 +63,7 @@ class CaseWriter:
             OSError: a file cannot be written.
         """
         refine = "pred_shapes" in data
-        given = self._given(paths, data)
+        given = _foreign(data)
         outputs = {"initial": self._write_mask(paths, "initial", data["initial"] if refine else data["pred"], given)}
         if refine:
             outputs["refined"] = self._write_mask(paths, "refined", data["pred"], given)
@@ -83,7 +82,7 @@ class CaseWriter:
         """Write the initial mask as the refined one too; {} where there is none (see `write`)."""
         if "initial" not in data and (self.source != "pred" or Path(paths["pred"]).is_dir()):
             return {}
-        mask, given = data.get("initial"), self._given(paths, data)
+        mask, given = data.get("initial"), _foreign(data)
         outputs = {stage: self._write_mask(paths, stage, mask, given) for stage in ("initial", "refined")}
         return outputs | self._write_as_given(paths, mask, mask, given)
 
@@ -104,12 +103,6 @@ class CaseWriter:
         else:
             write_label_map(target, as_labels(mask), source, None if self.source == "pred" else "uint8")
         return str(target)
-
-    def _given(self, paths: dict[str, Any], data: dict[Any, Any]) -> GivenLabels | None:
-        """Return the mask as it came; None where its values are just the pack's own."""
-        if self.labels is None or not getattr(data.get("initial"), "meta", {}).get("as_given"):
-            return None
-        return self.labels.read(paths[self.source])
 
     def _write_as_given(self, paths: dict[str, Any], before: Any, after: Any, given: GivenLabels | None) -> dict:
         """Write a refined mask with the labels it came with, where these are not the pack's own."""
@@ -132,3 +125,9 @@ class CaseWriter:
             mask[changed & (refined == number)] = inside
             write_label_map(folder / file.name, mask, file)
         return {AS_GIVEN: str(folder)}
+
+
+def _foreign(data: Mapping[Any, Any]) -> GivenLabels | None:
+    """Return the initial mask as it came; None where its values are just the pack's own."""
+    given = data.get(f"pred{GIVEN}") if "initial" in data else None
+    return None if given is None or given.is_own else given

@@ -28,15 +28,16 @@ class Evidence:
         probability: structure name → (X, Y, Z).
         affine: (4, 4) voxel → world mm of that grid.
         source: "image" (evidence networks that read it) or "probability" (of the network that made the mask).
-        leaning: what several networks say in the mean, where this is what they agree on.
-        own: what the network that made the mask says, where this is an image's; it counts where the image is set aside.
+        averaged: what several networks say in the mean, where this is what they agree on.
+        of_segmenter: what the network that made the mask says, where this is an image's; it counts where the image is
+            set aside.
     """
 
     probability: dict[str, np.ndarray]
     affine: np.ndarray
     source: str
-    leaning: Evidence | None = None
-    own: Evidence | None = None
+    averaged: Evidence | None = None
+    of_segmenter: Evidence | None = None
 
     def of(self, name: str, points_world: np.ndarray) -> np.ndarray:
         """Return the probability (N,) of a structure at world points (N, 3); NaN outside the evidence's grid."""
@@ -132,8 +133,8 @@ def evidence_from_image(
             )
         )
 
-    def evidence(chosen: torch.Tensor, leaning: Evidence | None = None) -> Evidence:
+    def evidence(chosen: torch.Tensor, averaged: Evidence | None = None) -> Evidence:
         prob = torch.sigmoid(chosen)[0].cpu().numpy()[:, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
-        return Evidence(dict(zip(network.structures, prob, strict=True)), grid.affine, "image", leaning)
+        return Evidence(dict(zip(network.structures, prob, strict=True)), grid.affine, "image", averaged)
 
     return evidence(agreed(logits), evidence(logits.mean(0)))

@@ -27,7 +27,7 @@ from ..prior.field_stack import FieldStack
 from ..prior.prior import ShapePrior
 from ..prior.robust import Channel, LinearFit, RobustSettings, fit_linear
 from .settings import RefineSettings
-from .shape_case import FittedShape, TrustedSamples
+from .stages import FittedShape, TrustedSamples
 
 SHELL_MM = 3.0
 SHELL_TRUST = 0.7
@@ -73,9 +73,9 @@ class LatentFinetune:
         Raises:
             ValueError: the prior has no linear model, which every method but the paper's starts from.
         """
-        return self.together([(samples, transform, prior)], seed)[0]
+        return self.fit_batch([(samples, transform, prior)], seed)[0]
 
-    def together(
+    def fit_batch(
         self, structures: Sequence[tuple[TrustedSamples, CanonicalTransform, ShapePrior]], seed: int = 0
     ) -> list[FittedShape]:
         """Return the fitted instances of several structures; codes and deform weights are tuned as one batch.
@@ -100,8 +100,8 @@ class LatentFinetune:
                 ]
             return self._robust([s for s, _, _ in structures], starts, [p for _, _, p in structures])
 
-    def shared(self, samples: TrustedSamples, prior: ShapePrior) -> tuple[Hashable, ...]:
-        """Return what a structure must have in common with others to be fitted together with them."""
+    def batch_key(self, samples: TrustedSamples, prior: ShapePrior) -> tuple[Hashable, ...]:
+        """Return what a structure must have in common with others to be fitted in one batch with them."""
         own = tuple(getattr(self.settings, name) for name in OF_THE_FIT)
         return (*own, len(samples.points_world), *sorted(prior.field.settings.items()))
 
@@ -158,8 +158,8 @@ class LatentFinetune:
         )
         with torch.no_grad():
             slope = field.evaluate_with_derivatives(base, alpha, points[:, : normals.shape[1]])["gradient"]
-            say = normal_agreement(normals, slope, chosen.across_cosine, chosen.along_cosine).cpu().numpy()
-        trusts = trusts * self._stack([on_shells(own) for own in say])
+            agreement = normal_agreement(normals, slope, chosen.across_cosine, chosen.along_cosine).cpu().numpy()
+        trusts = trusts * self._stack([on_shells(own) for own in agreement])
         weights = {name: value.clone().requires_grad_(True) for name, value in base.items()}
         tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
         for _ in range(chosen.weight_steps):

@@ -20,7 +20,7 @@ from .settings import RefineSettings
 REMOVE, ADD = "remove", "add"
 
 
-OWN_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
+SEGMENTER_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
 LEAST_SOUND = 0.25  # where the shape alone decides, removals need this share of the surface within 2 mm of the fit
 SAMPLED = 500  # voxels at which figures of a region beyond the box are read
 TOUCH = np.ones((3, 3, 3), bool)
@@ -119,7 +119,7 @@ def decide(
     fit_mm: float,
     context_mm: float | None,
     probability: float | None,
-    own_network: bool,
+    of_segmenter: bool,
     island: bool,
     sound: Soundness,
     limits: RefineSettings,
@@ -131,14 +131,14 @@ def decide(
         fit_mm: mean signed distance of the fit.
         context_mm: mean signed distance of the joint model, or None.
         probability: mean probability from the evidence, or None.
-        own_network: whether the evidence is of the network that made the mask.
+        of_segmenter: whether the evidence is of the network that made the mask.
         island: whether it touches nothing that is kept.
         sound: how well the fit explains the mask.
         limits: the gate's limits.
     """
     sure = probability is not None and not limits.sure_absent <= probability <= limits.sure_present
-    if probability is None or not sure or own_network:
-        return _by_shape(kind, fit_mm, context_mm, probability if own_network else None, island, sound, limits)
+    if probability is None or not sure or of_segmenter:
+        return _by_shape(kind, fit_mm, context_mm, probability if of_segmenter else None, island, sound, limits)
     accepted = (probability > limits.sure_present) == (kind == ADD)
     said = f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
     supported = fit_mm > limits.seen_excess_mm if kind == REMOVE else fit_mm < -limits.seen_missing_mm
@@ -152,14 +152,14 @@ def _by_shape(
     kind: str,
     fit_mm: float,
     context_mm: float | None,
-    own_probability: float | None,
+    segmenter_probability: float | None,
     island: bool,
     sound: Soundness,
     limits: RefineSettings,
 ) -> tuple[bool, str]:
-    """Decide where no image decides; `own_probability` is of the network that made the mask."""
-    if kind == REMOVE and own_probability is not None and own_probability > OWN_DOUBT:
-        return False, f"the network was sure of it (mean probability {own_probability:.2f})"
+    """Decide where no image decides; `segmenter_probability` is of the network that made the mask."""
+    if kind == REMOVE and segmenter_probability is not None and segmenter_probability > SEGMENTER_DOUBT:
+        return False, f"the network was sure of it (mean probability {segmenter_probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
         return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
     if context_mm is None and not island and sound.dice < limits.sound_dice:
@@ -184,7 +184,7 @@ def judge_regions(
     limits: RefineSettings,
     context: np.ndarray | None = None,
     probability: np.ndarray | None = None,
-    own_network: bool = False,
+    of_segmenter: bool = False,
     sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, np.ndarray, list[Region]]:
     """Decide on every region in which the proposal differs from the mask.
@@ -197,7 +197,7 @@ def judge_regions(
         limits: the gate's limits, the length of slabs, and the volume below which regions are specks.
         context: (X, Y, Z) signed distance of the joint model, mm.
         probability: (X, Y, Z) from the evidence, NaN where it says nothing.
-        own_network: see `decide`.
+        of_segmenter: see `decide`.
         sound: see `decide`.
 
     Returns:
@@ -224,7 +224,7 @@ def judge_regions(
             context_mm = None if context is None else round(float(context[box][own].mean()), 3)
             mean_probability = _mean_or_none(probability, box, own)
             island = not touching[number]
-            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, own_network, island, sound, limits)
+            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, of_segmenter, island, sound, limits)
             if not accepted:
                 refused[box] |= own
             world = _rounded(affine[:3, :3] @ centre + affine[:3, 3])
@@ -241,7 +241,7 @@ def judge_beyond(
     fit_mm_at: Callable[[np.ndarray], np.ndarray],
     context_mm_at: Callable[[np.ndarray], np.ndarray] | None = None,
     probability_at: Callable[[np.ndarray], np.ndarray] | None = None,
-    own_network: bool = False,
+    of_segmenter: bool = False,
     sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, list[Region]]:
     """Decide on every region of a mask that lies beyond the box of its reconstruction, far from the fit.
@@ -254,7 +254,7 @@ def judge_beyond(
         fit_mm_at: world points (N, 3) → signed distance (N,) of the fit, mm.
         context_mm_at: the same of the joint model.
         probability_at: world points (N, 3) → probability (N,) from the evidence, NaN where it says nothing.
-        own_network: see `decide`.
+        of_segmenter: see `decide`.
         sound: see `decide`.
 
     Returns:
@@ -283,7 +283,7 @@ def judge_beyond(
         context_mm = None if context_mm_at is None else round(float(context_mm_at(points).mean()), 3)
         probability = None if probability_at is None else _mean_of_known(probability_at(points))
         island = not touching[number]
-        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, own_network, island, sound, limits)
+        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, of_segmenter, island, sound, limits)
         if accepted:
             removed.append(voxels)
         figures = (round(len(voxels) * voxel_mm3, 1), fit_mm, context_mm, probability, island)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,31 +10,27 @@ from scipy import ndimage
 
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
 from .reconstruct import Reconstruction
-from .shape_case import ShapeCase
+from .stages import Fitted
 
 
 def merge(
-    label_map: np.ndarray,
-    affine: np.ndarray,
-    masks: Mapping[str, np.ndarray],
-    parts: list[tuple[ShapeCase, Reconstruction]],
+    label_map: np.ndarray, affine: np.ndarray, parts: Sequence[tuple[Fitted, Reconstruction]]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Replace structures of a label map by their reconstructions.
 
     Args:
         label_map: (X, Y, Z).
         affine: (4, 4) voxel → world mm.
-        masks: structure name → its voxels there, (X, Y, Z) bool; they do not overlap.
-        parts: the structures to replace.
+        parts: the structures to replace; their masks are of this label map and do not overlap.
 
     Returns:
         The refined label map, and structure name → its voxels there.
     """
     refined = label_map.copy(order="K")  # arrays of mixed memory order are compared very slowly
-    after = {case.name: masks[case.name].copy(order="K") for case, _ in parts}
-    for case, part in parts:
-        gone = masks[case.name][part.box] & (part.signed_mm >= 0)
-        for volume in (refined, after[case.name]):
+    after = {fitted.name: fitted.mask.copy(order="K") for fitted, _ in parts}
+    for fitted, part in parts:
+        gone = fitted.mask[part.box] & (part.signed_mm >= 0)
+        for volume in (refined, after[fitted.name]):
             volume[part.box][gone] = 0
             volume[tuple(part.outside.T)] = 0
     depth: dict[int, np.ndarray] = {}
@@ -47,19 +43,19 @@ def merge(
                 wins = (mine < its) | ((mine == its) & (index < other))
                 add[shared[0]] &= wins | (its >= 0)
         depth[index] = add
-    for index, (case, part) in enumerate(parts):
-        new = _new_labels(case, label_map[part.box], affine, masks[case.name][part.box], depth[index])
+    for index, (fitted, part) in enumerate(parts):
+        new = _new_labels(fitted, label_map[part.box], affine, fitted.mask[part.box], depth[index])
         refined[part.box][depth[index]] = new
-        after[case.name][part.box] |= depth[index]
+        after[fitted.name][part.box] |= depth[index]
     return refined, after
 
 
 def _new_labels(
-    case: ShapeCase, label_map: np.ndarray, affine: np.ndarray, own: np.ndarray, add: np.ndarray
+    fitted: Fitted, label_map: np.ndarray, affine: np.ndarray, own: np.ndarray, add: np.ndarray
 ) -> np.ndarray:
     """Labels (N,) of the added voxels: the structure's only one, or that of the nearest of its own initial voxels."""
-    if len(case.structure.labels) == 1 or not add.any() or not own.any():
-        return np.full(int(add.sum()), case.structure.labels[0], label_map.dtype)
+    if len(fitted.structure.labels) == 1 or not add.any() or not own.any():
+        return np.full(int(add.sum()), fitted.structure.labels[0], label_map.dtype)
     nearest = ndimage.distance_transform_edt(
         ~own, sampling=spacing_mm(affine), return_distances=False, return_indices=True
     )
@@ -79,25 +75,23 @@ def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[tuple[sl
     return own[0], own[1]
 
 
-def describe(
-    case: ShapeCase, part: Reconstruction, before: np.ndarray, after: np.ndarray, affine: np.ndarray
-) -> dict[str, Any]:
+def describe(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> dict[str, Any]:
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
-    but is another label's. `before` and `after` are its voxels (X, Y, Z) bool of the initial and the refined label map.
+    but is another label's. `after` are its voxels (X, Y, Z) bool of the refined label map.
     """
-    assert case.transform is not None and case.fitted is not None
-    voxel_ml = voxel_volume_mm3(affine) / 1000.0
+    before, transform = fitted.mask, fitted.transform
+    voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
     wanted = (part.signed_mm < 0) & ~before[part.box]
     return {
         "alignment": {
-            "mirrored": case.transform.mirrored,
-            "rotation_deg": round(case.transform.rotation_deg, 2),
-            "scale": round(case.fitted.similarity.scale * (case.prior.scale_mm if case.prior else 1.0), 3),
-            "converged": case.transform.converged,
+            "mirrored": transform.mirrored,
+            "rotation_deg": round(transform.rotation_deg, 2),
+            "scale": round(fitted.fit.similarity.scale * fitted.prior.scale_mm, 3),
+            "converged": transform.converged,
         },
-        "fit": {**case.fitted.figures, "dice_with_fit": round(part.dice_with_fit, 3)},
+        "fit": {**fitted.fit.figures, "dice_with_fit": round(part.dice_with_fit, 3)},
         "evidence": part.evidence,
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.sum() * voxel_ml, 4)},
         "removed_ml": round(float((before & ~after).sum()) * voxel_ml, 4),

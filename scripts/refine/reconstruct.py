@@ -7,7 +7,7 @@ near its surface. The mesh is drawn from the same fused signed distances, so mas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
 from .fusion import Region, Soundness, follow, fuse, judge_beyond, judge_regions
 from .settings import RefineSettings
-from .shape_case import ShapeCase
+from .stages import Fitted
 
 COARSE_MM = 4.0
 MARGIN_MM = 15.0
@@ -30,7 +30,7 @@ FINE_CANONICAL = 1 / 80  # what the fields resolve: smaller voxels are interpola
 EVALUATED_AT_ONCE = 1_000_000  # points, for memory
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reconstruction:
     """One structure's refined signed distance in its box of the original grid.
 
@@ -42,6 +42,7 @@ class Reconstruction:
         followed: how many voxels were changed around accepted regions, without belonging to one.
         dice_with_fit: Dice coefficient of the initial mask with the fit.
         evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
+        mesh: its surface, world mm; None where nothing is left of it, or where it was not drawn.
     """
 
     box: tuple[slice, slice, slice]
@@ -51,6 +52,7 @@ class Reconstruction:
     followed: int = 0
     dice_with_fit: float = 0.0
     evidence: str = "shape"
+    mesh: trimesh.Trimesh | None = None
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,15 @@ class Measured:
     """What a structure's reconstruction decides on, in its box of the original grid; no limit of the gate enters it.
 
     Attributes:
-        mask: (X, Y, Z) bool, the initial mask, of the whole grid.
-        box: slices of that grid.
+        box: slices of the mask's grid.
         grid: the box's own grid.
-        affine: (4, 4) voxel of the whole grid → world mm.
         fit_mm: (x, y, z) signed distance of the fit.
         mask_mm: (x, y, z) signed distance of the initial mask; None without fusion.
         context_mm: (x, y, z) signed distance of the joint model; None without one.
     """
 
-    mask: np.ndarray
     box: tuple[slice, slice, slice]
     grid: WorldGrid
-    affine: np.ndarray
     fit_mm: np.ndarray
     mask_mm: np.ndarray | None
     context_mm: np.ndarray | None
@@ -86,63 +84,51 @@ class ReconstructShape:
     def __init__(self, settings: RefineSettings) -> None:
         self.settings = settings
 
-    def __call__(self, mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> Reconstruction:
-        """Reconstruct one structure; its mesh is written to `case`.
-
-        Args:
-            mask: (X, Y, Z) bool, the initial mask of the structure.
-            affine: (4, 4) voxel → world mm.
-            case: with its fitted shape.
+    def __call__(self, fitted: Fitted) -> Reconstruction:
+        """Reconstruct one structure, and draw its mesh.
 
         Raises:
-            ValueError: the case has no fitted shape, or the fit has left the grid.
+            ValueError: the fit has left the grid.
         """
-        measured = self.measure(mask, affine, case)
-        part = self.judge(measured, case)
-        case.mesh = draw_mesh(part.signed_mm, measured.grid.affine, self.settings.smooth_mm)
-        return part
+        measured = self.measure(fitted)
+        part = self.judge(measured, fitted)
+        return replace(part, mesh=draw_mesh(part.signed_mm, measured.grid.affine, self.settings.smooth_mm))
 
-    def measure(self, mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> Measured:
+    def measure(self, fitted: Fitted) -> Measured:
         """Evaluate all signed distances of one structure.
 
-        Args:
-            mask: (X, Y, Z) bool, the initial mask of the structure.
-            affine: (4, 4) voxel → world mm.
-            case: with its fitted shape.
-
         Raises:
-            ValueError: the case has no fitted shape, or the fit has left the grid.
+            ValueError: the fit has left the grid.
         """
-        if case.fitted is None or case.prior is None:
-            raise ValueError(f"structure '{case.name}' has not been fitted")
         chosen = self.settings
-        box = self._box(mask, affine, case)
-        grid = WorldGrid(box_affine(affine, [s.start for s in box]), tuple(s.stop - s.start for s in box))  # type: ignore[arg-type]
+        mask, affine = fitted.mask, fitted.affine
+        box = _box(fitted)
+        shape = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
+        grid = WorldGrid(box_affine(affine, [s.start for s in box]), shape)
         spacing = spacing_mm(affine)
         band = chosen.tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
-        fine_mm = FINE_CANONICAL / case.fitted.similarity.scale
-        fit_mm = evaluate_near_surface(case.fitted.sdf_mm, grid, spacing, band, fine_mm)
+        fine_mm = FINE_CANONICAL / fitted.fit.similarity.scale
+        fit_mm = evaluate_near_surface(fitted.fit.sdf_mm, grid, spacing, band, fine_mm)
         if not chosen.fusion:
-            return Measured(mask, box, grid, affine, fit_mm, None, None)
+            return Measured(box, grid, fit_mm, None, None)
         mask_mm = mask_signed_distance(mask[box], spacing, LIMIT_MM)
         context_mm = None
-        if case.context is not None:
-            context_mm = evaluate_near_surface(partial(case.context.of, case.name), grid, spacing, 0.0)
-        return Measured(mask, box, grid, affine, fit_mm, mask_mm, context_mm)
+        if fitted.context is not None:
+            context_mm = evaluate_near_surface(partial(fitted.context.of, fitted.name), grid, spacing, 0.0)
+        return Measured(box, grid, fit_mm, mask_mm, context_mm)
 
-    def judge(self, measured: Measured, case: ShapeCase) -> Reconstruction:
+    def judge(self, measured: Measured, fitted: Fitted) -> Reconstruction:
         """Fuse mask and fit, and decide on every region in which they disagree.
 
         Args:
             measured: of this structure, with the same `fusion` and `tau_mm`.
-            case: with its fitted shape.
+            fitted: the structure.
 
         Returns:
-            The fused signed distance in the box, and what was judged.
+            The fused signed distance in the box, and what was judged; no mesh.
         """
-        assert case.fitted is not None
         chosen = self.settings
-        mask, box, grid = measured.mask, measured.box, measured.grid
+        mask, box, grid = fitted.mask, measured.box, measured.grid
         fit_mm, mask_mm, context_mm = measured.fit_mm, measured.mask_mm, measured.context_mm
         initial = mask[box]
         outside_box = _outside(mask, box)
@@ -150,29 +136,29 @@ class ReconstructShape:
         if mask_mm is None:
             return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, "shape")
         probability = probability_at = None
-        own_network = False
-        evidence = case.evidence
+        of_segmenter = False
+        evidence = fitted.evidence
         if evidence is not None and evidence.source == "image":
             if agreement > chosen.plausible_dice:
-                evidence = evidence.own  # the prior explains such a mask, and the image's networks may be poorer judges
-            elif agreement < chosen.poor_dice and evidence.leaning is not None:
-                evidence = evidence.leaning  # such a mask needs more change than what all networks are sure of
-        context_at = None if case.context is None else partial(case.context.of, case.name)
+                evidence = evidence.of_segmenter  # the prior explains such a mask: the networks may judge it worse
+            elif agreement < chosen.poor_dice and evidence.averaged is not None:
+                evidence = evidence.averaged  # such a mask needs more change than what all networks are sure of
+        context_at = None if fitted.context is None else partial(fitted.context.of, fitted.name)
         fused = mask_mm
         tau_mm = chosen.tau_mm
         if evidence is not None:
-            own_network = evidence.source == "probability"
-            probability_at = partial(evidence.of, case.name)
-            probability = _on_grid(evidence.probability[case.name], evidence.affine, grid)
-            if not own_network:
-                seen_mm = _on_grid(evidence.distance(case.name), evidence.affine, grid)
+            of_segmenter = evidence.source == "probability"
+            probability_at = partial(evidence.of, fitted.name)
+            probability = _on_grid(evidence.probability[fitted.name], evidence.affine, grid)
+            if not of_segmenter:
+                seen_mm = _on_grid(evidence.distance(fitted.name), evidence.affine, grid)
                 fused = fuse(mask_mm, seen_mm, chosen.tau_evidence_mm)
                 tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
         fused = fuse(fused, fit_mm, tau_mm).astype(np.float32)
         regions: list[Region] = []
         followed = 0
         if chosen.gate:
-            sound = Soundness(case.fitted.figures["share_within_2mm"], agreement)
+            sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement)
             refused, specks, regions = judge_regions(
                 initial,
                 fused < 0,
@@ -181,24 +167,24 @@ class ReconstructShape:
                 chosen,
                 context_mm,
                 probability,
-                own_network,
+                of_segmenter,
                 sound,
             )
             outside_box, beyond = judge_beyond(
                 mask,
                 box,
-                measured.affine,
+                fitted.affine,
                 chosen,
-                case.fitted.sdf_mm,
+                fitted.fit.sdf_mm,
                 context_at,
                 probability_at,
-                own_network,
+                of_segmenter,
                 sound,
             )
             regions += beyond
             left = refused | specks
             fused[left] = mask_mm[left]
-            seen_here = None if own_network else probability
+            seen_here = None if of_segmenter else probability
             judged = fused < 0
             sure = chosen.sure_absent, chosen.sure_present
             fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, refused, seen_here, sure)
@@ -206,21 +192,24 @@ class ReconstructShape:
         source = evidence.source if evidence is not None else "shape"
         return Reconstruction(box, fused, regions, outside_box, followed, agreement, source)
 
-    @staticmethod
-    def _box(mask: np.ndarray, affine: np.ndarray, case: ShapeCase) -> tuple[slice, slice, slice]:
-        """Slices of the grid around the fitted shape and the evidence's surface, with a margin."""
-        assert case.fitted is not None and case.prior is not None
-        clouds = [case.fitted.similarity.inverse().apply(case.prior.anchor_points.cpu().numpy())]
-        if case.evidence is not None and case.evidence.source == "image":
-            widest = case.evidence.leaning or case.evidence
-            clouds.append(widest.surface_points(case.name, 2000, 0))
-        index = apply_affine(np.linalg.inv(affine), np.concatenate(clouds))
-        margin = np.ceil(MARGIN_MM / spacing_mm(affine))
-        lower = np.maximum(np.floor(index.min(0) - margin), 0).astype(int)
-        upper = np.minimum(np.ceil(index.max(0) + margin) + 1, mask.shape).astype(int)
-        if (upper - lower < 2).any():
-            raise ValueError("the fitted shape lies outside of the image")
-        return (slice(lower[0], upper[0]), slice(lower[1], upper[1]), slice(lower[2], upper[2]))
+
+def _box(fitted: Fitted) -> tuple[slice, slice, slice]:
+    """Slices of the mask's grid around the fitted shape and the evidence's surface, with a margin.
+
+    Raises:
+        ValueError: they lie outside of the grid.
+    """
+    clouds = [fitted.fit.similarity.inverse().apply(fitted.prior.anchor_points.cpu().numpy())]
+    if fitted.evidence is not None and fitted.evidence.source == "image":
+        widest = fitted.evidence.averaged or fitted.evidence
+        clouds.append(widest.surface_points(fitted.name, 2000, 0))
+    index = apply_affine(np.linalg.inv(fitted.affine), np.concatenate(clouds))
+    margin = np.ceil(MARGIN_MM / spacing_mm(fitted.affine))
+    lower = np.maximum(np.floor(index.min(0) - margin), 0).astype(int)
+    upper = np.minimum(np.ceil(index.max(0) + margin) + 1, fitted.mask.shape).astype(int)
+    if (upper - lower < 2).any():
+        raise ValueError("the fitted shape lies outside of the image")
+    return (slice(lower[0], upper[0]), slice(lower[1], upper[1]), slice(lower[2], upper[2]))
 
 
 def _dice(one: np.ndarray, other: np.ndarray, beyond: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +15,7 @@ METHODS = ("robust", "linear", "paper")
 
 def known_presets() -> list[str]:
     """Return the names of the presets; "default" is the first."""
-    return sorted(yaml.safe_load(PRESETS.read_text()), key=lambda name: (name != "default", name))
+    return sorted(_read_presets(), key=lambda name: (name != "default", name))
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,23 @@ class RefineSettings:
         Raises:
             ValueError: unknown preset, key or method, or limits that are not in order.
         """
-        presets = yaml.safe_load(PRESETS.read_text())
+        return cls._resolve(_read_presets(), preset, pack, structure, overrides)
+
+    @classmethod
+    def of_pack(cls, pack: OrganPack, preset: str = "default") -> dict[str, RefineSettings]:
+        """Return structure name → its settings, see `load`; the presets are read once."""
+        presets = _read_presets()
+        return {s.name: cls._resolve(presets, preset, pack, s, {}) for s in pack.structures}
+
+    @classmethod
+    def _resolve(
+        cls,
+        presets: Mapping[str, Mapping[str, Any]],
+        preset: str,
+        pack: OrganPack | None,
+        structure: Structure | None,
+        overrides: Mapping[str, Any],
+    ) -> RefineSettings:
         if preset not in presets:
             raise ValueError(f"unknown preset '{preset}'; choose one of {', '.join(presets)}")
         organ = pack.settings.get("refine", {}) if pack is not None else {}
@@ -88,3 +105,7 @@ class RefineSettings:
         if settings.across_cosine >= settings.along_cosine:
             raise ValueError("across_cosine must be below along_cosine")
         return settings
+
+
+def _read_presets() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(PRESETS.read_text())

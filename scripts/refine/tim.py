@@ -16,7 +16,7 @@ from ..geometry.picct import CanonicalTransform, ConstrainedRegistration
 from ..geometry.surface import sample_surface
 from ..prior.context import Context
 from ..prior.prior import ShapePrior
-from .shape_case import TrustedSamples
+from .stages import TrustedSamples
 
 OUTLIER_WEIGHT = 0.1
 ITERATIONS = 20

@@ -13,7 +13,6 @@ from monai.transforms import MapTransform
 
 from ..cases.io import as_labels, label_counts
 from ..geometry.affine import voxel_volume_mm3
-from ..organ.pack import OrganPack
 from .run_report import KEPT, REFINED, SEGMENTED, plain
 
 
@@ -72,15 +71,18 @@ class DescribeOutcomed(MapTransform):
 
     Args:
         keys: the label map.
-        organ: name of an organ pack, or its path.
+        labels: label value → name.
         settings: the request's options, repeated in the answer.
     """
 
     def __init__(
-        self, keys: KeysCollection = "pred", organ: str = "hippocampus", settings: Mapping[str, Any] | None = None
+        self,
+        keys: KeysCollection = "pred",
+        labels: Mapping[int, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys)
-        self.labels = {name: value for value, name in OrganPack.load(organ).labels.items()}
+        self.labels = {name: value for value, name in (labels or {}).items()}
         self.settings = dict(settings or {})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

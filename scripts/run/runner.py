@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..cases.find import CASE, REASON, CaseDataset
 from ..cases.io import READ_ERRORS, CaseError, check_header, open_volume, read_values
+from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..report.html import PAGE, try_page
 from ..report.outcome import outcome_of
@@ -149,7 +150,7 @@ class CaseEvaluator(SupervisedEvaluator):
             if self.cases.key == "image":
                 check_header(open_volume(source), source)
             self._apply(self.preprocessing, data, record)
-            record.left_alone = list(getattr(data.get("pred"), "meta", {}).get("left_alone", []))
+            record.left_alone = list(getattr(data.get(f"pred{GIVEN}"), "others", []))
             if record.left_alone:
                 logger.info(f"{record.case}: left alone, none of the organ's: {', '.join(record.left_alone)}")
             if "pred" not in data:

@@ -18,17 +18,15 @@ import torch
 from tqdm import tqdm
 
 from ..cases.find import case_name
-from ..cases.io import label_array
-from ..cases.sources import LabelSource, ReadMaskd
+from ..cases.sources import LabelSource
 from ..evaluation.scoring import TrueShape
 from ..geometry.affine import spacing_mm
 from ..geometry.surface import sample_surface
 from ..metrics.surface import EmptyPolicy, check_spacing, score_masks
+from ..refine.chain import Refiner
 from ..refine.finetune import LatentFinetune
 from ..refine.reconstruct import ReconstructShape
-from ..refine.settings import RefineSettings
-from ..refine.shape_case import ShapeCase, TrustedSamples
-from ..refine.transforms import PICCTd
+from ..refine.stages import Aligned, Fitted, TrustedSamples, Unrefined
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +43,14 @@ class Ceiling:
     """
 
     def __init__(self, labels: LabelSource, device: str | torch.device = "cpu", seed: int = 0) -> None:
-        self.pack = pack = labels.pack
-        self.read = ReadMaskd("pred", labels)
-        self.settings = RefineSettings.load(pack=pack)
-        self.align = PICCTd("pred", pack.folder, device=device, seed=seed)
+        self.labels = labels
+        self.refiner = Refiner(labels.pack, device=device, seed=seed)
+        own = self.refiner.settings.items()
         self.fits = {
-            CODES: LatentFinetune(replace(self.settings, weight_steps=0), device),
-            WEIGHTS: LatentFinetune(self.settings, device),
+            CODES: {name: LatentFinetune(replace(chosen, weight_steps=0), device) for name, chosen in own},
+            WEIGHTS: {name: LatentFinetune(chosen, device) for name, chosen in own},
         }
-        self.reconstruct = ReconstructShape(replace(self.settings, fusion=False, gate=False))
-        self.seed = seed
+        self.draw = {name: ReconstructShape(replace(chosen, fusion=False, gate=False)) for name, chosen in own}
 
     def score(self, file: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Fit every structure of a label map.
@@ -66,33 +62,34 @@ class Ceiling:
         Raises:
             CaseError: the label map cannot be used.
         """
-        data = self.read({"pred": file})
-        label_map, affine = label_array(data["pred"])
+        given = self.labels.read(file)
         rows: list[dict[str, Any]] = []
         failures = {}
-        truths = self.pack.masks(label_map, affine)
-        for case in self.align(data)["pred_shapes"]:
-            truth = truths[case.name]
-            if not truth.any():
+        label_map = given.in_pack_values()
+        for one in self.refiner.align(label_map, given.affine):
+            if isinstance(one, Unrefined) or one.failure:
+                if one.structure.mask(label_map, given.affine).any():
+                    failures[one.name] = one.failure
                 continue
-            if case.failure:
-                failures[case.name] = case.failure
-                continue
-            shape = TrueShape.of_mask(truth, affine)
-            for method, fit in self.fits.items():
-                head = {"case": case_name(file), "patient": case_name(file), "structure": case.name, "method": method}
-                fitted = self._draw(fit, case, truth, affine)
-                scores = score_masks(fitted, truth, check_spacing(spacing_mm(affine)), self.pack.nsd_tolerance_mm)
-                rows.append(head | scores | shape.score(fitted, affine, EmptyPolicy()))
+            shape = TrueShape.of_mask(one.mask, one.affine)
+            for method, fits in self.fits.items():
+                head = {"case": case_name(file), "patient": case_name(file), "structure": one.name, "method": method}
+                fitted = self._draw(fits[one.name], one)
+                spacing = check_spacing(spacing_mm(one.affine))
+                scores = score_masks(fitted, one.mask, spacing, self.labels.pack.nsd_tolerance_mm)
+                rows.append(head | scores | shape.score(fitted, one.affine, EmptyPolicy()))
         return rows, failures
 
-    def _draw(self, fit: LatentFinetune, case: ShapeCase, truth: np.ndarray, affine: np.ndarray) -> np.ndarray:
-        assert case.surface is not None and case.transform is not None and case.prior is not None
-        points, normals = sample_surface(case.surface, self.settings.samples, self.seed)
+    def _draw(self, fit: LatentFinetune, aligned: Aligned) -> np.ndarray:
+        """Return what the fit alone makes of a true mask, (X, Y, Z) bool."""
+        points, normals = sample_surface(
+            aligned.surface, self.refiner.settings[aligned.name].samples, self.refiner.seed
+        )
         sure = np.ones(len(points))
-        case.fitted = fit(TrustedSamples(points, normals, sure, sure), case.transform, case.prior, self.seed)
-        drawn = self.reconstruct(truth, affine, case)
-        fitted = np.zeros_like(truth)
+        samples = TrustedSamples(points, normals, sure, sure)
+        found = fit(samples, aligned.transform, aligned.prior, self.refiner.seed)
+        drawn = self.draw[aligned.name](aligned.then(Fitted, samples=samples, context=None, evidence=None, fit=found))
+        fitted = np.zeros_like(aligned.mask)
         fitted[drawn.box] = drawn.signed_mm < 0
         return fitted
 

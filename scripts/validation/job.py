@@ -20,10 +20,9 @@ from ..cases.sources import OWN_SOURCE, LabelSource
 from ..cases.split import choose_labels
 from ..evaluation.evaluate import REFERENCE, Scoring, score_folders
 from ..metrics.statistics import RESAMPLES, summarise
-from ..organ.pack import OrganPack
 from ..report.run_report import KEPT
 from ..run.jobs import run_job
-from ..run.request import require_organ
+from ..run.request import Request
 from ..simulation.simulate import choose_kinds, read_truth, write_simulated
 from .ceiling import score_ceiling
 from .page import validation_page
@@ -76,8 +75,7 @@ def validate(
         CaseError: a label map cannot be used.
         SystemExit: the pack lacks a prior, or a case failed.
     """
-    require_organ(organ, "default")
-    pack = OrganPack.load(organ)
+    pack = Request.of(organ).require().pack
     chosen = choose_kinds(kinds)
     files = choose_labels(label_dir, pack, split, cases)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

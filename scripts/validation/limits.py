@@ -11,14 +11,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose
 from tqdm import tqdm
 
 from ..cases.files import write_csv, write_text
@@ -27,13 +26,11 @@ from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..evaluation.tables import markdown_table
 from ..metrics.statistics import HARM_DSC
-from ..organ.pack import OrganPack
+from ..refine.chain import Refiner
 from ..refine.merge import merge
 from ..refine.reconstruct import Measured, ReconstructShape
-from ..refine.settings import RefineSettings
-from ..refine.shape_case import ShapeCase
-from ..refine.transforms import SHAPES, LatentFinetuned, PICCTd, TIMSampled
-from ..run.request import require_organ
+from ..refine.stages import Fitted
+from ..run.request import Request
 from ..simulation.simulate import CLEAN, choose_kinds, read_truth, with_errors
 from ..training.prior.check import dice
 
@@ -89,13 +86,17 @@ def limits(
         CaseError: a label map cannot be used.
         SystemExit: the pack lacks a prior.
     """
-    require_organ(organ, "default")
-    pack = OrganPack.load(organ)
+    refiner = (
+        Request.of(organ, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), seed=seed)
+        .require()
+        .refiner
+    )
+    assert refiner is not None  # it was asked for
+    pack = refiner.pack
     chosen_kinds = list(dict.fromkeys([*choose_kinds(kinds), CLEAN]))
-    own = [RefineSettings.load("default", pack, structure) for structure in pack.structures]
-    tried = _limits(limits_mm, [mm for one in own for mm in (one.excess_mm, one.missing_mm)])
+    tried = _limits(limits_mm, [mm for one in refiner.settings.values() for mm in (one.excess_mm, one.missing_mm)])
     files = choose_labels(label_dir, pack, split, cases)
-    search = LimitSearch(pack, tried, device or ("cuda" if torch.cuda.is_available() else "cpu"), seed)
+    search = LimitSearch(refiner, tried)
     labels = LabelSource.of(pack, label_source)
     rows: list[dict[str, Any]] = []
     out = Path(output_dir)
@@ -122,30 +123,18 @@ class LimitSearch:
     """Fits label maps once and judges them with several limits.
 
     Args:
-        pack: organ pack.
+        refiner: of the organ.
         limits_mm: values of `excess_mm` and `missing_mm`.
-        device: where the fields are evaluated.
-        seed: of samples and fits.
     """
 
-    def __init__(self, pack: OrganPack, limits_mm: Sequence[float], device: str = "cpu", seed: int = 0) -> None:
-        self.pack = pack
-        organ = pack.folder
-        self.fit = Compose(
-            [
-                PICCTd("pred", organ, device=device, seed=seed),
-                TIMSampled("pred", organ, device=device, seed=seed),
-                LatentFinetuned("pred", organ, device=device, seed=seed),
-            ]
-        )
-        never = {EXCESS: np.inf, MISSING: np.inf}
+    def __init__(self, refiner: Refiner, limits_mm: Sequence[float]) -> None:
+        self.refiner = refiner
+        never: dict[str, Any] = {EXCESS: np.inf, MISSING: np.inf}
         tried = [("", np.inf), *product((EXCESS, MISSING), limits_mm)]
         self.reconstruct = {
             (which, limit): {
-                own.name: ReconstructShape(
-                    RefineSettings.load("default", pack, own, **(never | ({which: limit} if which else {})))
-                )
-                for own in pack.structures
+                name: ReconstructShape(replace(own, **(never | ({which: limit} if which else {}))))
+                for name, own in refiner.settings.items()
             }
             for which, limit in tried
         }
@@ -157,17 +146,19 @@ class LimitSearch:
             Rows with structure, which limit (none: only islands go), limit_mm, and DSC in % before and after, the same
             where the structure cannot be fitted; none of a structure that the truth lacks.
         """
-        pred = MetaTensor(torch.as_tensor(label_map[None].astype(np.int32)), affine=torch.as_tensor(affine))
-        truths, before = self.pack.masks(truth, affine), self.pack.masks(label_map, affine)
+        pack = self.refiner.pack
+        truths, before = pack.masks(truth, affine), pack.masks(label_map, affine)
         first = next(iter(self.reconstruct.values()))
-        measured: list[tuple[ShapeCase, Measured]] = []
-        for case in self.fit({"pred": pred})[f"pred{SHAPES}"]:
-            with suppress(ValueError):  # no fit, or one that has left the image: the mask stays
-                measured.append((case, first[case.name].measure(before[case.name], affine, case)))
+        measured: list[tuple[Fitted, Measured]] = []
+        aligned = self.refiner.align(label_map, affine)
+        for one in self.refiner.fit(self.refiner.sample(aligned, label_map, affine)):
+            if isinstance(one, Fitted):
+                with suppress(ValueError):  # the fit has left the image: the mask stays
+                    measured.append((one, first[one.name].measure(one)))
         rows = []
         for (which, limit), reconstruct in self.reconstruct.items():
-            parts = [(case, reconstruct[case.name].judge(own, case)) for case, own in measured]
-            _, after = merge(label_map, affine, before, parts)
+            parts = [(fitted, reconstruct[fitted.name].judge(own, fitted)) for fitted, own in measured]
+            _, after = merge(label_map, affine, parts)
             rows += [
                 {
                     "structure": name,

@@ -74,7 +74,7 @@ def refine(folder, labels, output, chain=None):
         torch.nn.Identity(),
         Compose([ReadMaskd("pred", labels)]),
         Compose([KeepInitiald("pred"), CheckMaskd("pred", list(labels.pack.labels)), chain or Carve("pred")]),
-        CaseWriter(output, labels=labels),
+        CaseWriter(output),
         report,
     )
     evaluator.run()

@@ -7,6 +7,7 @@ from monai.data import MetaTensor
 
 from scripts.evidence.reading import evidence_from_probabilities
 from scripts.organ.pack import OrganPack
+from scripts.refine.chain import Refiner
 from scripts.refine.transforms import PICCTd, TIMSampled
 from tests.helpers.pairs import grid, kidneys, label_map, world, write_pack
 
@@ -37,7 +38,8 @@ def test_what_networks_see_in_an_image_goes_before_probabilities(given, source):
     data = {"pred": pred, "prob": torch.nn.functional.one_hot(pred[0].long(), 5).permute(3, 0, 1, 2).float()}
     if given:
         data["image"] = MetaTensor(torch.rand(1, *labels.shape), affine=torch.from_numpy(affine))
-    data = TIMSampled("pred", "thorax", image_key="image")(PICCTd("pred", "thorax")(data))
+    refiner = Refiner("thorax")
+    data = TIMSampled("pred", refiner, image_key="image")(PICCTd("pred", refiner)(data))
     (case,) = [case for case in data["pred_shapes"] if not case.failure]
     assert (case.name, case.evidence.source) == ("trachea", source)
-    assert not given or case.evidence.own.source == "probability"  # for masks on which the image has no say
+    assert not given or case.evidence.of_segmenter.source == "probability"  # for masks on which the image has no say

@@ -10,6 +10,7 @@ from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ.pack import OrganPack
 from scripts.prior.prior import ShapePrior
+from scripts.refine.chain import Refiner
 from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
 
 CENTRE = np.array([27.0, -22.0, -14.0])
@@ -18,15 +19,10 @@ CENTRE = np.array([27.0, -22.0, -14.0])
 KINDS = ("plain", "flipped", "oblique")
 
 
-def chain(preset: str = "default") -> Compose:
-    return Compose(
-        [
-            PICCTd("pred", "hippocampus", preset),
-            TIMSampled("pred", "hippocampus", preset),
-            LatentFinetuned("pred", "hippocampus", preset),
-            ReconstructShaped("pred", "hippocampus", preset),
-        ]
-    )
+def chain(preset: str = "default", organ: str = "hippocampus") -> Compose:
+    refiner = Refiner(organ, preset)
+    steps = (PICCTd, TIMSampled, LatentFinetuned, ReconstructShaped)
+    return Compose([step("pred", refiner) for step in steps])
 
 
 def grid_of(kind: str) -> WorldGrid:

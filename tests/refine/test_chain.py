@@ -1,5 +1,7 @@
 """The whole chain on the packaged hippocampus prior's own mean shape, drawn on grids of several kinds and damaged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -84,10 +86,10 @@ def test_an_image_has_no_say_on_a_mask_that_its_prior_explains_nor_alone(limit, 
     truth, affine = mean_shape("plain")
     pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
-    case.evidence = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
+    case = replace(case, evidence=Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image"))
     pack = OrganPack.load("hippocampus")
     settings = RefineSettings.load("default", pack, plausible_dice=limit, seen_excess_mm=least_mm)
-    result = ReconstructShape(settings)(truth > 0, affine, case)
+    result = ReconstructShape(settings)(case)
     assert result.dice_with_fit > 0.9
     assert result.evidence == source
     left = (result.signed_mm < 0).sum() / (truth > 0).sum()
@@ -99,9 +101,11 @@ def test_where_an_image_is_set_aside_the_networks_own_probabilities_count():
     pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
     own = Evidence({"hippocampus": (truth > 0).astype(np.float32)}, affine, "probability")
-    case.evidence = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image", own=own)
+    case = replace(
+        case, evidence=Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image", of_segmenter=own)
+    )
     settings = RefineSettings.load("default", OrganPack.load("hippocampus"), plausible_dice=0.8)
-    assert ReconstructShape(settings)(truth > 0, affine, case).evidence == "probability"
+    assert ReconstructShape(settings)(case).evidence == "probability"
 
 
 @pytest.mark.parametrize(("limit", "leans"), [(0.0, False), (0.999, True)])
@@ -111,9 +115,11 @@ def test_on_a_poor_mask_the_networks_mean_counts(limit, leans):
     pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
     mean = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
-    case.evidence = Evidence({"hippocampus": np.full(truth.shape, 0.5, np.float32)}, affine, "image", mean)
+    case = replace(
+        case, evidence=Evidence({"hippocampus": np.full(truth.shape, 0.5, np.float32)}, affine, "image", mean)
+    )
     settings = RefineSettings.load("default", OrganPack.load("hippocampus"), poor_dice=limit, alone_dice=limit)
-    result = ReconstructShape(settings)(truth > 0, affine, case)
+    result = ReconstructShape(settings)(case)
     assert result.evidence == "image"
     left = (result.signed_mm < 0).sum() / (truth > 0).sum()
     assert left < 0.9 if leans else left == pytest.approx(1.0, abs=0.03)

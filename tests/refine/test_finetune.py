@@ -12,9 +12,10 @@ from monai.data import MetaTensor
 from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ.pack import OrganPack
+from scripts.refine.chain import Refiner
 from scripts.refine.finetune import LatentFinetune, normal_agreement, on_shells, with_shells
 from scripts.refine.settings import RefineSettings
-from scripts.refine.shape_case import TrustedSamples
+from scripts.refine.stages import Fitted, TrustedSamples, Unrefined
 from scripts.refine.transforms import LatentFinetuned, PICCTd, TIMSampled
 from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
 
@@ -44,7 +45,8 @@ def test_weights_do_not_follow_the_walls_of_a_bite(kind):
     inside = points[truth > 0]
     bite = (np.linalg.norm(points - inside[np.argmax(inside[:, 1])], axis=-1) < 9.0) & (truth > 0)
     data = {"pred": MetaTensor(torch.from_numpy(np.where(bite, 0, truth)[None]), affine=torch.as_tensor(affine))}
-    for step in (PICCTd("pred", "hippocampus"), TIMSampled("pred", "hippocampus")):
+    refiner = Refiner("hippocampus")
+    for step in (PICCTd("pred", refiner), TIMSampled("pred", refiner)):
         data = step(data)
     (case,) = data["pred_shapes"]
     found = {}
@@ -67,23 +69,21 @@ def two_organs() -> dict[Hashable, Any]:
     apart = np.zeros((100, *label_map.shape[1:]), np.uint8)
     apart[:44][label_map > 0], apart[56:][label_map > 0] = 2, 3
     data = {"pred": MetaTensor(torch.from_numpy(apart[None]), affine=torch.as_tensor(affine))}
-    for step in (PICCTd("pred", "thorax"), TIMSampled("pred", "thorax")):
+    refiner = Refiner("thorax")
+    for step in (PICCTd("pred", refiner), TIMSampled("pred", refiner)):
         data = step(data)
-    return data
+    return {**data, "refiner": refiner}
 
 
 def fitted(data: dict[Hashable, Any]) -> dict[str, Any]:
-    cases = [replace(case) for case in data["pred_shapes"]]
-    return {
-        case.name: case for case in LatentFinetuned("pred", "thorax")({**data, "pred_shapes": cases})["pred_shapes"]
-    }
+    return {case.name: case for case in LatentFinetuned("pred", data["refiner"])(data)["pred_shapes"]}
 
 
 def test_structures_fitted_together_are_fitted_as_alone(two_organs, monkeypatch):
     sizes = []
-    together = LatentFinetune.together
+    fit_batch = LatentFinetune.fit_batch
     monkeypatch.setattr(
-        LatentFinetune, "together", lambda self, s, seed: sizes.append(len(s)) or together(self, s, seed)
+        LatentFinetune, "fit_batch", lambda self, s, seed: sizes.append(len(s)) or fit_batch(self, s, seed)
     )
     found = fitted(two_organs)
     assert sizes == [2]
@@ -91,9 +91,9 @@ def test_structures_fitted_together_are_fitted_as_alone(two_organs, monkeypatch)
     for name in ("heart", "trachea"):
         case = found[name]
         alone = LatentFinetune(RefineSettings.load())(case.samples, case.transform, case.prior)
-        np.testing.assert_allclose(case.fitted.sdf_mm(points), alone.sdf_mm(points), atol=2e-3)
+        np.testing.assert_allclose(case.fit.sdf_mm(points), alone.sdf_mm(points), atol=2e-3)
         assert np.abs(alone.sdf_mm(points)).max() > 1.0
-        assert case.fitted.figures["residual_median_mm"] == pytest.approx(alone.figures["residual_median_mm"], abs=2e-3)
+        assert case.fit.figures["residual_median_mm"] == pytest.approx(alone.figures["residual_median_mm"], abs=2e-3)
 
 
 def test_a_structure_that_cannot_be_fitted_does_not_stop_the_others(two_organs):
@@ -101,9 +101,9 @@ def test_a_structure_that_cannot_be_fitted_does_not_stop_the_others(two_organs):
     poor = replace(cases["heart"], prior=replace(cases["heart"].prior, linear=None))
     found = fitted({**two_organs, "pred_shapes": [poor, cases["trachea"]]})
     assert "no linear model" in found["heart"].failure
-    assert found["heart"].fitted is None
+    assert isinstance(found["heart"], Unrefined)
     assert found["trachea"].failure == ""
-    assert found["trachea"].fitted is not None
+    assert isinstance(found["trachea"], Fitted)
 
 
 def test_a_mirror_image_is_fitted_as_its_original_in_one_batch_also_without_gradients(two_organs):
@@ -117,7 +117,7 @@ def test_a_mirror_image_is_fitted_as_its_original_in_one_batch_also_without_grad
     )
     turned = replace(case.transform, similarity=case.transform.similarity.compose(mirror.inverse()))
     with torch.inference_mode():
-        one, other = LatentFinetune(RefineSettings.load()).together(
+        one, other = LatentFinetune(RefineSettings.load()).fit_batch(
             [(case.samples, case.transform, case.prior), (there, turned, case.prior)]
         )
     points = np.random.default_rng(0).uniform(-30.0, 30.0, (500, 3)) + CENTRE

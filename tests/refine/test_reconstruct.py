@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -6,7 +8,7 @@ from scripts.geometry.resample import WorldGrid
 from scripts.organ.pack import Structure
 from scripts.refine.merge import merge
 from scripts.refine.reconstruct import Reconstruction, draw_mesh, evaluate_near_surface
-from scripts.refine.shape_case import ShapeCase
+from scripts.refine.stages import Fitted
 
 CENTRE, RADIUS = np.array([12.0, -7.0, 30.0]), 14.0
 
@@ -83,17 +85,22 @@ def reconstruction(start: int, stop: int, tilt: float, outside: np.ndarray) -> R
     return Reconstruction(box, np.broadcast_to(depth[:, None, None], (20, 4, 4)).copy(), [], outside)
 
 
+def fitted(structure: Structure, label_map: np.ndarray) -> Fitted:
+    """A structure of a label map of which the merge asks no more than its voxels."""
+    mask, unasked = structure.union(label_map), dict.fromkeys(f.name for f in fields(Fitted))
+    return Fitted(**(unasked | {"structure": structure, "mask": mask, "affine": np.eye(4), "seconds": {}}))
+
+
 def test_merge_keeps_labels_apart_and_parts_in_place(tmp_path):
     label_map = np.zeros((24, 4, 4), np.uint8)
     label_map[2:5], label_map[5:8] = 1, 2  # one structure of two parts
     label_map[12:16] = 3
     label_map[22, 0, 0] = 3  # an island beyond the box
-    two = ShapeCase(Structure("two", (1, 2), tmp_path))
-    one = ShapeCase(Structure("one", (3,), tmp_path))
+    two = fitted(Structure("two", (1, 2), tmp_path), label_map)
+    one = fitted(Structure("one", (3,), tmp_path), label_map)
     none = np.zeros((0, 3), int)
-    masks = {"two": (label_map == 1) | (label_map == 2), "one": label_map == 3}
     parts = [(two, reconstruction(2, 12, 0.0, none)), (one, reconstruction(8, 16, 0.2, np.array([[22, 0, 0]])))]
-    refined, after = merge(label_map, np.eye(4), masks, parts)
+    refined, after = merge(label_map, np.eye(4), parts)
     assert refined[:, 0, 0].tolist()[:16] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]
     assert not refined[16:].any()
     np.testing.assert_array_equal(after["two"], (refined == 1) | (refined == 2))
@@ -103,9 +110,9 @@ def test_merge_keeps_labels_apart_and_parts_in_place(tmp_path):
 def test_merge_never_overwrites_a_label_that_stays(tmp_path):
     label_map = np.zeros((24, 4, 4), np.uint8)
     label_map[2:8], label_map[8:12] = 1, 9  # 9 belongs to no structure
-    case = ShapeCase(Structure("one", (1,), tmp_path))
+    case = fitted(Structure("one", (1,), tmp_path), label_map)
     parts = [(case, reconstruction(2, 16, 0.0, np.zeros((0, 3), int)))]
-    refined, _ = merge(label_map, np.eye(4), {"one": label_map == 1}, parts)
+    refined, _ = merge(label_map, np.eye(4), parts)
     assert (refined[8:12] == 9).all() and (refined[12:16] == 1).all()
 
 
@@ -114,7 +121,7 @@ def test_new_voxels_take_the_part_that_is_nearest_in_millimetres(tmp_path):
     label_map = np.zeros((20, 4, 4), np.uint8)
     label_map[4:8, :, 3] = 1
     label_map[6:8, :, 2] = 2
-    case = ShapeCase(Structure("two", (1, 2), tmp_path))
+    case = fitted(Structure("two", (1, 2), tmp_path), label_map)
     grown = reconstruction(4, 8, 0.0, np.zeros((0, 3), int))
-    refined, _ = merge(label_map, np.diag([0.5, 1.0, 5.0, 1.0]), {"two": label_map > 0}, [(case, grown)])
+    refined, _ = merge(label_map, np.diag([0.5, 1.0, 5.0, 1.0]), [(case, grown)])
     assert (refined[4:6, :, 2] == 2).all()

@@ -6,9 +6,10 @@ import trimesh
 import yaml
 
 from scripts.organ.pack import MODELS, OrganPack
+from scripts.refine.chain import Refiner
 from scripts.refine.settings import RefineSettings
+from scripts.refine.stages import Sampled
 from scripts.refine.tim import template_posterior
-from scripts.refine.transforms import TIMSampled
 
 
 def test_posterior_tells_an_island_from_the_organ():
@@ -45,11 +46,24 @@ def copy_pack(folder: Path, **settings) -> Path:
 def test_a_structure_may_have_settings_of_its_own(tmp_path):
     structures = OrganPack.load("thorax").settings["structures"]
     structures[2]["refine"] = {"samples": 321}
-    tim = TIMSampled("pred", copy_pack(tmp_path / "own", structures=structures)).tim
+    tim = Refiner(copy_pack(tmp_path / "own", structures=structures)).tim
     assert (tim["trachea"].samples, tim["aorta"].samples) == (321, RefineSettings.load().samples)
 
 
 def test_evidence_networks_of_structures_in_another_order_are_refused(tmp_path):
     structures = OrganPack.load("thorax").settings["structures"][::-1]
     with pytest.raises(ValueError, match="oesophagus, heart, trachea, aorta, in this order"):
-        TIMSampled("pred", copy_pack(tmp_path / "reversed", structures=structures), image_key="image")
+        Refiner(copy_pack(tmp_path / "reversed", structures=structures))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_structure_may_do_without_the_joint_model(tmp_path, wanted):
+    structures = OrganPack.load("thorax").settings["structures"]
+    structures[2]["refine"] = {"context": wanted}
+    refiner = Refiner(copy_pack(tmp_path / "own", structures=structures))
+    label_map, affine = np.zeros((30, 30, 60), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])
+    label_map[12:18, 12:18, 5:55] = 3
+    (trachea,) = [
+        one for one in refiner.sample(refiner.align(label_map, affine), label_map, affine) if isinstance(one, Sampled)
+    ]
+    assert (trachea.context is not None) is wanted

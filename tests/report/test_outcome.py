@@ -46,7 +46,7 @@ def test_network_alone_has_segmented():
 
 def test_result_is_plain_json_beside_the_data():
     data = case(shape("a"))
-    done = DescribeOutcomed("pred", "hippocampus", {"preset": "linear"})(data)
+    done = DescribeOutcomed("pred", {1: "anterior", 2: "posterior"}, {"preset": "linear"})(data)
     assert done["pred"] is data["pred"]
     result = json.loads(json.dumps(done["result"], allow_nan=False))
     assert (result["preset"], result["status"]) == ("linear", "refined")

@@ -6,14 +6,13 @@ import torch
 import trimesh
 from matplotlib.image import imread
 from monai.data import MetaTensor
-from monai.transforms import Compose
 from scipy.spatial.transform import Rotation
 
 from scripts.geometry.resample import WorldGrid
 from scripts.organ.pack import OrganError, OrganPack
 from scripts.prior.prior import ShapePrior
-from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, TIMSampled
 from scripts.report.template import latents, prior_shape, template
+from tests.helpers.mean_shape import chain
 from tests.helpers.tiny_run import run
 
 RADII = np.array([10.0, 14.0, 12.0])
@@ -46,9 +45,8 @@ def egg_case(pack, scale, turn_deg, spacing_mm, grid_deg):
     radii = RADII * scale
     local = (WorldGrid(affine, shape).points_world() - centre) @ turn
     labels = ((local / radii) ** 2).sum(-1) <= 1
-    chain = Compose([step("pred", str(pack)) for step in (PICCTd, TIMSampled, LatentFinetuned, ReconstructShaped)])
     pred = MetaTensor(torch.as_tensor(labels[None].astype(np.int32)), affine=torch.as_tensor(affine))
-    (case,) = chain({"pred": pred})["pred_shapes"]
+    (case,) = chain(organ=str(pack))({"pred": pred})["pred_shapes"]
     assert not case.failure
     return case, centre + np.concatenate([np.diag(radii), -np.diag(radii)]) @ turn.T
 

@@ -5,9 +5,13 @@ import torch
 
 from scripts.organ.pack import MODELS, OrganPack, known_organs
 from scripts.refine.settings import known_presets
-from scripts.run.request import BadRequest, CheckRequestd, find_problem, pack_of
+from scripts.run.request import BadRequest, CheckRequestd, Request
 from scripts.unet.network import build_unet
 from tests.helpers.small_pack import write_pack
+
+
+def problem_of(*args, **kwargs) -> str:
+    return Request.of(*args, **kwargs).problem
 
 
 @pytest.fixture
@@ -16,30 +20,30 @@ def pack(tmp_path):
 
 
 def test_what_is_there_is_no_problem():
-    assert find_problem("hippocampus", "default", True, False) == ""
-    assert find_problem("hippocampus", "paper", "yes", "no") == ""
+    assert problem_of("hippocampus", "default", True, False) == ""
+    assert problem_of("hippocampus", "paper", "yes", "no") == ""
 
 
 def test_names_that_are_not_known_are_said(pack):
-    assert "no organ pack 'spleen'" in find_problem("spleen")
-    assert "unknown preset 'best'; choose one of default" in find_problem("hippocampus", "best")
-    assert "neither true nor false" in find_problem("hippocampus", refine="perhaps")
-    assert "neither true nor false" in find_problem("hippocampus", current_label="perhaps")
-    assert find_problem("hippocampus", "best", refine=False) == ""  # the preset is not used
+    assert "no organ pack 'spleen'" in problem_of("spleen")
+    assert "unknown preset 'best'; choose one of default" in problem_of("hippocampus", "best")
+    assert "neither true nor false" in problem_of("hippocampus", refine="perhaps")
+    assert "neither true nor false" in problem_of("hippocampus", current_label="perhaps")
+    assert problem_of("hippocampus", "best", refine=False) == ""  # the preset is not used
 
 
 def test_prior_and_network_are_asked_for_where_they_are_needed(pack):
-    assert "no shape prior" in find_problem(pack) and "boxes.safetensors" in find_problem(pack)
-    assert find_problem(pack, refine=False) == ""
-    problem = find_problem(pack, refine=False, current_label=False)
+    assert "no shape prior" in problem_of(pack) and "boxes.safetensors" in problem_of(pack)
+    assert problem_of(pack, refine=False) == ""
+    problem = problem_of(pack, refine=False, current_label=False)
     assert "organ 'boxes' has no U-Net" in problem and str(pack / "model.pt") in problem
     torch.save(build_unet(OrganPack.load(pack)).state_dict(), pack / "model.pt")
-    assert find_problem(pack, refine=False, current_label=False) == ""
+    assert problem_of(pack, refine=False, current_label=False) == ""
 
 
 def test_default_organ_stands_in_where_there_is_a_problem(pack):
-    assert pack_of(pack, "").name == "boxes"
-    assert pack_of("spleen", "there is none").name == "hippocampus"
+    assert Request.of(pack, refine=False).pack.name == "boxes"
+    assert Request.of("spleen").pack.name == "hippocampus"
 
 
 def test_choices_begin_with_the_default():

@@ -18,6 +18,7 @@ from scripts.cases.find import CaseDataset
 from scripts.cases.io import CheckMaskd, KeepInitiald, ReadVolumed
 from scripts.cases.sources import ReadMaskd
 from scripts.cases.writer import CaseWriter
+from scripts.organ.pack import MODELS
 from scripts.report.run_report import RunReport
 from scripts.run.runner import CaseEvaluator
 from tests.helpers.fake_chain import Failed, KeepLargestd, Thresholdd
@@ -273,7 +274,7 @@ postprocessing:
   _target_: Compose
   transforms:
   - {_target_: scripts.cases.io.KeepInitiald, keys: pred}
-  - {_target_: scripts.cases.io.CheckMaskd, keys: pred, labels: "$list(@organ_pack.labels)"}
+  - {_target_: scripts.cases.io.CheckMaskd, keys: pred, labels: "$list(@pack.labels)"}
   - {_target_: tests.helpers.fake_chain.KeepLargestd}
 """
 
@@ -283,7 +284,7 @@ def fake_organ(tmp_path):
     """A folder with an organ pack and an overlay that puts the fake chain into the config."""
     (tmp_path / "organ").mkdir()
     (tmp_path / "organ" / "organ.yaml").write_text(ORGAN)
-    (tmp_path / "organ" / "block.safetensors").touch()
+    (tmp_path / "organ" / "block.safetensors").symlink_to(MODELS / "hippocampus" / "hippocampus.safetensors")
     (tmp_path / "overlay.yaml").write_text(OVERLAY)
     versions = ("version", "monai_version", "pytorch_version", "numpy_version")
     (tmp_path / "metadata.json").write_text(json.dumps(dict.fromkeys(versions, "1.0.0")))
@@ -315,7 +316,7 @@ def test_refine_config_names_what_is_missing(fake_organ, bundle_root):
     with pytest.raises(SystemExit, match="unknown preset 'fancy'; choose one of default"):
         refine_workflow(fake_organ, bundle_root, str(fake_organ / "organ"), preset="fancy").run()
     (fake_organ / "organ" / "block.safetensors").unlink()
-    with pytest.raises(SystemExit, match="no shape prior .*block.safetensors: train it"):
+    with pytest.raises(SystemExit, match="no shape prior .*block.safetensors; train one"):
         refine_workflow(fake_organ, bundle_root, str(fake_organ / "organ")).run()
 
 

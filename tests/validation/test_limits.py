@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scripts.geometry.resample import WorldGrid
-from scripts.organ.pack import OrganPack
+from scripts.refine.chain import Refiner
 from scripts.validation.limits import LimitSearch, choose_limits, gains, limits, limits_page
 from scripts.validation.limits import _limits as around
 from tests.helpers.mean_shape import CENTRE, mean_shape
@@ -107,7 +107,7 @@ def test_what_cannot_be_fitted_counts_as_unchanged():
     labels, affine = mean_shape("plain")
     speck = np.zeros_like(labels)
     speck[4, 4, 4] = 1
-    rows = LimitSearch(OrganPack.load("hippocampus"), [1.0, 2.0]).score(speck, labels, affine)
+    rows = LimitSearch(Refiner("hippocampus"), [1.0, 2.0]).score(speck, labels, affine)
     assert len(rows) == 5 and {row["dsc_before"] for row in rows} == {row["dsc_after"] for row in rows} == {0.0}
 
 

@@ -1,0 +1,272 @@
+"""The refiner: all that refining masks of one organ takes, read once, and its four steps on arrays.
+
+`align` (PICCT) → `sample` (TIM) → `fit` (latent finetuning) → `reconstruct`; `refine` is the four in one. The
+dictionary transforms in `transforms` are thin faces of these. Between the steps travels a list with one stage for each
+structure of the organ pack, see `stages`. A refiner holds no state between calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..evidence.ensemble import EvidenceEnsemble
+from ..evidence.reading import Evidence, evidence_from_image, evidence_from_probabilities
+from ..geometry.picct import PICCT
+from ..geometry.surface import mask_to_surface, sample_surface
+from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
+from ..prior.context import Context, fit_context_to_surfaces
+from ..prior.joint import JointShapeModel
+from ..prior.prior import ShapePrior
+from .finetune import LatentFinetune
+from .merge import describe, merge
+from .reconstruct import Reconstruction, ReconstructShape
+from .settings import RefineSettings
+from .stages import Aligned, Fitted, FittedShape, Refined, Sampled, Unrefined
+from .tim import TIMSample
+
+LEAST_VOXELS = 8
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image beside a label map, on a grid of its own.
+
+    Attributes:
+        values: (X, Y, Z).
+        affine: (4, 4) voxel → world mm.
+    """
+
+    values: np.ndarray
+    affine: np.ndarray
+
+
+class Refiner:
+    """Refines label maps of one organ.
+
+    Args:
+        organ: an organ pack, its name, or its path.
+        preset: see `configs/presets.yaml`.
+        device: where priors, fields and the evidence networks are evaluated.
+        seed: of the sampling and of the fit.
+
+    Attributes:
+        pack: the organ pack.
+        settings: structure name → its settings.
+        priors: structure name → its shape prior; structures may share one.
+        joint: the joint model of the pack's structures; None without one, or where no structure uses it.
+        networks: the pack's evidence networks, which need the joint model; None without such.
+
+    Raises:
+        OrganError: there is no such organ pack.
+        ValueError: there is no such preset, or the pack's evidence networks were trained for other structures.
+        FileNotFoundError: a prior of the pack has not been trained.
+    """
+
+    def __init__(
+        self,
+        organ: str | Path | OrganPack = "hippocampus",
+        preset: str = "default",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
+        self.settings = RefineSettings.of_pack(self.pack, preset)
+        self.seed = seed
+        read = {path: ShapePrior.load(path, device) for path in dict.fromkeys(s.prior for s in self.pack.structures)}
+        self.priors = {s.name: read[s.prior] for s in self.pack.structures}
+        joint, networks = self.pack.folder / JOINT_FILE, self.pack.folder / EVIDENCE_FILE
+        wanted = any(own.context for own in self.settings.values()) and joint.is_file()
+        self.joint = JointShapeModel.load(joint) if wanted else None
+        self.networks = EvidenceEnsemble.load(networks, device) if self.joint and networks.is_file() else None
+        if self.networks is not None and self.networks.structures != [s.name for s in self.pack.structures]:
+            raise ValueError(
+                f"{networks} knows {', '.join(self.networks.structures)}, in this order, but the pack's structures are "
+                f"{', '.join(s.name for s in self.pack.structures)}: train it anew (python -m scripts evidence)"
+            )
+        self.picct, self.tim, self.finetune, self.reconstruction = {}, {}, {}, {}
+        for structure in self.pack.structures:
+            name, own, prior = structure.name, self.settings[structure.name], self.priors[structure.name]
+            anchor = prior.anchor_points.cpu().numpy()
+            self.picct[name] = PICCT(anchor, prior.scale_mm, n_points=own.alignment_points, mirror=structure.mirror)
+            self.tim[name] = TIMSample(own.samples, own.keep_share, soft=own.method != "paper")
+            self.finetune[name] = LatentFinetune(own, device)
+            self.reconstruction[name] = ReconstructShape(own)
+
+    def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
+        """Find each structure's surface and its place in the canonical frame (METHOD 1).
+
+        Args:
+            label_map: (X, Y, Z), the pack's label values.
+            affine: (4, 4) voxel → world mm, RAS+.
+
+        Returns:
+            One stage a structure of the pack, in its order.
+        """
+        masks = self.pack.masks(label_map, affine)
+        return [self._align(structure, masks[structure.name], affine) for structure in self.pack.structures]
+
+    def _align(self, structure: Structure, mask: np.ndarray, affine: np.ndarray) -> Aligned | Unrefined:
+        begun = time.perf_counter()
+        name, count = structure.name, int(mask.sum())
+        if count < LEAST_VOXELS:
+            return Unrefined(structure, f"{name} has only {count} voxels" if count else f"the mask has no {name}")
+        try:
+            surface = mask_to_surface(mask, affine)
+            points, _ = sample_surface(surface, self.settings[name].samples, self.seed)
+        except ValueError as error:
+            return Unrefined(structure, f"{name} has no usable surface: {error}")
+        transform = self.picct[name](points, self.seed)
+        seconds = {"picct": time.perf_counter() - begun}
+        return Aligned(structure, seconds, self.priors[name], mask, affine, surface, transform)
+
+    def sample(
+        self,
+        aligned: Sequence[Aligned | Unrefined],
+        label_map: np.ndarray,
+        affine: np.ndarray,
+        image: Image | None = None,
+        prob: np.ndarray | None = None,
+    ) -> list[Sampled | Unrefined]:
+        """Sample each surface with a trust a point; fit the joint model, and read image and probabilities for it.
+
+        A mask too broken to be aligned by itself is placed by the joint model, where that was fitted.
+
+        Args:
+            aligned: what `align` returned for this label map.
+            label_map: (X, Y, Z), the pack's label values.
+            affine: (4, 4) voxel → world mm.
+            image: on any grid; read by the pack's evidence networks, where it has some.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
+                has read an image, or where what it read is set aside.
+
+        Raises:
+            ValueError: the number of classes is not that of the pack's labels and the background.
+        """
+        begun = time.perf_counter()
+        context = self._context(aligned)
+        fitted = time.perf_counter()
+        evidence = self._evidence(label_map, affine, context, image, prob)
+        seen = time.perf_counter()
+        shared = {"context": (fitted - begun) / len(aligned), "evidence": (seen - fitted) / len(aligned)}
+        return [one if isinstance(one, Unrefined) else self._sample(one, context, evidence, shared) for one in aligned]
+
+    def _sample(
+        self, aligned: Aligned, context: Context | None, evidence: Evidence | None, seconds: dict[str, float]
+    ) -> Sampled | Unrefined:
+        name, own = aligned.name, self.settings[aligned.name]
+        context, evidence = context if own.context else None, evidence if own.method != "paper" else None
+        if aligned.failure:
+            found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
+            if not found:
+                return aligned.stopped(aligned.failure)
+            aligned = replace(aligned, transform=found)
+        begun = time.perf_counter()
+        samples = self.tim[name](aligned.surface, aligned.transform, aligned.prior, name, context, evidence, self.seed)
+        seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
+        return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seconds=seconds)
+
+    def _context(self, aligned: Sequence[Aligned | Unrefined]) -> Context | None:
+        surfaces = {one.name: one.surface for one in aligned if isinstance(one, Aligned)}
+        if self.joint is None or not surfaces:
+            return None
+        return fit_context_to_surfaces(surfaces, [one.name for one in aligned], self.joint)
+
+    def _evidence(
+        self,
+        label_map: np.ndarray,
+        affine: np.ndarray,
+        context: Context | None,
+        image: Image | None,
+        prob: np.ndarray | None,
+    ) -> Evidence | None:
+        if all(own.method == "paper" for own in self.settings.values()):
+            return None
+        of_segmenter = None if prob is None else evidence_from_probabilities(prob, label_map, affine, self.pack)
+        if self.networks is None or context is None or image is None:
+            return of_segmenter
+        seen = evidence_from_image(image.values, image.affine, label_map, affine, self.pack, context, self.networks)
+        return replace(seen, of_segmenter=of_segmenter)
+
+    def fit(self, sampled: Sequence[Sampled | Unrefined]) -> list[Fitted | Unrefined]:
+        """Fit each structure's prior to its samples (Eq. 53), those of the same sizes and settings in one batch."""
+        batches: dict[tuple[Hashable, ...], list[Sampled]] = {}
+        for one in sampled:
+            if isinstance(one, Sampled):
+                key = self.finetune[one.name].batch_key(one.samples, one.prior)
+                batches.setdefault(key, []).append(one)
+        found = {one.name: one for batch in batches.values() for one in self._fit_batch(batch)}
+        return [one if isinstance(one, Unrefined) else found[one.name] for one in sampled]
+
+    def _fit_batch(self, batch: Sequence[Sampled]) -> list[Fitted | Unrefined]:
+        begun = time.perf_counter()
+        known = [(one.samples, one.transform, one.prior) for one in batch]
+        try:
+            fits: Sequence[FittedShape] = self.finetune[batch[0].name].fit_batch(known, self.seed)
+        except ValueError as error:
+            if len(batch) > 1:  # one after another, to find out whose failure it is
+                return [fitted for one in batch for fitted in self._fit_batch([one])]
+            return [batch[0].stopped(f"the fit failed: {error}")]
+        spent = (time.perf_counter() - begun) / len(batch)
+        return [
+            one.then(Fitted, fit=fit, seconds={**one.seconds, "finetune": spent})
+            for one, fit in zip(batch, fits, strict=True)
+        ]
+
+    def reconstruct(
+        self, fitted: Sequence[Fitted | Unrefined], label_map: np.ndarray, affine: np.ndarray
+    ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
+        """Write the fitted shapes into a label map, and draw their meshes (METHOD 5).
+
+        Labels do not overlap: a voxel that a structure keeps stays its own; a voxel that two structures would add goes
+        to the one whose surface it lies deeper in. New voxels of a structure of several labels take the nearest part's.
+
+        Args:
+            fitted: what `fit` returned for this label map.
+            label_map: (X, Y, Z), the pack's label values.
+            affine: (4, 4) voxel → world mm.
+
+        Returns:
+            The refined label map (X, Y, Z), and what came of each structure.
+        """
+        parts: list[tuple[Fitted, Reconstruction]] = []
+        results: dict[str, Refined | Unrefined] = {}
+        for one in fitted:
+            if isinstance(one, Unrefined):
+                results[one.name] = one
+                continue
+            begun = time.perf_counter()
+            try:
+                part = self.reconstruction[one.name](one)
+            except ValueError as error:
+                results[one.name] = one.stopped(f"not reconstructed: {error}")
+                continue
+            parts.append((replace(one, seconds={**one.seconds, "reconstruct": time.perf_counter() - begun}), part))
+        refined, after = merge(label_map, affine, parts)
+        for one, part in parts:
+            results[one.name] = _refined(one, part, after[one.name])
+        return refined, [results[one.name] for one in fitted]
+
+    def refine(
+        self, label_map: np.ndarray, affine: np.ndarray, image: Image | None = None, prob: np.ndarray | None = None
+    ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
+        """Take a label map through all four steps; see these."""
+        aligned = self.align(label_map, affine)
+        sampled = self.sample(aligned, label_map, affine, image, prob)
+        return self.reconstruct(self.fit(sampled), label_map, affine)
+
+
+def _refined(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> Refined:
+    """Return the result of a structure whose voxels are `after`, (X, Y, Z) bool, in the refined label map."""
+    begun = time.perf_counter()
+    correspondence, seconds = None, fitted.seconds
+    if part.mesh is not None:
+        correspondence = fitted.fit.correspondence(fitted.prior, np.asarray(part.mesh.vertices))
+        seconds = {**seconds, "correspondence": time.perf_counter() - begun}
+    quality = describe(fitted, part, after)
+    return fitted.then(Refined, mesh=part.mesh, correspondence=correspondence, quality=quality, seconds=seconds)

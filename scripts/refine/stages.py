@@ -1,0 +1,194 @@
+"""What travels through the refinement chain: one stage a structure, each the one before it and what its step found.
+
+`Aligned` → `Sampled` → `Fitted` → `Refined`. A structure that cannot go on is `Unrefined`: a reason, and nothing else.
+So a step never has to ask whether what it needs is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import trimesh
+
+from ..evidence.reading import Evidence
+from ..geometry.affine import Similarity
+from ..geometry.picct import CanonicalTransform
+from ..organ.pack import Structure
+from ..prior.context import Context
+from ..prior.correspondence import Correspondence
+from ..prior.prior import ShapePrior
+
+Next = TypeVar("Next", bound="Aligned")
+
+
+@dataclass(frozen=True)
+class TrustedSamples:
+    """Points that the fit shall explain, from TIM.
+
+    Attributes:
+        points_world: (N, 3) surface points, mm.
+        normals_world: (N, 3) outward unit normals.
+        trust: (N,) in [0, 1].
+        posterior: (M,) TIM's aggregated posterior `P1` of the mask's own points (the first M of `points_world`
+            before a hard selection), over its median.
+    """
+
+    points_world: np.ndarray
+    normals_world: np.ndarray
+    trust: np.ndarray
+    posterior: np.ndarray
+
+
+@dataclass
+class FittedShape:
+    """A fitted instance of the prior.
+
+    Attributes:
+        similarity: world → canonical, as refined by the fit.
+        sdf_canonical: canonical points (N, 3) float32 tensor → signed distance (N,), canonical units.
+        template_canonical: canonical points (N, 3) float32 tensor → the places (N, 3) of the template's surface to
+            which the fitted deformation takes them, canonical.
+        residual_mm: (N,) of the samples fitted.
+        linear_scores: whitened scores of the linear model, or None.
+        figures: what the fit says of itself, plain numbers.
+    """
+
+    similarity: Similarity
+    sdf_canonical: Callable[[torch.Tensor], torch.Tensor]
+    template_canonical: Callable[[torch.Tensor], torch.Tensor]
+    residual_mm: np.ndarray
+    linear_scores: torch.Tensor | None
+    figures: dict[str, float]
+
+    def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:
+        """Return the fitted signed distance (N,) in mm at world points (N, 3), negative inside."""
+        return self.sdf_canonical(self._canonical(points_world)).cpu().numpy() / self.similarity.scale
+
+    def correspondence(self, prior: ShapePrior, points_world: np.ndarray) -> Correspondence:
+        """Return where world points (N, 3), mm, lie on the template of the prior that was fitted."""
+        return Correspondence.at(prior, self.template_canonical(self._canonical(points_world)))
+
+    def _canonical(self, points_world: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(self.similarity.apply(points_world), dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class Unrefined:
+    """A structure that keeps its initial voxels.
+
+    Attributes:
+        structure: from the organ pack.
+        failure: why.
+        seconds: stage → seconds.
+    """
+
+    structure: Structure
+    failure: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The structure's name."""
+        return self.structure.name
+
+    # what a refined structure has, so that results can be gone through alike
+
+    @property
+    def mesh(self) -> None:
+        """There is none."""
+
+    @property
+    def correspondence(self) -> None:
+        """There is none."""
+
+    @property
+    def quality(self) -> dict[str, Any]:
+        """There are no figures."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A structure whose surface was found, and its place in the canonical frame.
+
+    Attributes:
+        structure: from the organ pack.
+        seconds: stage → seconds.
+        prior: the structure's shape prior.
+        mask: (X, Y, Z) bool, its voxels in the initial label map.
+        affine: (4, 4) voxel → world mm of the mask.
+        surface: closed surface of the mask, world mm.
+        transform: PICCT's result.
+    """
+
+    structure: Structure
+    seconds: dict[str, float]
+    prior: ShapePrior
+    mask: np.ndarray
+    affine: np.ndarray
+    surface: trimesh.Trimesh
+    transform: CanonicalTransform
+
+    @property
+    def name(self) -> str:
+        """The structure's name."""
+        return self.structure.name
+
+    @property
+    def failure(self) -> str:
+        """Why the alignment cannot be trusted; "" where it can."""
+        return f"alignment failed: {self.transform.failure}" if self.transform.failure else ""
+
+    def then(self, stage: type[Next], **found: Any) -> Next:
+        """Return the next stage: all that is known, and what was found."""
+        known = {one.name: getattr(self, one.name) for one in fields(self)}
+        return stage(**(known | found))
+
+    def stopped(self, failure: str) -> Unrefined:
+        """Return the structure as one that keeps its initial voxels."""
+        return Unrefined(self.structure, failure, self.seconds)
+
+
+@dataclass(frozen=True)
+class Sampled(Aligned):
+    """An aligned structure with the points that the fit shall explain.
+
+    Attributes:
+        samples: TIM's points.
+        context: the pack's joint model fitted to all structures of the case, where the structure uses it.
+        evidence: probabilities from an image or a network, where there are such.
+    """
+
+    samples: TrustedSamples
+    context: Context | None
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True)
+class Fitted(Sampled):
+    """A sampled structure with the instance of its prior that was fitted.
+
+    Attributes:
+        fit: the instance.
+    """
+
+    fit: FittedShape
+
+
+@dataclass(frozen=True)
+class Refined(Fitted):
+    """A structure whose part of the label map was refined.
+
+    Attributes:
+        mesh: the refined surface, world mm; None where nothing of the structure is left.
+        correspondence: where the mesh's vertices lie on the template; None without a mesh.
+        quality: plain JSON values: figures and the decision on every region.
+    """
+
+    mesh: trimesh.Trimesh | None
+    correspondence: Correspondence | None
+    quality: dict[str, Any]
