@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..cases.files import write_text
 from ..geometry.affine import spacing_mm
+from ..organ.pack import OrganPack
 from .page_data import CasePage, Run, SlicesPage, load_case
 from .pictures import DEVIATION_COLOURS
 from .surfaces import INITIAL, REFINED, Surface
@@ -238,11 +239,11 @@ def write_page(run: Run) -> Path:
     return path
 
 
-def try_page(run_dir: str | Path) -> Path | None:
+def try_page(run_dir: str | Path, pack: OrganPack | None = None) -> Path | None:
     """Write a run's page; where that fails, log why and return None, because the run's results do not depend on it."""
     started = time.perf_counter()
     try:
-        path = write_page(Run.open(run_dir))
+        path = write_page(Run.open(run_dir, pack=pack))
     except Exception:  # whatever it is, it must not spoil a run whose results are written
         logger.exception(f"{Path(run_dir) / PAGE} could not be written; the run's results are complete")
         return None

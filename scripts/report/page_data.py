@@ -134,13 +134,20 @@ class Run:
     images: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, run_dir: str | Path, label_dir: str | Path | None = None, image_dir: str | Path | None = None) -> Run:
+    def open(
+        cls,
+        run_dir: str | Path,
+        label_dir: str | Path | None = None,
+        image_dir: str | Path | None = None,
+        pack: OrganPack | None = None,
+    ) -> Run:
         """Read a run's report and look for truth and images.
 
         Args:
             run_dir: output folder of a job, with `report.json`.
             label_dir: true label maps, named like the cases or their beginnings.
             image_dir: images, likewise; by default those that the report names.
+            pack: the run's organ pack; None to read the one that the report names.
 
         Raises:
             RunError: there is no readable report.
@@ -156,7 +163,7 @@ class Run:
         organ = str(settings.get("organ", ""))
         run = cls(folder, report, organ, structures_of_labels(cases))
         try:
-            pack = OrganPack.load(organ)
+            pack = pack or OrganPack.load(organ)
         except OrganError as error:
             run.provenance = [["note", f"the organ pack is not at hand: {error}"]]
         else:

@@ -26,6 +26,7 @@ from ..cases.find import CASE, REASON, CaseDataset
 from ..cases.io import READ_ERRORS, CaseError, check_header, open_volume, read_values
 from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
+from ..organ.pack import OrganPack
 from ..report.html import PAGE, try_page
 from ..report.outcome import outcome_of
 from ..report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
@@ -53,6 +54,7 @@ class CaseEvaluator(SupervisedEvaluator):
         amp: whether the network runs in mixed precision (on CUDA).
         seed: seed of every generator at the start of every case, so that a case's result depends on no other.
         html: whether the run's page, `report.html`, is written at its end.
+        pack: the run's organ pack, for the page; None to read the one that the report names.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class CaseEvaluator(SupervisedEvaluator):
         amp: bool = False,
         seed: int = 0,
         html: bool | str = False,
+        pack: OrganPack | None = None,
     ) -> None:
         super().__init__(
             device=torch.device(device),
@@ -86,6 +89,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.report = report
         self.seed = seed
         self.html = is_true(html)
+        self.pack = pack
         self.progress: tqdm | None = None
 
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
@@ -108,7 +112,7 @@ class CaseEvaluator(SupervisedEvaluator):
         done = ", ".join(f"{self.report.count(s)} {s}" for s in (REFINED, SEGMENTED, KEPT, FAILED))
         logger.info(f"{len(self.cases)} cases: {done}; see {self.report.path}")
         if self.html:
-            try_page(page.parent)
+            try_page(page.parent, self.pack)
 
     def finish(self) -> None:
         """End the process with exit code 1 where a case was not written; for the config's `finalize`.

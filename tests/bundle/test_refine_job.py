@@ -1,6 +1,9 @@
 """The `refine` job with the packaged hippocampus prior, on grids of several kinds."""
 
+import io
 import json
+from collections import Counter
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +12,7 @@ import trimesh
 from monai.bundle import ConfigWorkflow
 from scipy.spatial import cKDTree
 
+from scripts.prior.prior import ShapePrior
 from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape
 
 
@@ -124,3 +128,16 @@ def test_nnunet_s_folder_is_refined_as_it_is_and_given_back(bundle_root, broken_
     assert (np.asarray(back.dataobj)[0] == 9).all() and back.get_data_dtype() == np.uint8
     (case,) = json.loads((tmp_path / "out" / "report.json").read_text())["cases"]
     assert case["left_alone"] == ["Amygdala"] and set(case["volumes_ml"]) == {"1", "2"}
+
+
+def test_a_run_reads_pack_presets_and_prior_once(bundle_root, broken_masks, tmp_path, monkeypatch):
+    """Also the page at its end, and the transforms that hosts build."""
+    opened = Counter()
+    real = io.open
+    monkeypatch.setattr(io, "open", lambda file, *a, **k: opened.update([Path(str(file)).name]) or real(file, *a, **k))
+    load = ShapePrior.load
+    monkeypatch.setattr(ShapePrior, "load", lambda path, *a: opened.update([Path(path).name]) or load(path, *a))
+    refine(bundle_root, broken_masks, tmp_path / "out", preset="linear")
+    assert (tmp_path / "out" / "report.html").is_file()
+    read = ("organ.yaml", "presets.yaml", "hippocampus.safetensors")
+    assert {name: opened[name] for name in read} == dict.fromkeys(read, 1)
