@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..cases.files import whole_file
+from ..prior.tensor_file import TensorFile, open_tensors
 from .network import EvidenceNet
+
+MOST_MEMBERS = 64
+MOST_STRUCTURES = 256
+LEVELS = 6  # of features
 
 
 class EvidenceEnsemble(nn.Module):
@@ -62,14 +66,42 @@ class EvidenceEnsemble(nn.Module):
 
     @classmethod
     def load(cls, path: Path, device: str | torch.device = "cpu") -> EvidenceEnsemble:
-        """Read an ensemble that `save` wrote, in evaluation mode."""
-        with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()["evidence"])
-            state = {key: file.get_tensor(key) for key in file.keys()}
+        """Read an ensemble that `save` wrote, in evaluation mode.
+
+        Raises:
+            BrokenFile: the file holds no evidence networks, or its header does not fit its tensors.
+        """
+        with open_tensors(path, "evidence") as file:
+            _check(file)
+            header, state = file.header, file.tensors()
         own = header["structures"], header["spacing_mm"], tuple(header["features"])
         ensemble = cls([EvidenceNet(*own) for _ in range(header["members"])], header["card"])
         ensemble.members.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
         return ensemble.to(torch.device(device)).eval()
+
+
+def _check(file: TensorFile) -> None:
+    """Check that the header fits the tensors, before a network is built of what it says.
+
+    Raises:
+        BrokenFile: it does not.
+    """
+    structures, features = file.header.get("structures"), file.header.get("features")
+    if not isinstance(structures, list) or not 1 <= len(structures) <= MOST_STRUCTURES:
+        raise file.broken(f"its header names no structures, or more than {MOST_STRUCTURES}")
+    file.require(all(isinstance(name, str) for name in structures), "its header's structures are no names")
+    if not isinstance(features, list) or len(features) != LEVELS:
+        raise file.broken(f"its header has no {LEVELS} features")
+    for width in features:
+        file.whole({"features": width}, "features", 1024)
+    file.length(file.header, "spacing_mm", 100.0)
+    members = file.whole(file.header, "members", MOST_MEMBERS)
+    with torch.device("meta"):  # shapes only: no memory
+        member = EvidenceNet(structures, file.header["spacing_mm"], tuple(features)).state_dict()
+    expected = {f"{number}.{key}": tuple(value.shape) for number in range(members) for key, value in member.items()}
+    unknown = [name for name in file.shapes if name not in expected]
+    file.require(not unknown, f"its header's networks have no {unknown[:1]}")
+    file.require_shapes(expected)
 
 
 def agreed(logits: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from .hypernet import DeformWeights, FullHyperNetwork, LowRankHyperNetwork, deform_layer_sizes
 from .siren import Jet, Layers, Siren, sine_forward, sine_jet
 
+UNKNOWN_HYPER = 'hyper must be "low_rank" or "full", not {!r}'
+
 
 def autograd_gradient(function: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
     """Value (..., N) of a scalar function and its gradient (..., N, 3) at points (..., N, 3), by autograd.
@@ -163,7 +165,7 @@ class DeformTemplateField(DeformedTemplate):
         elif hyper == "full":
             self.hyper = FullHyperNetwork(hyper_code_dim, sizes, omega)
         else:
-            raise ValueError(f'hyper must be "low_rank" or "full", not {hyper!r}')
+            raise ValueError(UNKNOWN_HYPER.format(hyper))
 
     def template(self, points: Tensor) -> Tensor:
         """T at points (..., 3): (..., 1)."""
@@ -186,3 +188,28 @@ class DeformTemplateField(DeformedTemplate):
             flow, correction = sine_forward(layers, piece.unsqueeze(0), self.omega).split([3, 1], dim=-1)
             parts.append((self.template(piece + flow[0]) + correction[0]).squeeze(-1))
         return torch.cat(parts) if parts else points.new_zeros(0)
+
+
+def field_sizes(
+    hidden: int, layers: int, omega: float, code_dim: int, hyper_code_dim: int, hyper: str, rank: int
+) -> dict[str, tuple[int, ...]]:
+    """Return name → shape of the parameters by which a `DeformTemplateField` of these arguments grows.
+
+    A file that holds tensors of these shapes is about as large as the field: to build it takes no more memory.
+
+    Raises:
+        ValueError: unknown `hyper`, or too few layers.
+    """
+    if hyper not in ("low_rank", "full"):
+        raise ValueError(UNKNOWN_HYPER.format(hyper))
+    deform = deform_layer_sizes(code_dim, hidden, layers)
+    template = [3, *[hidden] * (layers - 1), 1]
+    found: dict[str, tuple[int, ...]] = {
+        f"template_net.weight.{i}": (template[i + 1], template[i]) for i in range(layers)
+    }
+    for i, (fan_in, fan_out) in enumerate(deform):
+        if hyper == "full":
+            found[f"hyper.nets.{i}.4.bias"] = (fan_out * (fan_in + 1),)
+        else:
+            found |= {f"hyper.weight.{i}": (fan_out, fan_in), f"hyper.right.{i}": (fan_in, rank)}
+    return found

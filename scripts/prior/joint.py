@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy import ndimage
 
@@ -23,7 +22,8 @@ from ..cases.files import whole_file
 from ..geometry.affine import Similarity, box_affine
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, mask_signed_distance
-from .linear import LinearShapeModel, principal_modes
+from .linear import LinearShapeModel, check_linear, principal_modes
+from .tensor_file import open_tensors
 
 CLAMP_MM = 20.0
 
@@ -143,15 +143,23 @@ class JointShapeModel:
 
     @classmethod
     def load(cls, path: Path) -> JointShapeModel:
-        """Read a model that `save` wrote."""
-        with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            card = json.loads(file.metadata()["card"])
+        """Read a model that `save` wrote.
+
+        Raises:
+            BrokenFile: the file is no joint model, or its tensors do not fit together.
+        """
+        with open_tensors(path, "card") as file:
+            radius_mm = file.length(file.header, "radius_mm")
+            names = sorted({key.rpartition(".")[0] for key in file.shapes})
+            modes = {check_linear(file, f"{name}.") for name in names}
+            file.require(len(modes) == 1, "its structures differ in their number of modes")
+            file.require_shapes({f"{name}.centre": (3,) for name in names})
+            tensors, card = file.tensors(), file.header
         parts = {}
-        for name in sorted({key.rsplit(".", 1)[0] for key in tensors}):
-            own = {key.rsplit(".", 1)[1]: value for key, value in tensors.items() if key.rsplit(".", 1)[0] == name}
+        for name in names:
+            own = {key.rpartition(".")[2]: value for key, value in tensors.items() if key.rpartition(".")[0] == name}
             parts[name] = JointPart(own.pop("centre"), LinearShapeModel.from_state(own))
-        return cls(parts, float(card["radius_mm"]), card)
+        return cls(parts, radius_mm, card)
 
 
 def _distance_volume(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

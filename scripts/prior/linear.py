@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as nnf
 
+from .tensor_file import TensorFile
+
 
 @dataclass
 class LinearShapeModel:
@@ -93,6 +95,27 @@ class LinearShapeModel:
         extent = state["extent"].float() if state["extent"].numel() == 3 else float(state["extent"][0])
         modes = state["modes"].float() * state["modes_step"].float()[:, None, None, None]
         return cls(state["mean"].float(), modes, state["std"].float(), extent)
+
+
+def check_linear(file: TensorFile, prefix: str) -> int:
+    """Check the sizes of a linear model's tensors (`LinearShapeModel.state`) in a file.
+
+    Args:
+        file: the file.
+        prefix: of the tensors' names.
+
+    Returns:
+        The number of modes K.
+
+    Raises:
+        BrokenFile: they do not fit together.
+    """
+    modes = file.shapes.get(f"{prefix}modes", ())
+    file.require(len(modes) == 4 and min(modes) >= 1 and min(modes[1:]) >= 2, f"{prefix}modes are no grids")
+    extent = file.shapes.get(f"{prefix}extent")
+    file.require(extent in ((1,), (3,)), f"{prefix}extent has the shape {extent}, not (1,) or (3,)")
+    file.require_shapes({f"{prefix}mean": modes[1:], f"{prefix}modes_step": (modes[0],), f"{prefix}std": (modes[0],)})
+    return modes[0]
 
 
 def principal_modes(rows: torch.Tensor, n_modes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,18 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 import trimesh
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ..cases.files import whole_file
 from ..geometry.surface import sample_surface
-from .field import DeformTemplateField
+from .field import DeformTemplateField, field_sizes
 from .level_set import zero_level
-from .linear import LinearShapeModel
+from .linear import LinearShapeModel, check_linear
+from .tensor_file import BrokenFile, TensorFile, open_tensors
 
 FORMAT = "implicit-shape-prior/1"
 N_TEMPLATE_POINTS = 4000
+MOST = {"hidden": 4096, "layers": 64, "code_dim": 4096, "hyper_code_dim": 4096, "rank": 4096}  # of a field's sizes
 
 
 @dataclass
@@ -114,19 +116,17 @@ class ShapePrior:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no shape prior of this format.
+            BrokenFile: the file is no shape prior of this format, or its header does not fit its tensors.
         """
-        file = Path(path)
-        if not file.is_file():
-            raise FileNotFoundError(f"no shape prior at {file}; train one with configs/train_prior.yaml")
-        with safe_open(file, framework="pt", device="cpu") as stream:
-            header = json.loads((stream.metadata() or {}).get("prior", "{}"))
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        if header.get("format") != FORMAT:
-            raise ValueError(f"{file} is no shape prior of format {FORMAT!r} (found {header.get('format')!r})")
+        with open_tensors(_there(path), "prior") as file:
+            _check(file)
+            header, tensors = file.header, file.tensors()
         target = torch.device(device)
         model = DeformTemplateField(**header["field"])
-        model.load_state_dict(_part(tensors, "field."))
+        try:
+            model.load_state_dict(_part(tensors, "field."))
+        except RuntimeError as error:
+            raise file.broken("its header's field is of other tensors") from error
         model.to(target).eval().requires_grad_(False)
         linear = _part(tensors, "linear.")  # stays on the CPU, where it is fitted
         to_code = tensors.get("linear_to_code")
@@ -142,6 +142,58 @@ class ShapePrior:
             linear_to_code=None if to_code is None else to_code.to(target),
             card=header["card"],
         )
+
+    @staticmethod
+    def check(path: str | Path) -> None:
+        """Refuse a file that `load` would refuse, by its header alone.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            BrokenFile: see `load`.
+        """
+        with open_tensors(_there(path), "prior") as file:
+            _check(file)
+
+
+def _there(path: str | Path) -> Path:
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no shape prior at {file}; train one with configs/train_prior.yaml")
+    return file
+
+
+def _check(file: TensorFile) -> None:
+    """Check that a prior's header fits its tensors, before a network is built of what it says.
+
+    Raises:
+        BrokenFile: it does not, or it is of another format.
+    """
+    found = file.header.get("format")
+    if found != FORMAT:
+        raise BrokenFile(f"{file.path} is no shape prior of format {FORMAT!r} (found {found!r}): train it anew")
+    file.require(isinstance(file.header.get("card"), dict), "its header has no card")
+    file.length(file.header, "scale_mm")
+    settings = file.header.get("field")
+    known = inspect.signature(DeformTemplateField).parameters
+    if not isinstance(settings, dict) or set(settings) != set(known):
+        raise file.broken(f"its header's field needs {', '.join(known)}")
+    for key, most in MOST.items():
+        file.whole(settings, key, most)
+    file.length(settings, "omega")
+    try:
+        sizes = field_sizes(**settings)
+    except ValueError as error:
+        raise file.broken(error) from error
+    file.require_shapes({f"field.{name}": shape for name, shape in sizes.items()})
+    codes = settings["code_dim"] + settings["hyper_code_dim"]
+    file.require_shapes({"code_mean": (codes,), "code_whitening": (codes, codes)})
+    for name in ("anchor_points", "template_points", "template_normals"):
+        count = file.shapes.get("template_points" if name == "template_normals" else name, (0,))[0]
+        file.require_shapes({name: (count, 3)})
+    if any(name.startswith("linear.") for name in file.shapes):
+        modes = check_linear(file, "linear.")
+        if "linear_to_code" in file.shapes:
+            file.require_shapes({"linear_to_code": (modes + 1, codes)})
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
