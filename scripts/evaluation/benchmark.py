@@ -89,7 +89,7 @@ def benchmark(
     names = [name.strip() for name in presets.split(",")] if isinstance(presets, str) else list(presets)
     pack = OrganPack.load(organ)
     for preset in names:
-        RefineSettings.load(preset, pack)  # raises now rather than after the first runs
+        RefineSettings.of_pack(pack, preset)  # raises now rather than after the first runs
     out = Path(output_dir).resolve()
     if simulate:
         shutil.rmtree(out / "simulated", ignore_errors=True)

@@ -3,64 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from ..organ.pack import PRESETS, OrganPack, Structure
+from ..organ.checks import OrganError, flag, number, one_of, shown, whole
+from ..organ.fields import checked, read, setting
+from ..organ.pack import ORGAN_FILE, PRESETS, OrganPack, Structure
+from ..organ.yaml_file import read_yaml
 
 METHODS = ("robust", "linear", "paper")
+DEFAULT = "default"
+LONGEST_MM = 1000.0
+IN_ORDER = (("across_cosine", "along_cosine"), ("sure_absent", "sure_present"))
+
+_length = number(0, LONGEST_MM)
+_share = number(0, 1)
+_steps = whole(0, 10_000)
+_rate = number(1e-9, 10)
+_weight = number(0, 1e9)
+_cosine = number(-3, 1)  # below -1: of every normal
 
 
 def known_presets() -> list[str]:
     """Return the names of the presets; "default" is the first."""
-    return sorted(_read_presets(), key=lambda name: (name != "default", name))
+    return sorted(read_yaml(PRESETS), key=lambda name: (name != DEFAULT, name))
 
 
 @dataclass(frozen=True)
 class RefineSettings:
     """Settings of one refinement; `configs/presets.yaml` explains and sets each."""
 
-    method: str
-    samples: int
-    alignment_points: int
-    keep_share: float
-    context: bool
-    loss_scale_mm: float
-    code_steps: int
-    code_rate: float
-    code_penalty: float
-    weight_steps: int
-    weight_rate: float
-    weight_penalty: float
-    across_cosine: float
-    along_cosine: float
-    fusion: bool
-    tau_mm: float
-    tau_evidence_mm: float
-    gate: bool
-    min_region_mm3: float
-    slab_mm: float
-    island_mm: float
-    excess_mm: float
-    missing_mm: float
-    sound_share: float
-    sound_dice: float
-    sure_present: float
-    sure_absent: float
-    seen_excess_mm: float
-    seen_missing_mm: float
-    alone_dice: float
-    plausible_dice: float
-    poor_dice: float
-    reach_mm: float
-    smooth_mm: float
+    method: str = setting(one_of(METHODS))
+    samples: int = setting(whole(10, 100_000))
+    alignment_points: int = setting(whole(10, 10_000))
+    keep_share: float = setting(number(0.001, 1))
+    context: bool = setting(flag)
+    loss_scale_mm: float = setting(number(0.001, LONGEST_MM))
+    code_steps: int = setting(_steps)
+    code_rate: float = setting(_rate)
+    code_penalty: float = setting(_weight)
+    weight_steps: int = setting(_steps)
+    weight_rate: float = setting(_rate)
+    weight_penalty: float = setting(_weight)
+    across_cosine: float = setting(_cosine)
+    along_cosine: float = setting(_cosine)
+    fusion: bool = setting(flag)
+    tau_mm: float = setting(_length)
+    tau_evidence_mm: float = setting(_length)
+    gate: bool = setting(flag)
+    min_region_mm3: float = setting(number(0, 1e9))
+    slab_mm: float = setting(number(0.1, LONGEST_MM))
+    island_mm: float = setting(_length)
+    excess_mm: float = setting(_length)
+    missing_mm: float = setting(_length)
+    sound_share: float = setting(_share)
+    sound_dice: float = setting(_share)
+    sure_present: float = setting(_share)
+    sure_absent: float = setting(_share)
+    seen_excess_mm: float = setting(number(-LONGEST_MM, LONGEST_MM))
+    seen_missing_mm: float = setting(number(-LONGEST_MM, LONGEST_MM))
+    alone_dice: float = setting(_share)
+    plausible_dice: float = setting(_share)
+    poor_dice: float = setting(_share)
+    reach_mm: float = setting(number(0, 100))
+    smooth_mm: float = setting(number(0, 20))
 
     @classmethod
     def load(
         cls,
-        preset: str = "default",
+        preset: str = DEFAULT,
         pack: OrganPack | None = None,
         structure: Structure | None = None,
         **overrides: Any,
@@ -71,41 +82,55 @@ class RefineSettings:
         values (lengths depend on the organ's size); the preset's own values replace those, and `overrides` all.
 
         Raises:
-            ValueError: unknown preset, key or method, or limits that are not in order.
+            OrganError: unknown preset or key, a value of another type or out of its range, or limits that are not in
+                order.
         """
-        return cls._resolve(_read_presets(), preset, pack, structure, overrides)
+        return cls._resolve(_presets(), preset, pack, structure, overrides)
 
     @classmethod
-    def of_pack(cls, pack: OrganPack, preset: str = "default") -> dict[str, RefineSettings]:
-        """Return structure name → its settings, see `load`; the presets are read once."""
-        presets = _read_presets()
-        return {s.name: cls._resolve(presets, preset, pack, s, {}) for s in pack.structures}
+    def of_pack(cls, pack: OrganPack, preset: str = DEFAULT) -> dict[str, RefineSettings]:
+        """Return structure name → its settings, see `load`; the presets are read once.
+
+        Raises:
+            OrganError: see `load`.
+        """
+        presets = _presets()
+        return {own.name: cls._resolve(presets, preset, pack, own, {}) for own in pack.structures}
 
     @classmethod
     def _resolve(
         cls,
-        presets: Mapping[str, Mapping[str, Any]],
+        presets: Mapping[str, Any],
         preset: str,
         pack: OrganPack | None,
         structure: Structure | None,
         overrides: Mapping[str, Any],
     ) -> RefineSettings:
-        if preset not in presets:
-            raise ValueError(f"unknown preset '{preset}'; choose one of {', '.join(presets)}")
-        organ = pack.settings.get("refine", {}) if pack is not None else {}
-        own = structure.refine if structure is not None else {}
-        special = presets[preset] if preset != "default" else {}
-        values = {**presets["default"], **organ, **own, **special, **overrides}
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown settings {sorted(unknown)}; {PRESETS.name} lists all there are")
-        settings = cls(**values)
-        if settings.method not in METHODS:
-            raise ValueError(f"unknown method '{settings.method}'; choose one of {', '.join(METHODS)}")
-        if settings.across_cosine >= settings.along_cosine:
-            raise ValueError("across_cosine must be below along_cosine")
+        if not isinstance(preset, str) or preset not in presets:
+            raise OrganError(f"unknown preset {shown(preset)}; choose one of {', '.join(map(str, presets))}")
+        file = pack.file if pack is not None else ORGAN_FILE
+        organ = pack.refine if pack is not None else {}
+        name, own = (structure.name, structure.refine) if structure is not None else ("", {})
+        layers = [
+            (presets[DEFAULT], f"{PRESETS}: {DEFAULT}"),
+            (organ, f"{file}: refine"),
+            (own, f"{file}: structures: {name}: refine"),
+            ({} if preset == DEFAULT else presets[preset], f"{PRESETS}: {preset}"),
+            (overrides, "settings"),
+        ]
+        values: dict[str, Any] = {}
+        for layer, where in layers:
+            values |= checked(cls, layer, where)
+        settings = read(cls, values, f"{PRESETS}: {DEFAULT}")
+        for below, above in IN_ORDER:
+            if getattr(settings, below) >= getattr(settings, above):
+                where = next(where for layer, where in reversed(layers) if below in layer or above in layer)
+                raise OrganError(f"{where}: {below} must be below {above}")
         return settings
 
 
-def _read_presets() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load(PRESETS.read_text())
+def _presets() -> dict[Any, Any]:
+    presets = read_yaml(PRESETS)
+    if DEFAULT not in presets:
+        raise OrganError(f"{PRESETS} lacks the preset '{DEFAULT}'")
+    return presets
