@@ -117,7 +117,7 @@ def evidence_from_image(
     The probabilities stand on a grid of the world's axes that covers the image.
     """
     grid = WorldGrid.covering(image_affine, image.shape, network.spacing_mm)
-    values = normalise_intensity(image, **pack.intensity)
+    values = normalise_intensity(image, pack.intensity)
     on_grid = resample(values, image_affine, grid, order=1)
     own = distances_on_grid(label_map, affine, pack, grid)
     around = context.sdf_mm(grid.points_world().reshape(-1, 3)).reshape(own.shape)

@@ -2,84 +2,46 @@
 
 A pack holds `organ.yaml` (labels, modality, intensity, spacing, structures, split, provenance), one shape prior a
 structure (`<structure>.safetensors`), and where there are such, the organ's own U-Net (`model.pt`), the joint model of
-its structures and its evidence networks. No code names an organ: a new one is a new folder.
+its structures and its evidence networks. No code names an organ: a new one is a new folder. What can stand in
+`organ.yaml` is listed in docs/organ_pack.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from .sides import SIDES, Sides, split_sides
+from .checks import OrganError, entries, flag, list_of, mapping_of, number, safe_name, shown, text, three
+from .fields import read, section, setting
+from .imaging import Augment, Intensity, PatchSize, intensity_of
+from .places import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS
+from .sources import OWN_SOURCE, SOURCES, Meanings, resolved
+from .structure import LABEL, REFINE, Structure, anything, in_folder, structure_list, structure_masks
+from .yaml_file import read_yaml
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
-PRESETS = MODELS.with_name("configs") / "presets.yaml"
-JOINT_FILE = "joint.safetensors"
-EVIDENCE_FILE = "evidence.safetensors"
-OWN_SOURCE = "own"  # the name of the source whose values are the pack's own
-MIRROR_CHOICES = ("never", "auto", "always")
+__all__ = [
+    "EVIDENCE_FILE",
+    "JOINT_FILE",
+    "MODELS",
+    "ORGAN_FILE",
+    "OWN_SOURCE",
+    "PRESETS",
+    "OrganError",
+    "OrganPack",
+    "Structure",
+    "known_organs",
+    "structure_masks",
+]
 
-
-class OrganError(ValueError):
-    """An organ pack is missing or does not hold what it must."""
-
-
-@dataclass(frozen=True)
-class Structure:
-    """One shape: one label, several that make one organ, or one side of such.
-
-    Attributes:
-        name: the structure's name, used in file names and tables.
-        labels: the label values whose union is the shape; refined voxels keep their part.
-        prior: path of the shape prior (it need not exist before training); structures may share one.
-        side: "left" or "right" where the labels hold both sides of the patient, see `sides`; "" for all of them.
-        mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always".
-        refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for this structure only.
-    """
-
-    name: str
-    labels: tuple[int, ...]
-    prior: Path
-    mirror: str = "never"
-    refine: dict[str, Any] = field(default_factory=dict)
-    side: str = ""
-
-    def union(self, label_map: np.ndarray) -> np.ndarray:
-        """Return the voxels of the structure's labels, of both sides where it is one of them, (X, Y, Z) bool."""
-        mask = label_map == self.labels[0]
-        for value in self.labels[1:]:
-            mask |= label_map == value
-        return mask
-
-    def mask(self, label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
-        """Return the structure's voxels of a whole label map, (X, Y, Z) bool; `affine` is (4, 4), voxel → world mm."""
-        return structure_masks([self], label_map, affine)[self.name]
+SPLIT_PARTS = ("train", "validation", "test")
+PROVENANCE_KEYS = ("dataset", "source", "licence", "citation")
 
 
-def structure_masks(
-    structures: Iterable[Structure], label_map: np.ndarray, affine: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return structure name → voxels of a label map, (X, Y, Z) bool; sides of the same labels are split once.
-
-    Args:
-        structures: of one pack.
-        label_map: (X, Y, Z) whole numbers, of the whole volume: where sides end depends on its middle.
-        affine: (4, 4) voxel index → world mm.
-    """
-    split: dict[tuple[int, ...], Sides] = {}
-    masks = {}
-    for structure in structures:
-        if structure.side and structure.labels not in split:
-            split[structure.labels] = split_sides(structure.union(label_map), affine)
-        sides = split.get(structure.labels) if structure.side else None
-        masks[structure.name] = structure.union(label_map) if sides is None else sides.of(structure.side)
-    return masks
+def _file_names(value: Any, where: str) -> list[str]:
+    return list(list_of(text)(value, where))
 
 
 @dataclass(frozen=True)
@@ -87,71 +49,92 @@ class OrganPack:
     """An organ pack, as read from its `organ.yaml`.
 
     Attributes:
-        name: the organ's name.
         folder: the pack's folder.
+        name: the organ's name.
         labels: label value → name.
         structures: the shapes to refine.
-        nsd_tolerance_mm: the primary tolerance of the normalised surface distance.
+        description: what the organ is, in a sentence.
+        modality: of the images, such as CT or MR; "" where it is not said.
+        default: whether the organ's U-Net is the bundle's `models/model.pt`.
         spacing_mm: spacing the organ's networks work at, (3,).
-        intensity: how images are normalised: `kind` is zscore, window (with `low`, `high`) or minmax.
-        network: arguments of the organ's U-Net; empty where the organ has none.
-        split: file names a split ("train", "validation", "test"); empty where none is fixed.
+        intensity: how images are normalised.
+        nsd_tolerance_mm: the primary tolerance of the normalised surface distance.
+        refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for all structures.
+        network: arguments of the organ's U-Net, and `name`, one of MONAI's networks; empty where the organ has none.
+        patch_size: the U-Net's window.
+        augment: random changes of its training images.
         sources: how other models call and number the labels: name → value or name of theirs → label value.
+        split: file names a split ("train", "validation", "test"); empty where none is fixed.
         provenance: where the data came from and under which licence.
-        settings: the whole of organ.yaml.
     """
 
-    name: str
     folder: Path
-    labels: dict[int, str]
-    structures: tuple[Structure, ...]
-    nsd_tolerance_mm: float
-    spacing_mm: tuple[float, float, float]
-    intensity: dict[str, Any]
-    network: dict[str, Any]
-    split: dict[str, list[str]]
-    sources: dict[str, dict[int | str, int]]
-    provenance: dict[str, Any]
-    settings: dict[str, Any]
+    name: str = setting(safe_name)
+    labels: dict[int, str] = setting(mapping_of(LABEL, safe_name, least=1))
+    structures: tuple[Structure, ...] = setting(structure_list)
+    description: str = setting(text, default="")
+    modality: str = setting(text, default="")
+    default: bool = setting(flag, default=False)
+    spacing_mm: tuple[float, float, float] = setting(three(number(0.01, 100)), default=(1.0, 1.0, 1.0))
+    intensity: Intensity = setting(intensity_of, default=Intensity())
+    nsd_tolerance_mm: float = setting(number(0, 1000), default=2.0)
+    refine: dict[str, Any] = setting(REFINE, default_factory=dict)
+    network: dict[str, Any] = setting(mapping_of(text, anything), default_factory=dict)
+    patch_size: PatchSize = setting(section(PatchSize), default=PatchSize())
+    augment: Augment = setting(section(Augment), default=Augment())
+    sources: Meanings = setting(SOURCES, default_factory=dict)
+    split: dict[str, list[str]] = setting(entries(SPLIT_PARTS, _file_names), default_factory=dict)
+    provenance: dict[str, str] = setting(entries(PROVENANCE_KEYS, text), default_factory=dict)
 
     @classmethod
     def load(cls, organ: str | Path) -> OrganPack:
         """Read a pack by the organ's name (a folder of `models/`) or by the path of its folder.
 
         Raises:
-            OrganError: the pack or one of its required keys is missing or not sensible.
+            OrganError: the pack is missing, or its organ.yaml does not hold what it must.
         """
-        folder = Path(organ) if Path(organ).is_dir() and (Path(organ) / "organ.yaml").is_file() else MODELS / str(organ)
-        file = folder / "organ.yaml"
-        if not file.is_file():
-            raise OrganError(
-                f"no organ pack '{organ}': {file} is missing. Known organs: {', '.join(known_organs()) or 'none'}. "
-                "Train a new one with configs/train_prior.yaml."
-            )
-        settings = yaml.safe_load(file.read_text())
-        if not isinstance(settings, dict):
-            raise OrganError(f"{file} is not a mapping of settings")
-        for key in ("name", "labels", "structures"):
-            if key not in settings:
-                raise OrganError(f"{file} lacks the key '{key}'")
-        labels = {int(value): str(name) for value, name in settings["labels"].items()}
-        structures = tuple(_structure(item, folder, labels, file) for item in settings["structures"])
-        for one, other in combinations(structures, 2):
-            _check_pair(one, other, file)
-        return cls(
-            name=str(settings["name"]),
-            folder=folder,
-            labels=labels,
-            structures=structures,
-            nsd_tolerance_mm=float(settings.get("nsd_tolerance_mm", 2.0)),
-            spacing_mm=tuple(float(v) for v in settings.get("spacing_mm", (1.0, 1.0, 1.0))),  # type: ignore[arg-type]
-            intensity=dict(settings.get("intensity", {"kind": "zscore"})),
-            network=dict(settings.get("network", {})),
-            split={key: list(names) for key, names in settings.get("split", {}).items()},
-            sources=_sources(settings.get("sources", {}), labels, structures, file),
-            provenance=dict(settings.get("provenance", {})),
-            settings=settings,
+        for folder in (Path(organ), MODELS / organ):
+            if _is_file(folder / ORGAN_FILE):
+                return cls.of(read_yaml(folder / ORGAN_FILE), folder)
+        raise OrganError(
+            f"no organ pack {shown(str(organ))}: {MODELS / organ / ORGAN_FILE} is missing. Known organs: "
+            f"{', '.join(known_organs()) or 'none'}. Train a new one with configs/train_prior.yaml."
         )
+
+    @classmethod
+    def of(cls, values: object, folder: Path) -> OrganPack:
+        """Return the pack that the values of an organ.yaml describe.
+
+        Args:
+            values: what stands in the file.
+            folder: the pack's folder.
+
+        Raises:
+            OrganError: a key is unknown or missing, a value is not what it must be, or they do not fit together.
+        """
+        file = folder / ORGAN_FILE
+        pack = read(cls, values, str(file), folder=folder)
+        names = [label.casefold() for label in pack.labels.values()]
+        for label in pack.labels.values():
+            if names.count(label.casefold()) > 1:
+                raise OrganError(f"{file}: labels: several are called '{label}': rename one")
+        for structure in pack.structures:
+            unlisted = [value for value in structure.labels if value not in pack.labels]
+            if unlisted:
+                raise OrganError(
+                    f"{file}: structures: {structure.name}: labels {unlisted} are none of {list(pack.labels)}, which "
+                    "`labels` lists: add them there or remove them here"
+                )
+        return replace(
+            pack,
+            structures=tuple(in_folder(structure, folder) for structure in pack.structures),
+            sources=resolved(pack.sources, pack.labels, pack.structures, f"{file}: sources"),
+        )
+
+    @property
+    def file(self) -> Path:
+        """The pack's organ.yaml."""
+        return self.folder / ORGAN_FILE
 
     def masks(self, label_map: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
         """Return structure name → voxels of a whole label map, see `structure_masks`."""
@@ -171,58 +154,19 @@ class OrganPack:
 
 def known_organs() -> list[str]:
     """Return the names of the packs in `models/`, sorted; the default organ (`default: true`) is the first."""
-    files = sorted(MODELS.glob("*/organ.yaml"))
-    return [f.parent.name for f in sorted(files, key=lambda f: not yaml.safe_load(f.read_text()).get("default", False))]
+    files = sorted(MODELS.glob(f"*/{ORGAN_FILE}"))
+    return [file.parent.name for file in sorted(files, key=lambda file: not _is_default(file))]
 
 
-def _structure(item: dict[str, Any], folder: Path, labels: dict[int, str], file: Path) -> Structure:
-    name = str(item["name"])
-    values = tuple(int(v) for v in item["labels"])
-    mirror = str(item.get("mirror", "never"))
-    unknown = [v for v in values if v not in labels]
-    if unknown:
-        raise OrganError(f"{file}: structure '{name}' names the labels {unknown}, which `labels` does not list")
-    if mirror not in MIRROR_CHOICES:
-        raise OrganError(f"{file}: structure '{name}' has mirror '{mirror}', not one of {MIRROR_CHOICES}")
-    side = str(item.get("side", ""))
-    if side and side not in SIDES:
-        raise OrganError(f"{file}: structure '{name}' has side '{side}', not one of {SIDES}")
-    prior = folder / str(item.get("prior", f"{name}.safetensors"))
-    return Structure(name, values, prior, mirror, dict(item.get("refine", {})), side)
+def _is_default(file: Path) -> bool:
+    try:
+        return read_yaml(file).get("default") is True
+    except OrganError:  # it is said by who loads that pack
+        return False
 
 
-def _sources(
-    items: dict[str, dict[int | str, str]], labels: dict[int, str], structures: Iterable[Structure], file: Path
-) -> dict[str, dict[int | str, int]]:
-    """Return name → value or name of another model → label value, checked.
-
-    Raises:
-        OrganError: a source means what is neither a label nor a structure, or two mean different things by one name.
-    """
-    known = {s.name: s.labels[0] for s in structures} | {name: value for value, name in labels.items()}
-    names: dict[str, str] = {}
-    for source, meanings in items.items():
-        for theirs, ours in meanings.items():
-            if str(ours) not in known or source == OWN_SOURCE:
-                raise OrganError(f"{file}: source '{source}': {theirs} means {ours}, not one of {list(known)}")
-            if isinstance(theirs, str) and names.setdefault(theirs, str(ours)) != str(ours):
-                raise OrganError(f"{file}: the sources mean both '{names[theirs]}' and '{ours}' by '{theirs}'")
-    return {
-        source: {theirs: known[str(ours)] for theirs, ours in meanings.items()} for source, meanings in items.items()
-    }
-
-
-def _check_pair(one: Structure, other: Structure, file: Path) -> None:
-    """Check that two structures of a pack have names and voxels of their own, and agree where they share a prior.
-
-    Raises:
-        OrganError: they do not.
-    """
-    pair = f"{file}: the structures '{one.name}' and '{other.name}'"
-    if one.name == other.name:
-        raise OrganError(f"{pair} have the same name")
-    if set(one.labels) & set(other.labels):
-        if set(one.labels) != set(other.labels) or {one.side, other.side} != set(SIDES):
-            raise OrganError(f"{pair} share labels: give both the same labels, and one side left, the other side right")
-    if one.prior == other.prior and one.mirror != other.mirror:
-        raise OrganError(f"{pair} share a prior: give both the same mirror")
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long a name, or one with a NUL
+        return False

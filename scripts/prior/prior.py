@@ -118,7 +118,9 @@ class ShapePrior:
             FileNotFoundError: there is no such file.
             BrokenFile: the file is no shape prior of this format, or its header does not fit its tensors.
         """
-        with open_tensors(_there(path), "prior") as file:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no shape prior at {path}; train one with configs/train_prior.yaml")
+        with open_tensors(path, "prior") as file:
             _check(file)
             header, tensors = file.header, file.tensors()
         target = torch.device(device)
@@ -142,24 +144,6 @@ class ShapePrior:
             linear_to_code=None if to_code is None else to_code.to(target),
             card=header["card"],
         )
-
-    @staticmethod
-    def check(path: str | Path) -> None:
-        """Refuse a file that `load` would refuse, by its header alone.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            BrokenFile: see `load`.
-        """
-        with open_tensors(_there(path), "prior") as file:
-            _check(file)
-
-
-def _there(path: str | Path) -> Path:
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"no shape prior at {file}; train one with configs/train_prior.yaml")
-    return file
 
 
 def _check(file: TensorFile) -> None:

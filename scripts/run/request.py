@@ -15,7 +15,7 @@ from ..cases.io import CaseError
 from ..cases.sources import LabelSource
 from ..organ.pack import OrganError, OrganPack, known_organs
 from ..refine.chain import Refiner
-from ..unet.network import network_file
+from ..unet.network import check_unet, network_file
 from .options import is_true
 
 
@@ -70,7 +70,9 @@ class Request:
             labels = LabelSource.of(pack, source)
             has_mask = is_true(current_label)
             refiner = Refiner(pack, preset, device, seed) if is_true(refine) else None
-            if not has_mask and not pack.settings.get("default", False) and not Path(network_file(pack)).is_file():
+            if not has_mask:
+                check_unet(pack)
+            if not has_mask and not pack.default and not Path(network_file(pack)).is_file():
                 raise OrganError(
                     f"organ '{pack.name}' has no U-Net, {network_file(pack)} is missing: train it with "
                     "configs/train.yaml, or refine masks that are there"

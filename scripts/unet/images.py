@@ -21,9 +21,9 @@ from monai.transforms import (
 
 from ..cases.find import SUFFIXES, case_name, list_volumes
 from ..cases.io import UnreadableCase, check_header, open_volume
+from ..organ.imaging import Intensity
 from ..organ.pack import OrganPack
 
-KINDS = ("zscore", "window", "minmax")
 VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
 
 
@@ -74,32 +74,24 @@ class OwnSpacingd(Spacingd):
         return {**done, **aside}
 
 
-def unit_intensity(keys: KeysCollection, intensity: Mapping[str, Any]) -> MapTransform:
+def unit_intensity(keys: KeysCollection, intensity: Intensity) -> MapTransform:
     """Return the transform that brings an organ's images to [0, 1], where intensity augmentation works.
 
     Args:
         keys: the images' keys.
-        intensity: `kind`: "window" clips to [`low`, `high`], the others take the volume's minimum and maximum.
-
-    Raises:
-        ValueError: the kind is unknown, or a window lacks its bounds.
+        intensity: "window" clips to [`low`, `high`], the others take the volume's minimum and maximum.
     """
-    kind = intensity.get("kind")
-    if kind not in KINDS:
-        raise ValueError(f"intensity kind '{kind}' is not one of {KINDS}")
-    if kind != "window":
+    if intensity.low is None or intensity.high is None:
         return ScaleIntensityd(keys, minv=0.0, maxv=1.0)
-    if not {"low", "high"} <= set(intensity):
-        raise ValueError("intensity kind 'window' needs `low` and `high`")
-    return ScaleIntensityRanged(keys, a_min=intensity["low"], a_max=intensity["high"], b_min=0.0, b_max=1.0, clip=True)
+    return ScaleIntensityRanged(keys, a_min=intensity.low, a_max=intensity.high, b_min=0.0, b_max=1.0, clip=True)
 
 
-def network_intensity(keys: KeysCollection, intensity: Mapping[str, Any]) -> MapTransform:
+def network_intensity(keys: KeysCollection, intensity: Intensity) -> MapTransform:
     """Return the transform from [0, 1] to what the network sees, centred on 0, the value that padding has.
 
     "zscore" images get mean 0 and standard deviation 1 over the whole volume; the others are mapped to [-1, 1].
     """
-    if intensity["kind"] == "zscore":
+    if intensity.kind == "zscore":
         return NormalizeIntensityd(keys, nonzero=False)
     return ScaleIntensityRanged(keys, a_min=0.0, a_max=1.0, b_min=-1.0, b_max=1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,35 +10,21 @@ import torch
 from monai.inferers import Inferer, SlidingWindowInferer
 from monai.networks.nets import BasicUNet, DynUNet, UNet
 
+from ..organ.checks import one_of, unknown, whole
 from ..organ.pack import MODELS, OrganError, OrganPack
+from ..organ.structure import MOST_LABEL
 
 NETWORKS: dict[str, type[torch.nn.Module]] = {"UNet": UNet, "DynUNet": DynUNet, "BasicUNet": BasicUNet}
 
 
 def check_unet(pack: OrganPack) -> None:
-    """Check that a pack describes a U-Net of its organ.
+    """Check that a pack describes a U-Net of its organ; the random numbers that follow are as without it.
 
     Raises:
-        OrganError: the pack describes no network, one that MONAI does not have, or one whose outputs are not background
-            and the pack's labels in order.
+        OrganError: see `build_unet`.
     """
-    if not pack.network:
-        raise OrganError(
-            f"organ '{pack.name}' has no U-Net: describe one under `network` in {pack.folder / 'organ.yaml'} and train "
-            "it with configs/train.yaml, or refine masks of another model with configs/refine.yaml"
-        )
-    if sorted(pack.labels) != list(range(1, int(pack.network["out_channels"]))):
-        raise OrganError(
-            f"organ '{pack.name}': a U-Net with {pack.network['out_channels']} outputs needs the labels 1 to "
-            f"{pack.network['out_channels'] - 1}, not {sorted(pack.labels)}"
-        )
-    if (name := network_name(pack)) not in NETWORKS:
-        raise OrganError(f"organ '{pack.name}': network '{name}' is not one of {', '.join(NETWORKS)}")
-
-
-def network_name(pack: OrganPack) -> str:
-    """Return which of MONAI's networks a pack's U-Net is."""
-    return str(pack.network.get("name", "UNet"))
+    with torch.random.fork_rng():
+        build_unet(pack)
 
 
 def build_unet(pack: OrganPack) -> torch.nn.Module:
@@ -46,16 +33,36 @@ def build_unet(pack: OrganPack) -> torch.nn.Module:
     The pack's `network` names one of MONAI's networks (`name`, `UNet` where it is left out) and its arguments.
 
     Raises:
-        OrganError: see `check_unet`.
+        OrganError: the pack describes no network, one that MONAI does not have or cannot build, or one whose outputs
+            are not background and the pack's labels in order.
     """
-    check_unet(pack)
-    arguments = {key: value for key, value in pack.network.items() if key != "name"}
-    return NETWORKS[network_name(pack)](**arguments)
+    where = f"{pack.file}: network"
+    if not pack.network:
+        raise OrganError(
+            f"organ '{pack.name}' has no U-Net: describe one under `network` in {pack.file} and train it with "
+            "configs/train.yaml, or refine masks of another model with configs/refine.yaml"
+        )
+    outputs = whole(2, MOST_LABEL)(pack.network.get("out_channels"), f"{where}: out_channels")
+    if sorted(pack.labels) != list(range(1, outputs)):
+        raise OrganError(
+            f"organ '{pack.name}': a U-Net with {outputs} outputs needs the labels 1 to {outputs - 1}, not "
+            f"{sorted(pack.labels)}"
+        )
+    arguments = dict(pack.network)
+    name = one_of(list(NETWORKS))(arguments.pop("name", "UNet"), f"{where}: name")
+    known = list(inspect.signature(NETWORKS[name]).parameters)
+    for key in arguments:
+        if key not in known:
+            raise unknown(where, key, known)
+    try:
+        return NETWORKS[name](**arguments)
+    except Exception as error:  # each of MONAI's networks has errors of its own
+        raise OrganError(f"{where}: {name} cannot be built so: {' '.join(str(error).split())}") from error
 
 
 def network_file(pack: OrganPack) -> str:
     """Return where the weights of an organ's U-Net are: `models/model.pt` for the default organ, else in its pack."""
-    return str((MODELS if pack.settings.get("default", False) else pack.folder) / "model.pt")
+    return str((MODELS if pack.default else pack.folder) / "model.pt")
 
 
 def own_network(network: torch.nn.Module, pack: OrganPack, device: str | torch.device) -> torch.nn.Module | None:
@@ -72,7 +79,7 @@ def own_network(network: torch.nn.Module, pack: OrganPack, device: str | torch.d
     Raises:
         OrganError: the organ has no weights, or they are another network's.
     """
-    if pack.settings.get("default", False):
+    if pack.default:
         return None
     file = network_file(pack)
     try:

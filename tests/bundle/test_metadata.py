@@ -60,8 +60,8 @@ def test_channels_are_those_of_the_default_organ(metadata):
     assert outputs["channel_def"] == {"0": "background", **{str(v): name for v, name in pack.labels.items()}}
     assert outputs["num_channels"] == pack.network["out_channels"]
     assert inputs["num_channels"] == pack.network["in_channels"]
-    assert inputs["spatial_shape"] == list(pack.settings["patch_size"]["infer"])
-    assert inputs["modality"] == pack.settings["modality"]
+    assert inputs["spatial_shape"] == list(pack.patch_size.infer)
+    assert inputs["modality"] == pack.modality
 
 
 def test_verify_metadata_offline(bundle_root, tmp_path):

@@ -299,8 +299,8 @@ def test_a_structure_can_be_meant(tmp_path):
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ({"x": {1: "spleen"}}, "source 'x': 1 means spleen, not one of"),
-        ({"own": {1: "heart"}}, "source 'own': 1 means heart"),
+        ({"x": {1: "spleen"}}, "sources: x: 1: unknown label 'spleen': choose one of oesophagus, heart"),
+        ({"own": {1: "heart"}}, "sources: 'own' means the pack's own values"),
         ({"x": {"a": "heart"}, "y": {"a": "oesophagus"}}, "mean both 'heart' and 'oesophagus' by 'a'"),
     ],
 )

@@ -70,9 +70,9 @@ def test_wrong_options_are_refused(folders):
 def pack_of_hippocampus(folder: Path, **settings) -> Path:
     """Write a pack that borrows the packaged hippocampus prior."""
     pack = OrganPack.load("hippocampus")
-    structure = pack.settings["structures"][0] | {"prior": str(pack.structures[0].prior)}
     folder.mkdir()
-    changed = pack.settings | {"structures": [structure], "default": False} | settings
+    (folder / pack.structures[0].prior.name).symlink_to(pack.structures[0].prior)
+    changed = yaml.safe_load(pack.file.read_text()) | {"default": False} | settings
     (folder / "organ.yaml").write_text(yaml.safe_dump(changed))
     return folder
 

@@ -109,9 +109,9 @@ def test_a_pack_gives_each_side_its_voxels(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"side": "up"}, "has side 'up'"),
+        ({"side": "up"}, "kidney_right: side must be one of left, right, not 'up'"),
         ({"side": "left"}, "share labels"),
-        ({"side": ""}, "share labels"),
+        ({"side": None}, "share labels"),
         ({"labels": [1]}, "share labels"),
         ({"mirror": "never"}, "share a prior"),
         ({"name": "kidney_left"}, "same name"),
@@ -120,7 +120,8 @@ def test_a_pack_gives_each_side_its_voxels(tmp_path):
 def test_packs_that_make_no_sense_are_refused(tmp_path, change, message):
     file = write_pack(tmp_path) / "organ.yaml"
     settings = yaml.safe_load(file.read_text())
-    settings["structures"][0].update(change)
+    first = settings["structures"][0] | change
+    settings["structures"][0] = {key: value for key, value in first.items() if value is not None}
     file.write_text(yaml.safe_dump(settings))
     with pytest.raises(OrganError, match=message):
         OrganPack.load(tmp_path)

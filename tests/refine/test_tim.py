@@ -5,7 +5,7 @@ import pytest
 import trimesh
 import yaml
 
-from scripts.organ.pack import MODELS, OrganPack
+from scripts.organ.pack import MODELS
 from scripts.refine.chain import Refiner
 from scripts.refine.settings import RefineSettings
 from scripts.refine.stages import Sampled
@@ -43,22 +43,26 @@ def copy_pack(folder: Path, **settings) -> Path:
     return folder
 
 
+def thorax_structures() -> list[dict]:
+    return yaml.safe_load((MODELS / "thorax" / "organ.yaml").read_text())["structures"]
+
+
 def test_a_structure_may_have_settings_of_its_own(tmp_path):
-    structures = OrganPack.load("thorax").settings["structures"]
+    structures = thorax_structures()
     structures[2]["refine"] = {"samples": 321}
     tim = Refiner(copy_pack(tmp_path / "own", structures=structures)).tim
     assert (tim["trachea"].samples, tim["aorta"].samples) == (321, RefineSettings.load().samples)
 
 
 def test_evidence_networks_of_structures_in_another_order_are_refused(tmp_path):
-    structures = OrganPack.load("thorax").settings["structures"][::-1]
+    structures = thorax_structures()[::-1]
     with pytest.raises(ValueError, match="oesophagus, heart, trachea, aorta, in this order"):
         Refiner(copy_pack(tmp_path / "reversed", structures=structures))
 
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_structure_may_do_without_the_joint_model(tmp_path, wanted):
-    structures = OrganPack.load("thorax").settings["structures"]
+    structures = thorax_structures()
     structures[2]["refine"] = {"context": wanted}
     refiner = Refiner(copy_pack(tmp_path / "own", structures=structures))
     label_map, affine = np.zeros((30, 30, 60), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])

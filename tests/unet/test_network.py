@@ -33,7 +33,10 @@ def test_a_pack_chooses_its_network(arguments):
     ("arguments", "message"),
     [
         ({}, "has no U-Net"),
-        ({**UNET, "name": "VNet"}, "'VNet' is not one of"),
+        ({**UNET, "name": "VNet"}, "name must be one of UNet, DynUNet, BasicUNet, not 'VNet'"),
+        ({**UNET, "chanels": [4, 8]}, "network: unknown key 'chanels': did you mean 'channels'"),
+        ({**UNET, "strides": []}, "UNet cannot be built so"),
+        ({"name": "UNet"}, "out_channels must be a whole number"),
         ({**UNET, "out_channels": 5}, "needs the labels 1 to 4"),
     ],
 )

@@ -29,7 +29,7 @@ class RefinementApp(Application):
         settings = yaml.safe_load(Path(os.environ.get("HOLOSCAN_CONFIG_PATH", SETTINGS)).read_text())
         bundle = Bundle(find_bundle(Path(context.model_path)), settings["inference"])
         output = Path(context.output_path)
-        modality = {"name": bundle.pack.name, "conditions": {"Modality": bundle.pack.settings["modality"]}}
+        modality = {"name": bundle.pack.name, "conditions": {"Modality": bundle.pack.modality}}
 
         once = CountCondition(self, 1)  # without it the graph would start over and over
         load = DICOMDataLoaderOperator(self, once, name="load", input_folder=Path(context.input_path))

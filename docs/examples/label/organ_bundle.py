@@ -37,7 +37,8 @@ def organ_bundle(organ: str, folder: Path, bundle: Path = BUNDLE) -> None:
     shutil.copy(network, folder / "models" / "model.pt")
     file = folder / "models" / organ / "organ.yaml"
     if not is_default(pack):
-        file.write_text(f"{file.read_text().rstrip()}\ndefault: true\n")
+        others = re.sub(r"(?m)^default:.*\n?", "", file.read_text(encoding="utf-8"))
+        file.write_text(f"{others.rstrip()}\ndefault: true\n", encoding="utf-8")
     for config in (folder / "configs").glob("*.yaml"):
         config.write_text(re.sub(r"(?m)^organ: \w+", f"organ: {organ}", config.read_text()))
     metadata = folder / "configs" / "metadata.json"

@@ -19,16 +19,17 @@ from tqdm import tqdm
 from ...cases.io import read_array, write_nifti
 from ...evidence.images import normalise_intensity, with_gamma
 from ...geometry.resample import WorldGrid, resample
+from ...organ.imaging import Intensity
 
 FEATURES = (8, 8, 16, 32, 48, 8)
 
 
-def read_pair(image_file: Path, label_file: Path, intensity: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_pair(image_file: Path, label_file: Path, intensity: Intensity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read an image and its label map, the labels resampled to the image's grid: image, labels, affine."""
     image, affine = read_array(image_file)
     labels, label_affine = read_array(label_file)
     label_map = resample(labels.astype(np.uint8), label_affine, WorldGrid(affine, image.shape), order=0)
-    return normalise_intensity(image, **intensity), label_map, affine
+    return normalise_intensity(image, intensity), label_map, affine
 
 
 def _padded_slices(volume: np.ndarray) -> np.ndarray:
@@ -50,7 +51,7 @@ def make_drafts(
     image_files: list[Path],
     label_files: list[Path],
     out_dir: Path,
-    intensity: dict,
+    intensity: Intensity,
     folds: int = 3,
     snapshots: tuple[int, ...] = (100, 250, 500, 1000),
     batch: int = 8,

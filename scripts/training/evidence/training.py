@@ -40,7 +40,7 @@ def load_example(
     """Read one patient's image, labels and drafts on the grid that covers the image."""
     image, image_affine = read_array(image_dir / name)
     grid = WorldGrid.covering(image_affine, image.shape, spacing_mm)
-    values = normalise_intensity(image, **pack.intensity)
+    values = normalise_intensity(image, pack.intensity)
 
     def both(label_map: np.ndarray, affine: np.ndarray) -> tuple[Tensor, Tensor]:
         own = distances_on_grid(label_map, affine, pack, grid)

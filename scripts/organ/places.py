@@ -1,0 +1,11 @@
+"""Where organ packs and the presets of the refinement lie, and the names of a pack's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+PRESETS = MODELS.with_name("configs") / "presets.yaml"
+ORGAN_FILE = "organ.yaml"
+JOINT_FILE = "joint.safetensors"
+EVIDENCE_FILE = "evidence.safetensors"
