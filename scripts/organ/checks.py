@@ -23,7 +23,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 PRIOR_SUFFIX = ".safetensors"
 
 _short = reprlib.Repr()
-_short.maxstring = _short.maxother = 120
+_short.maxlevel, _short.maxstring, _short.maxother = 2, 120, 120
 
 
 class OrganError(ValueError):
@@ -38,6 +38,11 @@ def shown(value: object) -> str:
         return _short.repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits
         return "so long a number"
+
+
+def key_text(key: object) -> str:
+    """Return a key as it may stand in the path to a setting."""
+    return key if isinstance(key, str) and key.isprintable() and len(key) <= 64 else shown(key)
 
 
 def refusal(where: str, what: str, value: object) -> OrganError:
@@ -168,7 +173,7 @@ def mapping_of(check_key: Check, check_value: Check, least: int = 0) -> Check:
         if not isinstance(value, dict) or len(value) < least:
             raise refusal(where, "a mapping, lines of 'key: value'", value)
         found = {
-            check_key(key, f"{where}: the key"): check_value(one, f"{where}: {shown(key)}")
+            check_key(key, f"{where}: the key"): check_value(one, f"{where}: {key_text(key)}")
             for key, one in value.items()
         }
         if len(found) < len(value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .checks import OrganError, mapping_of, shown, text, unknown, whole
+from .checks import OrganError, mapping_of, text, unknown, whole
 from .structure import MOST_LABEL, Structure
 
 OWN_SOURCE = "own"  # the name of the source whose values are the pack's own
@@ -41,7 +41,7 @@ def resolved(
             raise OrganError(f"{where}: '{OWN_SOURCE}' means the pack's own values: give the source another name")
         for theirs, ours in meanings.items():
             if ours not in known:
-                raise unknown(f"{where}: {source}: {shown(theirs)}", ours, list(known), "label")
+                raise unknown(f"{where}: {source}: {theirs}", ours, list(known), "label")
             if isinstance(theirs, str) and names.setdefault(theirs, ours) != ours:
                 raise OrganError(f"{where} mean both '{names[theirs]}' and '{ours}' by '{theirs}': choose one")
     return {source: {theirs: known[ours] for theirs, ours in meanings.items()} for source, meanings in items.items()}

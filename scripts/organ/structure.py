@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import PRIOR_SUFFIX, OrganError, list_of, mapping_of, one_of, prior_file, safe_name, text, whole
+from .checks import PRIOR_SUFFIX, OrganError, key_text, list_of, mapping_of, one_of, prior_file, safe_name, text, whole
 from .fields import read, setting
 from .places import EVIDENCE_FILE, JOINT_FILE
 from .sides import SIDES, Sides, split_sides
@@ -87,7 +87,7 @@ def structure_list(value: Any, where: str) -> tuple[Structure, ...]:
 
     def one(item: Any, at: str) -> Structure:
         own = item.get("name") if isinstance(item, dict) else None
-        return read(Structure, item, f"{where}: {own}" if isinstance(own, str) and own.isprintable() else at)
+        return read(Structure, item, f"{where}: {key_text(own)}" if own is not None else at)
 
     if not isinstance(value, list) or not value:
         raise OrganError(f"{where} must be a list of at least one structure, such as [{{name: liver, labels: [1]}}]")

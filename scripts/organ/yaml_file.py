@@ -16,7 +16,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        twice = next((key for key, _ in node.value if counts[str(key.value)] > 1), None)
+        twice = next((key for key, _ in reversed(node.value) if counts[str(key.value)] > 1), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(
                 problem=f"the key {shown(twice.value)} stands twice", problem_mark=twice.start_mark

@@ -158,7 +158,7 @@ def _check(file: TensorFile) -> None:
     file.require(isinstance(file.header.get("card"), dict), "its header has no card")
     file.length(file.header, "scale_mm")
     settings = file.header.get("field")
-    known = inspect.signature(DeformTemplateField).parameters
+    known = inspect.signature(field_sizes).parameters
     if not isinstance(settings, dict) or set(settings) != set(known):
         raise file.broken(f"its header's field needs {', '.join(known)}")
     for key, most in MOST.items():

@@ -64,7 +64,8 @@ class Refiner:
 
     Raises:
         OrganError: there is no such organ pack.
-        ValueError: there is no such preset, or the pack's evidence networks were trained for other structures.
+        ValueError: there is no such preset, or the pack's joint model or evidence networks were trained for other
+            structures.
         FileNotFoundError: a prior of the pack has not been trained.
     """
 
@@ -84,6 +85,9 @@ class Refiner:
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
         self.networks = EvidenceEnsemble.load(networks, device) if self.joint and networks.is_file() else None
+        unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
+        if unknown:
+            raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")
         if self.networks is not None and self.networks.structures != [s.name for s in self.pack.structures]:
             raise ValueError(
                 f"{networks} knows {', '.join(self.networks.structures)}, in this order, but the pack's structures are "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from ..cases.files import write_text
 from ..cases.io import CaseError, open_volume, read_values
 from ..cases.sources import names_of, plain
 from ..geometry.affine import voxel_volume_mm3
-from ..organ.pack import MODELS, PRESETS, OrganPack
+from ..organ.checks import as_name, safe_name
+from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS, OrganPack
+from ..organ.structure import MOST_LABEL
+from ..organ.yaml_file import read_yaml
 from .label_surface import READ_ERRORS, list_label_files
 
 LENGTHS = ("loss_scale_mm", "tau_mm", "island_mm", "excess_mm", "missing_mm", "reach_mm")
@@ -27,7 +31,7 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     """The organ's pack; where it has none, a minimal one made from the first label maps.
 
     It has a structure for every label value found, named as the label maps name it where they do. Small structures get
-    refinement lengths of their own, see `lengths`.
+    refinement lengths of their own, see `lengths`. Files that hold other values than labels are named and passed over.
 
     Args:
         organ: name of the pack, or its folder.
@@ -35,10 +39,10 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
         n_scanned: label maps that are looked at.
 
     Raises:
-        ValueError: the label maps hold no labels.
+        ValueError: the label maps hold no labels, or the pack's name cannot be that of a folder.
     """
-    folder = Path(organ) if os.sep in organ else MODELS / organ
-    if (folder / "organ.yaml").is_file():
+    folder = Path(organ) if os.sep in organ else MODELS / safe_name(organ, "organ")
+    if (folder / ORGAN_FILE).is_file():
         return OrganPack.load(folder)
     volumes_mm3: dict[int, list[float]] = {}
     called: dict[int, list[str]] = {}
@@ -50,15 +54,19 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
         except (*READ_ERRORS, CaseError) as error:
             logger.warning("cannot read %s: %s", file.name, error)
             continue
+        if not all(float(value).is_integer() and 0 <= value <= MOST_LABEL for value in values):
+            logger.warning("passed over %s: it holds values that are no labels", file.name)
+            continue
         for value, count in zip(values, counts, strict=True):
             if value != 0:
                 volumes_mm3.setdefault(int(value), []).append(count * voxel_volume_mm3(image.affine))
     if not volumes_mm3:
         raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
-    name = folder.name
+    name = as_name(folder.resolve().name)
     names = {value: name if len(volumes_mm3) == 1 else f"{name}_{value}" for value in sorted(volumes_mm3)}
     names |= {value: plain(own[0]) for value, own in called.items() if value in volumes_mm3}
-    settings = {
+    names = names_of_files(names)
+    settings: dict[str, Any] = {
         "name": name,
         "description": f"Made from the labels found in {Path(dataset_dir).name}; edit the names and what else you know",
         "labels": names,
@@ -68,9 +76,27 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
         ],
         "provenance": {"dataset": "unknown", "source": "unknown", "licence": "unknown"},
     }
-    write_text(folder / "organ.yaml", yaml.safe_dump(settings, sort_keys=False))
-    logger.warning("made a new organ pack: %s", folder / "organ.yaml")
-    return OrganPack.load(folder)
+    theirs = {called[value][0]: own for value, own in names.items() if value in called}
+    others = {one: own for one, own in theirs.items() if plain(one) not in names.values()}
+    if others:
+        settings["sources"] = {"found": others}
+    pack = OrganPack.of(settings, folder)
+    write_text(pack.file, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    logger.warning("made a new organ pack: %s", pack.file)
+    return pack
+
+
+def names_of_files(names: Mapping[int, str]) -> dict[int, str]:
+    """Return label → a name of its own that files may be called by: what is not allowed in it becomes `_`."""
+    found: dict[int, str] = {}
+    taken = {Path(file).stem for file in (JOINT_FILE, EVIDENCE_FILE)}
+    for value, name in names.items():
+        own, mark = as_name(name), f"_{value}"
+        while own.casefold() in taken:
+            own, mark = as_name(name)[:40] + mark, mark + "_"
+        found[value] = own
+        taken.add(own.casefold())
+    return found
 
 
 def lengths(volume_mm3: float) -> dict[str, dict[str, float]]:
@@ -85,6 +111,6 @@ def lengths(volume_mm3: float) -> dict[str, dict[str, float]]:
     factor = float(np.cbrt(3.0 * volume_mm3 / (4.0 * np.pi))) / LARGE_MM
     if factor >= 1.0:
         return {}
-    default: dict[str, Any] = yaml.safe_load(PRESETS.read_text())["default"]
+    default: dict[str, Any] = read_yaml(PRESETS)["default"]
     scaled = {key: round(factor * default[key], 2) for key in LENGTHS}
     return {"refine": {**scaled, "min_region_mm3": round(factor**3 * default["min_region_mm3"], 1)}}

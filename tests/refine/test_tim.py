@@ -71,3 +71,10 @@ def test_a_structure_may_do_without_the_joint_model(tmp_path, wanted):
         one for one in refiner.sample(refiner.align(label_map, affine), label_map, affine) if isinstance(one, Sampled)
     ]
     assert (trachea.context is not None) is wanted
+
+
+def test_a_joint_model_of_other_structures_is_refused(tmp_path):
+    structures = thorax_structures()
+    structures[1] |= {"name": "whole heart", "prior": "heart.safetensors"}
+    with pytest.raises(ValueError, match="joint.safetensors does not know whole heart: train it anew"):
+        Refiner(copy_pack(tmp_path / "renamed", structures=structures, sources={}))

@@ -1,11 +1,14 @@
 """A pack for an organ that has none: what it takes from the label maps."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
 import yaml
 
 from scripts.cases.sources import LabelSource
+from scripts.organ.pack import OrganPack
 from scripts.refine.settings import RefineSettings
 from scripts.shapes.new_pack import LARGE_MM, LENGTHS, lengths, load_or_create_pack
 from scripts.training.prior.job import split_files
@@ -61,3 +64,52 @@ def test_lengths_meet_the_presets_at_the_size_that_these_suit():
     just_below = lengths(4 / 3 * np.pi * (0.999 * LARGE_MM) ** 3)["refine"]
     assert just_below["tau_mm"] == RefineSettings.load().tau_mm
     assert lengths(4 / 3 * np.pi * (1.001 * LARGE_MM) ** 3) == {}
+
+
+def save(path, values, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
+
+
+def boxes(*values):
+    labels = np.zeros((20, 20, 20), np.uint8)
+    for place, value in enumerate(values):
+        labels[2:18, 2:18, 1 + 4 * place : 4 + 4 * place] = value
+    return labels
+
+
+def test_names_that_cannot_be_names_of_files_become_such(tmp_path):
+    """Names of other models as they come: separators, the same twice, a name of another file of the pack."""
+    save(tmp_path / "labels" / "a.nii.gz", boxes(1, 2, 3, 4))
+    names = {"background": 0, "../../evil/(x)": 1, "Cyst": 2, "cyst": 3, "joint": 4}
+    (tmp_path / "labels" / "dataset.json").write_text(json.dumps({"labels": names}))
+    pack = load_or_create_pack(str(tmp_path / "my pack (v1.0)"), tmp_path / "labels")
+    assert pack.labels == {1: "____evil_x_", 2: "cyst", 3: "cyst_3", 4: "joint_4"} and pack.name == "my_pack_v1_0_"
+    assert all(structure.prior.parent == pack.folder for structure in pack.structures)
+    assert LabelSource.of(pack).label_of("../../evil/(x)") == 1 and LabelSource.of(pack).label_of("joint") == 4
+    assert OrganPack.load(pack.folder) == pack and list(RefineSettings.of_pack(pack)) == list(pack.labels.values())
+
+
+def test_files_that_hold_no_labels_are_passed_over_and_named(tmp_path, caplog):
+    save(tmp_path / "labels" / "a_ct.nii.gz", boxes(1).astype(np.int16) * 3000 - 1000)
+    save(tmp_path / "labels" / "b_soft.nii.gz", boxes(1).astype(np.float32) * 0.3)
+    save(tmp_path / "labels" / "c.nii.gz", boxes(7).astype(np.float32))
+    pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels")
+    assert pack.labels == {7: "pack"}
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith("passed over a_ct.nii.gz:") and said[1].startswith("passed over b_soft.nii.gz:")
+
+
+def test_a_new_pack_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    save(tmp_path / "labels" / "a.nii.gz", boxes(1))
+    monkeypatch.setattr(yaml, "safe_dump", lambda *args, **options: "name: \ud800")  # cannot be written
+    with pytest.raises(UnicodeEncodeError):
+        load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels")
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
+@pytest.mark.parametrize("organ", ["..", "$x", ""])
+def test_a_name_that_no_folder_may_have_makes_no_pack(tmp_path, organ):
+    save(tmp_path / "labels" / "a.nii.gz", boxes(1))
+    with pytest.raises(ValueError, match="organ must be a name"):
+        load_or_create_pack(organ, tmp_path / "labels")

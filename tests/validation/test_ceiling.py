@@ -3,9 +3,11 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from scripts.cases.sources import LabelSource
 from scripts.geometry.resample import WorldGrid
+from scripts.organ.pack import OrganPack
 from scripts.validation.ceiling import CODES, WEIGHTS, score_ceiling
 from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
 
@@ -47,3 +49,22 @@ def test_what_the_prior_cannot_describe_scores_low(rows):
 def test_what_is_not_there_has_no_score_and_what_cannot_be_fitted_is_named(rows):
     assert {row["case"] for row in rows[0]} == {*KINDS, "star"}
     assert rows[1] == ["speck, hippocampus: hippocampus has only 2 voxels"]
+
+
+def test_a_structure_is_fitted_with_its_own_settings(tmp_path):
+    """Without a step of its codes, the fit of half an organ stays at its start, which the linear model gives."""
+    own = OrganPack.load("hippocampus")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "hippocampus.safetensors").symlink_to(own.structures[0].prior)
+    values = yaml.safe_load(own.file.read_text())
+    values["structures"][0]["refine"] = {"code_steps": 0, "weight_steps": 0}
+    (tmp_path / "pack" / "organ.yaml").write_text(yaml.safe_dump(values))
+    truth, affine = mean_shape("plain")
+    nib.save(nib.Nifti1Image(np.where(truth == 1, 1, 0).astype(np.uint8), affine), tmp_path / "half.nii.gz")
+    scores = {}
+    for organ in (tmp_path / "pack", own.folder):
+        found, failures = score_ceiling([tmp_path / "half.nii.gz"], LabelSource.of(organ))
+        scores[organ] = {row["method"]: row["dsc"] for row in found}
+        assert failures == []
+    still, fitted = scores.values()
+    assert still[CODES] == still[WEIGHTS] < fitted[CODES] < fitted[WEIGHTS]
