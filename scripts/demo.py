@@ -16,8 +16,8 @@ import trimesh
 from nilearn.datasets import load_mni152_template
 
 from .cases.files import write_text
-from .cases.io import open_volume, read_values, write_label_map, write_nifti
-from .geometry.affine import check_affine, spacing_mm
+from .cases.io import read_array, read_labels, write_label_map, write_nifti
+from .geometry.affine import spacing_mm
 from .geometry.distance import signed_distance
 from .geometry.surface import mask_to_surface, sample_surface
 from .metrics.surface import score_masks
@@ -83,15 +83,9 @@ def cut_boxes(folder: Path) -> None:
         write_nifti(folder / f"{case}.nii.gz", nib.Nifti1Image(values, box.affine))
 
 
-def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a label map (X, Y, Z) and its affine."""
-    image = open_volume(path)
-    return read_values(image, path), check_affine(image.affine)
-
-
 def load_subject(out: Path, case: str, structure: str) -> Subject:
     """Return a case's image, and its mask and surface undamaged, damaged and repaired."""
-    image, affine = read_labels(out / "images" / f"{case}.nii.gz")
+    image, affine = read_array(out / "images" / f"{case}.nii.gz")
     folder = out / "repaired" / case
     masks = {
         "undamaged": read_labels(out / "segmented" / case / f"{case}_initial.nii.gz")[0] > 0,

@@ -86,13 +86,44 @@ def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
 
 
 def read_array(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return a file's values in the type stored (X, Y, Z), and its affine (4, 4), voxel → world mm.
+    """Return a file's values (X, Y, Z) in the type stored, and its affine (4, 4), voxel → world mm.
 
     Raises:
         UnreadableCase: the file cannot be read.
+        UnrefinableCase: it is no 3D volume, or has no usable affine.
     """
     image = open_volume(path)
-    return read_values(image, path), np.asarray(image.affine, float)
+    affine = check_header(image, path)
+    return read_values(image, path).reshape(image.shape[:3]), affine
+
+
+def read_labels(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return a label map (X, Y, Z), whole numbers (see `whole_numbers`), and its affine (4, 4), voxel → world mm.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+        UnrefinableCase: it holds no 3D map of whole numbers, or has no usable affine.
+    """
+    values, affine = read_array(path)
+    return whole_numbers(values, path), affine
+
+
+def whole_numbers(values: np.ndarray, path: str | Path) -> np.ndarray:
+    """Return label values in the type stored where that is one of small whole numbers, else as int32.
+
+    Raises:
+        UnrefinableCase: there are others than whole numbers of at most 32 bits.
+    """
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 4:
+        return values
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise UnrefinableCase(
+            f"{path} holds values that are no labels ({values.dtype}, NaN or infinity): export it as a label map"
+        )
+    labels = values.astype(np.int32)
+    if not np.array_equal(labels, values):
+        raise UnrefinableCase(f"{path} holds fractions or huge numbers, not labels: threshold probabilities first")
+    return labels
 
 
 def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = False) -> np.ndarray:
@@ -128,15 +159,8 @@ def read_label_map(path: str | Path) -> MetaTensor:
         UnreadableCase: the file cannot be read.
         UnrefinableCase: it holds no 3D map of whole numbers, or has no usable affine.
     """
-    image = open_volume(path)
-    affine = check_header(image, path)
-    values = read_values(image, path)
-    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise UnrefinableCase(f"{path} holds values that are no labels ({values.dtype}, NaN or infinity)")
-    labels = values.astype(np.int32)
-    if not np.array_equal(labels, values):
-        raise UnrefinableCase(f"{path} holds fractions or huge numbers, not labels: threshold probabilities first")
-    return in_world(torch.from_numpy(labels.reshape(1, *labels.shape[:3])), affine, path)
+    labels, affine = read_labels(path)
+    return in_world(torch.from_numpy(labels.astype(np.int32, copy=False)[None]), affine, path)
 
 
 def read_volume(path: str | Path) -> MetaTensor:

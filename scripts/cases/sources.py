@@ -27,7 +27,7 @@ from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from .find import SUFFIXES, case_name, list_volumes
-from .io import UnrefinableCase, in_world, label_values, open_volume, read_label_map
+from .io import UnrefinableCase, in_world, label_values, open_volume, read_label_map, read_labels
 
 GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
 OTHER = -1  # what belongs to no label of the pack: it is never overwritten
@@ -153,8 +153,8 @@ class LabelSource:
         path = Path(path)
         if path.is_dir():
             return self._read_masks(path)
-        tensor = read_label_map(path)
-        values, affine = tensor.numpy()[0], np.asarray(tensor.affine, float)
+        values, affine = read_labels(path)
+        values = values.astype(np.int32, copy=False)
         meaning, names = self._meaning(path)
         if meaning is None:
             return GivenLabels(values, affine, {label: label for label in self.pack.labels})
@@ -217,8 +217,7 @@ class LabelSource:
         values = np.zeros(0)
         affine = np.eye(4)
         for number, file in enumerate(masks, 1):
-            tensor = read_label_map(file)
-            mask, its_affine = tensor.numpy()[0], np.asarray(tensor.affine, float)
+            mask, its_affine = read_labels(file)
             found = [value for value in label_values(mask) if value != 0]
             if len(found) > 1:
                 raise UnrefinableCase(

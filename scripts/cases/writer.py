@@ -119,7 +119,7 @@ class CaseWriter:
         folder.mkdir(exist_ok=True)
         changed = old != new
         for number, file in given.files.items():
-            mask = read_array(file)[0].reshape(changed.shape).copy()
+            mask = read_array(file)[0].copy()
             inside = mask.max()
             mask[changed & (given.values == number)] = 0  # where masks overlap, the other files keep theirs
             mask[changed & (refined == number)] = inside

@@ -6,10 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
 
 from ..cases.find import SUFFIXES
-from ..cases.io import check_header, copy_volume, label_values, open_volume, read_values, write_nifti
+from ..cases.io import check_header, copy_volume, label_values, open_volume, read_values, whole_numbers, write_nifti
 from ..geometry.affine import grids_apart_mm, same_grid
 from .case import Parts, RawCase, Volume
 
@@ -44,10 +43,7 @@ def write_case(case: RawCase, out_dir: Path, labels: Collection[int] = (), link:
 def _check(name: str, parts: Parts, labels: Collection[int]) -> None:
     file, image = _opened(parts.label, name)
     affine = check_header(image, file)
-    values = read_values(image, file)
-    if values.dtype.kind not in "biuf" or not np.array_equal(values, np.rint(values)):
-        raise ValueError(f"{file} holds fractions or NaN, not labels")
-    found = [int(v) for v in label_values(values) if v != 0]
+    found = [v for v in label_values(whole_numbers(read_values(image, file), file)) if v != 0]
     unknown = sorted(set(found) - set(labels)) if labels else []
     if not found:
         raise ValueError(f"{file} holds no label at all")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.io import CaseError, open_volume, read_values
+from ..cases.io import read_labels
 from ..cases.sources import LabelSource
 from ..geometry.affine import spacing_mm
 from ..geometry.resample import WorldGrid, resample
@@ -99,7 +99,7 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
     """Score one case: a row a structure and method, the computed baselines right after the reference.
 
     Raises:
-        ValueError: a file holds no label map.
+        CaseError: a file holds no label map.
     """
     truth, affine = _read_labels(case.label, scoring.true)
     if scoring.resample_labels:
@@ -140,17 +140,8 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
 
 
 def _read_labels(path: Path, source: LabelSource | None) -> tuple[np.ndarray, np.ndarray]:
-    if source is not None:
-        try:
-            given = source.read(path)
-        except CaseError as error:
-            raise ValueError(str(error)) from error
-        return given.in_pack_values(), given.affine
-    image = open_volume(path)
-    values = read_values(image, path).reshape(image.shape[:3])
-    if values.dtype.kind not in "biu":
-        labels = np.rint(values)
-        if values.dtype.kind != "f" or not np.array_equal(labels, values):
-            raise ValueError(f"{path} holds fractions or NaN, not labels: threshold probabilities first")
-        values = labels.astype(np.int32)
-    return values, image.affine
+    """Return a label map (X, Y, Z) with the pack's values, and its affine (4, 4)."""
+    if source is None:
+        return read_labels(path)
+    given = source.read(path)
+    return given.in_pack_values(), given.affine

@@ -16,7 +16,7 @@ import numpy as np
 import trimesh
 
 from ..cases.find import case_name, list_volumes, match_name
-from ..cases.io import CaseError, read_label_map
+from ..cases.io import CaseError, read_labels
 from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
 from ..organ.pack import OrganError, OrganPack, Structure, structure_masks
@@ -269,8 +269,7 @@ def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray], 
     for stage, file in files.items():
         if file is None:
             continue
-        tensor = read_label_map(file)
-        values, its_affine = tensor.numpy()[0], np.asarray(tensor.affine, float)
+        values, its_affine = read_labels(file)
         if maps and (not same_grid(values.shape, its_affine, next(iter(maps.values())).shape, affine)):
             page.notes.append(f"{file} is on another grid than the case's masks and is not shown.")
             continue

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import trimesh
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from ..cases.find import case_name
+from ..cases.io import read_labels
 from ..cases.sources import LabelSource
-from ..geometry.affine import Similarity, check_affine
+from ..geometry.affine import Similarity
 from ..geometry.distance import signed_distance
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..organ.pack import Structure
@@ -24,7 +21,6 @@ from .border import border_distance, border_planes, extend_beyond, touched_faces
 from .cache import cache_file, digest, load_arrays, save_arrays
 from .samples import SampleSettings
 
-READ_ERRORS = (ValueError, OSError, EOFError, zlib.error, ImageFileError, HeaderDataError)
 MIRROR = Similarity(1.0, np.diag([-1.0, 1.0, 1.0]), np.zeros(3))
 DESCRIPTOR_SIZE, DESCRIPTOR_EXTENT = 14, 2.2
 
@@ -144,14 +140,14 @@ def read_mask(source: ShapeSource, min_voxels: int) -> tuple[np.ndarray, np.ndar
     """A structure's mask (X, Y, Z) bool in a label map, and its affine (4, 4).
 
     Raises:
-        ValueError: the file is no 3D label map, its affine cannot be used, or the structure is missing or too small.
-        CaseError: the same, of label maps of other models.
+        ValueError: the structure is missing or too small.
+        CaseError: the file is no 3D label map, or its affine cannot be used.
     """
     if source.labels is not None and source.labels.key(source.file):
         given = source.labels.read(source.file)
         voxels, affine = given.in_pack_values(), given.affine
     else:
-        voxels, affine = _read_voxels(source.file)
+        voxels, affine = read_labels(source.file)
     structure = source.structure
     mask = structure.mask(voxels, affine)
     count = int(np.count_nonzero(mask))
@@ -161,16 +157,6 @@ def read_mask(source: ShapeSource, min_voxels: int) -> tuple[np.ndarray, np.ndar
     if count < min_voxels:
         raise ValueError(f"has only {count} voxels of {what}, at least {min_voxels} are needed")
     return mask, affine
-
-
-def _read_voxels(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A label map's values (X, Y, Z) and its affine (4, 4)."""
-    image = nib.load(file)
-    affine = check_affine(image.affine)  # type: ignore[attr-defined]
-    voxels = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
-    if voxels.ndim < 3 or any(n != 1 for n in voxels.shape[3:]):
-        raise ValueError(f"is no 3D label map but has the shape {voxels.shape}")
-    return voxels.reshape(voxels.shape[:3]), affine
 
 
 def extract_surface(source: ShapeSource, key: str, cache_dir: Path, settings: SampleSettings) -> LabelSurface:
@@ -184,6 +170,7 @@ def extract_surface(source: ShapeSource, key: str, cache_dir: Path, settings: Sa
 
     Raises:
         ValueError: see `read_mask`.
+        CaseError: see `read_mask`.
         CutShape: the structure is cut, and the settings exclude such.
     """
     cached = cache_file(cache_dir, "surface", key)

@@ -12,14 +12,14 @@ import numpy as np
 import yaml
 
 from ..cases.files import write_text
-from ..cases.io import CaseError, open_volume, read_values
+from ..cases.io import READ_ERRORS, CaseError, open_volume, read_values
 from ..cases.sources import names_of, plain
 from ..geometry.affine import voxel_volume_mm3
 from ..organ.checks import as_name, safe_name
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS, OrganPack
 from ..organ.structure import MOST_LABEL
 from ..organ.yaml_file import read_yaml
-from .label_surface import READ_ERRORS, list_label_files
+from .label_surface import list_label_files
 
 LENGTHS = ("loss_scale_mm", "tau_mm", "island_mm", "excess_mm", "missing_mm", "reach_mm")
 LARGE_MM = 25.0  # radius of the ball of an organ's volume from which on the presets' lengths suit it

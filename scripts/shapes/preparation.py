@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from ..cases.io import CaseError
+from ..cases.io import READ_ERRORS, CaseError
 from ..cases.sources import LabelSource
 from ..organ.pack import Structure
 from .anchor import Anchor, align, choose_anchor
@@ -28,7 +28,6 @@ from .border import moved_planes
 from .cache import cache_file, digest, load_arrays, save_arrays
 from .completion import complete_grids
 from .label_surface import (
-    READ_ERRORS,
     CutShape,
     LabelSurface,
     ShapeSource,

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from scripts.cases.io import copy_volume
+from scripts.organ.pack import MODELS
 from scripts.simulation.simulate import RECIPES
 from scripts.validation import job as module
 from tests.helpers.small_pack import write_pack
@@ -32,7 +33,7 @@ def fake_ceiling(files, labels, device, seed):
 def folder(tmp_path, monkeypatch):
     pack = write_pack(tmp_path / "pack", structures=STRUCTURES, split={"test": ["a.nii.gz", "b.nii.gz"]})
     for structure in STRUCTURES:
-        (pack / f"{structure['name']}.safetensors").touch()
+        (pack / f"{structure['name']}.safetensors").symlink_to(MODELS / "hippocampus" / "hippocampus.safetensors")
     (tmp_path / "labels").mkdir()
     for case, kind in (("a", "straight"), ("b", "oblique"), ("c", "flipped")):
         nib.save(nib.Nifti1Image(two_balls(), AFFINES[kind]), tmp_path / "labels" / f"{case}.nii.gz")
@@ -108,7 +109,7 @@ def test_trained_cases_are_no_validation(folder):
 
 def test_a_pack_without_priors_is_refused(folder):
     (folder / "pack" / "core.safetensors").unlink()
-    with pytest.raises(SystemExit, match="no shape prior .*core.safetensors: train it"):
+    with pytest.raises(SystemExit, match="no shape prior .*core.safetensors; train one"):
         run(folder)
     assert not (folder / "out").exists()
 

@@ -16,7 +16,7 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 from tqdm import tqdm
 
-from ...cases.io import read_array, write_nifti
+from ...cases.io import read_array, read_labels, write_nifti
 from ...evidence.images import normalise_intensity, with_gamma
 from ...geometry.resample import WorldGrid, resample
 from ...organ.imaging import Intensity
@@ -27,7 +27,7 @@ FEATURES = (8, 8, 16, 32, 48, 8)
 def read_pair(image_file: Path, label_file: Path, intensity: Intensity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read an image and its label map, the labels resampled to the image's grid: image, labels, affine."""
     image, affine = read_array(image_file)
-    labels, label_affine = read_array(label_file)
+    labels, label_affine = read_labels(label_file)
     label_map = resample(labels.astype(np.uint8), label_affine, WorldGrid(affine, image.shape), order=0)
     return normalise_intensity(image, intensity), label_map, affine
 

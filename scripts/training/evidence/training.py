@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from ...cases.io import read_array
+from ...cases.io import read_array, read_labels
 from ...evidence.images import normalise_intensity
 from ...evidence.network import EvidenceNet
 from ...evidence.volumes import distances_on_grid
@@ -47,10 +47,10 @@ def load_example(
         context = fit_context(label_map, affine, pack, joint).sdf_mm(grid.points_world().reshape(-1, 3))
         return torch.from_numpy(own).half(), torch.from_numpy(context.reshape(own.shape)).half()
 
-    truth, truth_context = both(*read_array(label_dir / name))
+    truth, truth_context = both(*read_labels(label_dir / name))
     drafts, contexts = [], []
     for folder in draft_dirs:
-        own, context = both(*read_array(folder / name))
+        own, context = both(*read_labels(folder / name))
         drafts.append(own)
         contexts.append(context)
     on_grid = torch.from_numpy(resample(values, image_affine, grid))[None].half()

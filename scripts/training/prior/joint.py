@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...cases.io import read_array
+from ...cases.io import read_labels
 from ...cases.split import training_names
 from ...organ.pack import JOINT_FILE, OrganPack
 from ...prior.joint import JointShapeModel
@@ -32,7 +32,7 @@ def joint(dataset_dir: str, organ: str) -> str:
 def fit_joint(names: list[str], label_dir: Path, pack: OrganPack) -> JointShapeModel:
     cases = []
     for name in tqdm(names, desc="labels"):
-        labels, affine = read_array(label_dir / name)
+        labels, affine = read_labels(label_dir / name)
         masks = pack.masks(labels, affine)
         cases.append({key: (mask, affine) for key, mask in masks.items() if mask.any()})
     model = JointShapeModel.train(cases)
