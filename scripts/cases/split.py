@@ -1,60 +1,75 @@
-"""Which cases of a folder belong to which part of an organ pack's split."""
+"""Which cases of a folder belong to which part of an organ pack's split: "train", "validation" or "test".
+
+Two things are left to those who train. A prior learns from what a folder has of the training part; a U-Net takes the
+pack's split only where the folder has all of it. Where a pack holds out no validation part, both take the last cases.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..organ.pack import OrganPack
 from .find import SUFFIXES, case_name, list_volumes
 
+Item = TypeVar("Item")
+
 
 def evenly_spaced(count: int, limit: int) -> list[int]:
-    """At most `limit` indices spread evenly over range(count)."""
+    """Return at most `limit` indices spread evenly over range(count)."""
     return list(range(count)) if count <= limit else np.linspace(0, count - 1, limit).round().astype(int).tolist()
 
 
+def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]:
+    """Return all but the last `count` items, and these."""
+    kept = len(items) - count
+    return list(items[:kept]), list(items[kept:])
+
+
 def split_patients(pack: OrganPack, split: str) -> list[str] | None:
-    """Return the names of the labels in a split of the pack, without ending; None where no split is asked for.
+    """Return the names of the cases in a part of the pack's split, without ending; None where no part is asked for.
 
     Raises:
-        ValueError: the pack has no such split.
+        ValueError: the pack has no such part.
     """
     if not split:
         return None
     if split not in pack.split:
-        raise ValueError(f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}")
+        raise ValueError(
+            f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}. For a folder of "
+            "cases that the pack has not seen, give --split ''"
+        )
     return [case_name(file) if file.lower().endswith(SUFFIXES) else file for file in pack.split[split]]
 
 
 def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases: int = 0) -> list[Path]:
-    """Return the label maps of a folder that belong to a split of the pack, at most `cases` spread over their names.
+    """Return the label maps of a folder that belong to a part of the pack's split, in its order.
+
+    Args:
+        label_dir: folder of NIfTI label maps.
+        pack: the organ pack.
+        split: the part; "" for all of the folder, by name.
+        cases: at most so many, spread evenly; 0 for all.
 
     Raises:
-        ValueError: the pack has no such split, or the folder lacks one of its files.
+        ValueError: the pack has no such part, or the folder lacks one of its files.
     """
-    files = list_volumes(label_dir)
-    if split:
-        if split not in pack.split:
-            raise ValueError(
-                f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}. For a folder of "
-                "shapes that the prior has not seen, give --split ''"
-            )
-        by_name = {case_name(file): file for file in files}
-        names = [case_name(name) for name in pack.split[split]]
-        missing = [name for name in names if name not in by_name]
-        if missing or not names:
-            raise ValueError(
-                f"{label_dir} lacks cases of the split '{split}': {', '.join(missing[:5]) or 'it is empty'}"
-            )
-        files = [by_name[name] for name in names]
-    return [files[i] for i in evenly_spaced(len(files), cases or len(files))]
+    files = {case_name(file): file for file in list_volumes(label_dir)}
+    names = split_patients(pack, split)
+    names = sorted(files, key=lambda name: files[name].name) if names is None else names
+    missing = [name for name in names if name not in files]
+    if missing or not names:
+        raise ValueError(f"{label_dir} lacks cases of the split '{split}': {', '.join(missing[:5]) or 'it is empty'}")
+    return [files[names[i]] for i in evenly_spaced(len(names), cases or len(names))]
 
 
-def training_names(pack: OrganPack, label_dir: Path) -> list[str]:
-    names = pack.split.get("train") or sorted(p.name for p in label_dir.glob("*.nii*"))
-    missing = [name for name in names if not (label_dir / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{label_dir} lacks {', '.join(missing)}, which the pack's split lists")
-    return names
+def training_files(pack: OrganPack, label_dir: str | Path) -> list[Path]:
+    """Return the label maps of the pack's training part; all of the folder where the pack has no split.
+
+    Raises:
+        ValueError: the folder lacks one of its files.
+    """
+    return choose_labels(label_dir, pack, "train" if pack.split.get("train") else "")

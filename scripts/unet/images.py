@@ -21,6 +21,7 @@ from monai.transforms import (
 
 from ..cases.find import SUFFIXES, case_name, list_volumes
 from ..cases.io import UnreadableCase, check_header, open_volume
+from ..cases.split import hold_out
 from ..organ.imaging import Intensity
 from ..organ.pack import OrganPack
 
@@ -129,8 +130,7 @@ def training_pairs(dataset_dir: str | Path, split: Mapping[str, Sequence[str]], 
 
 
 def _hold_out(cases: Sequence[str]) -> tuple[list[str], list[str]]:
-    count = max(1, round(VALIDATION_SHARE * len(cases)))
-    return list(cases[:-count]), list(cases[-count:])
+    return hold_out(cases, min(len(cases), max(1, round(VALIDATION_SHARE * len(cases)))))
 
 
 def _folder_pairs(folder: Path) -> dict[str, dict[str, str]]:

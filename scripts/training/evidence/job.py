@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ...cases.files import whole_file
-from ...cases.split import training_names
+from ...cases.split import training_files
 from ...evidence.ensemble import EvidenceEnsemble
 from ...evidence.network import EvidenceNet
 from ...organ.pack import EVIDENCE_FILE, OrganPack
@@ -52,7 +52,7 @@ def evidence(
     """
     pack = OrganPack.load(organ)
     images, labels = Path(dataset_dir) / "images", Path(dataset_dir) / "labels"
-    names = training_names(pack, labels)
+    names = [file.name for file in training_files(pack, labels)]
     # what is kept there was made without the cases of a fold: other cases or folds must not find it
     cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr((names, folds, seed)).encode()):08x}"
     files = [images / n for n in names], [labels / n for n in names]
@@ -63,7 +63,7 @@ def evidence(
         own = [n for k, n in enumerate(names) if k % folds == fold]
         joint_file = cache / f"joint_without_fold{fold}.safetensors"
         if not joint_file.is_file():
-            fit_joint([n for n in names if n not in own], labels, pack).save(joint_file)
+            fit_joint([labels / n for n in names if n not in own], pack).save(joint_file)
         if fold == hold_out:
             continue
         model = JointShapeModel.load(joint_file)

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from ...cases.sources import LabelSource
-from ...cases.split import evenly_spaced
+from ...cases.split import evenly_spaced, hold_out
 from ...organ.pack import OrganPack, Structure
 from ...prior.linear import LinearShapeModel
 from ...prior.prior import ShapePrior, assemble_prior
@@ -104,8 +104,7 @@ def split_files(
         others = {*pack.split.get("validation", []), *pack.split.get("test", [])}
         train = [file for name, file in files.items() if name not in others]
     if not validation:
-        kept = len(train) - int(validation_share * len(train))
-        train, validation = train[:kept], train[kept:]
+        train, validation = hold_out(train, int(validation_share * len(train)))
     return {"train": train, "validation": validation}
 
 

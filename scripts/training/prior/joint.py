@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ...cases.io import read_labels
-from ...cases.split import training_names
+from ...cases.split import training_files
 from ...organ.pack import JOINT_FILE, OrganPack
 from ...prior.joint import JointShapeModel
 
@@ -23,18 +24,18 @@ def joint(dataset_dir: str, organ: str) -> str:
         Where the model was written.
     """
     pack = OrganPack.load(organ)
-    labels = Path(dataset_dir) / "labels"
-    model = fit_joint(training_names(pack, labels), labels, pack)
+    model = fit_joint(training_files(pack, Path(dataset_dir) / "labels"), pack)
     model.save(pack.folder / JOINT_FILE)
     return f"joint model of {', '.join(model.parts)} with {model.n_modes} modes: {pack.folder / JOINT_FILE}"
 
 
-def fit_joint(names: list[str], label_dir: Path, pack: OrganPack) -> JointShapeModel:
+def fit_joint(files: Sequence[Path], pack: OrganPack) -> JointShapeModel:
+    """Return the joint model of the structures that label maps hold."""
     cases = []
-    for name in tqdm(names, desc="labels"):
-        labels, affine = read_labels(label_dir / name)
+    for file in tqdm(files, desc="labels"):
+        labels, affine = read_labels(file)
         masks = pack.masks(labels, affine)
         cases.append({key: (mask, affine) for key, mask in masks.items() if mask.any()})
     model = JointShapeModel.train(cases)
-    model.card.update(organ=pack.name, provenance=pack.provenance, trained_on=names)
+    model.card.update(organ=pack.name, provenance=pack.provenance, trained_on=[file.name for file in files])
     return model
