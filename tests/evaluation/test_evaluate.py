@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from scripts.cases.io import CaseError
 from scripts.evaluation.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
 from scripts.organ.pack import Structure
 from scripts.run.jobs import run_job
@@ -172,7 +173,7 @@ def test_wrong_options_are_refused(folders, pack):
 
 def test_fractions_are_no_labels(folders):
     write(folders / "masks" / "p1.nii.gz", truth() * 0.5, np.float32)
-    with pytest.raises(ValueError, match="p1.nii.gz holds fractions"):
+    with pytest.raises(CaseError, match="p1.nii.gz holds fractions"):
         score_folders(
             folders / "labels", {"initial": folders / "masks"}, Scoring(STRUCTURES), folders / "eval", processes=1
         )

@@ -70,8 +70,8 @@ def write_bad(folder):
         "text.nii.gz": "",
         "cut_off.nii.gz": "",
         "empty.nii.gz": "holds none of the labels [1]",
-        "flat.nii.gz": "no 3D label map",
-        "channels.nii.gz": "no 3D label map but has the shape (40, 40, 20, 2)",
+        "flat.nii.gz": "has the shape (40, 40), not that of one 3D volume",
+        "channels.nii.gz": "has the shape (40, 40, 20, 2), not that of one 3D volume",
         "nan.nii": "NaN",
         "tiny.nii.gz": "only 27 voxels",
     }
