@@ -7,11 +7,13 @@ Coherent Point Drift against an anchor shape that already stands in the unit sph
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pycpd import RigidRegistration
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from .affine import Similarity, rotation_angle_deg
@@ -19,6 +21,7 @@ from .affine import Similarity, rotation_angle_deg
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MIN_POINTS = 20
+MAX_ROTATION_DEG = 30.0
 MIRROR_MODES = ("never", "auto", "always")
 _MIRROR_X = np.diag([-1.0, 1.0, 1.0])
 _MIRROR_GAIN = 0.9  # a mirrored fit must be this much tighter than the plain one to be taken
@@ -28,6 +31,17 @@ _FLOOR_RELATIVE_SIGMA = 1e-3
 _MAX_CHANGE = 5e-3  # still changing by more than this share a step at the end: no convergence
 _COARSE_POINTS = 250
 _BLOCK = 32
+_TURNS = [  # what a lost orientation does to world axes: any order of them, any of them reversed
+    np.diag(signs) @ np.eye(3)[list(order)]
+    for order in permutations(range(3))
+    for signs in product((1.0, -1.0), repeat=3)
+]
+_TURNS_TRIED = 2  # the likeliest
+_TURN_SIGMA = 0.1  # of the anchor's RMS radius; what fits more tightly is not turned
+_TURN_MATCHES = (
+    1.3  # a turn is tried where its start, unaligned, is at most this much farther off than the case aligned
+)
+_TURN_GAIN = 0.8  # a turned fit must be this much tighter than the one that the header asks for
 
 
 def normalise(points_world: ArrayLike) -> Similarity:
@@ -133,6 +147,7 @@ class CanonicalTransform:
         mirrored: whether the similarity reflects the case.
         rotation_deg: angle of the rotation, the reflection about the sagittal plane taken out.
         failure: why the alignment cannot be trusted; "" when it is sound. The similarity is then the moment start.
+        turn: with its axes turned so, the case would fit clearly better, see `PICCT.better_turned`; "" where none does.
     """
 
     similarity: Similarity
@@ -141,6 +156,7 @@ class CanonicalTransform:
     mirrored: bool
     rotation_deg: float
     failure: str = ""
+    turn: str = ""
 
     def to_canonical(self, points_world: ArrayLike) -> Array:
         """Map (N, 3) points from world mm to canonical coordinates."""
@@ -166,6 +182,13 @@ def _rms_radius(points: Array) -> float:
 
 def _subset(points: Array, count: int, rng: np.random.Generator) -> Array:
     return points if len(points) <= count else points[rng.choice(len(points), count, replace=False)]
+
+
+def _in_words(turn: Array) -> str:
+    """Say what a turn (3, 3), an orthogonal matrix, does."""
+    mirrors = np.linalg.det(turn) < 0
+    angle = round(rotation_angle_deg(turn @ _MIRROR_X if mirrors else turn))
+    return " and ".join([f"turned by {angle}°"] * (angle > 0) + ["mirrored"] * bool(mirrors))
 
 
 class PICCT:
@@ -198,7 +221,7 @@ class PICCT:
         outlier_weight: float = 0.1,
         max_iterations: int = 100,
         tolerance: float = 1e-4,
-        max_rotation_deg: float = 30.0,
+        max_rotation_deg: float = MAX_ROTATION_DEG,
         max_scale_ratio: float = 2.0,
         mirror: str = "never",
         rotation_shrinkage: float = 0.01,
@@ -265,6 +288,51 @@ class PICCT:
         rng = np.random.default_rng(seed)
         moving = _subset(np.asarray(points, dtype=np.float64), self.n_points, rng)
         return self._align(moving, _subset(self.anchor_points, self.n_points, rng), start)
+
+    def better_turned(self, points_world: ArrayLike, found: CanonicalTransform, seed: int = 0) -> str:
+        """Say whether a case would match the anchor clearly better with its axes in another order or reversed.
+
+        That shows a mask whose header lost its orientation. All turns are compared without alignment, which is fast;
+        the likeliest are aligned, if they come near what was found. A case that fits tightly as it is is not turned.
+
+        Args:
+            points_world: (N, 3) the points that were aligned, world mm.
+            found: their alignment, sound or not.
+            seed: of the subsets drawn.
+
+        Returns:
+            The turn in words, such as "turned by 90°"; "" where none is clearly better.
+        """
+        points = np.asarray(points_world, dtype=np.float64)
+        if len(points) < MIN_POINTS or not (found.failure or found.sigma > _TURN_SIGMA * self._rms):
+            return ""
+        rng = np.random.default_rng(seed)
+        moving, data = _subset(points, _COARSE_POINTS, rng), _subset(self.anchor_points, _COARSE_POINTS, rng)
+        start, centre = self._moment_start(points, found.mirrored), self.anchor_points.mean(axis=0)
+        placed, wanted = start.apply(moving) - centre, data - centre
+        of_placed, of_wanted = cKDTree(placed), cKDTree(wanted)
+
+        def gap(moved: Array, turn: Array) -> float:
+            """Mean distance between the data and points (M, 3) that a turn of the start has moved."""
+            return float(of_wanted.query(moved)[0].mean() + of_placed.query(wanted @ turn)[0].mean())
+
+        aligned = found.similarity.apply(moving) - centre
+        own = float(of_wanted.query(aligned)[0].mean() + cKDTree(aligned).query(wanted)[0].mean())
+        same = [np.eye(3), start.rotation @ _MIRROR_X @ start.rotation.T][: 2 if self.mirror == "auto" else 1]
+        others = [turn for turn in _TURNS if not any(np.allclose(turn, known) for known in same)]
+        gaps = [gap(placed @ turn.T, turn) for turn in others]
+        likely = [k for k in np.argsort(gaps)[:_TURNS_TRIED] if gaps[k] <= _TURN_MATCHES * own]
+        if not likely:
+            return ""
+        straight = self._align(moving, data, start)
+        limit = _TURN_GAIN * (straight.sigma or np.inf)
+        best = ""
+        for k in likely:
+            turn = others[k]
+            result = self._align(moving, data, Similarity(1.0, turn, centre - turn @ centre).compose(start))
+            if not result.failure and result.sigma < limit:
+                limit, best = result.sigma, _in_words(turn)
+        return best
 
     def _moment_start(self, points: Array, mirrored: bool) -> Similarity:
         """Centroid and RMS radius matched, the scale kept within its bounds, world axes kept or x reflected."""

@@ -17,13 +17,15 @@ import torch
 
 from ..evidence.ensemble import EvidenceEnsemble
 from ..evidence.reading import Evidence, evidence_from_image, evidence_from_probabilities
-from ..geometry.picct import PICCT
+from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..prior.context import Context, fit_context_to_surfaces
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
+from .bodies import two_organs
 from .finetune import LatentFinetune
+from .likeness import unlike
 from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
 from .settings import RefineSettings
@@ -125,9 +127,19 @@ class Refiner:
             points, _ = sample_surface(surface, self.settings[name].samples, self.seed)
         except ValueError as error:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
-        transform = self.picct[name](points, self.seed)
+        transform = self._place(name, points, mask, affine)
         seconds = {"picct": time.perf_counter() - begun}
         return Aligned(structure, seconds, self.priors[name], mask, affine, surface, transform)
+
+    def _place(self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> CanonicalTransform:
+        """Align surface points (N, 3), world mm, of a mask; say in plain words what is wrong with it."""
+        transform = self.picct[name](points, self.seed)
+        turn = self.picct[name].better_turned(points, transform, self.seed)
+        why = ""
+        if transform.failure:
+            seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
+            why = two_organs(mask, affine) or unlike(name, seen, "it was left as it is")
+        return replace(transform, failure=why, turn=turn)
 
     def sample(
         self,
@@ -169,7 +181,7 @@ class Refiner:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
                 return aligned.stopped(aligned.failure)
-            aligned = replace(aligned, transform=found)
+            aligned = replace(aligned, transform=replace(found, turn=aligned.transform.turn))
         begun = time.perf_counter()
         samples = self.tim[name](aligned.surface, aligned.transform, aligned.prior, name, context, evidence, self.seed)
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}

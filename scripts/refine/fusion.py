@@ -33,10 +33,12 @@ class Soundness:
     Attributes:
         near: share of the mask's surface within 2 mm of the fit.
         dice: Dice coefficient of the mask, islands and all, with the fit.
+        alike: whether the mask looks like its organ, see `likeness`; otherwise nothing but islands goes.
     """
 
     near: float = 1.0
     dice: float = 1.0
+    alike: bool = True
 
 
 ALL_SOUND = Soundness()
@@ -136,6 +138,11 @@ def decide(
         sound: how well the fit explains the mask.
         limits: the gate's limits.
     """
+    if not sound.alike:
+        far = f"island {fit_mm:.1f} mm outside of the fit (goes from {limits.excess_mm:g} mm)"
+        return (
+            (fit_mm > limits.excess_mm, far) if kind == REMOVE and island else (False, "the mask does not look right")
+        )
     sure = probability is not None and not limits.sure_absent <= probability <= limits.sure_present
     if probability is None or not sure or of_segmenter:
         return _by_shape(kind, fit_mm, context_mm, probability if of_segmenter else None, island, sound, limits)

@@ -93,6 +93,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> dict[st
         },
         "fit": {**fitted.fit.figures, "dice_with_fit": round(part.dice_with_fit, 3)},
         "evidence": part.evidence,
+        "warnings": list(part.warnings),
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.sum() * voxel_ml, 4)},
         "removed_ml": round(float((before & ~after).sum()) * voxel_ml, 4),
         "added_ml": round(float((after & ~before).sum()) * voxel_ml, 4),

@@ -18,7 +18,9 @@ from skimage import measure
 from ..geometry.affine import apply_affine, box_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
-from .fusion import Region, Soundness, follow, fuse, judge_beyond, judge_regions
+from .bodies import Body, other_bodies
+from .fusion import REMOVE, SAMPLED, Region, Soundness, follow, fuse, judge_beyond, judge_regions
+from .likeness import doubts, unlike
 from .settings import RefineSettings
 from .stages import Fitted
 
@@ -42,6 +44,7 @@ class Reconstruction:
         followed: how many voxels were changed around accepted regions, without belonging to one.
         dice_with_fit: Dice coefficient of the initial mask with the fit.
         evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
+        warnings: what a user should know of the structure.
         mesh: its surface, world mm; None where nothing is left of it, or where it was not drawn.
     """
 
@@ -52,6 +55,7 @@ class Reconstruction:
     followed: int = 0
     dice_with_fit: float = 0.0
     evidence: str = "shape"
+    warnings: tuple[str, ...] = ()
     mesh: trimesh.Trimesh | None = None
 
 
@@ -137,7 +141,8 @@ class ReconstructShape:
             return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, "shape")
         probability = probability_at = None
         of_segmenter = False
-        evidence = fitted.evidence
+        signs = doubts(fitted, agreement) if chosen.gate else []
+        evidence = None if signs else fitted.evidence
         if evidence is not None and evidence.source == "image":
             if agreement > chosen.plausible_dice:
                 evidence = evidence.of_segmenter  # the prior explains such a mask: the networks may judge it worse
@@ -156,12 +161,16 @@ class ReconstructShape:
                 tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
         fused = fuse(fused, fit_mm, tau_mm).astype(np.float32)
         regions: list[Region] = []
+        bodies: list[Body] = []
         followed = 0
         if chosen.gate:
-            sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement)
+            if signs or fitted.context is None:  # a joint model knows of no second organ
+                bodies = other_bodies(mask, _kept(mask, box, fused < 0), fitted.affine, chosen.slab_mm)
+            spared = _marked(mask.shape, bodies)
+            sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement, not signs)
             refused, specks, regions = judge_regions(
                 initial,
-                fused < 0,
+                (fused < 0) | spared[box],
                 fit_mm,
                 grid.affine,
                 chosen,
@@ -171,7 +180,7 @@ class ReconstructShape:
                 sound,
             )
             outside_box, beyond = judge_beyond(
-                mask,
+                mask & ~spared if bodies else mask,
                 box,
                 fitted.affine,
                 chosen,
@@ -181,16 +190,19 @@ class ReconstructShape:
                 of_segmenter,
                 sound,
             )
-            regions += beyond
-            left = refused | specks
+            regions += beyond + [_left(body, fitted) for body in bodies]
+            left = refused | specks | spared[box]
             fused[left] = mask_mm[left]
             seen_here = None if of_segmenter else probability
             judged = fused < 0
             sure = chosen.sure_absent, chosen.sure_present
-            fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, refused, seen_here, sure)
+            if not signs:
+                stays = refused | spared[box]
+                fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, stays, seen_here, sure)
             followed = int(np.count_nonzero(judged != (fused < 0)))
         source = evidence.source if evidence is not None else "shape"
-        return Reconstruction(box, fused, regions, outside_box, followed, agreement, source)
+        warnings = [unlike(fitted.name, signs)] * bool(signs) + [body.beside(fitted.name) for body in bodies]
+        return Reconstruction(box, fused, regions, outside_box, followed, agreement, source, tuple(warnings))
 
 
 def _box(fitted: Fitted) -> tuple[slice, slice, slice]:
@@ -215,6 +227,30 @@ def _box(fitted: Fitted) -> tuple[slice, slice, slice]:
 def _dice(one: np.ndarray, other: np.ndarray, beyond: int) -> float:
     """Dice coefficient of two masks of a box, the first with `beyond` voxels outside of it."""
     return float(2.0 * (one & other).sum() / max(1, one.sum() + beyond + other.sum()))
+
+
+def _left(body: Body, fitted: Fitted) -> Region:
+    """Return a body that is left as a region of the report."""
+    points = apply_affine(fitted.affine, body.voxels[:: len(body.voxels) // SAMPLED + 1].astype(float))
+    fit_mm = round(float(fitted.fit.sdf_mm(points).mean()), 3)
+    volume = round(body.volume_mm3, 1)
+    return Region(REMOVE, volume, fit_mm, None, None, True, False, body.beside(fitted.name), body.centre_world)
+
+
+def _kept(mask: np.ndarray, box: tuple[slice, slice, slice], stays: np.ndarray) -> np.ndarray:
+    """Return the voxels (X, Y, Z) bool of a mask that stay, of which there are none outside of a box."""
+    kept = np.zeros_like(mask)
+    kept[box] = mask[box] & stays
+    return kept
+
+
+def _marked(shape: tuple[int, ...], bodies: Sequence[Body]) -> np.ndarray:
+    """Return the voxels of bodies, (X, Y, Z) bool; where there are none, a view that takes no memory."""
+    if not bodies:
+        return np.broadcast_to(np.zeros((), bool), shape)
+    marked = np.zeros(shape, bool)
+    marked[tuple(np.concatenate([body.voxels for body in bodies]).T)] = True
+    return marked
 
 
 def evaluate_near_surface(

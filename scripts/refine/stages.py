@@ -140,8 +140,8 @@ class Aligned:
 
     @property
     def failure(self) -> str:
-        """Why the alignment cannot be trusted; "" where it can."""
-        return f"alignment failed: {self.transform.failure}" if self.transform.failure else ""
+        """Why the alignment cannot be trusted, and what to check; "" where it can."""
+        return self.transform.failure
 
     def then(self, stage: type[Next], **found: Any) -> Next:
         """Return the next stage: all that is known, and what was found."""

@@ -23,7 +23,7 @@ class Outcome:
     Attributes:
         status: "refined", "segmented" (no refinement was asked for) or "kept" (no structure could be refined).
         reason: why the mask was kept; "" if it was not.
-        warnings: structures that could not be refined while others were.
+        warnings: structures that could not be refined while others were, and what a user should know of those refined.
         volumes_ml: label → [initial, refined] volume.
         changed_voxels: how many voxels have another value than before; None where no refinement was asked for.
         structures: one dictionary a structure: name, failure, seconds a stage, quality.
@@ -44,12 +44,13 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
         return Outcome(SEGMENTED, warnings=["the mask is empty"] if empty else [])
     shapes = data["pred_shapes"]
     failures = [f"{s.name}: {s.failure}" for s in shapes if s.failure]
+    said = [f"{s.name}: {warning}" for s in shapes for warning in s.quality.get("warnings", [])]
     unrefined = bool(failures) and len(failures) == len(shapes)
     volumes_ml, changed_voxels = changes(data["initial"], data["pred"])
     return Outcome(
         status=KEPT if unrefined else REFINED,
         reason="; ".join(failures) if unrefined else "",
-        warnings=[] if unrefined else failures,
+        warnings=[] if unrefined else failures + said,
         volumes_ml=volumes_ml,
         changed_voxels=changed_voxels,
         structures=[{"name": s.name, "failure": s.failure, "seconds": s.seconds, "quality": s.quality} for s in shapes],

@@ -197,6 +197,8 @@ class CaseEvaluator(SupervisedEvaluator):
         record.status, record.reason, record.structures = found.status, found.reason, found.structures
         record.volumes_ml, record.changed_voxels = found.volumes_ml, found.changed_voxels
         record.warnings += found.warnings
+        for warning in found.warnings:
+            logger.warning(f"{record.case}: {warning}")
 
     def _keep(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord, expected: bool) -> None:
         """Pass the initial mask through, where there is one that can be read."""

@@ -1,0 +1,61 @@
+"""Likeness: whether a mask looks like its organ where its header puts it.
+
+A fit follows nearly any mask somehow. Where the orientation in the header is lost or label values are exchanged, it is
+wrong by more than any gate can see region by region, so all signs together are weighed once, before the gate. No single
+weak sign is proof: true kidneys stand at the limit of the rotation, and a broken mask has a low Dice with its fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..geometry.picct import MAX_ROTATION_DEG
+from .stages import Fitted
+
+ENOUGH = 3  # points of doubt
+TURNED, ELSEWHERE, WEAK = 3, 2, 1  # what the signs count
+ELSEWHERE_MM = 8.0  # half of a mask's surface is farther than this from where the joint model expects it
+LEAST_DICE, LEAST_NEAR, LARGEST_SCALE = 0.75, 0.5, 1.5
+
+
+def doubts(fitted: Fitted, dice: float) -> list[str]:
+    """Say why a mask does not look like its organ.
+
+    Where a joint model was fitted, the other structures know best where it must lie, and how the axes run: if they
+    agree, there is no doubt.
+
+    Args:
+        fitted: the structure.
+        dice: Dice coefficient of the mask with its fit.
+
+    Returns:
+        The signs in words; none where the mask looks like its organ, or the signs are not enough.
+    """
+    transform, near = fitted.transform, fitted.fit.figures["share_within_2mm"]
+    scale = fitted.fit.similarity.scale * fitted.prior.scale_mm  # of anchor to case
+    away_mm = 0.0
+    if fitted.context is not None:
+        away_mm = float(np.median(np.abs(fitted.context.of(fitted.name, fitted.samples.points_world))))
+        if away_mm < ELSEWHERE_MM:
+            return []
+    signs = [
+        (TURNED, bool(transform.turn), f"{transform.turn} it would fit"),
+        (ELSEWHERE, away_mm >= ELSEWHERE_MM, f"it lies {away_mm:.0f} mm from where the other structures say"),
+        (WEAK, transform.rotation_deg >= MAX_ROTATION_DEG, f"it stands {MAX_ROTATION_DEG:.0f}° or more from upright"),
+        (WEAK, not transform.converged, "its alignment did not settle"),
+        (WEAK, dice < LEAST_DICE, f"its Dice with its own fit is {dice:.2f}"),
+        (WEAK, near < LEAST_NEAR, f"{100 * near:.0f} % of its surface is near the fit"),
+        (WEAK, not 1.0 / LARGEST_SCALE <= scale <= LARGEST_SCALE, f"its size is {1.0 / scale:.2f} of the usual"),
+    ]
+    found = [(points, words) for points, seen, words in signs if seen]
+    return [words for _, words in found] if sum(points for points, _ in found) >= ENOUGH else []
+
+
+def unlike(name: str, signs: Sequence[str], done: str = "nothing but small islands was changed") -> str:
+    """Say what the signs mean to the user, what was done, and what to check."""
+    return (
+        f"does not look like {name} where its header puts it ({'; '.join(signs)}): {done}; "
+        "check the orientation in the mask's header and the values of its labels"
+    )

@@ -1,0 +1,105 @@
+"""What is comparable to the organ is no island: two organs in one mask are left, and named."""
+
+import numpy as np
+import pytest
+
+from scripts.geometry.resample import WorldGrid
+from scripts.refine.bodies import other_bodies, two_organs
+from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape, run
+from tests.helpers.volumes import OBLIQUE
+
+APART_MM = 50.0
+
+
+def whole_head(kind: str, cut: bool = True, split: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A hippocampus, and its mirror image `APART_MM` away, cut to a half or not, in two pieces or not.
+
+    Returns:
+        Label map, which voxels are the first one's, and affine.
+    """
+    one, affine = mean_shape(kind)
+    other, _ = mean_shape(kind, mirrored=True)
+    if cut:
+        other = np.where(other == 1, 1, 0).astype(np.uint8)
+    if split:
+        y_mm = WorldGrid(affine, one.shape).points_world()[..., 1]
+        middle = np.median(y_mm[other > 0])
+        other[np.abs(y_mm - middle) < 2.0] = 0
+    axis = int(np.argmax(np.abs(affine[0, :3])))
+    step = int(round(APART_MM / np.linalg.norm(affine[:3, axis]))) * (1 if affine[0, axis] > 0 else -1)
+    wide = [(0, 0)] * 3
+    wide[axis] = (max(-step, 0), max(step, 0))
+    far = [(0, 0)] * 3
+    far[axis] = (max(step, 0), max(-step, 0))
+    affine = affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ [w[0] for w in wide]
+    first, second = np.pad(one, wide), np.pad(other, far)
+    return np.maximum(first, second), first > 0, affine
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("split", [False, True])
+def test_a_second_organ_is_left_and_named(kind, split):
+    label_map, first, affine = whole_head(kind, split=split)
+    result = run(label_map, affine)
+    refined, (case,) = result["pred"].numpy()[0], result["pred_shapes"]
+    second = (label_map > 0) & ~first
+    np.testing.assert_array_equal(refined[second], label_map[second])
+    said = case.failure or " ".join(case.quality["warnings"])
+    assert "two organs in one mask?" in said and "mask of its own" in said
+    if not case.failure:
+        assert dice((refined > 0) & ~second, first) > 0.95
+        left = [r for r in case.quality["regions"] if "another body" in r["reason"]]
+        assert left and not any(r["accepted"] for r in left)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_whole_organs_are_named_as_such(kind):
+    label_map, _, affine = whole_head(kind, cut=False)
+    result = run(label_map, affine)
+    (case,) = result["pred_shapes"]
+    assert (result["pred"].numpy()[0] == label_map).all()
+    said = case.failure or " ".join(case.quality["warnings"])
+    assert "ml" in said and "mm a" in said and "two organs in one mask?" in said and "anchor" not in said
+
+
+def test_islands_still_go_without_a_warning():
+    truth, affine = mean_shape("plain")
+    broken = damaged(truth, affine)
+    result = run(broken, affine)
+    assert not (result["pred"].numpy()[0] > 0)[(broken > 0) & (truth == 0)].any()
+    assert result["pred_shapes"][0].quality["warnings"] == []
+
+
+def blocks(*spans: tuple[int, int]) -> np.ndarray:
+    """Blocks of 4 x 4 voxels' cross section between planes of the first axis."""
+    mask = np.zeros((60, 8, 8), bool)
+    for start, stop in spans:
+        mask[start:stop, 2:6, 2:6] = True
+    return mask
+
+
+@pytest.mark.parametrize("affine", [np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]), OBLIQUE])
+def test_pieces_that_lie_together_count_together(affine):
+    kept = blocks((0, 20))
+    apart, together = blocks((0, 20), (35, 38), (55, 58)), blocks((0, 20), (35, 38), (40, 43))
+    step_mm = float(np.linalg.norm(affine[:3, 0]))
+    assert other_bodies(apart, kept, affine, 6.0 * step_mm) == []
+    (body,) = other_bodies(together, kept, affine, 6.0 * step_mm)
+    assert len(body.voxels) == 96 and body.volume_mm3 == pytest.approx(96 * abs(np.linalg.det(affine[:3, :3])))
+    assert body.gap_mm == pytest.approx(16 * step_mm, rel=0.02)
+    np.testing.assert_array_equal(np.unique(body.voxels[:, 0]), [35, 36, 37, 40, 41, 42])
+
+
+def test_what_touches_the_organ_is_no_body():
+    assert other_bodies(blocks((0, 40)), blocks((0, 20)), np.eye(4), 10.0) == []
+
+
+def test_all_that_would_go_is_a_body_where_nothing_is_kept():
+    (body,) = other_bodies(blocks((0, 20)), blocks(), np.eye(4), 10.0)
+    assert body.gap_mm is None and "away" not in body.beside("liver")
+
+
+def test_one_body_and_an_island_are_no_two_organs():
+    assert two_organs(blocks((0, 40), (50, 53)), np.eye(4)) == ""
+    assert two_organs(blocks((0, 20), (30, 44)), np.eye(4)).startswith("the mask holds two bodies, of 0.32 ml and 0.22")

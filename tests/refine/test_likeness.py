@@ -1,0 +1,74 @@
+"""A mask that cannot be its organ where its header puts it: its signs, weighed together, and what is left alone."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from scripts.refine.likeness import doubts
+from tests.helpers.mean_shape import KINDS, damaged, mean_shape, run
+
+LOST = {"as if LPS": np.diag([-1.0, -1.0, 1.0, 1.0]), "axes exchanged": np.eye(4)[[1, 0, 2, 3]]}
+
+
+def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away_mm=None):
+    """What the verdict reads of a fitted structure; `away_mm` from where the joint model expects its surface."""
+    context = None if away_mm is None else SimpleNamespace(of=lambda name, points: np.full(len(points), away_mm))
+    return SimpleNamespace(
+        name="liver",
+        transform=SimpleNamespace(turn=turn, rotation_deg=rotation_deg, converged=converged),
+        fit=SimpleNamespace(figures={"share_within_2mm": near}, similarity=SimpleNamespace(scale=scale / 50.0)),
+        prior=SimpleNamespace(scale_mm=50.0),
+        samples=SimpleNamespace(points_world=np.zeros((9, 3))),
+        context=context,
+    )
+
+
+@pytest.mark.parametrize(
+    ("signs", "dice"),
+    [
+        ({}, 0.97),
+        ({"rotation_deg": 30.0}, 0.97),  # true kidneys stand so
+        ({"rotation_deg": 30.0, "converged": False}, 0.97),
+        ({"near": 0.4}, 0.4),  # a broken mask
+        ({"away_mm": 9.0}, 0.97),  # the joint model alone may be wrong
+        ({"away_mm": -2.0, "rotation_deg": 30.0, "converged": False, "near": 0.2, "turn": "mirrored"}, 0.3),
+    ],
+)
+def test_too_few_signs_raise_no_doubt(signs, dice):
+    assert doubts(fitted(**signs), dice) == []
+
+
+@pytest.mark.parametrize(
+    ("signs", "dice", "count"),
+    [
+        ({"turn": "turned by 90°"}, 0.95, 1),
+        ({"rotation_deg": 30.0, "converged": False}, 0.5, 3),
+        ({"scale": 0.5, "near": 0.3}, 0.4, 3),
+        ({"away_mm": 12.0, "rotation_deg": 30.0}, 0.97, 2),
+        ({"away_mm": -12.0}, 0.1, 2),
+    ],
+)
+def test_signs_together_do(signs, dice, count):
+    found = doubts(fitted(**signs), dice)
+    assert len(found) == count and all(len(words) > 10 for words in found)
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_that_lost_its_orientation_is_left_alone_but_for_islands(kind, lost):
+    truth, affine = mean_shape(kind)
+    broken, wrong = damaged(truth, affine), LOST[lost] @ affine
+    result = run(broken, wrong)
+    refined, (case,) = result["pred"].numpy()[0], result["pred_shapes"]
+    assert not ((refined > 0) & (broken == 0)).any() and (refined[truth > 0] == broken[truth > 0]).all()
+    said = case.failure or " ".join(case.quality["warnings"])
+    assert "does not look like hippocampus where its header puts it" in said and "it would fit" in said
+    assert "check the orientation" in said and "labels" in said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_that_stands_right_has_no_warning(kind):
+    truth, affine = mean_shape(kind)
+    (case,) = run(damaged(truth, affine), affine)["pred_shapes"]
+    assert case.quality["warnings"] == [] and case.transform.turn == ""
