@@ -55,7 +55,8 @@ def demo(output_dir: str = "output/demo", seed: int = 0, preset: str = "default"
         source = out / "segmented" / case / f"{case}_initial.nii.gz"
         labels, affine = read_labels(source)
         write_label_map(out / "damaged" / f"{case}.nii.gz", damage(labels, affine, seed + number), source)
-    run_job("refine", dataset_dir=out / "damaged", output_dir=out / "repaired", **options)
+    folders = {"dataset_dir": out / "damaged", "image_dir": out / "images", "output_dir": out / "repaired"}
+    run_job("refine", **folders, **options)
 
     subjects, rows = [], []
     for case in BOXES:
@@ -68,7 +69,7 @@ def demo(output_dir: str = "output/demo", seed: int = 0, preset: str = "default"
     print(f"\n{table}\n")
     print("Scores are against the undamaged mask; 'moved' is how far the repaired surface lies from the damaged one.")
     print(f"Repaired masks and meshes: {out / 'repaired'}/<case>/")
-    print(f"Report of the repair:      {out / 'repaired' / 'report.json'}")
+    print(f"Report of the repair:      {out / 'repaired' / 'report.html'}")
     print(f"Before and after:          {out / 'before_after.png'}")
 
 

@@ -1,7 +1,7 @@
 """A headless Chromium for tests, with WebGL drawn in software.
 
-`python -m tests.report.browser PAGE [SCREENSHOT] [WIDTH HEIGHT]` says how heavy a page is and how long it takes to show
-its first case, and takes a screenshot.
+`python -m tests.helpers.browser PAGE [SCREENSHOT] [WIDTH HEIGHT]` says how heavy a page is and how long it takes to
+show its first case, and takes a screenshot.
 """
 
 import json
