@@ -109,18 +109,19 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def whole_numbers(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """Return label values in the type stored where that is one of small whole numbers, else as int32.
+    """Return label values in the type stored where that is one of 8 or 16 bits, else as int32.
 
     Raises:
         UnrefinableCase: there are others than whole numbers of at most 32 bits.
     """
     if values.dtype.kind in "iu" and values.dtype.itemsize < 4:
-        return values
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
         raise UnrefinableCase(
             f"{path} holds values that are no labels ({values.dtype}, NaN or infinity): export it as a label map"
         )
-    labels = values.astype(np.int32)
+    with np.errstate(invalid="ignore"):  # of what is too large, which is refused
+        labels = values.astype(np.int32)
     if not np.array_equal(labels, values):
         raise UnrefinableCase(f"{path} holds fractions or huge numbers, not labels: threshold probabilities first")
     return labels

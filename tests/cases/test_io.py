@@ -59,6 +59,27 @@ def test_a_part_of_a_grid_lies_where_it_did_with_the_codes_of_the_whole(tmp_path
     assert (int(part.header["sform_code"]), int(part.header["qform_code"])) == (sform, qform)
 
 
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [("u1", "u1"), (">i2", "i2"), ("u2", "u2"), ("i4", "i4"), ("u4", "i4"), ("f4", "i4"), ("f8", "i4")],
+)
+def test_labels_are_read_as_they_are_stored_or_as_32_bits(tmp_path, affine, stored, read):
+    source = save(tmp_path / "a.nii.gz", blocks(np.dtype(stored)), affine)
+    labels, its_affine = io.read_labels(source)
+    assert labels.dtype == np.dtype(read) and labels.dtype.isnative
+    np.testing.assert_array_equal(labels, blocks())
+    np.testing.assert_allclose(its_affine, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 3e9])
+def test_what_is_no_label_is_refused_with_the_remedy(tmp_path, value):
+    values = blocks(np.float32)
+    values[0, 0, 0] = value
+    with pytest.raises(io.UnrefinableCase, match="a.nii.gz.*(threshold|export)"):
+        io.read_labels(save(tmp_path / "a.nii.gz", values))
+
+
 def test_last_axis_of_one_is_accepted_and_kept(tmp_path):
     source = save(tmp_path / "a.nii.gz", blocks()[..., None])
     assert io.read_label_map(source).shape == (1, 12, 10, 8)
