@@ -17,7 +17,6 @@ from nilearn.datasets import load_mni152_template
 
 from .cases.files import write_text
 from .cases.io import read_array, read_labels, write_label_map, write_nifti
-from .geometry.affine import spacing_mm
 from .geometry.distance import signed_distance
 from .geometry.surface import mask_to_surface, sample_surface
 from .metrics.surface import score_masks
@@ -107,7 +106,6 @@ def load_subject(out: Path, case: str, structure: str) -> Subject:
 def compare(subject: Subject, tolerance_mm: float) -> list[dict[str, str]]:
     """Return one row of the table a stage of a subject; the first stage is the truth."""
     truth, before = subject.stages[0], subject.stages[1]
-    spacing = [float(v) for v in spacing_mm(subject.affine)]
     rows = []
     for stage in subject.stages:
         row = {
@@ -115,10 +113,10 @@ def compare(subject: Subject, tolerance_mm: float) -> list[dict[str, str]]:
             "mask": stage.title,
             "pieces": str(count_components(stage.mask)),
             "holes": str(count_holes(stage.mask)),
-            "volume ml": f"{volume_ml(stage.mask, spacing):.2f}",
+            "volume ml": f"{volume_ml(stage.mask, subject.affine):.2f}",
         }
         if stage is not truth:
-            scores = score_masks(stage.mask, truth.mask, spacing, tolerance_mm)
+            scores = score_masks(stage.mask, truth.mask, subject.affine, tolerance_mm)
             row |= {
                 "DSC %": f"{scores['dsc']:.1f}",
                 f"NSD {tolerance_mm:g} mm %": f"{scores['nsd']:.1f}",

@@ -120,13 +120,13 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
             order.append(name)
             for structure, pred in structure_masks(scoring.structures, label_map, affine).items():
                 true = truths[structure]
-                volumes = volume_ml(pred, spacing), volume_ml(true, spacing)
+                volumes = volume_ml(pred, affine), volume_ml(true, affine)
                 row = {
                     "case": case.case,
                     "patient": case.patient,
                     "structure": structure,
                     "method": name,
-                    **score_masks(pred, true, spacing, scoring.nsd_tolerance_mm, scoring.policy, scoring.nsd_curve_mm),
+                    **score_masks(pred, true, affine, scoring.nsd_tolerance_mm, scoring.policy, scoring.nsd_curve_mm),
                     "components": count_components(pred),
                     "holes": count_holes(pred),
                     "volume_ml": volumes[0],

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+SHEAR_COSINE = 1e-3  # of the angle between two axes, up to which they count as orthogonal: headers round
 SAME_GRID_SHARE = 0.05  # of the smallest voxel edge, see `same_grid`: headers round, and none is a tenth of a voxel off
 
 
@@ -72,6 +73,13 @@ def spacing_mm(affine: ArrayLike) -> Array:
 def voxel_volume_mm3(affine: ArrayLike) -> float:
     """Volume of a voxel: |det| of the affine's axes, which holds under shear where the product of edges does not."""
     return abs(float(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
+
+
+def is_sheared(affine: ArrayLike) -> bool:
+    """Whether the axes of a grid are not at right angles, as those of a CT with a tilted gantry are not."""
+    axes = np.asarray(affine, dtype=np.float64)[:3, :3]
+    directions = axes / np.linalg.norm(axes, axis=0)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_COSINE)
 
 
 def box_affine(affine: ArrayLike, start: ArrayLike) -> Array:

@@ -7,6 +7,9 @@
 - `assd_mm`: both directed distance sums over the number of both surfaces' voxels;
   `compute_average_surface_distance(symmetric=True)`.
 
+Distances are in world mm. On a sheared grid, whose axes are not at right angles, they are found between the places
+of its voxels in the world, and the areas of a surface's cells by its axes; MONAI's functions know orthogonal ones only.
+
 MONAI's four functions find the surfaces and their distances three times over on the whole image. Here the masks are cut
 to their joint bounding box and each kind of surface is found once; the tests hold the results against all four.
 """
@@ -21,11 +24,18 @@ from typing import Any
 import numpy as np
 import torch
 from monai.metrics import compute_dice
-from monai.metrics.utils import get_code_to_measure_table, get_edge_surface_distance, get_surface_distance
+from monai.metrics.utils import (
+    _get_neighbour_code_to_normals_table,
+    get_code_to_measure_table,
+    get_edge_surface_distance,
+    get_surface_distance,
+)
 from monai.utils import MetricReduction
+from scipy.spatial import cKDTree
 
+from ..geometry.affine import check_affine, is_sheared
 from ..geometry.affine import spacing_mm as spacing_of
-from ..geometry.surface import crop_box
+from ..geometry.surface import boundary, crop_box
 from .pairs import PairMetric
 
 CROP_MARGIN = 2  # voxels kept around both masks; the surface of a mask reaches one voxel beyond it
@@ -99,7 +109,7 @@ class EmptyPolicy:
 def score_masks(
     pred: Any,
     truth: Any,
-    spacing_mm: Sequence[float],
+    grid: Any,
     nsd_tolerance_mm: float,
     policy: EmptyPolicy | None = None,
     nsd_curve_mm: Sequence[float] = (),
@@ -109,7 +119,7 @@ def score_masks(
     Args:
         pred: predicted mask (X, Y, Z): bool, or numbers that are all 0 or 1; array or tensor.
         truth: true mask (X, Y, Z), likewise.
-        spacing_mm: voxel spacing (3,) along the masks' axes, any sequence, array or tensor of numbers.
+        grid: affine (4, 4) of the masks, voxel → world mm; or the spacing (3,) in mm of one that is not sheared.
         nsd_tolerance_mm: tolerance of `nsd`.
         policy: scores of empty masks; None is the default `EmptyPolicy`.
         nsd_curve_mm: further tolerances, each adding a key like "nsd_3mm".
@@ -123,7 +133,7 @@ def score_masks(
     pred_mask, truth_mask = binary_mask(pred, "pred"), binary_mask(truth, "truth")
     if pred_mask.shape != truth_mask.shape:
         raise ValueError(f"pred has shape {pred_mask.shape}, truth {truth_mask.shape}; they must share one grid")
-    spacing = check_spacing(spacing_mm)
+    spacing, axes = spacing_and_axes(grid)
     tolerances = {"nsd": float(nsd_tolerance_mm)} | {f"nsd_{float(t):g}mm": float(t) for t in nsd_curve_mm}
     if any(not np.isfinite(t) or t < 0 for t in tolerances.values()):
         raise ValueError(f"tolerances must be finite and not negative, not {sorted(tolerances.values())} mm")
@@ -137,14 +147,23 @@ def score_masks(
     crop = _joint_box(pred_mask, truth_mask, CROP_MARGIN)
     pred_crop, truth_crop = (torch.from_numpy(np.ascontiguousarray(m[crop])) for m in (pred_mask, truth_mask))
     dice = compute_dice(pred_crop[None, None].float(), truth_crop[None, None].float(), include_background=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument that it passes itself
-        _, distances, _ = get_edge_surface_distance(pred_crop, truth_crop, spacing=spacing, symmetric=True)
-    pred_crossed, pred_areas = _surface_cells(pred_mask[crop], spacing)
-    truth_crossed, truth_areas = _surface_cells(truth_mask[crop], spacing)
+    if axes is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument that it passes itself
+            _, distances, _ = get_edge_surface_distance(pred_crop, truth_crop, spacing=spacing, symmetric=True)
+    else:
+        edges = boundary(pred_mask[crop]), boundary(truth_mask[crop])
+        there, back = (torch.from_numpy(_nearest_mm(*pair, axes)) for pair in (edges, edges[::-1]))
+        distances = there, back
+    table = _area_table(axes) if axes is not None else get_code_to_measure_table(spacing)[0].numpy()
+    pred_crossed, pred_areas = _surface_cells(pred_mask[crop], table)
+    truth_crossed, truth_areas = _surface_cells(truth_mask[crop], table)
     cells = [
-        (pred_areas, get_surface_distance(pred_crossed, truth_crossed, spacing=spacing)),
-        (truth_areas, get_surface_distance(truth_crossed, pred_crossed, spacing=spacing)),
+        (areas, get_surface_distance(*pair, spacing=spacing) if axes is None else _nearest_mm(*pair, axes))
+        for areas, pair in (
+            (pred_areas, (pred_crossed, truth_crossed)),
+            (truth_areas, (truth_crossed, pred_crossed)),
+        )
     ]
     result = {
         "dsc": 100.0 * float(dice),
@@ -181,7 +200,7 @@ class SurfaceScoreMetric(PairMetric):
 
     def score(self, pred: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> float:
         """Return the score of one pair of masks (X, Y, Z), % or mm."""
-        scores = score_masks(pred, truth, spacing_of(affine).tolist(), self.nsd_tolerance_mm, self.policy)
+        scores = score_masks(pred, truth, affine, self.nsd_tolerance_mm, self.policy)
         return float(scores[self.key])
 
 
@@ -249,7 +268,33 @@ def check_spacing(spacing_mm: Any) -> list[float]:
     return [float(v) for v in values]
 
 
-def _surface_cells(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def spacing_and_axes(grid: Any) -> tuple[list[float], np.ndarray | None]:
+    """Return the spacing (3,) in mm of an affine (4, 4) or a spacing (3,), and the axes (3, 3) of a sheared affine.
+
+    Raises:
+        ValueError: neither an affine nor a spacing that can be used.
+    """
+    if tuple(np.shape(grid)) != (4, 4):
+        return check_spacing(grid), None
+    affine = check_affine(np.asarray(grid))
+    return check_spacing(spacing_of(affine)), affine[:3, :3] if is_sheared(affine) else None
+
+
+def _nearest_mm(of: np.ndarray, to: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return how far each voxel that is set in `of` lies from the nearest one of `to`, (N,) mm, by their places."""
+    return cKDTree(np.argwhere(to) @ axes.T).query(np.argwhere(of) @ axes.T)[0]
+
+
+def _area_table(axes: np.ndarray) -> np.ndarray:
+    """Return code → area in mm² of the surface in a cell of 2 × 2 × 2 voxels, as MONAI's table, for any axes (3, 3).
+
+    An area's normal goes into the world by the cofactors of the axes.
+    """
+    cofactors = np.linalg.det(axes) * np.linalg.inv(axes).T
+    return np.linalg.norm(_get_neighbour_code_to_normals_table().numpy() @ cofactors.T, axis=-1).sum(-1)
+
+
+def _surface_cells(mask: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the cells of 2 × 2 × 2 voxels that a mask's surface crosses, as MONAI's `get_mask_edges` does.
 
     MONAI reads a cell's code by a convolution, which takes most of the time of a large mask; here it is put together
@@ -257,14 +302,14 @@ def _surface_cells(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.nd
 
     Args:
         mask: (X, Y, Z) bool.
-        spacing_mm: (3,).
+        table: code → area in mm².
 
     Returns:
         (X + 1, Y + 1, Z + 1) bool, the cells, with nothing around the array; and the area of the surface in each,
         mm², in their order.
     """
     mask = np.pad(mask, 1)
-    table, bits = (part.numpy() for part in get_code_to_measure_table(spacing_mm))
+    bits = get_code_to_measure_table((1, 1, 1))[1].numpy()
     codes = np.zeros([n - 1 for n in mask.shape], np.uint8)
     for corner, bit in np.ndenumerate(bits.reshape(2, 2, 2).astype(np.uint8)):
         window = tuple(slice(c, n - 1 + c) for c, n in zip(corner, mask.shape, strict=True))

@@ -10,10 +10,10 @@ import torch
 from monai.utils import MetricReduction
 from scipy import ndimage
 
-from ..geometry.affine import spacing_mm as spacing_of
+from ..geometry.affine import voxel_volume_mm3
 from ..geometry.surface import crop_box
 from .pairs import PairMetric
-from .surface import binary_mask, check_spacing
+from .surface import binary_mask, spacing_and_axes
 
 FOREGROUND = np.ones((3, 3, 3), bool)  # 26 neighbours
 BACKGROUND = ndimage.generate_binary_structure(3, 1)  # 6 neighbours: the topological dual of 26 for the foreground
@@ -42,9 +42,16 @@ def count_holes(mask: Any) -> int:
     return count - int(np.count_nonzero(open_pieces))
 
 
-def volume_ml(mask: Any, spacing_mm: Sequence[float]) -> float:
-    """Return the volume of a mask (X, Y, Z) in ml: its voxels times their volume in mm³, over 1000."""
-    return float(np.count_nonzero(binary_mask(mask)) * np.prod(check_spacing(spacing_mm)) / 1000.0)
+def volume_ml(mask: Any, grid: Any) -> float:
+    """Return the volume of a mask (X, Y, Z) in ml: its voxels times their volume in mm³, over 1000.
+
+    Args:
+        mask: bool, or all 0 and 1.
+        grid: affine (4, 4) of the mask, voxel → world mm; or the spacing (3,) in mm of one that is not sheared.
+    """
+    spacing, axes = spacing_and_axes(grid)
+    voxel_mm3 = float(np.prod(spacing)) if axes is None else voxel_volume_mm3(axes)
+    return float(np.count_nonzero(binary_mask(mask)) * voxel_mm3 / 1000.0)
 
 
 def volume_difference_percent(volume_ml: float, truth_volume_ml: float) -> float:
@@ -76,8 +83,7 @@ class TopologyMetric(PairMetric):
             return float(count_components(pred))
         if self.figure == "holes":
             return float(count_holes(pred))
-        spacing = spacing_of(affine).tolist()
-        return volume_difference_percent(volume_ml(pred, spacing), volume_ml(truth, spacing))
+        return volume_difference_percent(volume_ml(pred, affine), volume_ml(truth, affine))
 
 
 def compute_topology(

@@ -332,9 +332,7 @@ def _show_structure(
         shown.words = sentences(shown.figures, shown.failure)
     for stage in (INITIAL, REFINED):
         if TRUTH in parts and stage in parts:
-            scores = score_masks(
-                parts[stage], parts[TRUTH], [float(v) for v in spacing_mm(crop.affine)], run.nsd_tolerance_mm
-            )
+            scores = score_masks(parts[stage], parts[TRUTH], crop.affine, run.nsd_tolerance_mm)
             shown.figures |= {f"{key}_{stage}": float(scores[key]) for key in SCORES}
     coloured = read_coloured(run.folder / page.name / f"{page.name}_{shown.name}.ply")
     shown.surfaces = display_surfaces(meshes, coloured)

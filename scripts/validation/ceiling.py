@@ -20,9 +20,8 @@ from tqdm import tqdm
 from ..cases.find import case_name
 from ..cases.sources import LabelSource
 from ..evaluation.scoring import TrueShape
-from ..geometry.affine import spacing_mm
 from ..geometry.surface import sample_surface
-from ..metrics.surface import EmptyPolicy, check_spacing, score_masks
+from ..metrics.surface import EmptyPolicy, score_masks
 from ..refine.chain import Refiner
 from ..refine.finetune import LatentFinetune
 from ..refine.reconstruct import ReconstructShape
@@ -75,8 +74,7 @@ class Ceiling:
             for method, fits in self.fits.items():
                 head = {"case": case_name(file), "patient": case_name(file), "structure": one.name, "method": method}
                 fitted = self._draw(fits[one.name], one)
-                spacing = check_spacing(spacing_mm(one.affine))
-                scores = score_masks(fitted, one.mask, spacing, self.labels.pack.nsd_tolerance_mm)
+                scores = score_masks(fitted, one.mask, one.affine, self.labels.pack.nsd_tolerance_mm)
                 rows.append(head | scores | shape.score(fitted, one.affine, EmptyPolicy()))
         return rows, failures
 
