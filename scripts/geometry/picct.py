@@ -41,6 +41,7 @@ _TURN_SIGMA = 0.1  # of the anchor's RMS radius; what fits more tightly is not t
 _TURN_MATCHES = (
     1.3  # a turn is tried where its start, unaligned, is at most this much farther off than the case aligned
 )
+_COARSER = 1.1  # by which factor a fit of few points is wider
 _TURN_GAIN = 0.8  # a turned fit must be this much tighter than the one that the header asks for
 
 
@@ -324,8 +325,8 @@ class PICCT:
         likely = [k for k in np.argsort(gaps)[:_TURNS_TRIED] if gaps[k] <= _TURN_MATCHES * own]
         if not likely:
             return ""
-        straight = self._align(moving, data, start)
-        limit = _TURN_GAIN * (straight.sigma or np.inf)
+        straight = [self._align(moving, data, start).sigma, 0.0 if found.failure else _COARSER * found.sigma]
+        limit = _TURN_GAIN * min((sigma for sigma in straight if sigma > 0), default=np.inf)
         best = ""
         for k in likely:
             turn = others[k]

@@ -41,6 +41,11 @@ class Body:
         )
 
 
+def is_comparable(going: int, voxels: int) -> bool:
+    """Return whether what goes of a mask is so much that a body comparable to the rest may be among it."""
+    return going > 0 and going >= COMPARABLE_SHARE * (voxels - going)
+
+
 def other_bodies(mask: np.ndarray, kept: np.ndarray, affine: np.ndarray, together_mm: float) -> list[Body]:
     """Find what would go as islands, but is together comparable to what is kept.
 
@@ -53,9 +58,9 @@ def other_bodies(mask: np.ndarray, kept: np.ndarray, affine: np.ndarray, togethe
     Returns:
         The bodies; each has at least `COMPARABLE_SHARE` of the volume kept.
     """
-    least = COMPARABLE_SHARE * np.count_nonzero(kept)
-    if np.count_nonzero(mask) - np.count_nonzero(kept) < max(least, 1.0):
+    if not is_comparable(int(np.count_nonzero(mask & ~kept)), int(np.count_nonzero(mask))):
         return []
+    least = COMPARABLE_SHARE * np.count_nonzero(kept)
     box = crop_box(mask)
     corner = np.array([s.start for s in box])
     pieces, count = ndimage.label(mask[box], TOUCH)

@@ -18,7 +18,7 @@ from skimage import measure
 from ..geometry.affine import apply_affine, box_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
-from .bodies import Body, other_bodies
+from .bodies import Body, is_comparable, other_bodies
 from .fusion import REMOVE, SAMPLED, Region, Soundness, follow, fuse, judge_beyond, judge_regions
 from .likeness import doubts, unlike
 from .settings import RefineSettings
@@ -165,7 +165,11 @@ class ReconstructShape:
         followed = 0
         if chosen.gate:
             if signs or fitted.context is None:  # a joint model knows of no second organ
-                bodies = other_bodies(mask, _kept(mask, box, fused < 0), fitted.affine, chosen.slab_mm)
+                going = int(np.count_nonzero(initial & (fused >= 0))) + len(outside_box)
+                if is_comparable(going, int(np.count_nonzero(initial)) + len(outside_box)):
+                    kept = np.zeros_like(mask)
+                    kept[box] = initial & (fused < 0)
+                    bodies = other_bodies(mask, kept, fitted.affine, chosen.slab_mm)
             spared = _marked(mask.shape, bodies)
             sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement, not signs)
             refused, specks, regions = judge_regions(
@@ -235,13 +239,6 @@ def _left(body: Body, fitted: Fitted) -> Region:
     fit_mm = round(float(fitted.fit.sdf_mm(points).mean()), 3)
     volume = round(body.volume_mm3, 1)
     return Region(REMOVE, volume, fit_mm, None, None, True, False, body.beside(fitted.name), body.centre_world)
-
-
-def _kept(mask: np.ndarray, box: tuple[slice, slice, slice], stays: np.ndarray) -> np.ndarray:
-    """Return the voxels (X, Y, Z) bool of a mask that stay, of which there are none outside of a box."""
-    kept = np.zeros_like(mask)
-    kept[box] = mask[box] & stays
-    return kept
 
 
 def _marked(shape: tuple[int, ...], bodies: Sequence[Body]) -> np.ndarray:

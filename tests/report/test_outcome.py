@@ -38,6 +38,13 @@ def test_mask_is_kept_where_every_structure_failed():
     assert (found.status, found.reason, found.warnings) == ("kept", "a: too small; b: no fit", [])
 
 
+def test_warnings_of_refined_structures_are_named_with_them():
+    doubtful = shape("b")
+    doubtful.quality["warnings"] = ["does not look like b"]
+    found = outcome_of(case(shape("a"), doubtful, shape("c", "no fit")))
+    assert found.warnings == ["c: no fit", "b: does not look like b"]
+
+
 def test_network_alone_has_segmented():
     data = {"pred": case()["pred"]}
     assert (outcome_of(data).status, outcome_of(data).warnings) == ("segmented", [])
