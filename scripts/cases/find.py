@@ -39,11 +39,16 @@ def list_volumes(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder} does not exist; give a folder of NIfTI files, or one such file")
     files = sorted(
-        f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and f.is_file()
+        f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and is_file_or_link(f)
     )
     if not files:
         raise ValueError(f"{folder} holds no .nii.gz or .nii file (subfolders are not searched)")
     return files
+
+
+def is_file_or_link(path: Path) -> bool:
+    """Whether a path is a file, or a link to nothing: that is a case that cannot be read, not one that is not there."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def match_name(name: str, candidates: Iterable[str]) -> str | None:

@@ -26,7 +26,7 @@ from scipy import ndimage
 from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
-from .find import SUFFIXES, case_name, list_volumes
+from .find import SUFFIXES, case_name, is_file_or_link, list_volumes
 from .io import UnrefinableCase, in_world, label_values, open_volume, read_label_map, read_labels
 
 GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
@@ -277,15 +277,18 @@ def _dataset_names(file: Path) -> dict[int, list[str]]:
 def _header_names(image: nib.Nifti1Image) -> dict[int, list[str]]:
     """Return value → name of the label table in a NIfTI file's header (Caret's XML); {} where it has none."""
     for extension in image.header.extensions:
-        content = extension.get_content()
+        try:
+            content = extension.get_content()
+        except Exception:  # a reader of nibabel's for each kind, some missing: a mask does not depend on them
+            continue
         text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
         if "LabelTable" not in text:
             continue
         try:
-            table = ElementTree.fromstring(text.strip("\0 \n"))
-        except ElementTree.ParseError:
+            table = ElementTree.fromstring(text.strip("\0 \n")).iter("Label")
+            return {int(e.get("Key", "0")): [(e.text or "").strip()] for e in table if e.get("Key") != "0"}
+        except (ElementTree.ParseError, ValueError):
             continue
-        return {int(e.get("Key", "0")): [(e.text or "").strip()] for e in table.iter("Label") if e.get("Key") != "0"}
     return {}
 
 
@@ -295,7 +298,9 @@ def _is_output(path: Path) -> bool:
 
 
 def _volumes(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and f.is_file())
+    return sorted(
+        f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and is_file_or_link(f)
+    )
 
 
 class ReadMaskd(MapTransform):

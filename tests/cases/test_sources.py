@@ -328,3 +328,25 @@ def test_the_packs_of_the_bundle_read_the_models_that_they_name():
     assert {thorax.pack.labels[label] for label in named.values()} == set(thorax.pack.labels.values())
     hippocampus = LabelSource.of("hippocampus")
     assert [hippocampus.label_of(name) for name in ("Anterior", "Posterior")] == [1, 2]
+
+
+@pytest.mark.parametrize("code", [0, 2, 6, 18, 22, 30, 32, 42])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe no text at all..", b"<a><LabelTable><Label Key='x'>a</Label></LabelTable></a>"]
+)
+def test_header_extensions_that_cannot_be_read_do_no_harm(tmp_path, code, content):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"), "")
+    path = tmp_path / "masks" / "a.nii"
+    path.parent.mkdir()
+    mask = np.maximum(OURS, 0)
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.eye(4)), path)
+    whole = path.read_bytes()
+    body = content + bytes(-(len(content) + 8) % 16)
+    extension = np.array([len(body) + 8, code], "<i4").tobytes() + body
+    header = bytearray(whole[:348] + b"\1\0\0\0" + extension)
+    header[108:112] = np.float32(len(header)).tobytes()  # vox_offset
+    path.write_bytes(bytes(header) + whole[352:])
+    (case,) = refine(path.parent, labels, tmp_path / "out")
+    assert case["status"] == "refined", case["reason"]
+    after = np.asarray(nib.load(tmp_path / "out" / "a" / "a_refined.nii.gz").dataobj)
+    np.testing.assert_array_equal(after, Carve("pred")({"pred": MetaTensor(torch.from_numpy(mask[None]))})["pred"][0])
