@@ -6,26 +6,56 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = re.compile(r"\.(\d+)-.")  # how the name of a file that is being written begins: the process's number
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder, renamed to `path` when the block ends well and removed if not.
 
-    It has the same ending. Missing folders are made.
+    It has the same ending. Missing folders are made. The content is on the disk before the name is, so that a machine
+    that fails leaves no empty file under it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what killed processes were writing in a folder and the two levels of folders in it.
+
+    A file of this process's own number is a leftover too: in containers every process has the same. So call it before
+    this process writes there.
+    """
+    for pattern in (".*-*", "*/.*-*", "*/*/.*-*"):
+        for file in Path(folder).glob(pattern):
+            found = TEMPORARY.match(file.name)
+            if found and (int(found[1]) == os.getpid() or not is_alive(int(found[1]))):
+                file.unlink(missing_ok=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .files import whole_file
-from .find import CASE
+from .find import CASE, REASON, SUFFIXES
 from .io import as_labels, copy_volume, read_array, write_label_map
 from .mesh import write_mesh
 from .sources import GIVEN, GivenLabels
 
 AS_GIVEN = "as_given"
+STAGES = ("initial", "refined")
+RUN_FILES = ("report.json", "report.jsonl", "report.html", AS_GIVEN)  # of the run, so that no case may be called so
+WRITTEN = (*SUFFIXES, ".stl", ".ply")
 
 
 class CaseWriter:
@@ -37,16 +41,59 @@ class CaseWriter:
         self.output_dir = Path(output_dir)
         self.source = source
 
-    def check(self) -> None:
+    def check(self, cases: Iterable[Mapping[str, Any]] = ()) -> None:
         """Make the output folder and try it.
+
+        Args:
+            cases: dictionaries of paths, of which none may be one that the run writes.
 
         Raises:
             OSError: nothing can be written there.
+            ValueError: the run would overwrite its own input.
         """
+        for paths in cases:
+            targets = {target.resolve() for target in self._targets(paths)}
+            for path in (Path(path) for key, path in paths.items() if key not in (CASE, REASON)):
+                if any(file.resolve() in targets for file in (path, *_inner(path))):
+                    raise ValueError(f"the run would overwrite {path}, which it reads: give another output_dir")
+        if (self.output_dir / "report.json").is_dir():
+            raise IsADirectoryError("report.json is a folder there: move it away")
         self.output_dir.mkdir(parents=True, exist_ok=True)
         with whole_file(self.output_dir / "report.json.probe") as temporary:
             temporary.touch()
         (self.output_dir / "report.json.probe").unlink()
+
+    def refusal(self, case: str) -> str:
+        """Return why there can be no results of a case's name, "" if there can."""
+        if case.lower() in RUN_FILES:
+            return f"the case's name is '{case}', which is a name of the run's own: rename it"
+        if _is_no_utf8(case):
+            return f"the case's name {ascii(case)} is no UTF-8: rename it"
+        return ""
+
+    def clear(self, paths: Mapping[str, Any], listed: Iterable[str] = ()) -> None:
+        """Remove a case's results of an earlier run, and nothing else.
+
+        Args:
+            paths: the case's dictionary of paths.
+            listed: names of the files that the earlier run's report lists.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        folder, start = self.output_dir / paths[CASE], f"{paths[CASE]}_"
+        own = [folder / name for name in listed if name.startswith(start) and name.lower().endswith(WRITTEN)]
+        for file in (*own, *self._targets(paths)):
+            if file.is_file() or file.is_symlink():
+                file.unlink()
+
+    def _targets(self, paths: Mapping[str, Any]) -> list[Path]:
+        """Return the masks that a case's results may be, whether they are there or not."""
+        source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
+        masks = [self.output_dir / paths[CASE] / f"{paths[CASE]}_{stage}.nii.gz" for stage in STAGES]
+        if not source.is_dir():
+            return [*masks, folder / source.name]
+        return [*masks, *(folder / paths[CASE] / file.name for file in _inner(source))]
 
     def write(self, paths: dict[str, Any], data: dict[Any, Any]) -> dict[str, str]:
         """Write the results of a case.
@@ -83,8 +130,9 @@ class CaseWriter:
         if "initial" not in data and (self.source != "pred" or Path(paths["pred"]).is_dir()):
             return {}
         mask, given = data.get("initial"), _foreign(data)
-        outputs = {stage: self._write_mask(paths, stage, mask, given) for stage in ("initial", "refined")}
-        return outputs | self._write_as_given(paths, mask, mask, given)
+        copied = None if self.source == "pred" and given is None else mask  # bytes, where there is a file to copy
+        outputs = {stage: self._write_mask(paths, stage, copied, given) for stage in STAGES}
+        return outputs | self._copy_as_given(paths, given)
 
     def _path(self, paths: dict[str, Any], ending: str) -> Path:
         folder = self.output_dir / paths[CASE]
@@ -103,6 +151,17 @@ class CaseWriter:
         else:
             write_label_map(target, as_labels(mask), source, None if self.source == "pred" else "uint8")
         return str(target)
+
+    def _copy_as_given(self, paths: dict[str, Any], given: GivenLabels | None) -> dict[str, str]:
+        """Copy the files of a mask, where its labels are not just the pack's own."""
+        if given is None:
+            return {}
+        source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
+        folder = folder / paths[CASE] if given.files else folder
+        for file in given.files.values() or [source]:
+            with whole_file(folder / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+        return {AS_GIVEN: str(folder if given.files else folder / source.name)}
 
     def _write_as_given(self, paths: dict[str, Any], before: Any, after: Any, given: GivenLabels | None) -> dict:
         """Write a refined mask with the labels it came with, where these are not the pack's own."""
@@ -125,6 +184,20 @@ class CaseWriter:
             mask[changed & (refined == number)] = inside
             write_label_map(folder / file.name, mask, file)
         return {AS_GIVEN: str(folder)}
+
+
+def _inner(path: Path) -> list[Path]:
+    """Return the masks of a case's folder, [] of a file."""
+    return [file for pattern in ("*.nii*", "*/*.nii*") for file in path.glob(pattern)] if path.is_dir() else []
+
+
+def _is_no_utf8(name: str) -> bool:
+    """Whether a file's name cannot be written as UTF-8."""
+    try:
+        name.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _foreign(data: Mapping[Any, Any]) -> GivenLabels | None:

@@ -6,7 +6,6 @@ whose paths were relative, can still be shown. Truth and images are optional.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -21,6 +20,7 @@ from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
 from ..organ.pack import OrganError, OrganPack, Structure, structure_masks
 from .crops import Crop, shown_image
+from .run_report import read_report
 from .surfaces import (
     INITIAL,
     REFINED,
@@ -156,7 +156,7 @@ class Run:
         folder = Path(run_dir)
         file = folder / "report.json"
         try:
-            report = json.loads(file.read_text())
+            report = read_report(folder)
             cases, settings = list(report["cases"]), dict(report["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file} is no report of a run ({error}): give the output folder of a job") from error

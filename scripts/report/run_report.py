@@ -1,19 +1,26 @@
-"""The report of a run: `report.json`, rewritten whole after every case, so that a run cut short leaves a true one."""
+"""The report of a run, `report.json`.
+
+While the run goes on, `report.jsonl` beside it takes a line a case, so that a run cut short leaves a true report
+(`read_report`), and a long one does not write its whole report again after every case.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import resource
 import shlex
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,6 +28,8 @@ from ..cases.files import write_json
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
 METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
+REPORT, LINES = "report.json", "report.jsonl"
+REWRITE_SECONDS, REWRITE_SHARE = 5.0, 0.05  # between two whole reports, and at most this share of the time for them
 REFINED, SEGMENTED, KEPT, FAILED = "refined", "segmented", "kept", "failed"
 
 
@@ -68,12 +77,15 @@ class RunReport:
     """
 
     def __init__(self, output_dir: str | Path, job: str, settings: dict[str, Any] | None = None) -> None:
-        self.path = Path(output_dir) / "report.json"
+        self.path = Path(output_dir) / REPORT
+        self.lines = self.path.with_name(LINES)
         self.job = job
         self.settings = settings or {}
         self.records: list[CaseRecord] = []
         self.head: dict[str, Any] = {}
         self.started = 0.0
+        self.rewrite_at = 0.0
+        self.stream: IO[str] | None = None
 
     def start(self, device: str) -> None:
         """Forget the records of an earlier run and note when, where and with what this one began."""
@@ -89,11 +101,36 @@ class RunReport:
             "platform": {"system": platform.platform(), "python": platform.python_version()},
             "versions": package_versions(),
         }
+        self.lines.unlink(missing_ok=True)
+        self.write()
+        self.stream = open(self.lines, "x", encoding="utf-8")
 
     def add(self, record: CaseRecord) -> None:
-        """Add a case and rewrite the report."""
+        """Add a case: its line at once, the whole report now and then.
+
+        Raises:
+            OSError: the report cannot be written; the record is kept for later.
+        """
         self.records.append(record)
+        if self.stream is not None:
+            self.stream.write(json.dumps(plain(asdict(record)), allow_nan=False) + "\n")
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+        if time.perf_counter() >= self.rewrite_at:
+            self.write()
+
+    def finish(self) -> None:
+        """Write the whole report; its lines are not needed any more.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.stream is not None:
+            with suppress(OSError):  # a full disk: what counts is the whole report
+                self.stream.close()
+            self.stream = None
         self.write()
+        self.lines.unlink(missing_ok=True)
 
     def count(self, status: str) -> int:
         """Return how many cases have the status."""
@@ -101,13 +138,41 @@ class RunReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as plain JSON values; numbers that are not finite are null."""
-        summary = {"cases": len(self.records)} | {s: self.count(s) for s in (REFINED, SEGMENTED, KEPT, FAILED)}
+        summary = summary_of([record.status for record in self.records])
         times = {"seconds": time.perf_counter() - self.started, "peak_memory_mb": peak_memory_mb()}
         return plain(self.head | times | {"summary": summary, "cases": [asdict(record) for record in self.records]})
 
     def write(self) -> None:
         """Write the report, whole or not at all."""
+        began = time.perf_counter()
         write_json(self.path, self.as_dict())
+        ended = time.perf_counter()
+        self.rewrite_at = ended + max(REWRITE_SECONDS, (ended - began) / REWRITE_SHARE)
+
+
+def read_report(folder: str | Path) -> dict[str, Any]:
+    """Return the report of a run's folder; of a run that goes on, or was cut short, with every case it has finished.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is no report.
+    """
+    report = json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
+    if not isinstance(report, dict) or not isinstance(report.get("cases"), list):
+        raise ValueError("it lists no cases")
+    lines = Path(folder) / LINES
+    if lines.is_file():
+        *whole, _ = lines.read_text(encoding="utf-8").split("\n")  # what follows the last one is cut off
+        if len(whole) >= len(report["cases"]):
+            report["cases"] = [json.loads(line) for line in whole]
+            states = [case["status"] for case in report["cases"]]
+            report["summary"] = summary_of(states)
+    return report
+
+
+def summary_of(states: Sequence[str]) -> dict[str, int]:
+    """Return how many cases there are, and how many of each status."""
+    return {"cases": len(states)} | {s: states.count(s) for s in (REFINED, SEGMENTED, KEPT, FAILED)}
 
 
 def plain(value: Any) -> Any:
@@ -124,7 +189,12 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, (float, np.floating)):
         return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value if value is None else str(value)
+    return value if value is None else shown(str(value))
+
+
+def shown(name: str) -> str:
+    """Return a text that can be written as UTF-8: of a file's name, bytes that are not stand as `\\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def bundle_version() -> str:

@@ -7,6 +7,7 @@ through.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Sequence
@@ -24,15 +25,28 @@ from tqdm import tqdm
 
 from ..cases.find import CASE, REASON, CaseDataset
 from ..cases.io import READ_ERRORS, CaseError, check_header, open_volume, read_values
+from ..cases.lock import FolderInUse, FolderLock
 from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..organ.pack import OrganPack
 from ..report.html import PAGE, try_page
 from ..report.outcome import outcome_of
-from ..report.run_report import FAILED, KEPT, REFINED, SEGMENTED, CaseRecord, RunReport, peak_memory_mb
+from ..report.run_report import (
+    FAILED,
+    KEPT,
+    REFINED,
+    SEGMENTED,
+    CaseRecord,
+    RunReport,
+    peak_memory_mb,
+    read_report,
+    shown,
+)
 from .options import is_true
 
 logger = logging.getLogger(__name__)
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class CaseEvaluator(SupervisedEvaluator):
@@ -91,6 +105,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.html = is_true(html)
         self.pack = pack
         self.progress: tqdm | None = None
+        self.earlier: dict[str, list[str]] = {}
 
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Run all cases and write `report.json`, and `report.html` where that is asked for.
@@ -101,14 +116,31 @@ class CaseEvaluator(SupervisedEvaluator):
         if self.cases.problem:
             raise SystemExit(f"Error: {self.cases.problem}")
         try:
-            self.writer.check()
+            self.writer.check(self.cases)
+            lock = FolderLock(self.writer.output_dir)
+        except FolderInUse as error:
+            raise SystemExit(f"Error: {error}") from error
         except OSError as error:
             raise SystemExit(f"Error: cannot write to output_dir {self.writer.output_dir}: {error}") from error
+        except ValueError as error:
+            raise SystemExit(f"Error: {error}") from error
+        try:
+            self._run_all(global_epoch)
+        except OSError as error:
+            raise SystemExit(f"Error: {self.report.path} cannot be written: {error}") from error
+        finally:
+            lock.release()
+
+    def _run_all(self, global_epoch: int) -> None:
         page = self.report.path.with_name(PAGE)
         page.unlink(missing_ok=True)  # an earlier run's
+        self.earlier = outputs_of(self.writer.output_dir)
         self.report.start(str(self.state.device))
-        with tqdm(total=len(self.cases), unit="case", disable=None) as self.progress:
-            super().run(global_epoch)
+        try:
+            with tqdm(total=len(self.cases), unit="case", disable=None) as self.progress:
+                super().run(global_epoch)
+        finally:
+            self.report.finish()
         done = ", ".join(f"{self.report.count(s)} {s}" for s in (REFINED, SEGMENTED, KEPT, FAILED))
         logger.info(f"{len(self.cases)} cases: {done}; see {self.report.path}")
         if self.html:
@@ -129,17 +161,19 @@ class CaseEvaluator(SupervisedEvaluator):
         inputs = {key: str(value) for key, value in batchdata.items() if key not in (CASE, REASON)}
         record = CaseRecord(batchdata[CASE], inputs)
         data: dict[Any, Any] = {}
-        if batchdata[REASON]:
-            record.reason = batchdata[REASON]
-        else:
+        record.reason = batchdata[REASON] or self.writer.refusal(batchdata[CASE])
+        if not record.reason:
             record.warnings += [f"no {k} file fits this case's name" for k in self.cases.evidence if k not in inputs]
             data = self._run_case(batchdata, record)
         if record.reason:
-            logger.error(f"{record.case} {record.status}: {record.reason}")
+            logger.error(shown(f"{record.case} {record.status}: {record.reason}"))
         record.peak_memory_mb = peak_memory_mb()
-        self.report.add(record)
+        try:
+            self.report.add(record)
+        except OSError:
+            logger.exception(f"{self.report.path} cannot be written now; it is tried again at the end")
         if self.progress is not None:
-            self.progress.set_postfix_str(f"{record.case} {record.status}", refresh=False)
+            self.progress.set_postfix_str(shown(f"{record.case} {record.status}"), refresh=False)
             self.progress.update()
         engine.state.output = [data]
         if record.status in (REFINED, SEGMENTED):
@@ -151,6 +185,7 @@ class CaseEvaluator(SupervisedEvaluator):
         source = paths[self.cases.key]
         data: dict[Any, Any] = {k: v for k, v in paths.items() if k not in (CASE, REASON)}
         try:
+            self.writer.clear(paths, self.earlier.get(shown(record.case), []))
             if self.cases.key == "image":
                 check_header(open_volume(source), source)
             self._apply(self.preprocessing, data, record)
@@ -162,14 +197,16 @@ class CaseEvaluator(SupervisedEvaluator):
                 data["pred"] = self._segment(data["image"])
                 record.seconds["network"] = time.perf_counter() - started
             self._apply(self.postprocessing, data, record)
-            self._write(paths, data, record)
         except CaseError as error:
             record.reason = str(error)
             self._keep(paths, data, record, expected=True)
         except Exception as error:  # whatever it is, it is logged with its traceback and reported with the case
             logger.exception(f"{record.case}: {type(error).__name__}")
             record.reason = unreadable(source) or f"{source}: {type(error).__name__}: {error}"
-            self._keep(paths, data, record, expected=isinstance(error, READ_ERRORS))
+            full = isinstance(error, OSError) and error.errno in DISK_FULL
+            self._keep(paths, data, record, expected=isinstance(error, READ_ERRORS) and not full)
+        else:
+            self._write(paths, data, record)
         return data
 
     def _apply(self, chain: Compose, data: dict[Any, Any], record: CaseRecord) -> None:
@@ -190,10 +227,18 @@ class CaseEvaluator(SupervisedEvaluator):
         return MetaTensor(output[0], meta=dict(image.meta))
 
     def _write(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord) -> None:
+        """Write a case's results; where they cannot be written, the case has failed, whatever can be kept of it."""
         started = time.perf_counter()
-        record.outputs = self.writer.write(paths, data)
+        try:
+            found = outcome_of(data)
+            unchanged = found.status == KEPT and not found.changed_voxels
+            record.outputs = self.writer.keep(paths, data) if unchanged else self.writer.write(paths, data)
+        except Exception as error:  # as with the stages
+            logger.exception(f"{record.case}: {type(error).__name__}")
+            record.reason = f"{paths[self.cases.key]}: the results cannot be written: {error}"
+            self._keep(paths, data, record, expected=False)
+            return
         record.seconds["write"] = time.perf_counter() - started
-        found = outcome_of(data)
         record.status, record.reason, record.structures = found.status, found.reason, found.structures
         record.volumes_ml, record.changed_voxels = found.volumes_ml, found.changed_voxels
         record.warnings += found.warnings
@@ -205,9 +250,10 @@ class CaseEvaluator(SupervisedEvaluator):
         try:
             if self.cases.key != "pred" or not unreadable(paths["pred"]):
                 record.outputs = self.writer.keep(paths, data)
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # the other cases are to go on
             logger.exception(f"{record.case}: cannot be written")
             record.reason += f"; and it cannot be written: {error}"
+            record.outputs = {}
         record.status = KEPT if expected and record.outputs else FAILED
 
 
@@ -219,4 +265,15 @@ def unreadable(path: str) -> str:
         read_values(open_volume(path), path)
     except CaseError as error:
         return str(error)
+    except Exception as error:  # what nibabel makes of a mad header, or too little memory
+        return f"{path} cannot be read ({type(error).__name__}: {error}): copy or export it again"
     return ""
+
+
+def outputs_of(folder: Path) -> dict[str, list[str]]:
+    """Return case → names of the files that an earlier run's report lists for it; {} where there was no run."""
+    try:
+        cases = read_report(folder)["cases"]
+        return {case["case"]: [Path(file).name for file in case["outputs"].values()] for case in cases}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

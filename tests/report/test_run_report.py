@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from scripts.report.run_report import FAILED, REFINED, CaseRecord, RunReport, peak_memory_mb, plain
+from scripts.report.run_report import FAILED, REFINED, CaseRecord, RunReport, peak_memory_mb, plain, read_report
 
 
 def test_plain_values():
@@ -33,8 +33,10 @@ def test_report_is_there_after_every_case(tmp_path):
     report = RunReport(tmp_path, "refine", {"organ": "liver", "image_dir": None, "folder": tmp_path})
     report.start("cpu")
     report.add(CaseRecord("a", {"pred": "a.nii.gz"}, REFINED, seconds={"fit": 1.5}))
-    first = json.loads((tmp_path / "report.json").read_text())
+    first = read_report(tmp_path)
     report.add(CaseRecord("b", reason="b.nii.gz cannot be read"))
+    assert read_report(tmp_path)["summary"]["cases"] == 2
+    report.finish()
     second = json.loads((tmp_path / "report.json").read_text())
     assert [c["case"] for c in first["cases"]] == ["a"] and [c["case"] for c in second["cases"]] == ["a", "b"]
     assert second["summary"] == {"cases": 2, "refined": 1, "segmented": 0, "kept": 0, "failed": 1}
@@ -50,4 +52,34 @@ def test_a_second_run_starts_anew(tmp_path):
     for name in ("a", "b"):
         report.start("cpu")
         report.add(CaseRecord(name))
+        report.finish()
     assert [c["case"] for c in json.loads(report.path.read_text())["cases"]] == ["b"]
+
+
+def test_a_report_cut_short_in_a_line_tells_the_cases_before(tmp_path):
+    report = RunReport(tmp_path, "refine")
+    report.start("cpu")
+    for name in ("a", "b"):
+        report.add(CaseRecord(name))
+    with open(report.lines, "a") as file:
+        file.write('{"case": "c", "sta')
+    assert [case["case"] for case in read_report(tmp_path)["cases"]] == ["a", "b"]
+
+
+def test_the_whole_report_is_seldom_written(tmp_path, monkeypatch):
+    """A line a case; the whole only where five seconds have passed since the last time."""
+    written = []
+    monkeypatch.setattr("scripts.report.run_report.write_json", lambda path, value: written.append(len(value["cases"])))
+    report = RunReport(tmp_path, "refine")
+    report.start("cpu")
+    for number in range(300):
+        report.add(CaseRecord(f"case {number}"))
+    assert written == [0]
+    report.rewrite_at = 0.0
+    report.add(CaseRecord("late"))
+    report.finish()
+    assert written == [0, 301, 301]
+
+
+def test_names_that_are_no_utf8_are_written_as_bytes():
+    assert plain({"case": "caf\udce9", "other": "caf\udcc3\udca9"}) == {"case": "caf\\xe9", "other": "café"}

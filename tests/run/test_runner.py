@@ -1,5 +1,7 @@
 """The evaluator: whole runs over good and bad cases, in this process and as a command."""
 
+import errno
+import gzip
 import json
 import logging
 import os
@@ -212,6 +214,109 @@ def test_a_case_that_cannot_be_written_fails_alone(tmp_path):
     cases = by_case(report)
     assert cases["a"]["status"] == "failed" and str(tmp_path / "out" / "a") in cases["a"]["reason"]
     assert cases["b"]["status"] == "refined"
+
+
+def test_strange_names_and_headers_cost_their_own_case_only(tmp_path):
+    """A name of the run's own, bytes that are no UTF-8, a header that overflows, a link to nothing."""
+    masks = tmp_path / "masks"
+    for name in ("a", "report.json", "caf\udce9", "z"):
+        save(masks / "x.nii.gz", blocks()).rename(masks / f"{name}.nii.gz")
+    content = bytearray(save(masks / "far.nii", blocks()).read_bytes())
+    content[108:112] = np.float32(1e30).tobytes()  # vox_offset
+    (masks / "far.nii").write_bytes(content)
+    (masks / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    evaluator, report = refine(masks, tmp_path / "out")
+    cases = by_case(report)
+    status = {name: case["status"] for name, case in cases.items()}
+    assert status == {
+        "a": "refined", "z": "refined", "report.json": "failed", "caf\\xe9": "failed", "far": "failed",
+        "gone": "failed",
+    }  # fmt: skip
+    assert "a name of the run's own: rename it" in cases["report.json"]["reason"]
+    assert "no UTF-8: rename it" in cases["caf\\xe9"]["reason"]
+    assert "far.nii" in cases["far"]["reason"] and "gone.nii.gz" in cases["gone"]["reason"]
+    with pytest.raises(SystemExit):
+        evaluator.finish()
+
+
+def test_too_little_memory_for_a_case_costs_that_case_only(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        save(tmp_path / "masks" / f"{name}.nii.gz", blocks())
+    load = nib.arrayproxy.ArrayProxy.__array__
+
+    def read(self, *arguments, **options):
+        if "a.nii" in str(self.file_like):
+            raise MemoryError
+        return load(self, *arguments, **options)
+
+    monkeypatch.setattr(nib.arrayproxy.ArrayProxy, "__array__", read)
+    _, report = refine(tmp_path / "masks", tmp_path / "out")
+    cases = by_case(report)
+    assert cases["a"]["status"] == "failed" and "a.nii.gz" in cases["a"]["reason"]
+    assert cases["b"]["status"] == "refined"
+
+
+def test_a_full_disk_fails_the_case_though_the_mask_can_be_kept(tmp_path, monkeypatch):
+    save(tmp_path / "masks" / "a.nii.gz", blocks())
+    write = nib.save
+
+    def full(image, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nib, "save", full)
+    evaluator, report = refine(tmp_path / "masks", tmp_path / "out")
+    assert report["cases"][0]["status"] == "failed" and "No space left" in report["cases"][0]["reason"]
+    with pytest.raises(SystemExit) as stop:
+        evaluator.finish()
+    assert stop.value.code == 1
+    monkeypatch.setattr(nib, "save", write)
+
+
+def test_a_report_that_cannot_be_written_ends_the_run_plainly(tmp_path, monkeypatch):
+    save(tmp_path / "masks" / "a.nii.gz", blocks())
+
+    def full(path, value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("scripts.report.run_report.write_json", full)
+    with pytest.raises(SystemExit, match="report.json cannot be written"):
+        refine(tmp_path / "masks", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["negative", "scaled"])
+def test_masks_that_are_kept_are_copied_byte_for_byte(tmp_path, kind):
+    path = save(tmp_path / "masks" / "a.nii.gz", -blocks(np.int16) if kind == "negative" else blocks())
+    if kind == "scaled":
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        content[112:116] = np.float32(200).tobytes()  # scl_slope
+        path.write_bytes(gzip.compress(bytes(content)))
+    _, report = refine(tmp_path / "masks", tmp_path / "out")
+    assert report["cases"][0]["status"] == "kept"
+    for stage in ("initial", "refined"):
+        assert (tmp_path / "out" / "a" / f"a_{stage}.nii.gz").read_bytes() == path.read_bytes()
+
+
+def test_results_of_an_earlier_run_are_removed_when_their_case_starts_and_nothing_else(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / "masks" / f"{name}.nii.gz", blocks())
+    refine(tmp_path / "masks", tmp_path / "out")
+    for name in ("a_notes.txt", "a_mine.nii.gz", "a_mine.stl"):
+        (tmp_path / "out" / "a" / name).touch()
+    (tmp_path / "masks" / "b.nii.gz").unlink()
+    (tmp_path / "masks" / "a.nii.gz").write_bytes(b"broken")
+    _, report = refine(tmp_path / "masks", tmp_path / "out")
+    assert by_case(report)["a"]["status"] == "failed"
+    left = sorted(file.name for file in (tmp_path / "out" / "a").iterdir())
+    assert left == ["a_mine.nii.gz", "a_mine.stl", "a_notes.txt"]
+    assert (tmp_path / "out" / "b" / "b_refined.nii.gz").is_file()  # no case of this run
+
+
+def test_a_run_that_would_overwrite_its_input_is_refused(tmp_path):
+    mask = save(tmp_path / "run" / "as_given" / "a.nii.gz", blocks())
+    before = mask.read_bytes()
+    with pytest.raises(SystemExit, match="would overwrite .*a.nii.gz, which it reads: give another output_dir"):
+        refine(mask.parent, tmp_path / "run")
+    assert mask.read_bytes() == before and len(list((tmp_path / "run").iterdir())) == 1
 
 
 def segment(images, output, chain):

@@ -1,0 +1,46 @@
+"""Runs of the refine job with the fake chain, each in a process of its own, that can be killed."""
+
+import os
+import signal
+import time
+
+import torch
+from monai.transforms import Compose
+
+from scripts.cases.find import CaseDataset
+from scripts.cases.io import CheckMaskd, KeepInitiald
+from scripts.cases.sources import ReadMaskd
+from scripts.cases.writer import CaseWriter
+from scripts.report.run_report import RunReport
+from scripts.run.runner import CaseEvaluator
+from tests.helpers.fake_chain import KeepLargestd
+
+
+def run_refine(masks, output, chain=None):
+    """Refine masks with a fake chain in this process."""
+    steps = [KeepInitiald("pred"), CheckMaskd("pred", [1, 2]), *(chain or [KeepLargestd()])]
+    evaluator = CaseEvaluator(
+        "cpu",
+        CaseDataset(masks, "pred"),
+        torch.nn.Identity(),
+        Compose([ReadMaskd()]),
+        Compose(steps),
+        CaseWriter(output, "pred"),
+        RunReport(output, "refine", {"organ": "blocks"}),
+    )
+    evaluator.run()
+    return evaluator
+
+
+def killed_refine(masks, output, after_seconds):
+    """Refine masks in a child process, killed with signal 9 after so many seconds; return how it ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            run_refine(masks, output)
+        finally:
+            os._exit(0)
+    time.sleep(after_seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
