@@ -263,6 +263,12 @@ def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
         notes.append(f"Not scored, no label: {', '.join(pairing.without_label)}.")
     if pairing.without_prediction:
         notes.append(f"Not scored, no prediction: {', '.join(pairing.without_prediction)}.")
+    if pairing.failed:
+        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.failed.items())
+        notes.append(f"Not scored, failed in the run: {len(pairing.failed)} cases: {cases}.")
+    if pairing.kept:
+        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.kept.items())
+        notes.append(f"Scored with the initial mask, which the run kept: {len(pairing.kept)} cases: {cases}.")
     if pairing.incomplete:
         lacking = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.incomplete.items())
         notes.append(f"Not scored, missing in some method: {lacking}.")

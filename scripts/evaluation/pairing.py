@@ -10,6 +10,7 @@ from ..cases.find import SUFFIXES, case_name, list_volumes, match_name
 from ..cases.io import open_volume
 from ..cases.sources import LabelSource
 from ..geometry.affine import grids_apart_mm, same_grid
+from ..report.run_report import FAILED, KEPT, read_report
 
 STAGE_MARK = "::"
 OTHER_GRID = "resample the prediction, or give --resample_labels true to bring labels to the predictions' grid"
@@ -41,12 +42,16 @@ class Pairing:
         without_label: predictions that no label belongs to.
         without_prediction: labels that were asked for by name and that no prediction belongs to.
         incomplete: case → the methods that lack it; these cases are not scored.
+        failed: case → the methods whose run failed on it; these cases are not scored either.
+        kept: case → the methods whose run passed its initial mask through; these are scored like the others.
     """
 
     cases: list[ScoredCase] = field(default_factory=list)
     without_label: list[str] = field(default_factory=list)
     without_prediction: list[str] = field(default_factory=list)
     incomplete: dict[str, list[str]] = field(default_factory=dict)
+    failed: dict[str, list[str]] = field(default_factory=dict)
+    kept: dict[str, list[str]] = field(default_factory=dict)
 
 
 def find_predictions(folder: str | Path, method: str, labels: LabelSource | None = None) -> dict[str, Path]:
@@ -55,7 +60,8 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
     Args:
         folder: a flat folder of NIfTI files, or the output folder of a run with `<case>/<case>_<stage>.nii.gz`.
             `folder::stage` names the stage; without it a flat folder's files are taken whole, and a run's stage is
-            "initial" for the method of that name and "refined" for any other.
+            "initial" for the method of that name and "refined" for any other. Of a run whose report is there, only what
+            the report lists is found: other files are an earlier run's, or of cases that failed.
         method: the method's name.
         labels: where given, also folders of binary masks are found, see `LabelSource.find`.
 
@@ -79,6 +85,9 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
         stage = stage or ("initial" if method == "initial" else "refined")
         ending = f"_{stage}"
         nested = [f for f in root.glob("*/*") if _is_volume(f) and case_name(f) == f.parent.name + ending]
+        states = states_of_run(root)
+        if states is not None:
+            nested = [f for f in nested if states.get(f.parent.name, FAILED) != FAILED]
         files = [(case_name(f)[: -len(ending)], f) for f in [*flat, *nested] if case_name(f).endswith(ending)]
     found: dict[str, Path] = {}
     for case, file in sorted(files):
@@ -89,6 +98,14 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
         wanted = f"<case>_{stage}.nii.gz, flat or as <case>/<case>_{stage}.nii.gz" if stage else "NIfTI files"
         raise ValueError(f"{method}: {root} holds no {wanted}")
     return found
+
+
+def states_of_run(folder: Path) -> dict[str, str] | None:
+    """Return case → status of a run's output folder, by its report; None where there is no report of a run."""
+    try:
+        return {str(case["case"]): str(case["status"]) for case in read_report(folder)["cases"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def pair_methods(
@@ -124,9 +141,12 @@ def pair_methods(
         if unknown:
             raise ValueError(f"{label_dir} lacks the labels {_some(unknown)}")
     found = {method: find_predictions(folder, method, predicted) for method, folder in methods.items()}
+    roots = {method: Path(str(folder).partition(STAGE_MARK)[0]) for method, folder in methods.items()}
+    states = {method: states_of_run(root) or {} for method, root in roots.items()}
+    failures = {case for run in states.values() for case, state in run.items() if state == FAILED}
     pairing = Pairing()
     seen: set[str] = set()
-    for case in sorted(set().union(*found.values())):
+    for case in sorted(failures.union(*found.values())):
         patient = match_name(case, labels)
         if patient is None:
             pairing.without_label.append(case)
@@ -135,11 +155,17 @@ def pair_methods(
             continue
         seen.add(patient)
         lacking = [method for method, files in found.items() if case not in files]
-        if lacking:
+        failed = [method for method in lacking if states[method].get(case) == FAILED]
+        kept = [method for method in found if states[method].get(case) == KEPT and case in found[method]]
+        if failed:
+            pairing.failed[case] = failed
+        elif lacking:
             pairing.incomplete[case] = lacking
         else:
             predictions = {method: files[case] for method, files in found.items()}
             pairing.cases.append(ScoredCase(case, patient, labels[patient], predictions))
+            if kept:
+                pairing.kept[case] = kept
     pairing.without_prediction = sorted(set(patients or ()) - seen)
     if pairing.incomplete and not allow_missing:
         lines = "; ".join(f"{case}: {', '.join(lacking)}" for case, lacking in list(pairing.incomplete.items())[:8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -273,3 +274,17 @@ def test_labels_on_a_finer_grid_are_brought_to_the_masks(folders, pack):
     first, second = (read_csv(Path(table).with_name("metrics.csv")) for table in (plain, brought))
     assert len(first) > 4 and first == second
     assert "by the nearest voxel" in Path(brought).read_text() and "nearest voxel" not in Path(plain).read_text()
+
+
+def test_failed_and_kept_cases_of_a_run_are_counted_in_the_table(folders, pack):
+    states = {"p1": "refined", "p2_a": "kept", "p2_b": "refined", "p3": "failed"}
+    cases = [{"case": case, "status": status} for case, status in states.items()]
+    (folders / "run" / "report.json").write_text(json.dumps({"cases": cases}))
+    run_job(
+        "evaluate", pred_dir=folders / "run", label_dir=folders / "labels", organ=str(pack),
+        output_dir=folders / "eval", shape_metrics=False, processes=1,
+    )  # fmt: skip
+    assert {row["case"] for row in read_csv(folders / "eval" / "metrics.csv")} == {"p1", "p2_a", "p2_b"}
+    text = (folders / "eval" / "table.md").read_text()
+    assert "failed in the run: 1 cases: p3 (initial, refined)" in text
+    assert "which the run kept: 1 cases: p2_a (initial, refined)" in text

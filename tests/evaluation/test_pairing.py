@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -116,3 +117,38 @@ def test_grids(tmp_path):
     turned[0, 0] *= 1.05
     with pytest.raises(ValueError, match="apart in the world"):
         check_same_grid(write(tmp_path / "turned.nii.gz", affine=turned), label)
+
+
+def report(folder: Path, **states: str) -> None:
+    cases = [{"case": case, "status": status} for case, status in states.items()]
+    (folder / "report.json").write_text(json.dumps({"cases": cases}))
+
+
+def test_only_what_the_report_of_a_run_lists_is_found(tmp_path, labels):
+    """Masks of an earlier run, of a case that is not in this one and of one that failed in it, are not scored."""
+    for case in ("scan_1", "scan_10", "scan_2"):
+        for stage in ("initial", "refined"):
+            write(tmp_path / "run" / case / f"{case}_{stage}.nii.gz")
+    methods = {stage: f"{tmp_path / 'run'}::{stage}" for stage in ("initial", "refined")}
+    assert len(pair_methods(labels, methods).cases) == 3
+    report(tmp_path / "run", scan_1="kept", scan_2="failed")
+    pairing = pair_methods(labels, methods)
+    assert [case.case for case in pairing.cases] == ["scan_1"]
+    assert pairing.kept == {"scan_1": ["initial", "refined"]}
+    assert pairing.failed == {"scan_2": ["initial", "refined"]} and not pairing.incomplete
+
+
+def test_a_case_that_failed_in_a_run_is_left_out_of_all_methods_and_named(tmp_path, labels):
+    for case in ("scan_1", "scan_2"):
+        write(tmp_path / "masks" / f"{case}.nii.gz")
+    write(tmp_path / "run" / "scan_1" / "scan_1_refined.nii.gz")
+    report(tmp_path / "run", scan_1="refined", scan_2="failed")
+    pairing = pair_methods(labels, {"initial": tmp_path / "masks", "refined": tmp_path / "run"})
+    assert [case.case for case in pairing.cases] == ["scan_1"]
+    assert pairing.failed == {"scan_2": ["refined"]} and not pairing.kept
+
+
+def test_a_report_of_another_program_is_not_heeded(tmp_path):
+    write(tmp_path / "scan_1" / "scan_1_refined.nii.gz")
+    (tmp_path / "report.json").write_text("{}")
+    assert list(find_predictions(tmp_path, "ours")) == ["scan_1"]
