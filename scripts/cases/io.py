@@ -8,6 +8,7 @@ or not at all. What is wrong with a file is said by a `CaseError` whose message 
 from __future__ import annotations
 
 import gzip
+import logging
 import shutil
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
@@ -25,11 +26,15 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..geometry.affine import check_affine, same_grid
 from .files import whole_file
+from .find import SUFFIXES
+from .nifti_grid import affine_mm, disagreement, mend_quaternion, open_mended
 
 try:
     from starlette.exceptions import HTTPException as HttpError
 except ImportError:
     HttpError = Exception  # type: ignore[assignment, misc]
+
+logger = logging.getLogger(__name__)
 
 COUNTED_AT_ONCE = 1 << 20  # voxels, so that what is in work stays in the processor's cache
 READ_ERRORS = (OSError, ValueError, EOFError, zlib.error, ImageFileError, HeaderDataError)
@@ -67,10 +72,31 @@ def open_volume(path: str | Path) -> nib.Nifti1Image:
     try:
         image = nib.load(path)
     except READ_ERRORS as error:
+        if "w2 should be positive" in str(error):
+            return _open_mended(path)
         raise UnreadableCase(f"{path} cannot be read as NIfTI ({_line(error)}): copy or export it again") from error
     if not isinstance(image, nib.Nifti1Image):
         raise UnreadableCase(f"{path} is {type(image).__name__}, not NIfTI: convert it to .nii.gz")
+    mend_quaternion(image.header)
     return image
+
+
+def _open_mended(path: str | Path) -> nib.Nifti1Image:
+    try:
+        return open_mended(path)
+    except READ_ERRORS as error:
+        raise UnreadableCase(f"{path}: its qform is no rotation ({_line(error)}): repair the header") from error
+
+
+def header_warnings(path: str | Path) -> list[str]:
+    """Return what a user should know of a NIfTI file's header though it can be read; [] for anything else."""
+    if not Path(path).is_file() or not str(path).lower().endswith(SUFFIXES):
+        return []
+    try:
+        found = disagreement(open_volume(path))
+    except CaseError:
+        return []
+    return [f"{path}: {found}"] if found else []
 
 
 def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
@@ -94,6 +120,7 @@ def read_array(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     image = open_volume(path)
     affine = check_header(image, path)
+    log_disagreement(image, path)
     return read_values(image, path).reshape(image.shape[:3]), affine
 
 
@@ -128,7 +155,7 @@ def whole_numbers(values: np.ndarray, path: str | Path) -> np.ndarray:
 
 
 def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = False) -> np.ndarray:
-    """Check that a volume is 3D and can be placed in the world.
+    """Check that a volume is 3D and can be placed in the world (see `nifti_grid`).
 
     Args:
         image: an opened file.
@@ -145,9 +172,16 @@ def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = Fals
     if len(image.shape) < 3 or any(n != 1 for n in further):
         raise UnrefinableCase(f"{path} has the shape {image.shape}, not that of one 3D volume: give one volume a file")
     try:
-        return check_affine(image.affine)
+        return check_affine(affine_mm(image))
     except ValueError as error:
         raise UnrefinableCase(f"{path}: {error}, so it has no place in millimetres: repair the header") from error
+
+
+def log_disagreement(image: nib.Nifti1Image, path: str | Path) -> None:
+    """Log where the forms of an opened file's header disagree."""
+    found = disagreement(image)
+    if found:
+        logger.warning("%s: %s", path, found)
 
 
 def read_label_map(path: str | Path) -> MetaTensor:
@@ -173,6 +207,7 @@ def read_volume(path: str | Path) -> MetaTensor:
     """
     image = open_volume(path)
     affine = check_header(image, path, channels=True)
+    log_disagreement(image, path)
     values = np.asarray(read_values(image, path), dtype=np.float32)
     values = np.moveaxis(values.reshape(*values.shape[:3], -1), -1, 0)
     return in_world(torch.from_numpy(np.ascontiguousarray(values)), affine, path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..cases.find import SUFFIXES, case_name, list_volumes, match_name
 from ..cases.io import open_volume
+from ..cases.nifti_grid import affine_mm
 from ..cases.sources import LabelSource
 from ..geometry.affine import grids_apart_mm, same_grid
 from ..report.run_report import FAILED, KEPT, read_report
@@ -196,10 +197,11 @@ def check_same_grid(prediction: Path, label: Path) -> None:
     shape = tuple(b.shape[:3])
     if tuple(a.shape[:3]) != shape or any(n != 1 for n in (*a.shape[3:], *b.shape[3:])):
         raise ValueError(f"{prediction} has the shape {a.shape} but {label} {b.shape}; {OTHER_GRID}")
-    if not same_grid(shape, a.affine, shape, b.affine):
+    places = affine_mm(a), affine_mm(b)
+    if not same_grid(shape, places[0], shape, places[1]):
         raise ValueError(
             f"{prediction} and {label} have the same shape but lie up to "
-            f"{grids_apart_mm(shape, a.affine, b.affine):.3g} mm apart in the world; repair the wrong header, or "
+            f"{grids_apart_mm(shape, *places):.3g} mm apart in the world; repair the wrong header, or "
             f"{OTHER_GRID}"
         )
 

@@ -24,7 +24,7 @@ from monai.utils import set_determinism
 from tqdm import tqdm
 
 from ..cases.find import CASE, REASON, CaseDataset
-from ..cases.io import READ_ERRORS, CaseError, check_header, open_volume, read_values
+from ..cases.io import READ_ERRORS, CaseError, check_header, header_warnings, open_volume, read_values
 from ..cases.lock import FolderInUse, FolderLock
 from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
@@ -164,6 +164,7 @@ class CaseEvaluator(SupervisedEvaluator):
         record.reason = batchdata[REASON] or self.writer.refusal(batchdata[CASE])
         if not record.reason:
             record.warnings += [f"no {k} file fits this case's name" for k in self.cases.evidence if k not in inputs]
+            record.warnings += [warning for path in inputs.values() for warning in header_warnings(path)]
             data = self._run_case(batchdata, record)
         if record.reason:
             logger.error(shown(f"{record.case} {record.status}: {record.reason}"))

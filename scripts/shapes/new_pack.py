@@ -13,6 +13,7 @@ import yaml
 
 from ..cases.files import write_text
 from ..cases.io import READ_ERRORS, CaseError, open_volume, read_values
+from ..cases.nifti_grid import affine_mm
 from ..cases.sources import names_of, plain
 from ..geometry.affine import voxel_volume_mm3
 from ..organ.checks import as_name, safe_name
@@ -59,7 +60,7 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
             continue
         for value, count in zip(values, counts, strict=True):
             if value != 0:
-                volumes_mm3.setdefault(int(value), []).append(count * voxel_volume_mm3(image.affine))
+                volumes_mm3.setdefault(int(value), []).append(count * voxel_volume_mm3(affine_mm(image)))
     if not volumes_mm3:
         raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
     name = as_name(folder.resolve().name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.data import ImageReader
+from monai.data import ImageReader, NibabelReader
 from monai.transforms import (
     LoadImaged,
     MapTransform,
@@ -18,9 +18,11 @@ from monai.transforms import (
     ScaleIntensityRanged,
     Spacingd,
 )
+from monai.utils import ensure_tuple
 
 from ..cases.find import SUFFIXES, case_name, list_volumes
-from ..cases.io import UnreadableCase, check_header, open_volume
+from ..cases.io import UnreadableCase, check_header, log_disagreement, open_volume
+from ..cases.nifti_grid import affine_mm
 from ..cases.split import hold_out
 from ..organ.imaging import Intensity
 from ..organ.pack import OrganPack
@@ -28,11 +30,28 @@ from ..organ.pack import OrganPack
 VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
 
 
+class GridReader(NibabelReader):
+    """MONAI's reader of NIfTI, with the affine that the bundle reads everywhere (see `cases.nifti_grid`)."""
+
+    def read(self, data: Any, **kwargs: Any) -> Any:
+        """Open one file or several."""
+        self.filenames = ensure_tuple(data)
+        images = [open_volume(name) for name in self.filenames]
+        return images if len(images) > 1 else images[0]
+
+    def _get_affine(self, img: Any) -> Any:
+        return affine_mm(img)
+
+
 class ReadImaged(LoadImaged):
     """MONAI's `LoadImaged`, which says plainly what is wrong with a file that cannot be read.
 
     Images that a host has read already are left as they are.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loader.register(GridReader())  # the last one is tried first
 
     def __call__(self, data: Mapping[Hashable, Any], reader: ImageReader | None = None) -> dict[Hashable, Any]:
         """Read the keys' images.
@@ -47,7 +66,9 @@ class ReadImaged(LoadImaged):
             if not str(data[key]) or not Path(data[key]).exists():  # MONAI Label gives "" for a name it does not know
                 raise UnreadableCase(f"the {key} '{data[key]}' does not exist: check its name")
             if str(data[key]).lower().endswith(SUFFIXES):
-                check_header(open_volume(data[key]), data[key])
+                image = open_volume(data[key])
+                check_header(image, data[key])
+                log_disagreement(image, data[key])
         try:
             return dict(super().__call__(data, reader))
         except Exception as error:  # every format's reader has errors of its own

@@ -58,6 +58,18 @@ def test_page_is_written_at_the_end_and_its_failure_harms_nothing(tmp_path, monk
     assert not page.exists()
 
 
+def test_headers_that_contradict_themselves_stand_in_the_report(tmp_path):
+    image = nib.Nifti1Image(blocks(), STRAIGHT)
+    image.set_sform(STRAIGHT, 1)
+    image.set_qform(np.diag([1.0, 1, 1.33, 1]), 1)
+    (tmp_path / "masks").mkdir()
+    nib.save(image, tmp_path / "masks" / "a.nii.gz")
+    _, report = refine(tmp_path / "masks", tmp_path / "out")
+    case = report["cases"][0]
+    assert case["status"] == "refined" and any("the sform counts" in warning for warning in case["warnings"])
+    assert case["volumes_ml"]["1"][0] == np.count_nonzero(blocks() == 1) / 1000
+
+
 def by_case(report):
     return {case["case"]: case for case in report["cases"]}
 

@@ -1,0 +1,70 @@
+"""Where a NIfTI file says that its voxels lie: the one affine that counts for images, masks, labels and probabilities.
+
+A header may hold two forms, an sform and a qform, and the spacing in `pixdim`. The sform counts where its code says
+that there is one, else the qform, as nibabel has it; where they disagree, that is said. Headers in metres or
+micrometres are brought to millimetres. What is written keeps the header that it came with, and so its own units.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.openers import Opener
+
+from ..geometry.affine import grids_apart_mm, same_grid
+
+MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIFTI_UNITS_METER, _MM and _MICRON; others are taken for mm
+UNIT_BITS = 7
+LONGEST_QUATERNION = 1.01  # squared length up to which one is rounded, not wrong
+
+
+def affine_mm(image: nib.Nifti1Image) -> np.ndarray:
+    """Return the affine (4, 4) of an opened file, voxel index → world mm."""
+    affine = np.array(image.affine, dtype=np.float64)
+    affine[:3] *= MM_OF_UNIT.get(int(image.header["xyzt_units"]) & UNIT_BITS, 1.0)
+    return affine
+
+
+def disagreement(image: nib.Nifti1Image) -> str:
+    """Return in words where the forms of a header disagree by more than `same_grid` allows; "" where they do not."""
+    header, affine = image.header, np.asarray(image.affine, float)
+    spacing = np.asarray(header["pixdim"][1:4], float)
+    if int(header["sform_code"]) <= 0 or not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        return ""
+    if int(header["qform_code"]) > 0:
+        name, other = "qform", header.get_qform()
+    else:
+        name, other = "pixdim", affine.copy()
+        other[:3, :3] *= spacing / np.linalg.norm(affine[:3, :3], axis=0)
+    shape = image.shape[:3]
+    if not (np.isfinite(affine).all() and np.isfinite(other).all()) or same_grid(shape, affine, shape, other):
+        return ""
+    return (
+        f"its sform and its {name} put voxels up to {grids_apart_mm(shape, affine, other):.3g} units apart: the sform "
+        "counts; if volumes or places look wrong, repair the header"
+    )
+
+
+def mend_quaternion(header: Any) -> None:
+    """Bring the quaternion of a qform to length 1 where rounding has made it longer, which nibabel refuses."""
+    parts = np.array([header[f"quatern_{name}"] for name in "bcd"], dtype=np.float64)
+    squared = float(parts @ parts)
+    if int(header["qform_code"]) > 0 and 1.0 < squared <= LONGEST_QUATERNION:
+        for name, part in zip("bcd", parts / np.sqrt(squared), strict=True):
+            header[f"quatern_{name}"] = part
+
+
+def open_mended(path: str | Path) -> nib.Nifti1Image:
+    """Open a NIfTI-1 file whose quaternion is a rounding error too long (see `mend_quaternion`).
+
+    Raises:
+        Exception: what nibabel raises where it cannot be read even so.
+    """
+    with Opener(str(path)) as file:
+        header = nib.Nifti1Image.header_class.from_fileobj(file)
+    mend_quaternion(header)
+    return nib.Nifti1Image(ArrayProxy(str(path), header.copy()), header.get_best_affine(), header)
