@@ -21,7 +21,7 @@ from monai.transforms import (
 from monai.utils import ensure_tuple
 
 from ..cases.find import SUFFIXES, case_name, list_volumes
-from ..cases.io import UnreadableCase, check_header, log_disagreement, open_volume
+from ..cases.io import UnreadableCase, UnrefinableCase, check_header, file_of, log_disagreement, open_volume
 from ..cases.nifti_grid import affine_mm
 from ..cases.split import hold_out
 from ..organ.imaging import Intensity
@@ -76,6 +76,28 @@ class ReadImaged(LoadImaged):
             raise UnreadableCase(
                 f"{files} cannot be read as an image ({type(error).__name__}): copy or export it again"
             ) from error
+
+
+class CheckImaged(MapTransform):
+    """Refuses images in which a network sees nothing; changes nothing."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data unchanged.
+
+        Raises:
+            UnrefinableCase: an image (C, X, Y, Z) holds NaN or infinity, or one value only.
+        """
+        for key in self.key_iterator(dict(data)):
+            values = torch.as_tensor(data[key])
+            low, high = values.min(), values.max()  # NaN where one voxel is
+            if not (torch.isfinite(low) and torch.isfinite(high)):
+                raise UnrefinableCase(
+                    f"{file_of(data[key])} holds NaN or infinity, of which a network makes an empty mask: replace "
+                    "these voxels, for example by the value of air"
+                )
+            if low == high:
+                raise UnrefinableCase(f"{file_of(data[key])} has the same value everywhere: check how it was exported")
+        return dict(data)
 
 
 class OwnSpacingd(Spacingd):

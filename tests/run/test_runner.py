@@ -23,6 +23,7 @@ from scripts.cases.writer import CaseWriter
 from scripts.organ.pack import MODELS
 from scripts.report.run_report import RunReport
 from scripts.run.runner import CaseEvaluator
+from scripts.unet.images import CheckImaged
 from tests.helpers.fake_chain import Failed, KeepLargestd, Thresholdd
 from tests.helpers.volumes import AFFINES, OBLIQUE, STRAIGHT, blocks, save, save_with_nan_affine
 
@@ -331,7 +332,7 @@ def test_a_run_that_would_overwrite_its_input_is_refused(tmp_path):
     assert mask.read_bytes() == before and len(list((tmp_path / "run").iterdir())) == 1
 
 
-def segment(images, output, chain):
+def segment(images, output, chain, checks=()):
     network = torch.nn.Conv3d(1, 1, 1)
     torch.nn.init.ones_(network.weight)
     torch.nn.init.zeros_(network.bias)
@@ -339,7 +340,7 @@ def segment(images, output, chain):
         "cpu",
         CaseDataset(images, "image"),
         network,
-        Compose([LoadImaged("image"), EnsureChannelFirstd("image")]),
+        Compose([LoadImaged("image"), EnsureChannelFirstd("image"), *checks]),
         Compose(chain),
         CaseWriter(output, "image"),
         RunReport(output, "inference"),
@@ -374,6 +375,19 @@ def test_images_are_segmented_then_refined(tmp_path):
     assert nib.load(tmp_path / "out" / "one" / "one_refined.nii.gz").shape == (12, 10, 8, 1)
     assert (tmp_path / "out" / "black" / "black_refined.nii.gz").is_file()
     assert "network" in cases["a"]["seconds"]
+
+
+def test_images_in_which_a_network_sees_nothing_fail_with_the_reason(tmp_path):
+    spoilt = blocks().astype(np.float32)
+    spoilt[3, 3, 3] = np.nan
+    for name, image in {"nan": spoilt, "constant": blocks() * 0.0 + 7, "good": blocks().astype(np.float32)}.items():
+        save(tmp_path / "images" / f"{name}.nii.gz", image)
+    cases = segment(tmp_path / "images", tmp_path / "out", [Thresholdd("pred")], [CheckImaged("image")])
+    assert {name: case["status"] for name, case in cases.items()} == {
+        "nan": "failed", "constant": "failed", "good": "segmented"
+    }  # fmt: skip
+    assert "nan.nii.gz holds NaN" in cases["nan"]["reason"]
+    assert "constant.nii.gz has the same value everywhere" in cases["constant"]["reason"]
 
 
 def test_network_alone_writes_the_initial_mask_only(tmp_path):
