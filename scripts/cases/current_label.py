@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class CurrentLabeld(MapTransform):
     """Read the current label of a study into `pred`: (1, X, Y, Z) int32.
 
     The label is the file that `label` names (MONAI Label: the part `label` of the request), else the file of the
-    image's name in `labels/final` beside the image, which is where MONAI Label keeps what annotators submit.
+    image's name in `labels/final` beside the image, which is where MONAI Label keeps what annotators submit. A request
+    can name any file of the server: only one in the study's folder, or one that the host has just received, is read.
 
     Args:
         keys: where the label map goes.
@@ -29,7 +31,7 @@ class CurrentLabeld(MapTransform):
         label_key: the path of the label, where one is given.
 
     Raises:
-        UnreadableCase: there is no label, or it cannot be read.
+        UnreadableCase: there is no label, it lies elsewhere, or it cannot be read.
         UnrefinableCase: it is no label map, or not on the image's grid.
     """
 
@@ -42,7 +44,8 @@ class CurrentLabeld(MapTransform):
         """Fill `pred`."""
         d = dict(data)
         image: MetaTensor = d[self.image_key]
-        path = d.get(self.label_key) or stored_label(file_of(image))
+        sent = d.get(self.label_key)
+        path = sent_label(sent, file_of(image)) if sent else stored_label(file_of(image))
         label = read_label_map(path)
         if not same_grid(label.shape[1:], label.affine, image.shape[1:], image.affine):
             raise UnrefinableCase(
@@ -51,6 +54,28 @@ class CurrentLabeld(MapTransform):
             )
         d[self.keys[0]] = label
         return d
+
+
+def sent_label(label: object, image: str | Path) -> Path:
+    """Return the path of a label that comes with a request, if it is one of the study.
+
+    Args:
+        label: the path.
+        image: path of the study's image.
+
+    Raises:
+        UnreadableCase: it is neither in the image's folder nor a file that the host has received: these lie in the
+            folder of temporary files, and `tempfile` has named them.
+    """
+    temporary = Path(tempfile.gettempdir()).resolve()
+    study = Path(image).resolve().parent
+    if isinstance(label, str) and "\0" not in label:
+        path = Path(label).resolve()
+        if path.parent == temporary and path.name.startswith(tempfile.gettempprefix()):
+            return path
+        if study != temporary and path.is_relative_to(study):
+            return path
+    raise UnreadableCase(f"label: {str(label)[:200]!r} is not in the study's folder: send the file, or submit it")
 
 
 def stored_label(image: str | Path) -> Path:

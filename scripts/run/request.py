@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from monai.transforms import MapTransform
 
 from ..cases.io import CaseError
 from ..cases.sources import LabelSource
+from ..organ.checks import shown
 from ..organ.pack import OrganError, OrganPack, known_organs
 from ..refine.chain import Refiner
+from ..refine.settings import known_presets
 from ..unet.network import check_unet, network_file
-from .options import is_true
+from .options import choice, is_true
 
 
 class BadRequest(CaseError):
@@ -93,25 +96,123 @@ class Request:
         return self
 
 
+class OpenRequest:
+    """What a config asks for, until a host's own options go before it.
+
+    A host's options are data. They come in the dictionary with the image, are compared with what is known, and are
+    never parsed. So they are there when the first transform runs (`CheckRequestd`), and what depends on them is decided
+    after that.
+
+    Args:
+        organ: name of an organ pack, or its path. A host can only name those of `models/`.
+        preset: of the refinement.
+        refine: whether masks are refined.
+        current_label: whether a mask is given.
+        seed: of the refinement.
+
+    Attributes:
+        asked: the options, by name.
+        device: where priors, fields and networks are evaluated: CUDA where there is such, until `on` or a host names
+            another. No config gives it to this object, since MONAI Label writes the request's into the config.
+    """
+
+    def __init__(
+        self,
+        organ: str | Path,
+        preset: str = "default",
+        refine: object = True,
+        current_label: object = False,
+        seed: int = 0,
+    ) -> None:
+        self.asked: dict[str, Any] = {
+            "organ": organ,
+            "preset": preset,
+            "refine": refine,
+            "current_label": current_label,
+        }
+        self.device: str | torch.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.seed = seed
+
+    @cached_property
+    def settled(self) -> Request:
+        """The request, read once; from then on it cannot be changed."""
+        return Request.of(**self.asked, device=self.device, seed=self.seed)
+
+    def on(self, device: str | torch.device) -> None:
+        """Set the device, for who runs the config without a host."""
+        self.device = device
+
+    def take(self, data: Mapping[Hashable, Any]) -> None:
+        """Let the options that stand in the data go before the config's.
+
+        Raises:
+            BadRequest: an option is none of the known values, or comes after something was built of another.
+        """
+        asked = {**self.asked, **host_options(data)}
+        if asked != self.asked and "settled" in vars(self):
+            raise BadRequest(
+                "the options come too late: this host has built the whole chain before the first transform"
+            )
+        self.asked = asked
+        if "device" in data:
+            self.device = host_device(data["device"])
+
+
+def host_options(data: Mapping[Hashable, Any]) -> dict[str, Any]:
+    """Return the options that a host has put into the data; they are compared with known values, and nothing else.
+
+    Raises:
+        BadRequest: one is none of the known values.
+    """
+    options: dict[str, Any] = {}
+    choices = (("organ", "no organ pack", known_organs()), ("preset", "unknown preset", known_presets()))
+    for name, words, known in choices:
+        if name in data:
+            options[name] = choice(data[name])
+            if not isinstance(options[name], str) or options[name] not in known:
+                said = shown(str(options[name]))
+                raise BadRequest(f"{name}: {words} {said}; choose one of {', '.join(known)}")
+    for name in ("refine", "current_label"):
+        if name in data:
+            try:
+                options[name] = is_true(data[name])
+            except ValueError:
+                raise BadRequest(f"{name}: {shown(str(data[name]))} is neither true nor false") from None
+    return options
+
+
+def host_device(value: object) -> torch.device:
+    """Return the device that a host's text names.
+
+    Raises:
+        BadRequest: there is none of that name.
+    """
+    try:
+        return torch.device(str(value))
+    except RuntimeError:
+        raise BadRequest(f"device: there is no device {shown(str(value))}: write cpu or cuda") from None
+
+
 class CheckRequestd(MapTransform):
-    """Refuses a request that cannot be met; changes nothing.
+    """Takes a host's options, and refuses a request that cannot be met; changes nothing of the data.
 
     Args:
         keys: ignored.
-        problem: why it cannot be met (`Request.problem`); "" if it can.
+        request: takes the options.
 
     Raises:
         BadRequest: there is a problem.
     """
 
-    def __init__(self, keys: KeysCollection = "image", problem: str = "") -> None:
+    def __init__(self, keys: KeysCollection, request: OpenRequest) -> None:
         super().__init__(keys)
-        self.problem = problem
+        self.request = request
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the data unchanged."""
-        if self.problem:
-            raise BadRequest(self.problem)
+        self.request.take(data)
+        if self.request.settled.problem:
+            raise BadRequest(self.request.settled.problem)
         return dict(data)
 
 

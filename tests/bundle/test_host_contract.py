@@ -87,6 +87,31 @@ def study(tmp_path_factory) -> Path:
     return folder
 
 
+OPTIONS = ("organ", "preset", "refine", "current_label")
+FORMS = ("expression", "mapping", "list", "import", "macro", "number")
+
+
+def attacks(tmp_path_factory) -> dict[str, dict]:
+    """Requests with values that a config parser would run, build, import or replace; all would leave a file."""
+    folder = tmp_path_factory.mktemp("attacks")
+    requests: dict[str, dict] = {}
+    for option in OPTIONS:
+        ran = folder / f"ran_{option}"
+        run = f"$__import__('pathlib').Path('{ran}').touch()"
+        build = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(ran)]}}
+        (folder / "macro.yaml").write_text(f'value: "{run}"')
+        values = (run, build, [run, build], "$import antigravity", f"%{folder}/macro.yaml#value", 17.5)
+        for form, value in zip(FORMS, values, strict=True):
+            requests[f"{form} {option}"] = {option: value}
+    requests["folder organ"] = {"organ": "/etc"}
+    requests["up organ"] = {"organ": "../models/hippocampus"}
+    requests["file label"] = {"label": "/etc/passwd", "current_label": True}
+    requests["expression label"] = {"label": f"$__import__('pathlib').Path('{folder}/ran_label').touch()"}
+    requests["expression label"]["current_label"] = True
+    requests["expression device"] = {"device": f"$__import__('pathlib').Path('{folder}/ran_device').touch()"}
+    return requests
+
+
 @pytest.fixture(scope="module")
 def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
     """All answers of one tiny host, which finds a `starlette` of the test's beside itself."""
@@ -103,6 +128,8 @@ def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
         "preset": {"image": image, "mode": "no_grad", "preset": "best"},
         "switch": {"image": image, "mode": "no_grad", "refine": "perhaps"},
         "cut": {"image": str(study / "cut.nii.gz"), "mode": "no_grad"},
+        **{name: {"image": image, "mode": "no_grad", **asked} for name, asked in attacks(tmp_path_factory).items()},
+        "after": {"image": image, "mode": "no_grad", **label},
         "away": {"image": str(study / "labels" / "final" / "a.nii.gz"), "mode": "no_grad", **label},
     }
     done = subprocess.run(
@@ -115,6 +142,22 @@ def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(zip(requests, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.fixture(scope="module")
+def attack_folder(answers, tmp_path_factory) -> Path:
+    return next(tmp_path_factory.getbasetemp().glob("attacks*"))
+
+
+def test_values_of_a_request_are_never_evaluated(answers, attack_folder):
+    names = [f"{form} {option}" for option in OPTIONS for form in FORMS]
+    for name in [*names, "folder organ", "up organ", "file label", "expression label", "expression device"]:
+        option = name.split()[1]
+        assert answers[name].get("error", "").startswith(f"{option}: "), (name, answers[name])
+        assert answers[name]["status_code"] == 422, name
+        assert len(answers[name]["error"]) < 600
+    assert sorted(file.name for file in attack_folder.iterdir()) == ["macro.yaml"]
+    np.testing.assert_array_equal(voxels(answers["after"]), voxels(answers["first"]))  # nothing of it is left behind
 
 
 def voxels(answer: dict) -> np.ndarray:

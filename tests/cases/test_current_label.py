@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.cases.current_label import CurrentLabeld, stored_label
+from scripts.cases.current_label import CurrentLabeld, sent_label, stored_label
 from scripts.cases.io import UnreadableCase, UnrefinableCase, read_volume
 from scripts.unet.network import NoNetworkInferer
 from tests.helpers.volumes import AFFINES, OBLIQUE, blocks, save
@@ -29,6 +29,25 @@ def test_stored_label_has_the_image_name_and_any_nifti_ending(tmp_path):
     assert stored_label(tmp_path / "scan.nrrd") == scan
     with pytest.raises(UnreadableCase, match="no current label .*final/c.nii.gz: submit one"):
         stored_label(tmp_path / "c.nii.gz")
+
+
+def test_label_that_is_not_of_the_study_is_not_read(tmp_path, monkeypatch):
+    image = tmp_path / "study" / "a.nii.gz"
+    inside, outside = save(image.parent / "drawn" / "b.nii.gz", blocks()), save(tmp_path / "b.nii.gz", blocks())
+    uploads = tmp_path / "uploads"
+    monkeypatch.setattr("tempfile.tempdir", str(uploads))
+    (link := image.parent / "link.nii.gz").symlink_to(outside)
+    assert sent_label(str(inside), image) == inside
+    assert sent_label(str(uploads / "tmpab12.nii.gz"), image) == uploads / "tmpab12.nii.gz"
+    escape = image.parent / ".." / "b.nii.gz"
+    for label in (outside, link, escape, "/etc/passwd", uploads / "other.nii.gz", uploads / "x" / "tmpa.nii.gz"):
+        with pytest.raises(UnreadableCase, match="^label: .* is not in the study's folder"):
+            sent_label(str(label), image)
+    for value in ({"_target_": "os.getcwd"}, 3, "a\0b"):
+        with pytest.raises(UnreadableCase, match="^label: "):
+            sent_label(value, image)
+    with pytest.raises(UnreadableCase, match="^label: "):  # an image that was sent has no folder of its own
+        sent_label(str(uploads / "other.nii.gz"), uploads / "tmpimage.nii.gz")
 
 
 @pytest.mark.parametrize("grid", ["shape", "affine"])

@@ -13,7 +13,7 @@ import json
 import sys
 
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigItem, ConfigParser
 from monai.transforms import Compose, MapTransform
 
 
@@ -26,7 +26,9 @@ class TinyHost:
         self.network = self.build("network_def")
         self.network.load_state_dict(torch.load(f"{bundle}/models/model.pt", weights_only=True))
         self.network.eval()
-        self.options = self.config.get_parsed_content("displayable_configs")
+        self.displayed = self.config.get_parsed_content("displayable_configs")
+        self.options = {}
+        self.options.update(self.displayed)
 
     def build(self, key):
         """Parse one part of the config with the bundle's own `scripts`."""
@@ -39,10 +41,12 @@ class TinyHost:
 
     def infer(self, image, mode, **options):
         options = {**self.options, **options}
-        data = {**options, "device": "cpu", "image": image, "image_path": image}
-        self.config["displayable_configs"].update({key: options[key] for key in self.options})
+        device = options.pop("device", "cpu")
+        data = {**options, "device": device, "image": image, "image_path": image}
+        self.config["displayable_configs"].update({key: options[key] for key in self.displayed.keys()})
         self.config.parse()
-        self.config.config["device"] = "cpu"
+        self.config.config["device"] = device
+        self.config.ref_resolver.items["device"] = ConfigItem(config=device, id="device")
         data = self.run("preprocessing", data)
         with torch.no_grad():
             data["pred"] = self.build("inferer")(torch.as_tensor(data["image"])[None], self.network)[0]

@@ -62,11 +62,12 @@ class LabelServer:
             self.process.wait()
 
     def infer(
-        self, image: str, output: str = "image", label: Path | None = None, model: str = NAME, **params: object
+        self, image: str, output: str = "image", label: Path | str | None = None, model: str = NAME, **params: object
     ) -> Response:
-        """Send POST /infer with the parameters, and a label file where one is given."""
-        parts = {"params": (None, json.dumps({"device": "cpu", **params}))}
-        if label is not None:
+        """Send POST /infer with the parameters, and a label where one is given: a file, or the text of a path there."""
+        sent = {} if label is None or isinstance(label, Path) else {"label": label}
+        parts = {"params": (None, json.dumps({"device": "cpu", **sent, **params}))}
+        if isinstance(label, Path):
             parts["label"] = (label.name, label.read_bytes())
         return self._post(f"/infer/{model}?image={image}&output={output}", files=parts)
 

@@ -225,6 +225,23 @@ def test_bad_request_is_refused_plainly(server, image, params, message):
     assert message in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("option", ["organ", "preset", "refine", "current_label", "device"])
+def test_value_of_an_option_is_never_run(server, tmp_path, option):
+    ran = tmp_path / "ran"
+    run = f"$__import__('pathlib').Path('{ran}').touch()"
+    build = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(ran)]}}
+    for value in (run, [run], *([] if option == "device" else [build])):  # the server itself fails with such a device
+        answer = server.infer(LEFT, **{option: value})
+        assert answer.status_code == 422 and answer.json()["detail"].startswith(f"{option}: "), answer.text
+        assert not ran.exists()
+
+
+@pytest.mark.parametrize("label", ["/etc/passwd", "../outside.nii.gz"])
+def test_label_is_no_file_of_the_server(server, label):
+    answer = server.infer(LEFT, label=label, current_label=True)
+    assert answer.status_code == 422 and answer.json()["detail"].startswith("label: "), answer.text
+
+
 def test_organ_without_network_is_refused_but_refines_labels(server, drawing):
     weights = server.bundle / "models" / OTHER / "model.pt"
     weights.rename(weights.with_suffix(".aside"))

@@ -5,7 +5,7 @@ import torch
 
 from scripts.organ.pack import MODELS, OrganPack, known_organs
 from scripts.refine.settings import known_presets
-from scripts.run.request import BadRequest, CheckRequestd, Request
+from scripts.run.request import BadRequest, CheckRequestd, OpenRequest, Request
 from scripts.unet.network import build_unet
 from tests.helpers.small_pack import write_pack
 
@@ -53,6 +53,32 @@ def test_choices_begin_with_the_default():
 
 
 def test_request_is_refused_by_the_first_transform():
-    assert CheckRequestd("image", "")({"image": 1, "other": 2}) == {"image": 1, "other": 2}
-    with pytest.raises(BadRequest, match="^no such organ$"):
-        CheckRequestd("image", "no such organ")({"image": 1})
+    data = {"image": 1, "other": 2}
+    assert CheckRequestd("image", OpenRequest("hippocampus", "linear", current_label=True))(data) == data
+    with pytest.raises(BadRequest, match="^no organ pack 'spleen'"):
+        CheckRequestd("image", OpenRequest("spleen"))(data)
+
+
+def test_options_in_the_data_go_before_those_of_the_config():
+    request = OpenRequest("hippocampus", "default")
+    request.take({"image": 1})
+    assert request.asked["preset"] == "default"
+    request.take({"preset": known_presets()[::-1], "refine": "no", "current_label": "true", "organ": known_organs()})
+    expected = {"organ": "hippocampus", "preset": known_presets()[-1], "refine": False, "current_label": True}
+    assert request.asked == expected
+    assert request.settled.refiner is None and request.settled.has_mask
+
+
+def test_options_that_come_after_something_was_built_are_refused():
+    request = OpenRequest("hippocampus", refine=False, current_label=True)
+    assert request.settled.problem == ""
+    request.take({"refine": False})
+    with pytest.raises(BadRequest, match="too late"):
+        request.take({"refine": True})
+
+
+def test_path_of_a_pack_is_taken_from_the_config_alone(pack):
+    assert OpenRequest(pack, refine=False, current_label=True).settled.pack.name == "boxes"
+    for value in (str(pack), "$1", {"_target_": "os.getcwd"}, [], None, 3):
+        with pytest.raises(BadRequest, match="^organ: "):
+            OpenRequest("hippocampus").take({"organ": value})

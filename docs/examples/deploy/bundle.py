@@ -41,11 +41,12 @@ class Bundle:
         self.path = path
         self.config = load_bundle_config(str(path), "inference.yaml" if path.is_dir() else "inference.json")
         self.config.update(overrides)
+        self.device = torch.device(self.config.get_parsed_content("device"))
+        self.config.get_parsed_content("request").on(self.device)
         if problem := self.config.get_parsed_content("problem"):
             raise ValueError(problem)
         self.version: str = self.config["_meta_"]["version"]
         self.pack = self.config.get_parsed_content("pack")
-        self.device = torch.device(self.config.get_parsed_content("device"))
         self.inferer = self.config.get_parsed_content("inferer")
         self.preprocessing = self.config.get_parsed_content("preprocessing")
         self.postprocessing = self.config.get_parsed_content("postprocessing")

@@ -1,0 +1,62 @@
+"""An image on its way into the U-Net of the organ that is asked for, which is known only once the request is read."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import Compose, CopyItemsd, InvertibleTransform, MapTransform, Orientationd
+
+from ..unet.images import CheckImaged, OwnSpacingd, network_intensity, unit_intensity
+from .options import is_true
+from .request import OpenRequest
+
+
+class ToNetworkd(MapTransform, InvertibleTransform):
+    """Bring an image (1, X, Y, Z) to RAS, and to the spacing and intensity of the organ's U-Net.
+
+    Nothing is done where the mask is given. `inverse` goes back to the image's own grid.
+
+    Args:
+        keys: the image.
+        request: names the organ.
+        seen_key: where a copy of the image as it is goes, if evidence networks will see it.
+        image_evidence: whether they may.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, request: OpenRequest, seen_key: str = "seen", image_evidence: object = True
+    ) -> None:
+        super().__init__(keys)
+        self.request = request
+        self.seen_key = seen_key
+        self.image_evidence = is_true(image_evidence)
+        self.chain = Compose()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the image as the network sees it."""
+        d = dict(data)
+        request = self.request.settled
+        if request.has_mask:
+            return d
+        d = dict(CheckImaged(self.keys)(d))
+        if self.image_evidence and request.refiner is not None and request.refiner.networks is not None:
+            d = CopyItemsd(self.keys, names=self.seen_key)(d)
+        pack = request.pack
+        self.chain = Compose(
+            [
+                Orientationd(self.keys, axcodes="RAS", labels=None),
+                OwnSpacingd(self.keys, pixdim=pack.spacing_mm, mode="bilinear"),
+                unit_intensity(self.keys, pack.intensity),
+                network_intensity(self.keys, pack.intensity),
+            ]
+        )
+        return dict(self.chain(d))
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the image's grid undone."""
+        return dict(self.chain.inverse(dict(data)))
+
+
+ToNetworkD = ToNetworkDict = ToNetworkd
