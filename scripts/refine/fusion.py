@@ -139,9 +139,11 @@ def decide(
         limits: the gate's limits.
     """
     if not sound.alike:
-        far = f"island {fit_mm:.1f} mm outside of the fit (goes from {limits.excess_mm:g} mm)"
+        far = f"island {fit_mm:.1f} mm outside of the fit; here islands are removed from {limits.excess_mm:g} mm on"
         return (
-            (fit_mm > limits.excess_mm, far) if kind == REMOVE and island else (False, "the mask does not look right")
+            (fit_mm > limits.excess_mm, far)
+            if kind == REMOVE and island
+            else (False, "the mask does not look like its organ: see the warning")
         )
     sure = probability is not None and not limits.sure_absent <= probability <= limits.sure_present
     if probability is None or not sure or of_segmenter:
@@ -168,7 +170,11 @@ def _by_shape(
     if kind == REMOVE and segmenter_probability is not None and segmenter_probability > SEGMENTER_DOUBT:
         return False, f"the network was sure of it (mean probability {segmenter_probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
-        return False, f"the joint model disagrees (signed distance {context_mm:.1f} mm)"
+        side = "inside" if context_mm < 0 else "outside"
+        return (
+            False,
+            f"the other structures speak against it ({abs(context_mm):.1f} mm {side} of where they expect the surface)",
+        )
     if context_mm is None and not island and sound.dice < limits.sound_dice:
         return False, f"the mask's Dice with its fit is {sound.dice:.2f}: too little to change it by shape alone"
     agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
@@ -177,10 +183,10 @@ def _by_shape(
         if sound.near < LEAST_SOUND and context_mm is None:
             return False, f"{agrees} remove material"
         limit = limits.island_mm if island else limits.excess_mm
-        return fit_mm > limit, f"{'island' if island else 'excess'} {where} (goes from {limit:g} mm outside)"
+        return fit_mm > limit, f"{'island' if island else 'excess'} {where}; removed from {limit:g} mm on"
     if sound.near < limits.sound_share:
         return False, f"{agrees} add material"
-    return fit_mm < -limits.missing_mm, f"missing part {where} (comes from {limits.missing_mm:g} mm inside)"
+    return fit_mm < -limits.missing_mm, f"missing part {where}; added from {limits.missing_mm:g} mm on"
 
 
 def judge_regions(
