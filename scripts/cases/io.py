@@ -37,6 +37,10 @@ except ImportError:
 logger = logging.getLogger(__name__)
 
 COUNTED_AT_ONCE = 1 << 20  # voxels, so that what is in work stays in the processor's cache
+ROUNDING = 0.01  # how far a stored value may lie from the label that it means
+FEW_LABELS = 20  # so many different values need no further look
+NOISE_SHARE = 0.5  # of neighbours inside a volume that differ: more is an image, whose neighbours differ by noise
+MOST_ROUNDING = 0.25  # the same where a header scales whole numbers: half a step of theirs, but no more than this
 READ_ERRORS = (OSError, ValueError, EOFError, zlib.error, ImageFileError, HeaderDataError)
 
 
@@ -131,12 +135,39 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         UnreadableCase: the file cannot be read.
         UnrefinableCase: it holds no 3D map of whole numbers, or has no usable affine.
     """
-    values, affine = read_array(path)
-    return whole_numbers(values, path), affine
+    image = open_volume(path)
+    affine = check_header(image, path)
+    log_disagreement(image, path)
+    return labels_of(image, path), affine
 
 
-def whole_numbers(values: np.ndarray, path: str | Path) -> np.ndarray:
+def labels_of(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
+    """Return the label map (X, Y, Z) of an opened file, see `whole_numbers`; `path` is for messages.
+
+    Raises:
+        UnreadableCase: the data are truncated or corrupt.
+        UnrefinableCase: there are others than whole numbers of at most 32 bits.
+    """
+    slope, _ = _scaling(image)
+    return whole_numbers(read_values(image, path), path, slope).reshape(image.shape[:3])
+
+
+def _scaling(image: nib.Nifti1Image) -> tuple[float, float]:
+    """Return slope and intercept by which a header scales stored whole numbers, (1, 0) where it does not."""
+    if image.get_data_dtype().kind not in "iu":
+        return 1.0, 0.0
+    return float(getattr(image.dataobj, "slope", 1.0)), float(getattr(image.dataobj, "inter", 0.0))
+
+
+def whole_numbers(values: np.ndarray, path: str | Path, slope: float = 1.0) -> np.ndarray:
     """Return label values in the type stored where that is one of 8 or 16 bits, else as int32.
+
+    A value that is nearly whole is that whole number. Files that were scaled or converted hold such.
+
+    Args:
+        values: as read.
+        path: of the file, for messages.
+        slope: by which the header scales stored whole numbers; values lie within half of it of what was meant.
 
     Raises:
         UnrefinableCase: there are others than whole numbers of at most 32 bits.
@@ -148,8 +179,9 @@ def whole_numbers(values: np.ndarray, path: str | Path) -> np.ndarray:
             f"{path} holds values that are no labels ({values.dtype}, NaN or infinity): export it as a label map"
         )
     with np.errstate(invalid="ignore"):  # of what is too large, which is refused
-        labels = values.astype(np.int32)
-    if not np.array_equal(labels, values):
+        labels = (np.rint(values) if values.dtype.kind == "f" else values).astype(np.int32)
+    off = 0.0 if np.array_equal(labels, values) else float(np.abs(labels - values).max())
+    if off > (ROUNDING if slope == 1 else float(np.clip(abs(slope) / 2, ROUNDING, MOST_ROUNDING))):
         raise UnrefinableCase(f"{path} holds fractions or huge numbers, not labels: threshold probabilities first")
     return labels
 
@@ -257,6 +289,22 @@ def label_counts(label_map: np.ndarray) -> dict[int, int]:
     return {int(value) + low: int(counts[value]) for value in np.flatnonzero(counts)}
 
 
+def looks_like_an_image(values: np.ndarray, different: int) -> bool:
+    """Whether whole numbers (X, Y, Z) are an image's rather than labels: most neighbours inside of it differ.
+
+    Args:
+        values: (X, Y, Z).
+        different: how many different values they are; few are labels, however they lie.
+    """
+    if different <= FEW_LABELS:
+        return False
+    for one, other in ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1]), (values[..., 1:], values[..., :-1])):
+        inside = (one != 0) & (other != 0)
+        if np.count_nonzero(inside & (one != other)) <= NOISE_SHARE * np.count_nonzero(inside):
+            return False
+    return True
+
+
 class KeepInitiald(MapTransform):
     """Keep a copy of the label map as `initial`: it is passed through where the steps that follow cannot refine it."""
 
@@ -354,6 +402,9 @@ def write_label_map(
 ) -> None:
     """Write a label map with the header of another file: shape, affine, sform and qform codes, units, extensions.
 
+    In the reference's own data type, voxels that mean what they meant there are stored as they were, bit for bit, even
+    where that is not the label itself (0.996, or a whole number that the header scales).
+
     Args:
         path: where, ending in `.nii.gz`.
         labels: (X, Y, Z) whole numbers.
@@ -369,17 +420,35 @@ def write_label_map(
     image = image if box is None else _part(image, box)
     if tuple(labels.shape) != image.shape[:3]:
         raise RuntimeError(f"labels of shape {labels.shape} do not fit {reference} of shape {image.shape}")
-    stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())
-    if not np.array_equal(stored, labels):
+    slope, inter = (1.0, 0.0) if dtype is not None else _scaling(image)
+    if dtype is None and ((slope, inter) != (1.0, 0.0) or image.get_data_dtype().kind == "f"):
+        stored = _as_stored(labels, image, reference)
+        means = np.rint(stored * slope + inter)
+    else:
+        means = stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())
+    if not np.array_equal(means, labels):
         raise RuntimeError(f"labels up to {labels.max()} do not fit the data type {stored.dtype} of {path}")
     header = image.header.copy()
     if not extensions:
         header.extensions.clear()
     header.set_data_dtype(stored.dtype)
-    header.set_slope_inter(1, 0)
     if dtype is not None:
         header["cal_min"], header["cal_max"] = 0, 0  # the display range of an image is none of a label map's
-    write_nifti(path, type(image)(stored.reshape(image.shape), image.affine, header))
+    written = type(image)(stored.reshape(image.shape), image.affine, header)
+    written.header.set_slope_inter(slope, inter)  # which a new image does not take from its header
+    write_nifti(path, written)
+
+
+def _as_stored(labels: np.ndarray, image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
+    """Return label values (X, Y, Z) as an opened file stores them; voxels that have not changed keep what they hold."""
+    before, (slope, inter) = labels_of(image, path), _scaling(image)
+    unscaled = getattr(image.dataobj, "get_unscaled", None)
+    stored = np.array(image.dataobj if unscaled is None else unscaled()).reshape(labels.shape)
+    changed = before != labels
+    for value in label_values(labels[changed]):
+        same = before == value
+        stored[changed & (labels == value)] = stored[same][0] if same.any() else np.rint((value - inter) / slope)
+    return stored
 
 
 def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -397,7 +466,7 @@ def affine_of(volume: Any) -> np.ndarray:
 
 
 def as_labels(mask: Any) -> np.ndarray:
-    """Return a label map tensor (1, X, Y, Z) as an integer array (X, Y, Z).
+    """Return a label map tensor (1, X, Y, Z) as an integer array (X, Y, Z); negative is what no label of the pack is.
 
     Raises:
         RuntimeError: it is not of that shape.
@@ -405,5 +474,13 @@ def as_labels(mask: Any) -> np.ndarray:
     values = torch.as_tensor(mask).detach().cpu().numpy()
     if values.ndim != 4 or values.shape[0] != 1:
         raise RuntimeError(f"a label map must be (1, X, Y, Z), got {values.shape}")
-    whole = values[0] if values.dtype.kind in "iu" else np.rint(values[0]).astype(np.int32)
-    return np.maximum(whole, 0)  # what belongs to no label of the pack is negative
+    return values[0] if values.dtype.kind in "iu" else np.rint(values[0]).astype(np.int32)
+
+
+def known_labels(mask: Any) -> np.ndarray:
+    """Return a label map tensor (1, X, Y, Z) as an integer array (X, Y, Z), 0 where no label of the pack is.
+
+    Raises:
+        RuntimeError: it is not of that shape.
+    """
+    return np.maximum(as_labels(mask), 0)

@@ -27,11 +27,20 @@ from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from .find import SUFFIXES, case_name, is_file_or_link, list_volumes
-from .io import UnrefinableCase, in_world, label_values, open_volume, read_label_map, read_labels
+from .io import (
+    UnrefinableCase,
+    in_world,
+    label_values,
+    looks_like_an_image,
+    open_volume,
+    read_label_map,
+    read_labels,
+)
 
 GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
 OTHER = -1  # what belongs to no label of the pack: it is never overwritten
 NAMES_FILE = "dataset.json"
+LONGEST_TABLE = 1 << 20  # from the lowest to the highest value; files with more are translated value by value
 MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data
 
 
@@ -60,6 +69,11 @@ class GivenLabels:
         if self.is_own:
             return self.values
         low = min(int(self.values.min()), 0)
+        if int(self.values.max()) - low > LONGEST_TABLE:
+            result = np.where(self.values == 0, 0, OTHER).astype(np.int32)
+            for value, label in self.meaning.items():
+                result[self.values == value] = label
+            return result
         table = np.full(int(self.values.max()) - low + 1, OTHER, np.int32)
         table[-low] = 0
         for value, label in self.meaning.items():
@@ -159,8 +173,11 @@ class LabelSource:
         if meaning is None:
             return GivenLabels(values, affine, {label: label for label in self.pack.labels})
         found = [value for value in label_values(values) if value != 0]
-        if len(found) > 1 and found[-1] - found[0] > 1 << 20:
-            raise UnrefinableCase(f"{path} holds values from {found[0]} to {found[-1]}, which are no labels")
+        if looks_like_an_image(values, len(found)):
+            raise UnrefinableCase(
+                f"{path} looks like an image: it holds {len(found)} values that change from voxel to voxel; give "
+                "the folder of the label maps"
+            )
         others = [" or ".join(names.get(value, [str(value)])) for value in found if value not in meaning]
         is_own = not others and all(meaning[value] == value for value in found)
         return GivenLabels(values, affine, meaning, {}, others, is_own)

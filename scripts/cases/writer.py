@@ -11,7 +11,7 @@ import torch
 
 from .files import whole_file
 from .find import CASE, REASON, SUFFIXES
-from .io import as_labels, copy_volume, read_array, write_label_map
+from .io import as_labels, copy_volume, known_labels, read_labels, write_label_map
 from .mesh import write_mesh
 from .sources import GIVEN, GivenLabels
 
@@ -145,11 +145,12 @@ class CaseWriter:
         target, source = self._path(paths, f"{stage}.nii.gz"), Path(paths[self.source])
         if given is not None:
             reference = next(iter(given.files.values()), source)
-            write_label_map(target, as_labels(mask), reference, "uint8", extensions=False)
+            write_label_map(target, known_labels(mask), reference, "uint8", extensions=False)
         elif self.source == "pred" and (stage == "initial" or mask is None):
             copy_volume(source, target)
         else:
-            write_label_map(target, as_labels(mask), source, None if self.source == "pred" else "uint8")
+            labels, dtype = (as_labels(mask), None) if self.source == "pred" else (known_labels(mask), "uint8")
+            write_label_map(target, labels, source, dtype)
         return str(target)
 
     def _copy_as_given(self, paths: dict[str, Any], given: GivenLabels | None) -> dict[str, str]:
@@ -178,8 +179,8 @@ class CaseWriter:
         folder.mkdir(exist_ok=True)
         changed = old != new
         for number, file in given.files.items():
-            mask = read_array(file)[0].copy()
-            inside = mask.max()
+            mask = read_labels(file)[0].copy()
+            inside = mask[mask != 0][:1]  # one value: it is a binary mask
             mask[changed & (given.values == number)] = 0  # where masks overlap, the other files keep theirs
             mask[changed & (refined == number)] = inside
             write_label_map(folder / file.name, mask, file)

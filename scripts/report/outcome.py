@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..cases.io import as_labels, label_counts
+from ..cases.io import known_labels, label_counts
 from ..geometry.affine import voxel_volume_mm3
 from .run_report import KEPT, REFINED, SEGMENTED, plain
 
@@ -40,7 +40,7 @@ class Outcome:
 def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     """Return what came of a case after the chain: `pred`, and if it was refined `initial` and `pred_shapes`."""
     if "pred_shapes" not in data:
-        empty = not as_labels(data["pred"]).any()
+        empty = not known_labels(data["pred"]).any()
         return Outcome(SEGMENTED, warnings=["the mask is empty"] if empty else [])
     shapes = data["pred_shapes"]
     failures = [f"{s.name}: {s.failure}" for s in shapes if s.failure]
@@ -59,7 +59,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 
 def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[float]], int]:
     """Return each label's volume before and after in ml, and how many voxels changed their value."""
-    before, after = as_labels(initial), as_labels(refined)
+    before, after = known_labels(initial), known_labels(refined)
     voxel_ml = voxel_volume_mm3(initial.affine) / 1000.0
     counts = [label_counts(part) for part in (before, after)]
     labels = sorted({v for count in counts for v in count} - {0})

@@ -210,3 +210,60 @@ def test_labels_are_counted(dtype, monkeypatch):
 def test_negative_and_huge_labels_are_counted():
     assert io.label_counts(np.array([-3, 7, 7], np.int16)) == {-3: 1, 7: 2}
     assert io.label_counts(np.array([-(2**40), 0, 2**40])) == {-(2**40): 1, 0: 1, 2**40: 1}
+
+
+SCALED = {"steps of 1/256": (1 / 256, 0.0, [0, 255, 511]), "steps of 2/255": (2 / 255, -1.0, [127, 255, 382])}
+
+
+def save_scaled(path, stored, affine, slope, inter):
+    """Write whole numbers that the header scales."""
+    image = nib.Nifti1Image(stored, affine)
+    image.header.set_slope_inter(slope, inter)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+@pytest.mark.parametrize("scaled", SCALED)
+def test_scaled_labels_are_the_nearest_whole_numbers_and_come_back_bit_for_bit(tmp_path, affine, scaled):
+    slope, inter, steps = SCALED[scaled]
+    stored = np.array(steps, np.int16)[blocks()]
+    stored[5, 5, 5] = steps[1] + (1 if inter else 0)  # the same label by another value
+    path = save_scaled(tmp_path / "a.nii.gz", stored, affine, slope, inter)
+    labels, _ = io.read_labels(path)
+    np.testing.assert_array_equal(labels, blocks())
+    changed = labels.copy()
+    changed[3, 3, 3], changed[10, 0, 0] = 0, 2
+    io.write_label_map(tmp_path / "b.nii.gz", changed, path)
+    after = nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "b.nii.gz")[0], changed)
+    expected = stored.copy()
+    expected[3, 3, 3], expected[10, 0, 0] = steps[0], steps[2]
+    np.testing.assert_array_equal(after.dataobj.get_unscaled(), expected)
+    assert after.get_data_dtype() == np.int16 and (after.dataobj.slope, after.dataobj.inter) == (
+        np.float32(slope),
+        np.float32(inter),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nearly_whole_labels_come_back_bit_for_bit_where_they_have_not_changed(tmp_path, dtype):
+    values = np.array([0.0, 0.996, 2.0], dtype)[blocks()]
+    values[2, 2, 2] = dtype(1.00000012)
+    source = save(tmp_path / "a.nii.gz", values, OBLIQUE)
+    labels = io.read_labels(source)[0].copy()
+    np.testing.assert_array_equal(labels, blocks())
+    labels[9, 9, 0], labels[3, 3, 3] = 1, 0
+    io.write_label_map(tmp_path / "b.nii.gz", labels, source)
+    values[9, 9, 0], values[3, 3, 3] = values[0, 0, 0], 0
+    after = nib.load(tmp_path / "b.nii.gz")
+    assert after.get_data_dtype() == dtype
+    np.testing.assert_array_equal(np.asarray(after.dataobj), values)
+
+
+@pytest.mark.parametrize("slope", [1 / 255, 0.5])
+def test_scaled_fractions_are_no_labels(tmp_path, slope):
+    ramp = np.arange(256, dtype=np.uint8).reshape(8, 8, 4)
+    with pytest.raises(io.UnrefinableCase, match="soft.nii.gz holds fractions.*threshold"):
+        io.read_labels(save_scaled(tmp_path / "soft.nii.gz", ramp, OBLIQUE, slope, 0.0))

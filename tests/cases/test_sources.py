@@ -350,3 +350,50 @@ def test_header_extensions_that_cannot_be_read_do_no_harm(tmp_path, code, conten
     assert case["status"] == "refined", case["reason"]
     after = np.asarray(nib.load(tmp_path / "out" / "a" / "a_refined.nii.gz").dataobj)
     np.testing.assert_array_equal(after, Carve("pred")({"pred": MetaTensor(torch.from_numpy(mask[None]))})["pred"][0])
+
+
+@pytest.mark.parametrize("source", ["", "own"])
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+def test_negative_values_come_back_as_they_were(tmp_path, dtype, source):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"), source)
+    values = np.where(truth() == 9, -1000, truth().astype(int)).astype(dtype)
+    save(tmp_path / "masks" / "a.nii.gz", values, GRIDS["b"])
+    (record,) = refine(tmp_path / "masks", labels, tmp_path / "out")
+    assert record["status"] == "refined"
+    back = record["outputs"].get("as_given", record["outputs"]["refined"])
+    expected = np.where(truth() == 9, -1000, CARVED)
+    np.testing.assert_array_equal(values_of(back), expected)
+    assert nib.load(back).get_data_dtype() == dtype
+
+
+def test_huge_values_of_other_organs_are_left_alone(tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"), "own")
+    values = np.where(truth() == 9, 2**31 - 1, truth().astype(int)).astype(np.int32)
+    values[0, 0, 0] = -(2**31)
+    save(tmp_path / "masks" / "a.nii.gz", values, GRIDS["b"])
+    (record,) = refine(tmp_path / "masks", labels, tmp_path / "out")
+    assert record["status"] == "refined" and record["left_alone"] == [str(-(2**31)), str(2**31 - 1)]
+    expected = np.where(np.isin(values, (0, 1, 2)), np.maximum(CARVED, 0), values)
+    np.testing.assert_array_equal(values_of(record["outputs"]["as_given"]), expected)
+
+
+@pytest.mark.parametrize("inside", [-1, 255])
+def test_binary_masks_keep_the_value_that_they_have(tmp_path, inside):
+    folder, labels = made("masks", tmp_path)
+    for name, value in {"esophagus": 1, "heart": 2}.items():
+        save(folder / "a" / f"{name}.nii.gz", np.where(truth() == value, inside, 0).astype(np.int16), GRIDS["a"])
+    record, _ = refine(folder, labels, tmp_path / "out")
+    refined = values_of(record["outputs"]["refined"])
+    assert (refined != np.maximum(OURS, 0)).any()
+    for name, value in {"esophagus": 1, "heart": 2}.items():
+        back = values_of(tmp_path / "out" / "as_given" / "a" / f"{name}.nii.gz")
+        np.testing.assert_array_equal(back, np.where(refined == value, inside, 0))
+
+
+def test_an_image_in_place_of_a_label_map_is_refused(tmp_path):
+    """With names beside it every whole number would be a label of another organ."""
+    folder, labels = made("nnU-Net", tmp_path)
+    scan = np.random.default_rng(0).integers(0, 300, truth().shape).astype(np.int16)
+    save(folder / "a.nii.gz", scan, GRIDS["a"])
+    with pytest.raises(UnrefinableCase, match="a.nii.gz looks like an image.*give .*label map"):
+        labels.read(folder / "a.nii.gz")
