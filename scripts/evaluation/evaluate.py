@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -22,9 +23,9 @@ from ..metrics.statistics import RESAMPLES, summarise
 from ..organ.pack import OrganPack, Structure
 from ..run.errors import plainly
 from ..run.options import is_true
-from .pairing import STAGE_MARK, Pairing, ScoredCase, pair_methods
+from .pairing import STAGE_MARK, Pairing, pair_methods
 from .postprocess import SMOOTHING_MM
-from .scoring import REFERENCE, Scoring, score_case
+from .scoring import REFERENCE, Scoring, try_to_score
 from .tables import markdown_report
 
 logger = logging.getLogger(__name__)
@@ -79,11 +80,15 @@ def evaluate(
             to the masks' grid by the nearest voxel.
         **methods: method → folder.
 
+    A case with a file that cannot be read, holds no labels or lies on another grid is named and left out; the tables
+    are made from the others.
+
     Returns:
         The path of table.md.
 
     Raises:
-        ValueError: an option makes no sense, files do not pair, or their grids differ.
+        ValueError: an option makes no sense, files do not pair, or no case can be scored.
+        SystemExit: with the exit code 1, after all is written: a case was left out, and table.md names it.
     """
     pack = OrganPack.load(organ)
     patients = split_patients(pack, split)
@@ -91,30 +96,32 @@ def evaluate(
     if postprocessing not in chosen:
         raise ValueError(f"postprocessing must be one of {list(chosen)}, not {postprocessing!r}")
     baselines = dict(list(POSTPROCESSING.items())[: chosen[postprocessing]])
-    return str(
-        score_folders(
-            label_dir,
-            methods,
-            Scoring(
-                structures=_known_to_both(pack, source, label_source),
-                nsd_tolerance_mm=pack.nsd_tolerance_mm,
-                nsd_curve_mm=NSD_CURVE_MM,
-                postprocessing=baselines if reference in methods else {},
-                reference=reference,
-                shape_metrics=is_true(shape_metrics),
-                predicted=LabelSource.of(pack, source),
-                true=LabelSource.of(pack, label_source),
-                resample_labels=is_true(resample_labels),
-            ),
-            output_dir,
-            patients=patients,
-            title=f"Evaluation: {pack.name}" + (f", {split} split" if split else ""),
-            allow_missing=allow_missing,
-            resamples=resamples,
-            seed=seed,
-            processes=processes,
-        )
+    table, left_out = score_folders(
+        label_dir,
+        methods,
+        Scoring(
+            structures=_known_to_both(pack, source, label_source),
+            nsd_tolerance_mm=pack.nsd_tolerance_mm,
+            nsd_curve_mm=NSD_CURVE_MM,
+            postprocessing=baselines if reference in methods else {},
+            reference=reference,
+            shape_metrics=is_true(shape_metrics),
+            predicted=LabelSource.of(pack, source),
+            true=LabelSource.of(pack, label_source),
+            resample_labels=is_true(resample_labels),
+        ),
+        output_dir,
+        patients=patients,
+        title=f"Evaluation: {pack.name}" + (f", {split} split" if split else ""),
+        allow_missing=allow_missing,
+        resamples=resamples,
+        seed=seed,
+        processes=processes,
     )
+    if left_out:
+        print(table)
+        raise SystemExit(1)
+    return str(table)
 
 
 def _known_to_both(pack: OrganPack, *sources: str) -> list[Structure]:
@@ -155,7 +162,7 @@ def evaluate_run(
         resample_labels: see there.
 
     Raises:
-        SystemExit: with a plain message, where `evaluate` would raise.
+        SystemExit: with a plain message where `evaluate` would raise; with the exit code 1 where it left out a case.
     """
     stages = [stage for stage in ("initial", "refined") if any(Path(pred_dir).glob(f"*/*_{stage}.nii*"))]
     methods: dict[str, Any] = {stage: f"{pred_dir}{STAGE_MARK}{stage}" for stage in stages}
@@ -176,7 +183,7 @@ def score_folders(
     resamples: int = RESAMPLES,
     seed: int = 0,
     processes: int = 2,
-) -> Path:
+) -> tuple[Path, int]:
     """Score folders of label maps and write `metrics.csv`, `summary.csv` and `table.md`.
 
     Args:
@@ -192,10 +199,10 @@ def score_folders(
         processes: cases scored at once; 1 works in this process.
 
     Returns:
-        The path of `table.md`.
+        The path of `table.md`, and how many cases were left out since a file of theirs cannot be scored.
 
     Raises:
-        ValueError: no method is given, names collide, files do not pair, or grids differ.
+        ValueError: no method is given, names collide, files do not pair, or no case can be scored.
     """
     if not methods:
         raise ValueError("no method given: name at least one with its folder, such as --initial FOLDER")
@@ -209,26 +216,35 @@ def score_folders(
     pairing = pair_methods(
         label_dir, methods, patients, allow_missing, scoring.predicted, scoring.true, scoring.resample_labels
     )
-    rows = _score_cases(pairing.cases, scoring, processes)
+    rows = _score_cases(pairing, scoring, processes)
+    for case, reason in pairing.unusable.items():
+        logger.error("%s is not scored: %s", case, reason)
     summary = summarise(rows, scoring.reference, resamples, seed)
     notes = _notes(pairing, scoring, resamples)
+    notes += _unusable(pairing, [label_dir, *methods.values()])
     table = markdown_report(title, notes, rows, summary, scoring.nsd_tolerance_mm, scoring.reference)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "metrics.csv", rows)
     write_csv(folder / "summary.csv", summary)
     write_text(folder / "table.md", table)
-    return folder / "table.md"
+    return folder / "table.md", len(pairing.unusable)
 
 
-def _score_cases(cases: Sequence[ScoredCase], scoring: Scoring, processes: int) -> list[dict[str, Any]]:
-    work = partial(score_case, scoring=scoring)
+def _score_cases(pairing: Pairing, scoring: Scoring, processes: int) -> list[dict[str, Any]]:
+    """Return the rows of all cases that can be scored; the others are left out of the pairing, with the reason."""
+    cases = list(pairing.cases)
+    work = partial(try_to_score, scoring=scoring)
     if processes <= 1 or len(cases) == 1:
-        return [row for case in tqdm(cases, desc="score", unit="case") for row in work(case)]
-    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
-    with ProcessPoolExecutor(min(processes, len(cases)), context, torch.set_num_threads, (1,)) as pool:
-        results = tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case")
-        return [row for result in results for row in result]
+        results = [work(case) for case in tqdm(cases, desc="score", unit="case")]
+    else:
+        context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
+        with ProcessPoolExecutor(min(processes, len(cases)), context, torch.set_num_threads, (1,)) as pool:
+            results = list(tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case"))
+    reasons = {case.case: result for case, result in zip(cases, results, strict=True) if isinstance(result, str)}
+    if reasons:
+        pairing.leave_out(reasons)
+    return [row for result in results if not isinstance(result, str) for row in result]
 
 
 def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
@@ -273,3 +289,13 @@ def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
         lacking = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.incomplete.items())
         notes.append(f"Not scored, missing in some method: {lacking}.")
     return notes
+
+
+def _unusable(pairing: Pairing, folders: Sequence[str | Path]) -> list[str]:
+    """Return the note of cases with a file that is no good; without the folders, for who else reads the table."""
+    if not pairing.unusable:
+        return []
+    text = "; ".join(f"{case}: {reason}" for case, reason in pairing.unusable.items())
+    for folder in folders:
+        text = text.replace(f"{Path(str(folder).partition(STAGE_MARK)[0])}{os.sep}", "")
+    return [f"Not scored, a file is no good: {len(pairing.unusable)} cases: {text}."]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..cases.find import SUFFIXES, case_name, list_volumes, match_name
-from ..cases.io import open_volume
+from ..cases.io import CaseError, open_volume
 from ..cases.nifti_grid import affine_mm
 from ..cases.sources import LabelSource
 from ..geometry.affine import grids_apart_mm, same_grid
@@ -45,6 +45,7 @@ class Pairing:
         incomplete: case → the methods that lack it; these cases are not scored.
         failed: case → the methods whose run failed on it; these cases are not scored either.
         kept: case → the methods whose run passed its initial mask through; these are scored like the others.
+        unusable: case → why a file of it cannot be scored; these cases are not scored either.
     """
 
     cases: list[ScoredCase] = field(default_factory=list)
@@ -53,6 +54,18 @@ class Pairing:
     incomplete: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, list[str]] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Leave cases out, each for a reason.
+
+        Raises:
+            ValueError: none is left; with the first reason.
+        """
+        self.unusable |= reasons
+        self.cases = [case for case in self.cases if case.case not in reasons]
+        if not self.cases:
+            raise ValueError(next(iter(reasons.values())))
 
 
 def find_predictions(folder: str | Path, method: str, labels: LabelSource | None = None) -> dict[str, Path]:
@@ -131,9 +144,11 @@ def pair_methods(
         true: how the labels are read, likewise.
         resample_labels: labels may lie on other grids; a case's predictions must still share one.
 
+    A case with a file that cannot be opened, or that is not on its label's grid (with `resample_labels`, on that of the
+    first method's), is left out and named.
+
     Raises:
-        ValueError: no prediction fits a label, a method lacks a case, or a file is not on its label's grid, or with
-            `resample_labels` not on that of the first method's.
+        ValueError: no prediction fits a label, a method lacks a case, or no case can be used.
     """
     files = list_volumes(label_dir) if true is None else true.find(label_dir)
     labels = {f.name if f.is_dir() else case_name(f): f for f in files}
@@ -179,11 +194,17 @@ def pair_methods(
             f"no prediction belongs to a label of {label_dir}: labels are named {_some(labels)}, "
             f"predictions {_some(set().union(*found.values()))}"
         )
+    unusable = {}
     for scored in pairing.cases:
         files = [file if predicted is None else predicted.files(file)[0] for file in scored.predictions.values()]
         label = scored.label if true is None else true.files(scored.label)[0]
-        for file in files:
-            check_same_grid(file, files[0] if resample_labels else label)
+        try:
+            for file in files:
+                check_same_grid(file, files[0] if resample_labels else label)
+        except (CaseError, ValueError) as error:
+            unusable[scored.case] = str(error)
+    if unusable:
+        pairing.leave_out(unusable)
     return pairing
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.io import read_labels
+from ..cases.io import CaseError, read_labels
 from ..cases.sources import LabelSource
 from ..geometry.affine import spacing_mm
 from ..geometry.resample import WorldGrid, resample
@@ -137,6 +137,14 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
                     row |= references[structure].score(pred, affine, scoring.policy)
                 rows[structure, name] = row
     return [rows[structure, name] for structure in truths for name in order]
+
+
+def try_to_score(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]] | str:
+    """Score one case (see `score_case`); return why it cannot be scored where a file of it is no good."""
+    try:
+        return score_case(case, scoring)
+    except (CaseError, OSError, ValueError) as error:
+        return str(error)
 
 
 def _read_labels(path: Path, source: LabelSource | None) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.cases.io import CaseError
 from scripts.evaluation.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
 from scripts.organ.pack import Structure
 from scripts.run.jobs import run_job
@@ -172,12 +171,51 @@ def test_wrong_options_are_refused(folders, pack):
     assert not (folders / "eval").exists()
 
 
-def test_fractions_are_no_labels(folders):
-    write(folders / "masks" / "p1.nii.gz", truth() * 0.5, np.float32)
-    with pytest.raises(CaseError, match="p1.nii.gz holds fractions"):
-        score_folders(
-            folders / "labels", {"initial": folders / "masks"}, Scoring(STRUCTURES), folders / "eval", processes=1
-        )
+@pytest.fixture(params=["fractions", "truncated", "other grid", "label without labels"])
+def bad_file(request, folders) -> str:
+    """Spoil a file of the patient p2 in one of several ways; return words of the reason."""
+    mask, label = folders / "masks" / "p2_a.nii.gz", folders / "labels" / "p2.nii.gz"
+    if request.param == "fractions":
+        write(mask, truth() * 0.5, np.float32)
+        return "p2_a.nii.gz holds fractions"
+    if request.param == "truncated":
+        mask.write_bytes(mask.read_bytes()[:-30])
+        return "p2_a.nii.gz is truncated or corrupt"
+    if request.param == "other grid":
+        write(mask, truth()[1:])
+        return "p2_a.nii.gz has the shape (23, 20, 16)"
+    write(label, truth() * 0.3, np.float32)
+    return "p2.nii.gz holds fractions"
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_bad_file_is_named_and_its_case_left_out(folders, pack, bad_file, capsys, caplog, processes):
+    def run(name: str) -> Path:
+        evaluate(
+            str(folders / "labels"), str(pack), str(folders / name), processes=processes, shape_metrics=False,
+            initial=str(folders / "masks"), refined=str(folders / "run"),
+        )  # fmt: skip
+        return folders / name
+
+    with pytest.raises(SystemExit) as stop:
+        run("eval")
+    assert stop.value.code == 1 and capsys.readouterr().out.strip() == str(folders / "eval" / "table.md")
+    table = (folders / "eval" / "table.md").read_text()
+    left = {"p1", "p3"} if bad_file.startswith("p2.") else {"p1", "p2_b", "p3"}
+    assert {row["case"] for row in read_csv(folders / "eval" / "metrics.csv")} == left
+    assert f"{len(left)} cases of {3 - ('p2_b' not in left)} patients" in table
+    assert f"Not scored, a file is no good: {4 - len(left)} cases: p2_a: {bad_file}" in table
+    assert str(folders) not in table
+    said = [record.getMessage() for record in caplog.records if "p2_a is not scored" in record.getMessage()]
+    assert len(said) == 1 and bad_file in said[0] and str(folders) in said[0]
+
+
+def test_where_every_file_is_bad_nothing_is_written(folders, pack):
+    for file in (folders / "masks").iterdir():
+        write(file, truth() * 0.5, np.float32)
+    with pytest.raises(ValueError, match="p1.nii.gz holds fractions.*threshold"):
+        evaluate(str(folders / "labels"), str(pack), str(folders / "eval"), initial=str(folders / "masks"), processes=1)
+    assert not (folders / "eval").exists()
 
 
 def test_shape_metrics_floors_and_ranks(folders, pack):
