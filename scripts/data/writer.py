@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 
 from ..cases.find import SUFFIXES
-from ..cases.io import check_header, copy_volume, label_values, open_volume, read_values, whole_numbers, write_nifti
+from ..cases.io import check_header, copy_volume, label_values, labels_of, open_volume, read_values, write_nifti
 from ..geometry.affine import grids_apart_mm, same_grid
 from .case import Parts, RawCase, Volume
 
@@ -43,7 +43,7 @@ def write_case(case: RawCase, out_dir: Path, labels: Collection[int] = (), link:
 def _check(name: str, parts: Parts, labels: Collection[int]) -> None:
     file, image = _opened(parts.label, name)
     affine = check_header(image, file)
-    found = [v for v in label_values(whole_numbers(read_values(image, file), file)) if v != 0]
+    found = [v for v in label_values(labels_of(image, file)) if v != 0]
     unknown = sorted(set(found) - set(labels)) if labels else []
     if not found:
         raise ValueError(f"{file} holds no label at all")

@@ -12,8 +12,7 @@ import numpy as np
 import yaml
 
 from ..cases.files import write_text
-from ..cases.io import READ_ERRORS, CaseError, open_volume, read_values
-from ..cases.nifti_grid import affine_mm
+from ..cases.io import READ_ERRORS, CaseError, UnrefinableCase, label_counts, looks_like_an_image, read_labels
 from ..cases.sources import names_of, plain
 from ..geometry.affine import voxel_volume_mm3
 from ..organ.checks import as_name, safe_name
@@ -49,20 +48,25 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     called: dict[int, list[str]] = {}
     for file in list_label_files(dataset_dir)[:n_scanned]:
         try:
-            image = open_volume(file)
-            values, counts = np.unique(read_values(image, file), return_counts=True)
-            called |= names_of(file)
+            labels, affine = read_labels(file)
+            counts = label_counts(labels)
+            if looks_like_an_image(labels, len(counts)):
+                raise UnrefinableCase(f"it looks like an image, with {len(counts)} values")
+            if min(counts) < 0 or max(counts) > MOST_LABEL:
+                raise UnrefinableCase(f"it holds values from {min(counts)} to {max(counts)}, which are no labels")
+            its_names = names_of(file)
         except (*READ_ERRORS, CaseError) as error:
-            logger.warning("cannot read %s: %s", file.name, error)
+            logger.warning("passed over %s: %s; move it out of %s if it is no label map", file.name, error, dataset_dir)
             continue
-        if not all(float(value).is_integer() and 0 <= value <= MOST_LABEL for value in values):
-            logger.warning("passed over %s: it holds values that are no labels", file.name)
-            continue
-        for value, count in zip(values, counts, strict=True):
+        called |= its_names
+        for value, count in counts.items():
             if value != 0:
-                volumes_mm3.setdefault(int(value), []).append(count * voxel_volume_mm3(affine_mm(image)))
+                volumes_mm3.setdefault(value, []).append(count * voxel_volume_mm3(affine))
     if not volumes_mm3:
-        raise ValueError(f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack")
+        raise ValueError(
+            f"the label maps in {dataset_dir} hold no labels: cannot make an organ pack; give the folder of the label "
+            "maps, whole numbers with 0 for the background"
+        )
     name = as_name(folder.resolve().name)
     names = {value: name if len(volumes_mm3) == 1 else f"{name}_{value}" for value in sorted(volumes_mm3)}
     names |= {value: plain(own[0]) for value, own in called.items() if value in volumes_mm3}

@@ -9,6 +9,7 @@ import pytest
 from scripts.data import msd
 from scripts.data.job import SOURCES, data
 from scripts.data.lobes import lobe_labels
+from scripts.organ.pack import OrganPack
 from tests.helpers.abdomen_scan import scene
 from tests.helpers.publishers import LPS, frame_lps, write_nrrd, write_series
 from tests.helpers.volumes import AFFINES, blocks, save
@@ -60,6 +61,29 @@ def test_kits_without_images(tmp_path):
     assert (tmp_path / "out" / "labels" / "case_00003.nii.gz").is_file()
     assert not (tmp_path / "out" / "images").exists()
     assert "case_00003: no imaging.nii.gz" in (tmp_path / "out" / "DATA.md").read_text()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_cysts_of_kits_are_written_as_the_kidneys_pack_reads_them(tmp_path, affine, dtype):
+    labels = blocks(dtype)
+    labels[5, 3:5, 3:5] = 3
+    save(tmp_path / "in" / "case_00000" / "segmentation.nii.gz", labels, affine)
+    save(tmp_path / "in" / "case_00001" / "segmentation.nii.gz", blocks(dtype), affine)
+    data("kits", str(tmp_path / "in"), str(tmp_path / "out"), link=True)
+    cyst, plain = (tmp_path / "out" / "labels" / f"case_0000{n}.nii.gz" for n in (0, 1))
+    assert plain.is_symlink() and not cyst.is_symlink()
+    written = nib.load(cyst)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), np.where(labels == 3, 1, labels))
+    np.testing.assert_array_equal(written.affine, nib.load(plain).affine)
+    assert written.get_data_dtype() == dtype
+    note = (tmp_path / "out" / "DATA.md").read_text()
+    assert (
+        "Labels: 1 kidney, 2 tumour\n" in note and "case_00000: no imaging.nii.gz; cyst (3) written as kidney" in note
+    )
+    pack = OrganPack.load("kidneys")
+    assert set(SOURCES["kits"].labels) <= set(pack.labels) and pack.labels[1] == "kidney"
+    assert pack.sources["nnunet"]["cyst"] == 1
 
 
 def test_bad_cases_are_named_and_the_others_written(tmp_path, capsys):

@@ -98,6 +98,29 @@ def test_files_that_hold_no_labels_are_passed_over_and_named(tmp_path, caplog):
     assert pack.labels == {7: "pack"}
     said = [record.getMessage() for record in caplog.records]
     assert said[0].startswith("passed over a_ct.nii.gz:") and said[1].startswith("passed over b_soft.nii.gz:")
+    assert all("move it out of" in line for line in said[:2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_a_stray_scan_of_whole_positive_numbers_makes_no_structures(tmp_path, caplog, dtype):
+    scan = np.random.default_rng(0).integers(0, 234, (20, 20, 20))
+    save(tmp_path / "labels" / "a_scan.nii.gz", scan.astype(dtype))
+    save(tmp_path / "labels" / "b.nii.gz", boxes(1, 2))
+    pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels")
+    assert list(pack.labels) == [1, 2]
+    said = caplog.records[0].getMessage()
+    assert said.startswith("passed over a_scan.nii.gz: it looks like an image, with 234 values; move it out of")
+
+
+def test_many_labels_are_no_image(tmp_path):
+    parcels = np.arange(1000).reshape(10, 10, 10).repeat(4, 0).repeat(4, 1).repeat(4, 2).astype(np.int16)
+    save(tmp_path / "labels" / "a.nii.gz", parcels)
+    assert len(load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels").labels) == 999
+
+
+def test_a_label_that_is_nearly_whole_is_that_label(tmp_path):
+    save(tmp_path / "labels" / "a.nii.gz", boxes(1, 2).astype(np.float32) * np.float32(0.998))
+    assert list(load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels").labels) == [1, 2]
 
 
 def test_a_new_pack_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
