@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,18 @@ from typing import Any
 from torch.utils.data import Dataset
 
 SUFFIXES = (".nii.gz", ".nii")
+NETWORK_OUTPUT = ".npz"  # of nnU-Net's --save_probabilities
+MONAI_ENDINGS = ("_trans", "_seg")  # which MONAI's SaveImage puts at the end of a result's name
+OTHER_FORMATS = (
+    ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".hdr", ".img", ".img.gz", ".mnc", ".gipl", ".dcm", ".nii.xz",
+)  # fmt: skip
 FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
+NAMED_AT_MOST = 5  # files in a message
+IMAGE, PROB = "image", "prob"  # keys of a case's evidence
 CASE, REASON = "case", "reason"  # keys of a case's dictionary: its name, and why it cannot be run ("" if it can)
+
+
+logger = logging.getLogger(__name__)
 
 
 def case_name(path: str | Path) -> str:
@@ -23,7 +34,7 @@ def case_name(path: str | Path) -> str:
     for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    raise ValueError(f"{path} is not a NIfTI file (.nii.gz or .nii)")
+    raise ValueError(f"{path} is not a NIfTI file (.nii.gz or .nii): convert it, for example with 3D Slicer")
 
 
 def list_volumes(folder: str | Path) -> list[Path]:
@@ -38,12 +49,60 @@ def list_volumes(folder: str | Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise ValueError(f"{folder} does not exist; give a folder of NIfTI files, or one such file")
-    files = sorted(
+    files = volumes_of(folder)
+    if not files:
+        raise ValueError(
+            f"{folder} holds no .nii.gz or .nii file (subfolders are not searched){'; ' * bool(unread(folder))}"
+            f"{unread(folder)}"
+        )
+    return files
+
+
+def volumes_of(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder, sorted by name; hidden ones are none."""
+    return sorted(
         f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and is_file_or_link(f)
     )
-    if not files:
-        raise ValueError(f"{folder} holds no .nii.gz or .nii file (subfolders are not searched)")
-    return files
+
+
+def nested_volumes(folder: Path) -> list[Path]:
+    """Return the files of MONAI's own layout, `<case>/<case>_trans.nii.gz`, one a subfolder, sorted.
+
+    Of several in a subfolder, the one that has MONAI's ending for results is taken.
+    """
+    found = []
+    for inner in sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != "."):
+        files = [f for f in volumes_of(inner) if case_name(f) == inner.name or f.name.startswith(f"{inner.name}_")]
+        results = [f for f in files if case_name(f).endswith(MONAI_ENDINGS)]
+        found += files if len(files) == 1 else results if len(results) == 1 else []
+    return found
+
+
+def unread(folder: Path) -> str:
+    """Return which volumes of a folder are in formats that are not read, and the remedy; "" where there are none."""
+    if not folder.is_dir():
+        return ""
+    names = sorted(f.name for f in folder.iterdir() if f.name.lower().endswith(OTHER_FORMATS) and f.name[0] != ".")
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+    return (
+        f"not read: {', '.join(names[:NAMED_AT_MOST])}{more}: convert them to .nii.gz, for example with 3D Slicer or "
+        "SimpleITK"
+    )
+
+
+def list_probabilities(folder: str | Path) -> list[Path]:
+    """Return the files of class probabilities of a folder: nnU-Net's `.npz` where it has such, else NIfTI files.
+
+    Raises:
+        ValueError: see `list_volumes`.
+    """
+    folder = Path(folder)
+    if folder.is_file() and folder.name.lower().endswith(NETWORK_OUTPUT):
+        return [folder]
+    arrays = sorted(folder.glob(f"[!.]*{NETWORK_OUTPUT}")) if folder.is_dir() else []
+    return arrays or list_volumes(folder)
 
 
 def is_file_or_link(path: Path) -> bool:
@@ -72,7 +131,8 @@ def find_cases(
         dataset_dir: folder of NIfTI files, one a case, or one such file; or what `find` takes.
         key: the dictionary key under which a case's file goes ("pred" for masks, "image" for images).
         evidence_dirs: further key → folder with files of the same names (`match_name`), or with nnU-Net's ending
-            `_0000`, or one such file for a single file; None for a key not given.
+            `_0000`, or one such file for a single file; None for a key not given. Those of `PROB` may be nnU-Net's
+            (`list_probabilities`).
         find: `dataset_dir` → its cases, files or folders.
 
     Returns:
@@ -83,6 +143,9 @@ def find_cases(
         ValueError: a folder is missing or holds no NIfTI file.
     """
     cases: dict[str, dict[str, Any]] = {}
+    for place in dict.fromkeys(Path(f) for f in (dataset_dir, *(evidence_dirs or {}).values()) if f):
+        if unread(place):
+            logger.warning("%s: %s", place, unread(place))
     for path in find(dataset_dir):
         name = path.name if path.is_dir() else case_name(path)
         if name in cases:
@@ -91,7 +154,8 @@ def find_cases(
             cases[name] = {CASE: name, REASON: "", key: str(path)}
     for evidence, folder in (evidence_dirs or {}).items():
         if folder:
-            files = {case_name(path): path for path in list_volumes(folder)}
+            listed = list_probabilities(folder) if evidence == PROB else list_volumes(folder)
+            files = {path.stem if path.suffix == NETWORK_OUTPUT else case_name(path): path for path in listed}
             if len(cases) == len(files) == 1 and Path(folder).is_file() and Path(dataset_dir).is_file():
                 files = dict.fromkeys(cases, *files.values())  # two single files are meant for each other
             for name, case in cases.items():
@@ -117,11 +181,11 @@ class CaseDataset(Dataset):
         find: Callable[[str | Path], list[Path]] = list_volumes,
     ) -> None:
         self.key = key
-        self.evidence = [k for k, folder in (("image", image_dir), ("prob", prob_dir)) if folder]
+        self.evidence = [k for k, folder in ((IMAGE, image_dir), (PROB, prob_dir)) if folder]
         self.problem = ""
         self.data: list[dict[str, Any]] = []
         try:
-            self.data = find_cases(dataset_dir, key, {"image": image_dir, "prob": prob_dir}, find)
+            self.data = find_cases(dataset_dir, key, {IMAGE: image_dir, PROB: prob_dir}, find)
         except (OSError, ValueError) as error:
             self.problem = str(error)
 

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import nibabel as nib
 import numpy as np
@@ -26,7 +27,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..geometry.affine import check_affine, same_grid
 from .files import whole_file
-from .find import SUFFIXES
+from .find import NETWORK_OUTPUT, SUFFIXES
 from .nifti_grid import affine_mm, disagreement, mend_quaternion, open_mended
 
 try:
@@ -233,16 +234,50 @@ def read_label_map(path: str | Path) -> MetaTensor:
 def read_volume(path: str | Path) -> MetaTensor:
     """Read an image (3D → (1, X, Y, Z)) or channels (4D, channels last → (C, X, Y, Z)), float32, with its affine.
 
+    nnU-Net's `.npz` are channels, too (`read_network_output`).
+
     Raises:
         UnreadableCase: the file cannot be read.
         UnrefinableCase: it has other than 3 or 4 axes, or no usable affine.
     """
+    if str(path).lower().endswith(NETWORK_OUTPUT):
+        return read_network_output(path)
     image = open_volume(path)
     affine = check_header(image, path, channels=True)
     log_disagreement(image, path)
     values = np.asarray(read_values(image, path), dtype=np.float32)
     values = np.moveaxis(values.reshape(*values.shape[:3], -1), -1, 0)
     return in_world(torch.from_numpy(np.ascontiguousarray(values)), affine, path)
+
+
+def read_network_output(path: str | Path) -> MetaTensor:
+    """Read the probabilities that nnU-Net writes with --save_probabilities: (C, X, Y, Z) float32.
+
+    The array's axes are (C, Z, Y, X). It lies on the grid of the label map beside it, `<case>.nii.gz`.
+
+    Raises:
+        UnreadableCase: the file, or the label map, cannot be read.
+        UnrefinableCase: there is no such array, or it does not fit the label map.
+    """
+    path = Path(path)
+    beside = next((f for f in (path.with_suffix(s) for s in SUFFIXES) if f.is_file()), None)
+    if beside is None:
+        raise UnrefinableCase(f"{path} has no {path.stem}.nii.gz beside it, which says where it lies: put it there")
+    label_map = open_volume(beside)
+    affine = check_header(label_map, beside)
+    try:
+        with np.load(path) as arrays:
+            found = [name for name in ("probabilities", "softmax") if name in arrays.files]
+            values = arrays[found[0]] if found else np.zeros(0)
+    except (*READ_ERRORS, BadZipFile, TypeError) as error:
+        raise UnreadableCase(f"{path} cannot be read as .npz ({_line(error)}): copy or make it again") from error
+    if values.ndim != 4 or values.shape[:0:-1] != label_map.shape[:3]:
+        raise UnrefinableCase(
+            f"{path} holds {found[0] if found else 'no probabilities'} of the shape {values.shape}, which is not "
+            f"(C, Z, Y, X) of {beside.name}, {label_map.shape}: write both anew with --save_probabilities"
+        )
+    values = np.ascontiguousarray(values.transpose(0, 3, 2, 1), np.float32)
+    return in_world(torch.from_numpy(values), affine, path)
 
 
 def in_world(values: torch.Tensor, affine: np.ndarray, path: str | Path) -> MetaTensor:

@@ -9,6 +9,7 @@ its `organ.yaml`. Where there are none, values are the pack's own, or those of t
 from __future__ import annotations
 
 import json
+import logging
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Hashable, Mapping
@@ -26,9 +27,11 @@ from scipy import ndimage
 from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
-from .find import SUFFIXES, case_name, is_file_or_link, list_volumes
+from .find import NAMED_AT_MOST, case_name, list_volumes, nested_volumes, volumes_of
 from .io import (
+    CaseError,
     UnrefinableCase,
+    check_header,
     in_world,
     label_values,
     looks_like_an_image,
@@ -36,6 +39,8 @@ from .io import (
     read_label_map,
     read_labels,
 )
+
+logger = logging.getLogger(__name__)
 
 GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
 OTHER = -1  # what belongs to no label of the pack: it is never overwritten
@@ -142,20 +147,31 @@ class LabelSource:
     def find(self, path: str | Path) -> list[Path]:
         """Return the cases of a folder, sorted by name: NIfTI label maps, or folders of binary masks.
 
-        The path may also be one such file, or one case's folder of masks.
+        The path may also be one such file, or one case's folder of masks: several are named like labels, or one is and
+        all lie on one grid, or they lie in `segmentations`. A single file is a case, whatever it is called. Label maps
+        may also lie in a subfolder each, as MONAI leaves them.
 
         Raises:
             ValueError: there is none.
         """
         folder = Path(path)
         if folder.is_dir():
-            if self._masks(folder)[0] and not (folder / NAMES_FILE).is_file():
+            volumes = volumes_of(folder)
+            if not (folder / NAMES_FILE).is_file() and self._is_one_case(folder, volumes):
                 return [folder]
-            inner = [] if _volumes(folder) else sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
-            cases = [f for f in inner if self._masks(f)[0]]
+            cases = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "." and self._masks(f)[0]]
+            if not volumes:
+                return cases or nested_volumes(folder) or list_volumes(folder)
             if cases:
-                return cases
+                names = ", ".join(f.name for f in cases[:NAMED_AT_MOST])
+                logger.warning("%s: not read beside label maps: the folders %s; give them alone", folder, names)
         return list_volumes(folder)
+
+    def _is_one_case(self, folder: Path, volumes: list[Path]) -> bool:
+        """Whether a folder's files are the masks of one case, rather than label maps of a case each."""
+        named = self._masks(folder)[0]
+        several = len(named) > 1 or (len(volumes) > 1 and _on_one_grid(volumes))
+        return bool(named) and ((folder / MASKS_FOLDER).is_dir() or several)
 
     def read(self, path: str | Path) -> GivenLabels:
         """Read a label map, or a case's folder of binary masks.
@@ -170,6 +186,9 @@ class LabelSource:
         values, affine = read_labels(path)
         values = values.astype(np.int32, copy=False)
         meaning, names = self._meaning(path)
+        if meaning is None and self._named(path) is not None:
+            only = [value for value in label_values(values) if value != 0]
+            meaning = {only[0]: self._named(path) or 0} if len(only) == 1 else None
         if meaning is None:
             return GivenLabels(values, affine, {label: label for label in self.pack.labels})
         found = [value for value in label_values(values) if value != 0]
@@ -187,6 +206,8 @@ class LabelSource:
         if path.is_dir():
             return repr([(file.name, label) for file, label in self._masks(path)[0].items()])
         meaning, _ = self._meaning(path)
+        if meaning is None and self._named(path) is not None:
+            return f"mask of {self._named(path)}"
         return "" if meaning is None or all(a == b for a, b in meaning.items()) else repr(sorted(meaning.items()))
 
     def files(self, path: Path) -> list[Path]:
@@ -197,7 +218,7 @@ class LabelSource:
         """Return value → label of a label map, None where the values are its own, and value → names."""
         if self.name == OWN_SOURCE:
             return {label: label for label in self.pack.labels}, {}
-        if _is_output(path):
+        if is_output(path):
             return None, {}
         by_value = {v: label for v, label in self.pack.sources.get(self.name, {}).items() if isinstance(v, int)}
         names = names_of(path)
@@ -219,10 +240,14 @@ class LabelSource:
             raise UnrefinableCase(f"{path} has no names of labels, and the source '{self.name}' gives no values")
         return (meaning, names) if names else (None, {})
 
+    def _named(self, path: Path) -> int | None:
+        """Return the label that a file is named like, which it means if it is a binary mask; None if none."""
+        return None if self.name else self.label_of(case_name(path))
+
     def _masks(self, folder: Path) -> tuple[dict[Path, int], list[str]]:
         """Return mask file → label of a case's folder, by name, and the names of the other masks."""
         inner = folder / MASKS_FOLDER
-        volumes = _volumes(inner if inner.is_dir() else folder)
+        volumes = volumes_of(inner if inner.is_dir() else folder)
         labels = {file: self.label_of(case_name(file)) for file in volumes}
         others = [case_name(file) for file, label in labels.items() if label is None]
         return {file: label for file, label in labels.items() if label is not None}, others
@@ -309,15 +334,23 @@ def _header_names(image: nib.Nifti1Image) -> dict[int, list[str]]:
     return {}
 
 
-def _is_output(path: Path) -> bool:
+def is_output(path: Path) -> bool:
     """Whether a file is a run's `<case>/<case>_initial` or `_refined`, whose values are the pack's."""
+    if path.is_dir():
+        return False
     return path.parent.name != "" and case_name(path) in {f"{path.parent.name}_{s}" for s in ("initial", "refined")}
 
 
-def _volumes(folder: Path) -> list[Path]:
-    return sorted(
-        f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and is_file_or_link(f)
-    )
+def _on_one_grid(files: list[Path]) -> bool:
+    """Whether all files that can be opened lie on one voxel grid, as the masks of a case do."""
+    grids = []
+    for file in files:
+        try:
+            opened = open_volume(file)
+            grids.append((opened.shape[:3], check_header(opened, file)))
+        except CaseError:  # it is named where it is read
+            continue
+    return all(same_grid(*one, *grids[0]) for one in grids)
 
 
 class ReadMaskd(MapTransform):

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..cases.find import SUFFIXES, case_name, list_volumes, match_name
 from ..cases.io import CaseError, open_volume
 from ..cases.nifti_grid import affine_mm
-from ..cases.sources import LabelSource
+from ..cases.sources import LabelSource, is_output
 from ..geometry.affine import grids_apart_mm, same_grid
 from ..report.run_report import FAILED, KEPT, read_report
 
@@ -77,7 +77,7 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
             "initial" for the method of that name and "refined" for any other. Of a run whose report is there, only what
             the report lists is found: other files are an earlier run's, or of cases that failed.
         method: the method's name.
-        labels: where given, also folders of binary masks are found, see `LabelSource.find`.
+        labels: where given, also folders of binary masks and MONAI's layout are found, see `LabelSource.find`.
 
     Returns:
         Case → file, or folder of masks, sorted.
@@ -90,9 +90,10 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
     if not root.is_dir():
         raise ValueError(f"{method}: the folder {root} does not exist")
     flat = [f for f in root.iterdir() if f.is_file() and _is_volume(f)]
-    masks = [] if labels is None or stage else [f for f in _found(labels, root) if f.is_dir()]
-    if masks:
-        files = [(f.name, f) for f in masks]
+    inner = [] if labels is None or stage else [f for f in _found(labels, root) if f.is_dir() or f.parent != root]
+    inner = [f for f in inner if not is_output(f)]
+    if inner:
+        files = [(f.name if f.is_dir() else case_name(f), f) for f in inner]
     elif flat and not stage:
         files = [(case_name(f), f) for f in flat]
     else:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.cases.find import CaseDataset, case_name, find_cases, list_volumes, match_name
+from scripts.cases.find import CaseDataset, case_name, find_cases, list_volumes, match_name, unread
 from tests.helpers.volumes import blocks, save
 
 
@@ -74,3 +74,32 @@ def test_a_folder_of_no_use_is_a_problem_not_an_error(tmp_path):
     assert "none does not exist" in missing.problem and len(missing) == 0
     save(tmp_path / "masks" / "a.nii.gz", blocks())
     assert "images does not exist" in CaseDataset(tmp_path / "masks", image_dir=tmp_path / "images").problem
+
+
+@pytest.mark.parametrize("name", ["b.mha", "b.mhd", "b.nhdr", "b.mgz", "b.MHA"])
+def test_files_that_are_not_read_are_named_once_with_the_remedy(tmp_path, caplog, name):
+    for folder in ("masks", "images"):
+        save(tmp_path / folder / "a.nii.gz", blocks())
+        (tmp_path / folder / name).touch()
+    cases = CaseDataset(tmp_path / "masks", image_dir=tmp_path / "images")
+    assert len(cases) == 1 and not cases.problem
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2 and all(f"not read: {name}: convert" in line for line in said)
+    (tmp_path / "masks" / "a.nii.gz").unlink()
+    assert f"not read: {name}: convert" in CaseDataset(tmp_path / "masks").problem
+
+
+def test_of_many_files_that_are_not_read_some_are_named(tmp_path):
+    for number in range(8):
+        (tmp_path / f"{number}.mha").touch()
+    assert unread(tmp_path).startswith("not read: 0.mha, 1.mha, 2.mha, 3.mha, 4.mha and 3 more: convert")
+
+
+def test_nnunet_s_probabilities_are_found_beside_its_label_maps(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.nii.gz", blocks())
+        (tmp_path / f"{name}.npz").touch()
+    cases = find_cases(tmp_path, "pred", {"prob": tmp_path})
+    assert [case["prob"] for case in cases] == [str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]
+    (case,) = find_cases(tmp_path / "a.nii.gz", "pred", {"prob": tmp_path / "a.npz"})
+    assert case["prob"] == str(tmp_path / "a.npz")

@@ -267,3 +267,35 @@ def test_scaled_fractions_are_no_labels(tmp_path, slope):
     ramp = np.arange(256, dtype=np.uint8).reshape(8, 8, 4)
     with pytest.raises(io.UnrefinableCase, match="soft.nii.gz holds fractions.*threshold"):
         io.read_labels(save_scaled(tmp_path / "soft.nii.gz", ramp, OBLIQUE, slope, 0.0))
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+@pytest.mark.parametrize("name", ["probabilities", "softmax"])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_nnunet_s_probabilities_are_read_onto_the_grid_of_their_label_map(tmp_path, affine, name, ending):
+    prob = np.random.default_rng(0).random((3, 12, 10, 8)).astype(np.float16)
+    save(tmp_path / f"a{ending}", blocks(), affine)
+    np.savez_compressed(tmp_path / "a.npz", **{name: prob.transpose(0, 3, 2, 1)})
+    read = io.ReadVolumed(["prob"])({"prob": str(tmp_path / "a.npz")})["prob"]
+    np.testing.assert_array_equal(read.numpy(), prob.astype(np.float32))
+    np.testing.assert_allclose(read.affine, affine, atol=1e-5)
+
+
+def test_network_output_that_cannot_be_used_is_named_with_the_remedy(tmp_path):
+    prob = np.zeros((3, 8, 10, 12), np.float32)
+    np.savez_compressed(tmp_path / "a.npz", probabilities=prob)
+    with pytest.raises(io.UnrefinableCase, match="a.npz has no a.nii.gz beside it.*put it there"):
+        io.read_volume(tmp_path / "a.npz")
+    save(tmp_path / "a.nii.gz", blocks(), OBLIQUE)
+    for arrays in ({"probabilities": prob[:, 1:]}, {"probabilities": prob[0]}, {"other": prob}):
+        np.savez_compressed(tmp_path / "a.npz", **arrays)
+        with pytest.raises(io.UnrefinableCase, match="not .C, Z, Y, X. of a.nii.gz.*write both anew"):
+            io.read_volume(tmp_path / "a.npz")
+    content = (tmp_path / "a.npz").read_bytes()
+    for broken in (b"", b"no archive", content[: len(content) // 2]):
+        (tmp_path / "a.npz").write_bytes(broken)
+        with pytest.raises(io.UnreadableCase, match="a.npz cannot be read.*again"):
+            io.read_volume(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", probabilities=np.array([{}], dtype=object))
+    with pytest.raises(io.UnreadableCase, match="a.npz cannot be read"):
+        io.read_volume(tmp_path / "a.npz")

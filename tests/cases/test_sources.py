@@ -397,3 +397,74 @@ def test_an_image_in_place_of_a_label_map_is_refused(tmp_path):
     save(folder / "a.nii.gz", scan, GRIDS["a"])
     with pytest.raises(UnrefinableCase, match="a.nii.gz looks like an image.*give .*label map"):
         labels.read(folder / "a.nii.gz")
+
+
+def names_and_cases(labels, folder):
+    return [case["case"] for case in find_cases(folder, "pred", find=labels.find)]
+
+
+def test_a_flat_folder_with_a_file_named_like_a_label_is_a_folder_of_cases(tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    folder = tmp_path / "results"
+    save(folder / "heart.nii.gz", truth(), GRIDS["a"])
+    assert names_and_cases(labels, folder) == ["heart"]
+    save(folder / "case_1.nii.gz", truth(), GRIDS["b"])
+    assert names_and_cases(labels, folder) == ["case_1", "heart"]
+
+
+@pytest.mark.parametrize(
+    "files", [["heart", "spleen"], ["heart", "esophagus"], ["segmentations/heart"]], ids=["one", "two", "marked"]
+)
+def test_masks_of_one_case_are_one_case(tmp_path, files):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    for name in files:
+        save(tmp_path / "a" / f"{name}.nii.gz", (truth() == 2).astype(np.uint8), GRIDS["a"])
+    assert names_and_cases(labels, tmp_path / "a") == ["a"]
+
+
+def test_a_folder_a_case_may_hold_one_mask_only(tmp_path):
+    """As TotalSegmentator leaves with --roi_subset."""
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    for case, affine in GRIDS.items():
+        save(tmp_path / "out" / case / "heart.nii.gz", (truth() == 2).astype(np.uint8), affine)
+    assert names_and_cases(labels, tmp_path / "out") == ["a", "b"]
+
+
+@pytest.mark.parametrize("inside", [1, 255])
+def test_a_single_binary_mask_named_like_a_label_is_that_label(tmp_path, inside):
+    """Its value 1 would be the oesophagus."""
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    file = save(tmp_path / "a" / "heart.nii.gz", ((truth() == 2) * inside).astype(np.uint8), GRIDS["a"])
+    np.testing.assert_array_equal(labels.read(file).in_pack_values(), 2 * (truth() == 2))
+    (record,) = refine(file.parent, labels, tmp_path / "out")
+    assert set(np.unique(values_of(record["outputs"]["as_given"]))) == {0, inside}
+    (source,) = list_sources([file], labels.pack.structures[1:], labels)
+    np.testing.assert_array_equal(read_mask(source, 10)[0], truth() == 2)
+    save(file, truth(), GRIDS["a"])
+    np.testing.assert_array_equal(labels.read(file).in_pack_values(), truth())  # a case of that name
+
+
+def test_folders_of_masks_beside_label_maps_are_named(tmp_path, caplog):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    folder = write_masks(tmp_path / "given")
+    save(folder / "c.nii.gz", truth(), GRIDS["a"])
+    assert names_and_cases(labels, folder) == ["c"]
+    assert "not read beside label maps: the folders a, b; give them alone" in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["trans", "seg"])
+def test_monai_s_own_layout_is_refined_and_scored(tmp_path, ending):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    ours = np.where(truth() == 9, 0, truth())
+    for case, affine in GRIDS.items():
+        save(tmp_path / "given" / case / f"{case}_{ending}.nii.gz", ours, affine)
+        save(tmp_path / "truth" / f"{case}.nii.gz", ours, affine)
+    save(tmp_path / "given" / "a" / "a.nii.gz", ours, GRIDS["a"])  # the image, which it may save too
+    records = refine(tmp_path / "given", labels, tmp_path / "out")
+    assert [r["case"] for r in records] == [f"a_{ending}", f"b_{ending}"]
+    assert all(r["status"] == "refined" for r in records)
+    options = {"processes": 1, "shape_metrics": False, "postprocessing": "none"}
+    methods = {"initial": str(tmp_path / "given"), "refined": str(tmp_path / "out")}
+    evaluate(str(tmp_path / "truth"), str(labels.pack.folder), str(tmp_path / "eval"), **methods, **options)
+    rows = list(csv.DictReader((tmp_path / "eval" / "metrics.csv").open()))
+    assert len(rows) == 8 and {float(r["dsc"]) for r in rows if r["method"] == "initial"} == {100}
