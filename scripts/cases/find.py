@@ -10,12 +10,14 @@ from typing import Any
 from torch.utils.data import Dataset
 
 SUFFIXES = (".nii.gz", ".nii")
+SEGMENTATION, NRRD = ".seg.nrrd", ".nrrd"  # of masks, where NIfTI is not asked for; the first is 3D Slicer's
 NETWORK_OUTPUT = ".npz"  # of nnU-Net's --save_probabilities
 MONAI_ENDINGS = ("_trans", "_seg")  # which MONAI's SaveImage puts at the end of a result's name
 OTHER_FORMATS = (
     ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".hdr", ".img", ".img.gz", ".mnc", ".gipl", ".dcm", ".nii.xz",
 )  # fmt: skip
 FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
+CONVERT = ": convert it to .nii.gz, for example with 3D Slicer or SimpleITK"
 NAMED_AT_MOST = 5  # files in a message
 IMAGE, PROB = "image", "prob"  # keys of a case's evidence
 CASE, REASON = "case", "reason"  # keys of a case's dictionary: its name, and why it cannot be run ("" if it can)
@@ -25,16 +27,21 @@ logger = logging.getLogger(__name__)
 
 
 def case_name(path: str | Path) -> str:
-    """Return a file's name without folder and `.nii.gz` or `.nii`.
+    """Return a file's name without folder and `.nii.gz`, `.nii`, `.seg.nrrd` or `.nrrd`.
 
     Raises:
         ValueError: the name has another ending.
     """
     name = Path(path).name
-    for suffix in SUFFIXES:
+    for suffix in (*SUFFIXES, SEGMENTATION, NRRD):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    raise ValueError(f"{path} is not a NIfTI file (.nii.gz or .nii): convert it, for example with 3D Slicer")
+    raise ValueError(f"{path} is not a NIfTI file (.nii.gz or .nii){CONVERT}")
+
+
+def is_nrrd(path: str | Path) -> bool:
+    """Whether a file's name is that of a NRRD file."""
+    return Path(path).name.lower().endswith(NRRD)
 
 
 def list_volumes(folder: str | Path) -> list[Path]:
@@ -45,17 +52,48 @@ def list_volumes(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if folder.is_file():
-        case_name(folder)
+        if not folder.name.lower().endswith(SUFFIXES):
+            raise ValueError(f"{folder} is not a NIfTI file (.nii.gz or .nii){CONVERT}")
         return [folder]
     if not folder.is_dir():
         raise ValueError(f"{folder} does not exist; give a folder of NIfTI files, or one such file")
     files = volumes_of(folder)
     if not files:
+        others = unread(folder, files)
         raise ValueError(
-            f"{folder} holds no .nii.gz or .nii file (subfolders are not searched){'; ' * bool(unread(folder))}"
-            f"{unread(folder)}"
+            f"{folder} holds no .nii.gz or .nii file (subfolders are not searched){others and '; '}{others}"
         )
     return files
+
+
+def list_masks(path: str | Path) -> list[Path]:
+    """Return the label maps of a folder, NIfTI or NRRD, sorted by name; or the one file that is given.
+
+    A `.nrrd` whose name is another label map's, or begins with it up to a '_', is that one's image.
+
+    Raises:
+        ValueError: see `list_volumes`.
+    """
+    folder = Path(path)
+    if folder.is_file() and is_nrrd(folder):
+        return [folder]
+    return (masks_of(folder) if folder.is_dir() else []) or list_volumes(folder)
+
+
+def masks_of(folder: Path) -> list[Path]:
+    """Return the label maps of a folder, see `list_masks`; [] where there are none."""
+    volumes, others = volumes_of(folder), _nrrd_files(folder)
+    certain = {case_name(f) for f in (*volumes, *others) if not is_nrrd(f) or _is_segmentation(f)}
+    masks = [f for f in others if _is_segmentation(f) or match_name(case_name(f), certain) is None]
+    return sorted([*volumes, *masks])
+
+
+def _nrrd_files(folder: Path) -> list[Path]:
+    return [f for f in folder.iterdir() if is_nrrd(f) and f.name[0] != "." and is_file_or_link(f)]
+
+
+def _is_segmentation(file: Path) -> bool:
+    return file.name.lower().endswith(SEGMENTATION)
 
 
 def volumes_of(folder: Path) -> list[Path]:
@@ -78,11 +116,18 @@ def nested_volumes(folder: Path) -> list[Path]:
     return found
 
 
-def unread(folder: Path) -> str:
-    """Return which volumes of a folder are in formats that are not read, and the remedy; "" where there are none."""
+def unread(folder: Path, listed: Iterable[Path]) -> str:
+    """Return which volumes of a folder are in formats that are not read, and the remedy; "" where there are none.
+
+    Args:
+        folder: a folder, or a file.
+        listed: what is read of it. The NRRD images of 3D Slicer's segmentations are no masks, and are not named.
+    """
     if not folder.is_dir():
         return ""
-    names = sorted(f.name for f in folder.iterdir() if f.name.lower().endswith(OTHER_FORMATS) and f.name[0] != ".")
+    segmented = {case_name(f) for f in listed if _is_segmentation(f)}
+    found = {f for f in folder.iterdir() if f.name.lower().endswith(OTHER_FORMATS) and f.name[0] != "."} - set(listed)
+    names = sorted(f.name for f in found if not is_nrrd(f) or match_name(case_name(f), segmented) is None)
     if not names:
         return ""
     more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
@@ -90,6 +135,19 @@ def unread(folder: Path) -> str:
         f"not read: {', '.join(names[:NAMED_AT_MOST])}{more}: convert them to .nii.gz, for example with 3D Slicer or "
         "SimpleITK"
     )
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """Return the images of a folder, NIfTI or NRRD, sorted by name; or the one file that is given.
+
+    Raises:
+        ValueError: see `list_volumes`.
+    """
+    folder = Path(path)
+    if folder.is_file() and is_nrrd(folder):
+        return [folder]
+    images = [f for f in _nrrd_files(folder) if not _is_segmentation(f)] if folder.is_dir() else []
+    return sorted([*volumes_of(folder), *images]) if images else list_volumes(folder)
 
 
 def list_probabilities(folder: str | Path) -> list[Path]:
@@ -143,10 +201,8 @@ def find_cases(
         ValueError: a folder is missing or holds no NIfTI file.
     """
     cases: dict[str, dict[str, Any]] = {}
-    for place in dict.fromkeys(Path(f) for f in (dataset_dir, *(evidence_dirs or {}).values()) if f):
-        if unread(place):
-            logger.warning("%s: %s", place, unread(place))
-    for path in find(dataset_dir):
+    read = {Path(dataset_dir): find(dataset_dir)}
+    for path in read[Path(dataset_dir)]:
         name = path.name if path.is_dir() else case_name(path)
         if name in cases:
             cases[name][REASON] = f"{cases[name][key]} and {path} are both case '{name}': rename or remove one"
@@ -154,14 +210,19 @@ def find_cases(
             cases[name] = {CASE: name, REASON: "", key: str(path)}
     for evidence, folder in (evidence_dirs or {}).items():
         if folder:
-            listed = list_probabilities(folder) if evidence == PROB else list_volumes(folder)
+            listed = list_probabilities(folder) if evidence == PROB else list_images(folder)
+            read.setdefault(Path(folder), []).extend(listed)
             files = {path.stem if path.suffix == NETWORK_OUTPUT else case_name(path): path for path in listed}
             if len(cases) == len(files) == 1 and Path(folder).is_file() and Path(dataset_dir).is_file():
                 files = dict.fromkeys(cases, *files.values())  # two single files are meant for each other
             for name, case in cases.items():
-                found = match_name(name, files) or (name + FIRST_CHANNEL if name + FIRST_CHANNEL in files else None)
-                if found is not None:
-                    case[evidence] = str(files[found])
+                fits = match_name(name, files) or (name + FIRST_CHANNEL if name + FIRST_CHANNEL in files else None)
+                if fits is not None:
+                    case[evidence] = str(files[fits])
+    for place, listed in read.items():
+        others = unread(place, listed)
+        if others:
+            logger.warning("%s: %s", place, others)
     return list(cases.values())
 
 

@@ -27,8 +27,9 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..geometry.affine import check_affine, same_grid
 from .files import whole_file
-from .find import NETWORK_OUTPUT, SUFFIXES
-from .nifti_grid import affine_mm, disagreement, mend_quaternion, open_mended
+from .find import NETWORK_OUTPUT, SUFFIXES, is_nrrd
+from .nifti_grid import affine_mm, as_nifti, disagreement, mend_quaternion, open_mended
+from .nrrd_file import like, read_nrrd
 
 try:
     from starlette.exceptions import HTTPException as HttpError
@@ -69,11 +70,16 @@ class UnrefinableCase(CaseError):
 
 
 def open_volume(path: str | Path) -> nib.Nifti1Image:
-    """Open a NIfTI file: its header only.
+    """Open a NIfTI file: its header only. A NRRD file is read, and comes as a NIfTI image that lies where it does.
 
     Raises:
-        UnreadableCase: the file is not there, is no NIfTI file or has a broken header.
+        UnreadableCase: the file is not there, is no NIfTI or NRRD file or has a broken header.
     """
+    if is_nrrd(path):
+        try:
+            return as_nifti(*read_nrrd(Path(path)))
+        except READ_ERRORS as error:
+            raise UnreadableCase(str(error)) from error
     try:
         image = nib.load(path)
     except READ_ERRORS as error:
@@ -404,7 +410,10 @@ CheckMaskD = CheckMaskDict = CheckMaskd
 
 
 def copy_volume(source: str | Path, target: str | Path) -> None:
-    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`)."""
+    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`); a NRRD file is converted."""
+    if is_nrrd(source):
+        write_nifti(target, open_volume(source))
+        return
     with whole_file(target) as temporary:
         if str(source).lower().endswith(".gz"):
             shutil.copyfile(source, temporary)
@@ -441,9 +450,9 @@ def write_label_map(
     where that is not the label itself (0.996, or a whole number that the header scales).
 
     Args:
-        path: where, ending in `.nii.gz`.
+        path: where, ending in `.nii.gz`; or in `.nrrd`, with the header of a NRRD file.
         labels: (X, Y, Z) whole numbers.
-        reference: NIfTI file on the same grid; a last axis of one is kept.
+        reference: NIfTI or NRRD file on the same grid; a last axis of one is kept.
         dtype: data type on disk; None for the reference's, which must hold the values.
         extensions: whether the reference's header extensions are kept, such as a table of its labels' names.
         box: the part of the reference's grid that the labels cover; None for all of it.
@@ -463,6 +472,10 @@ def write_label_map(
         means = stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())
     if not np.array_equal(means, labels):
         raise RuntimeError(f"labels up to {labels.max()} do not fit the data type {stored.dtype} of {path}")
+    if is_nrrd(path):
+        with whole_file(path) as temporary:
+            temporary.write_bytes(like(stored, Path(reference)))
+        return
     header = image.header.copy()
     if not extensions:
         header.extensions.clear()

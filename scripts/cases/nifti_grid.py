@@ -15,7 +15,7 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.openers import Opener
 
-from ..geometry.affine import grids_apart_mm, same_grid
+from ..geometry.affine import grids_apart_mm, is_sheared, same_grid
 
 MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIFTI_UNITS_METER, _MM and _MICRON; others are taken for mm
 UNIT_BITS = 7
@@ -68,3 +68,15 @@ def open_mended(path: str | Path) -> nib.Nifti1Image:
         header = nib.Nifti1Image.header_class.from_fileobj(file)
     mend_quaternion(header)
     return nib.Nifti1Image(ArrayProxy(str(path), header.copy()), header.get_best_affine(), header)
+
+
+def as_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    """Return a converted volume (X, Y, Z) with its affine (4, 4), voxel index → world mm, RAS+, in sform and qform.
+
+    A qform cannot hold the shear of a tilted gantry: such a volume has none.
+    """
+    image = nib.Nifti1Image(values, affine, dtype=values.dtype)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=0 if is_sheared(affine) else 1)
+    image.header.set_xyzt_units("mm")
+    return image

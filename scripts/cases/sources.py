@@ -27,9 +27,10 @@ from scipy import ndimage
 from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
-from .find import NAMED_AT_MOST, case_name, list_volumes, nested_volumes, volumes_of
+from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
 from .io import (
     CaseError,
+    UnreadableCase,
     UnrefinableCase,
     check_header,
     in_world,
@@ -39,6 +40,7 @@ from .io import (
     read_label_map,
     read_labels,
 )
+from .nrrd_file import segment_names
 
 logger = logging.getLogger(__name__)
 
@@ -156,16 +158,16 @@ class LabelSource:
         """
         folder = Path(path)
         if folder.is_dir():
-            volumes = volumes_of(folder)
+            volumes = masks_of(folder)
             if not (folder / NAMES_FILE).is_file() and self._is_one_case(folder, volumes):
                 return [folder]
             cases = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "." and self._masks(f)[0]]
             if not volumes:
-                return cases or nested_volumes(folder) or list_volumes(folder)
+                return cases or nested_volumes(folder) or list_masks(folder)
             if cases:
                 names = ", ".join(f.name for f in cases[:NAMED_AT_MOST])
                 logger.warning("%s: not read beside label maps: the folders %s; give them alone", folder, names)
-        return list_volumes(folder)
+        return list_masks(folder)
 
     def _is_one_case(self, folder: Path, volumes: list[Path]) -> bool:
         """Whether a folder's files are the masks of one case, rather than label maps of a case each."""
@@ -278,9 +280,14 @@ class LabelSource:
 def names_of(path: Path) -> dict[int, list[str]]:
     """Return value → names of a label map, the most specific first, from its header or nnU-Net's `dataset.json`.
 
+    A NRRD file's names are those of its segments.
+
     `dataset.json` lies beside the label map or, for a folder such as `labelsTr`, beside that.
     """
-    named = _header_names(open_volume(path))
+    try:
+        named = segment_names(path) if is_nrrd(path) else _header_names(open_volume(path))
+    except ValueError as error:
+        raise UnreadableCase(str(error)) from error
     if named:
         return named
     path = path.resolve()  # a link's names lie beside its file

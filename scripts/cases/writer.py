@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .files import whole_file
-from .find import CASE, REASON, SUFFIXES
+from .find import CASE, REASON, SUFFIXES, is_nrrd
 from .io import as_labels, copy_volume, known_labels, read_labels, write_label_map
 from .mesh import write_mesh
 from .sources import GIVEN, GivenLabels
@@ -28,8 +28,8 @@ class CaseWriter:
 
     It is not one of the postprocessing transforms, because MONAI Label and Deploy run those and write by themselves.
 
-    Where masks came with labels that are not just the pack's own, `<output_dir>/as_given/` receives the refined ones as
-    they came: under the same names, with the same values, the labels of other organs as they were.
+    Where masks came as NRRD files, or with labels that are not just the pack's own, `<output_dir>/as_given/` receives
+    the refined ones as they came: under the same names, with the same values, the labels of other organs as they were.
 
     Args:
         output_dir: folder of the results, made if need be.
@@ -110,7 +110,7 @@ class CaseWriter:
             OSError: a file cannot be written.
         """
         refine = "pred_shapes" in data
-        given = _foreign(data)
+        given = self._foreign(paths, data)
         outputs = {"initial": self._write_mask(paths, "initial", data["initial"] if refine else data["pred"], given)}
         if refine:
             outputs["refined"] = self._write_mask(paths, "refined", data["pred"], given)
@@ -129,10 +129,15 @@ class CaseWriter:
         """Write the initial mask as the refined one too; {} where there is none (see `write`)."""
         if "initial" not in data and (self.source != "pred" or Path(paths["pred"]).is_dir()):
             return {}
-        mask, given = data.get("initial"), _foreign(data)
+        mask, given = data.get("initial"), self._foreign(paths, data)
         copied = None if self.source == "pred" and given is None else mask  # bytes, where there is a file to copy
         outputs = {stage: self._write_mask(paths, stage, copied, given) for stage in STAGES}
         return outputs | self._copy_as_given(paths, given)
+
+    def _foreign(self, paths: Mapping[str, Any], data: Mapping[Any, Any]) -> GivenLabels | None:
+        """Return the initial mask as it came; None where it is a NIfTI file with just the pack's own values."""
+        given = data.get(f"pred{GIVEN}") if "initial" in data else None
+        return None if given is None or (given.is_own and not is_nrrd(paths[self.source])) else given
 
     def _path(self, paths: dict[str, Any], ending: str) -> Path:
         folder = self.output_dir / paths[CASE]
@@ -154,15 +159,16 @@ class CaseWriter:
         return str(target)
 
     def _copy_as_given(self, paths: dict[str, Any], given: GivenLabels | None) -> dict[str, str]:
-        """Copy the files of a mask, where its labels are not just the pack's own."""
-        if given is None:
-            return {}
+        """Copy the files of a mask, where it is no NIfTI file with just the pack's own labels."""
         source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
-        folder = folder / paths[CASE] if given.files else folder
-        for file in given.files.values() or [source]:
+        if given is None and not is_nrrd(source):
+            return {}
+        files = list(given.files.values()) if given is not None else []
+        folder = folder / paths[CASE] if files else folder
+        for file in files or [source]:
             with whole_file(folder / file.name) as temporary:
                 shutil.copyfile(file, temporary)
-        return {AS_GIVEN: str(folder if given.files else folder / source.name)}
+        return {AS_GIVEN: str(folder if files else folder / source.name)}
 
     def _write_as_given(self, paths: dict[str, Any], before: Any, after: Any, given: GivenLabels | None) -> dict:
         """Write a refined mask with the labels it came with, where these are not the pack's own."""
@@ -199,9 +205,3 @@ def _is_no_utf8(name: str) -> bool:
     except UnicodeDecodeError:
         return True
     return False
-
-
-def _foreign(data: Mapping[Any, Any]) -> GivenLabels | None:
-    """Return the initial mask as it came; None where its values are just the pack's own."""
-    given = data.get(f"pred{GIVEN}") if "initial" in data else None
-    return None if given is None or given.is_own else given

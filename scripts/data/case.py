@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
-
-from ..geometry.affine import is_sheared
 
 Volume = Path | nib.Nifti1Image  # a NIfTI file that is taken as it is, or one converted from another format
 
@@ -61,18 +58,6 @@ class Source:
     citation: str
     labels: Mapping[int, str]
     list_cases: Callable[[Path], list[RawCase]]
-
-
-def as_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
-    """Return a converted volume (X, Y, Z) with its affine (4, 4), voxel index → world mm, RAS+, in sform and qform.
-
-    A qform cannot hold the shear of a tilted gantry: such a volume has none.
-    """
-    image = nib.Nifti1Image(values, affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=0 if is_sheared(affine) else 1)
-    image.header.set_xyzt_units("mm")
-    return image
 
 
 def require_cases(cases: list[RawCase], folder: Path, wanted: str) -> list[RawCase]:

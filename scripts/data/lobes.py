@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .case import Parts, RawCase, Source, as_nifti, require_cases
-from .nrrd_file import read_nrrd
+from ..cases.nifti_grid import as_nifti
+from ..cases.nrrd_file import read_nrrd
+from .case import Parts, RawCase, Source, require_cases
 
 BORDER = 512
 FIRST_LOBE = 4  # right upper; the other four follow in the order of `SOURCE.labels`

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ..cases.io import check_header, open_volume, read_values
+from ..cases.nifti_grid import as_nifti
 from ..geometry.affine import grids_apart_mm, spacing_mm
-from .case import Parts, RawCase, Source, as_nifti, require_cases
+from .case import Parts, RawCase, Source, require_cases
 from .dicom import read_series
 
 TURNS: dict[str, tuple[int, ...]] = {  # what is turned over → axes of the scan's array

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..cases.find import SUFFIXES, case_name, list_volumes, match_name
+from ..cases.find import SUFFIXES, case_name, list_volumes, masks_of, match_name
 from ..cases.io import CaseError, open_volume
 from ..cases.nifti_grid import affine_mm
 from ..cases.sources import LabelSource, is_output
@@ -89,7 +89,7 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
     root = Path(path)
     if not root.is_dir():
         raise ValueError(f"{method}: the folder {root} does not exist")
-    flat = [f for f in root.iterdir() if f.is_file() and _is_volume(f)]
+    flat = masks_of(root)
     inner = [] if labels is None or stage else [f for f in _found(labels, root) if f.is_dir() or f.parent != root]
     inner = [f for f in inner if not is_output(f)]
     if inner:

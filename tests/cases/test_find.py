@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from scripts.cases.find import CaseDataset, case_name, find_cases, list_volumes, match_name, unread
+from scripts.cases.find import CaseDataset, case_name, find_cases, list_masks, list_volumes, match_name, unread
 from tests.helpers.volumes import blocks, save
 
 
-def test_case_name_loses_only_the_nifti_ending():
+def test_case_name_loses_only_the_ending_of_the_format():
     assert case_name("/a/b/x.1_y.nii.gz") == "x.1_y"
     assert case_name("x.NII") == "x"
-    with pytest.raises(ValueError, match="x.nrrd is not a NIfTI"):
-        case_name("x.nrrd")
+    assert case_name("x.seg.nrrd") == case_name("x.NRRD") == "x"
+    with pytest.raises(ValueError, match="x.mha is not a NIfTI.*: convert it"):
+        case_name("x.mha")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_files_that_are_not_read_are_named_once_with_the_remedy(tmp_path, caplog
 def test_of_many_files_that_are_not_read_some_are_named(tmp_path):
     for number in range(8):
         (tmp_path / f"{number}.mha").touch()
-    assert unread(tmp_path).startswith("not read: 0.mha, 1.mha, 2.mha, 3.mha, 4.mha and 3 more: convert")
+    assert unread(tmp_path, []).startswith("not read: 0.mha, 1.mha, 2.mha, 3.mha, 4.mha and 3 more: convert")
 
 
 def test_nnunet_s_probabilities_are_found_beside_its_label_maps(tmp_path):
@@ -103,3 +104,22 @@ def test_nnunet_s_probabilities_are_found_beside_its_label_maps(tmp_path):
     assert [case["prob"] for case in cases] == [str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]
     (case,) = find_cases(tmp_path / "a.nii.gz", "pred", {"prob": tmp_path / "a.npz"})
     assert case["prob"] == str(tmp_path / "a.npz")
+
+
+def test_masks_may_be_nrrd_files_beside_their_images(tmp_path, caplog):
+    names = ("a.seg.nrrd", "a.nrrd", "a_ct.nrrd", "b.nrrd", "c.nii.gz", "c.nrrd", ".d.seg.nrrd")
+    for name in names:
+        (tmp_path / name).touch()
+    assert [f.name for f in list_masks(tmp_path)] == ["a.seg.nrrd", "b.nrrd", "c.nii.gz"]
+    assert [f.name for f in list_masks(tmp_path / "b.nrrd")] == ["b.nrrd"]
+    cases = find_cases(tmp_path, "pred", {"image": tmp_path}, list_masks)
+    assert [case["case"] for case in cases] == ["a", "b", "c"] and not caplog.records
+    assert cases[0]["image"] == str(tmp_path / "a.nrrd")
+
+
+def test_where_nifti_is_asked_for_nrrd_files_are_named(tmp_path, caplog):
+    save(tmp_path / "a.nii.gz", blocks())
+    (tmp_path / "b.nrrd").touch()
+    assert len(find_cases(tmp_path, "image")) == 1 and "not read: b.nrrd: convert" in caplog.text
+    with pytest.raises(ValueError, match="b.nrrd is not a NIfTI file.*convert"):
+        find_cases(tmp_path / "b.nrrd", "image")

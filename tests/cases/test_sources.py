@@ -4,6 +4,7 @@ import csv
 import json
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,7 @@ from tests.helpers.foreign import (
     write_nnunet,
     write_pack,
 )
+from tests.helpers.publishers import LPS, frame_lps, segments, write_nrrd
 
 OURS = np.where(truth() == 9, OTHER, truth().astype(int))
 VALUES = {1: 3, 2: 7, 9: 1}  # the pack's → another model's
@@ -468,3 +470,50 @@ def test_monai_s_own_layout_is_refined_and_scored(tmp_path, ending):
     evaluate(str(tmp_path / "truth"), str(labels.pack.folder), str(tmp_path / "eval"), **methods, **options)
     rows = list(csv.DictReader((tmp_path / "eval" / "metrics.csv").open()))
     assert len(rows) == 8 and {float(r["dsc"]) for r in rows if r["method"] == "initial"} == {100}
+
+
+SLICER = {3: "Esophagus", 7: "HEART", 1: "Spleen"}
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_segmentations_of_slicer_are_refined_scored_and_given_back(tmp_path, seed):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    frame = frame_lps(seed, (0.7, 0.9, 2.0))
+    file = write_nrrd(tmp_path / "given" / "a.seg.nrrd", relabelled(VALUES), frame, **segments(SLICER))
+    write_nrrd(tmp_path / "given" / "a.nrrd", relabelled(VALUES) * 9, frame)  # its image
+    save(tmp_path / "truth" / "a.nii.gz", np.where(truth() == 9, 0, truth()), LPS @ frame)
+    (record,) = refine(file.parent, labels, tmp_path / "out")
+    assert record["case"] == "a" and record["status"] == "refined" and record["left_alone"] == ["Spleen"]
+    for stage, expected in (("initial", OURS), ("refined", CARVED)):
+        written = nib.load(record["outputs"][stage])
+        np.testing.assert_array_equal(np.asarray(written.dataobj), np.maximum(expected, 0))
+        np.testing.assert_allclose(written.affine, LPS @ frame, atol=1e-4)
+    back, header = nrrd.read(record["outputs"]["as_given"])
+    expected = np.select([CARVED == 1, CARVED == 2, CARVED == OTHER], [3, 7, 1], 0)
+    np.testing.assert_array_equal(back, expected)
+    assert record["outputs"]["as_given"].endswith("as_given/a.seg.nrrd") and header["Segment0_Name"] == "Esophagus"
+    options = {"processes": 1, "shape_metrics": False, "postprocessing": "none"}
+    methods = {"initial": str(file.parent), "back": str(tmp_path / "out" / "as_given")}
+    evaluate(str(tmp_path / "truth"), str(labels.pack.folder), str(tmp_path / "eval"), **methods, **options)
+    rows = list(csv.DictReader((tmp_path / "eval" / "metrics.csv").open()))
+    assert [float(row["dsc"]) == 100 for row in rows] == [True, False, True, False]
+
+
+def test_own_labels_in_nrrd_come_back_in_nrrd(tmp_path):
+    """Refined, or kept since nothing could be done."""
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    frame = frame_lps(3, (0.7, 0.9, 2.0))
+    write_nrrd(tmp_path / "given" / "a.nrrd", np.where(truth() == 9, 0, truth()), frame)
+    write_nrrd(tmp_path / "given" / "b.nrrd", truth(), frame)
+    write_nrrd(tmp_path / "given" / "c.nrrd", truth() * 0, frame)
+    (tmp_path / "given" / "d.nrrd").write_bytes(b"NRRD0005")
+    records = refine(tmp_path / "given", labels, tmp_path / "out")
+    assert [r["status"] for r in records] == ["refined", "kept", "kept", "failed"]
+    back = tmp_path / "out" / "as_given"
+    refined = nrrd.read(str(back / "a.nrrd"))[0]
+    np.testing.assert_array_equal(refined, values_of(records[0]["outputs"]["refined"]))
+    assert refined.dtype == np.uint8 and (refined != truth()).any()
+    for case in ("b", "c"):
+        assert (back / f"{case}.nrrd").read_bytes() == (tmp_path / "given" / f"{case}.nrrd").read_bytes()
+    assert sorted(f.name for f in back.iterdir()) == ["a.nrrd", "b.nrrd", "c.nrrd"]
+    assert not values_of(records[2]["outputs"]["refined"]).any()

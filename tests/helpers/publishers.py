@@ -55,13 +55,26 @@ def write_series(folder: Path, values: np.ndarray, affine_lps: np.ndarray, seed:
         pydicom.dcmwrite(file, ds, enforce_file_format=True)
 
 
-def write_nrrd(path: Path, values: np.ndarray, affine_lps: np.ndarray, space: str = "left-posterior-superior") -> None:
-    """Write values (X, Y, Z) with their place in the patient, told in one of NRRD's spaces."""
+def write_nrrd(
+    path: Path, values: np.ndarray, affine_lps: np.ndarray, space: str = "left-posterior-superior", **fields: str
+) -> Path:
+    """Write values (X, Y, Z) with their place in the patient, told in one of NRRD's spaces, and further fields."""
     signs = {"left-posterior-superior": (1, 1, 1), "right-anterior-superior": (-1, -1, 1), "LAS": (1, -1, 1)}[space]
     told = np.diag([*signs, 1.0]) @ affine_lps
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"space": space, "space directions": told[:3, :3].T, "space origin": told[:3, 3], "encoding": "gzip"}
-    nrrd.write(str(path), values, header)
+    nrrd.write(str(path), values, header | fields)
+    return path
+
+
+def segments(names: dict[int, str], layer: int = 0) -> dict[str, str]:
+    """The header's fields of 3D Slicer's segments: value → name."""
+    fields = {"Segmentation_ContainedRepresentationNames": "Binary labelmap|"}
+    for number, (value, name) in enumerate(names.items()):
+        start = f"Segment{number}"
+        fields |= {f"{start}_ID": f"Segment_{value}", f"{start}_Name": name, f"{start}_LabelValue": str(value)}
+        fields |= {f"{start}_Layer": str(layer), f"{start}_Extent": "3 4 3 4 3 4"}
+    return fields
 
 
 def marked(shape: tuple[int, int, int] = SHAPE, index: tuple[int, int, int] = (7, 1, 3)) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from monai.metrics.utils import get_code_to_measure_table
 
-from scripts.data.case import as_nifti
+from scripts.cases.nifti_grid import as_nifti
 from scripts.geometry.affine import apply_affine, is_sheared
 from scripts.metrics.surface import _area_table, _surface_cells, score_masks
 from scripts.metrics.topology import volume_ml

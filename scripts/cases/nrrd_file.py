@@ -1,0 +1,103 @@
+"""NRRD volumes in the world that NIfTI has, and 3D Slicer's segmentations: the names of their labels.
+
+A `.seg.nrrd` is a label map whose header names its segments. Where segments overlap, Slicer writes several label maps
+into one file, "layers"; such files are not read.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import nrrd
+import numpy as np
+
+from ..geometry.affine import check_affine
+
+TO_RAS = {  # the header's space → factors that turn its axes to the right, to the front and up
+    "right-anterior-superior": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+    "ras": (1, 1, 1),
+    "las": (-1, 1, 1),
+    "lps": (-1, -1, 1),
+}
+SEGMENT = re.compile(r"Segment\d+_")  # how the header's fields of a segment begin
+NO_NAME = re.compile(r"Segment_\d+")  # a segment that nobody has named
+WRITTEN_ON = re.compile(rb"# on [^\n]*\n")  # what would make each file differ from the last
+NRRD_ERRORS = (nrrd.NRRDError, OSError, EOFError, ValueError, LookupError, TypeError, StopIteration, zlib.error)
+
+
+def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a NRRD volume.
+
+    The header gives, per array axis, the step of one sample in its `space`, and the centre of the first sample as
+    `space origin`. Spaces of patients differ in the signs of x and y only; NIfTI's is RAS.
+
+    Returns:
+        The values (X, Y, Z) in the type stored, axes in the file's order (fastest first), and the affine (4, 4),
+        voxel index → world mm, RAS+.
+
+    Raises:
+        ValueError: the file is no NRRD, is not 3D, or does not say where it lies in the patient.
+    """
+    try:
+        values, header = nrrd.read(str(path))
+    except NRRD_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as NRRD ({error}): copy or export it again") from error
+    directions, origin = header.get("space directions"), header.get("space origin")
+    if values.ndim == 4 and any(key.endswith("_Layer") and SEGMENT.match(key) for key in header):
+        if len(values) > 1:
+            raise ValueError(
+                f"{path} has segments that overlap, in {len(values)} layers: export it from Slicer as a label map, or "
+                "each segment alone"
+            )
+        values, directions = values[0], None if directions is None else directions[1:]
+    space = str(header.get("space", "")).lower()
+    if values.ndim != 3:
+        raise ValueError(f"{path} has the shape {values.shape}, not that of one 3D volume: give one volume a file")
+    if space not in TO_RAS or directions is None or origin is None:
+        raise ValueError(
+            f"{path} does not say where it lies in the patient (space: {space or 'none'}): export it with a space"
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(directions, dtype=float).T  # a row of the header is an axis' step
+    affine[:3, 3] = np.asarray(origin, dtype=float)
+    affine[:3] *= np.array(TO_RAS[space])[:, None]
+    return values, check_affine(affine)
+
+
+def segment_names(path: Path) -> dict[int, list[str]]:
+    """Return value → names of the segments in a NRRD file's header; {} where it has none, or nobody has named them.
+
+    Raises:
+        ValueError: the header cannot be read.
+    """
+    names: dict[int, list[str]] = {}
+    try:
+        header: dict[str, Any] = nrrd.read_header(str(path))
+        for key, value in header.items():
+            if SEGMENT.match(key) and key.endswith("_LabelValue"):
+                name = str(header.get(key.replace("_LabelValue", "_Name"), "")).strip()
+                names[int(value)] = [name or f"Segment_{value}"]
+    except NRRD_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as NRRD ({error}): copy or export it again") from error
+    return {} if all(NO_NAME.fullmatch(name) for (name,) in names.values()) else names
+
+
+def like(stored: np.ndarray, reference: Path) -> bytes:
+    """Return a NRRD file of values (X, Y, Z) with the header of another, on the same grid and of the same data type.
+
+    The segments' extents, which Slicer keeps to save memory, become those of the whole grid.
+    """
+    before, header = nrrd.read(str(reference))
+    for key in header:
+        if SEGMENT.match(key) and key.endswith("_Extent"):
+            header[key] = " ".join(f"0 {n - 1}" for n in stored.shape)
+    content = BytesIO()
+    nrrd.write(content, stored.astype(before.dtype).reshape(before.shape), header)
+    start, _, data = content.getvalue().partition(b"\n\n")
+    return WRITTEN_ON.sub(b"", start, count=1) + b"\n\n" + data
