@@ -25,9 +25,9 @@ from monai.transforms import MapTransform
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from ..geometry.affine import check_affine, same_grid
+from ..geometry.affine import check_affine
 from .files import whole_file
-from .find import NETWORK_OUTPUT, SUFFIXES, is_nrrd
+from .find import NAMED_AT_MOST, NETWORK_OUTPUT, SUFFIXES, is_nrrd
 from .nifti_grid import affine_mm, as_nifti, disagreement, mend_quaternion, open_mended
 from .nrrd_file import like, read_nrrd
 
@@ -354,24 +354,22 @@ class KeepInitiald(MapTransform):
 
 
 class CheckMaskd(MapTransform):
-    """Check that the initial mask can be refined, and that probabilities, where given, fit it.
+    """Check that the initial mask can be refined.
 
     Args:
         keys: the key of the label map, (1, X, Y, Z).
-        labels: the label values that may occur beside 0, in the order of the probabilities' channels.
-        prob_key: key of the class probabilities (1 + number of labels, X, Y, Z), background first, on the same grid.
-            One channel is taken for the foreground where there is but one label.
+        labels: the label values that may occur beside 0.
 
     Raises:
-        UnrefinableCase: the mask is empty, holds other positive labels, or the probabilities do not fit it.
+        UnrefinableCase: the mask is empty, or holds other positive labels.
     """
 
-    def __init__(self, keys: KeysCollection = "pred", labels: Sequence[int] = (), prob_key: str = "prob") -> None:
+    def __init__(self, keys: KeysCollection = "pred", labels: Sequence[int] = ()) -> None:
         super().__init__(keys)
         self.labels = [int(v) for v in labels]
-        self.prob_key = prob_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data unchanged."""
         d = dict(data)
         mask = d[self.keys[0]]
         found = [v for v in label_values(torch.as_tensor(mask).cpu().numpy()) if v > 0]
@@ -381,27 +379,12 @@ class CheckMaskd(MapTransform):
                 f"{file_of(mask)}: the mask is empty, there is nothing to refine: check how it was made"
             )
         if self.labels and unknown:
+            more = f" and {len(unknown) - NAMED_AT_MOST} more" if len(unknown) > NAMED_AT_MOST else ""
             raise UnrefinableCase(
-                f"{file_of(mask)} holds the labels {unknown}, but the organ has {self.labels}: "
+                f"{file_of(mask)} holds the labels {unknown[:NAMED_AT_MOST]}{more}, but the organ has {self.labels}: "
                 "choose the right --organ, say with --source whose labels these are, or relabel the mask"
             )
-        if self.prob_key in d:
-            d[self.prob_key] = self._checked_probabilities(d[self.prob_key], mask)
         return d
-
-    def _checked_probabilities(self, prob: MetaTensor, mask: MetaTensor) -> MetaTensor:
-        if not same_grid(prob.shape[1:], prob.affine, mask.shape[1:], mask.affine):
-            raise UnrefinableCase(
-                f"{file_of(prob)} is not on the grid of {file_of(mask)}: resample it, or leave it out"
-            )
-        if prob.shape[0] == 1 and len(self.labels) == 1:
-            prob = MetaTensor(torch.cat([1 - prob, prob]), meta=prob.meta)
-        if self.labels and prob.shape[0] != len(self.labels) + 1:
-            raise UnrefinableCase(
-                f"{file_of(prob)} has {prob.shape[0]} channels; background and the labels {self.labels} are needed, "
-                "in this order, on the last axis"
-            )
-        return prob
 
 
 KeepInitialD = KeepInitialDict = KeepInitiald

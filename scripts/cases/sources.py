@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from scipy import ndimage
 from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
+from ..organ.sides import LEFT, RIGHT
 from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
 from .io import (
     CaseError,
@@ -62,6 +63,8 @@ class GivenLabels:
         files: value → binary mask file; empty where it was one label map.
         others: names, or values, of what is in it and is none of the pack's labels.
         is_own: whether the values are just the pack's own.
+        named: whether names or a source say what the values mean.
+        warnings: what a user should know, such as a left organ that lies on the right.
     """
 
     values: np.ndarray
@@ -70,6 +73,8 @@ class GivenLabels:
     files: dict[int, Path] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
     is_own: bool = True
+    named: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     def in_pack_values(self) -> np.ndarray:
         """Return the label map (X, Y, Z) int32 with the pack's values, `OTHER` where it has none."""
@@ -201,7 +206,9 @@ class LabelSource:
             )
         others = [" or ".join(names.get(value, [str(value)])) for value in found if value not in meaning]
         is_own = not others and all(meaning[value] == value for value in found)
-        return GivenLabels(values, affine, meaning, {}, others, is_own)
+        called: dict[int, list[int | str]] = {value: [value, *names.get(value, [])] for value in found}
+        warnings = self._wrong_sides(values, affine, called)
+        return GivenLabels(values, affine, meaning, {}, others, is_own, self.name != OWN_SOURCE, warnings)
 
     def key(self, path: Path) -> str:
         """Return what distinguishes a reading of the same bytes: "" where the values are taken for the pack's own."""
@@ -274,7 +281,41 @@ class LabelSource:
                 raise UnrefinableCase(f"{file} is not on the grid of the other masks in {folder}: resample it")
             values[(mask != 0) & (values == 0)] = number
         meaning = dict(enumerate(masks.values(), 1))
-        return GivenLabels(values, affine, meaning, dict(enumerate(masks, 1)), others, False)
+        found = [number for number in label_values(values) if number != 0]
+        warnings = self._wrong_sides(values, affine, {n: [case_name(list(masks)[n - 1])] for n in found})
+        return GivenLabels(values, affine, meaning, dict(enumerate(masks, 1)), others, False, True, warnings)
+
+    def _wrong_sides(
+        self, values: np.ndarray, affine: np.ndarray, called: Mapping[int, Sequence[int | str]]
+    ) -> list[str]:
+        """Return a warning for each organ of one side that lies on the patient's other side.
+
+        Args:
+            values: (X, Y, Z) label map.
+            affine: (4, 4) voxel index → world mm; x grows to the right.
+            called: value → how the other model calls it.
+        """
+        sides = {value: side for value, theirs in called.items() if (side := self._side_of(theirs))}
+        found = [(value, side, _middle_x_mm(values == value, affine)) for value, side in sides.items()]
+        between_mm = float(affine[0] @ [*((np.array(values.shape) - 1) / 2), 1.0])
+        if set(sides.values()) == {LEFT, RIGHT}:
+            between_mm = float(np.mean([np.mean([x for _, own, x in found if own == side]) for side in (LEFT, RIGHT)]))
+        return [
+            f"{next((name for name in called[value] if isinstance(name, str)), f'the {side} organ, {value},')} lies on "
+            f"the patient's {RIGHT if side == LEFT else LEFT}: check the orientation in the header, and which label is "
+            "which"
+            for value, side, x_mm in found
+            if (x_mm > between_mm) != (side == RIGHT)
+        ]
+
+    def _side_of(self, theirs: Sequence[int | str]) -> str:
+        """Return "left" or "right" where a value or a name of another model means a structure of that side, else ""."""
+        chosen = {source: sides for source, sides in self.pack.source_sides.items() if self.name in ("", source)}
+        known = {plain(s.name): s.side for s in self.pack.structures}
+        known |= {plain(key): side for sides in chosen.values() for key, side in sides.items() if isinstance(key, str)}
+        by_value = chosen.get(self.name, {})
+        found = (by_value.get(key) if isinstance(key, int) else known.get(plain(key)) for key in theirs)
+        return next((side for side in found if side), "")
 
 
 def names_of(path: Path) -> dict[int, list[str]]:
@@ -346,6 +387,11 @@ def is_output(path: Path) -> bool:
     if path.is_dir():
         return False
     return path.parent.name != "" and case_name(path) in {f"{path.parent.name}_{s}" for s in ("initial", "refined")}
+
+
+def _middle_x_mm(mask: np.ndarray, affine: np.ndarray) -> float:
+    """Return the world x of a mask's centroid, (X, Y, Z) bool; the mask is not empty."""
+    return float(affine[0] @ [*(float(index.mean()) for index in np.nonzero(mask)), 1.0])
 
 
 def _on_one_grid(files: list[Path]) -> bool:

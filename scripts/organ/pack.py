@@ -8,7 +8,7 @@ its structures and its evidence networks. No code names an organ: a new one is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from .checks import OrganError, entries, flag, list_of, mapping_of, number, safe
 from .fields import read, section, setting
 from .imaging import Augment, Intensity, PatchSize, intensity_of
 from .places import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS
-from .sources import OWN_SOURCE, SOURCES, Meanings, resolved
+from .sources import OWN_SOURCE, SOURCES, Meanings, resolved, sides_of
 from .structure import LABEL, REFINE, Structure, anything, in_folder, structure_list, structure_masks
 from .yaml_file import read_yaml
 
@@ -66,6 +66,7 @@ class OrganPack:
         sources: how other models call and number the labels: name → value or name of theirs → label value.
         split: file names a split ("train", "validation", "test"); empty where none is fixed.
         provenance: where the data came from and under which licence.
+        source_sides: of `sources`, value or name of theirs → "left" or "right", where it means one side.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class OrganPack:
     sources: Meanings = setting(SOURCES, default_factory=dict)
     split: dict[str, list[str]] = setting(entries(SPLIT_PARTS, _file_names), default_factory=dict)
     provenance: dict[str, str] = setting(entries(PROVENANCE_KEYS, text), default_factory=dict)
+    source_sides: dict[str, dict[int | str, str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, organ: str | Path) -> OrganPack:
@@ -129,6 +131,7 @@ class OrganPack:
             pack,
             structures=tuple(in_folder(structure, folder) for structure in pack.structures),
             sources=resolved(pack.sources, pack.labels, pack.structures, f"{file}: sources"),
+            source_sides=sides_of(pack.sources, pack.structures),
         )
 
     @property

@@ -45,3 +45,19 @@ def resolved(
             if isinstance(theirs, str) and names.setdefault(theirs, ours) != ours:
                 raise OrganError(f"{where} mean both '{names[theirs]}' and '{ours}' by '{theirs}': choose one")
     return {source: {theirs: known[ours] for theirs, ours in meanings.items()} for source, meanings in items.items()}
+
+
+def sides_of(
+    items: Mapping[str, Mapping[int | str, Any]], structures: Iterable[Structure]
+) -> dict[str, dict[int | str, str]]:
+    """Return name → value or name of another model → "left" or "right", of what means a side's structure.
+
+    Args:
+        items: source → theirs → name of a label or a structure.
+        structures: of the pack.
+    """
+    sides = {s.name: s.side for s in structures if s.side}
+    return {
+        source: {theirs: sides[ours] for theirs, ours in meanings.items() if ours in sides}
+        for source, meanings in items.items()
+    }

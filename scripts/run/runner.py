@@ -190,7 +190,11 @@ class CaseEvaluator(SupervisedEvaluator):
             if self.cases.key == "image":
                 check_header(open_volume(source), source)
             self._apply(self.preprocessing, data, record)
-            record.left_alone = list(getattr(data.get(f"pred{GIVEN}"), "others", []))
+            given = data.get(f"pred{GIVEN}")
+            record.left_alone = list(getattr(given, "others", []))
+            record.warnings += getattr(given, "warnings", [])
+            for warning in getattr(given, "warnings", []):
+                logger.warning(f"{record.case}: {warning}")
             if record.left_alone:
                 logger.info(f"{record.case}: left alone, none of the organ's: {', '.join(record.left_alone)}")
             if "pred" not in data:

@@ -21,6 +21,7 @@ from scripts.report.run_report import RunReport
 from scripts.run.runner import CaseEvaluator
 from scripts.shapes.label_surface import list_sources, read_mask, surface_key
 from scripts.shapes.samples import SampleSettings
+from tests.helpers import pairs
 from tests.helpers.foreign import (
     GRIDS,
     relabelled,
@@ -517,3 +518,54 @@ def test_own_labels_in_nrrd_come_back_in_nrrd(tmp_path):
         assert (back / f"{case}.nrrd").read_bytes() == (tmp_path / "given" / f"{case}.nrrd").read_bytes()
     assert sorted(f.name for f in back.iterdir()) == ["a.nrrd", "b.nrrd", "c.nrrd"]
     assert not values_of(records[2]["outputs"]["refined"]).any()
+
+
+SIDED = {
+    "sources": {
+        "totalsegmentator": {
+            "kidney_right": "kidney_right",
+            2: "kidney_right",
+            "kidney_left": "kidney_left",
+            3: "kidney_left",
+        },
+        "other": {"niere rechts": "kidney_right", "niere links": "kidney_left"},
+    }
+}
+
+
+def write_kidneys(folder, layout, values):
+    """Kidneys of a case, `values` (X, Y, Z) with 2 for what is called right and 3 for left."""
+    shape, affine = pairs.grid("oblique", "anisotropic")
+    if layout == "masks":
+        for name, value in (("kidney_right", 2), ("kidney_left", 3)):
+            save(folder / "a" / f"{name}.nii.gz", (values == value).astype(np.uint8), affine)
+    else:
+        save(folder / "a.nii.gz", values, affine)
+    if layout == "names":
+        (folder / "dataset.json").write_text(json.dumps({"labels": {"niere rechts": 2, "niere links": 3}}))
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["masks", "names", "values"])
+@pytest.mark.parametrize("there", [("left", "right"), ("left",), ("right",)], ids="-".join)
+def test_an_organ_on_the_other_side_gives_a_warning(tmp_path, layout, there):
+    source = "totalsegmentator" if layout == "values" else ""
+    labels = LabelSource.of(pairs.write_pack(tmp_path / "pack", **SIDED), source)
+    both = pairs.kidneys(pairs.world(*pairs.grid("oblique", "anisotropic")))
+    for name, right, left in (("good", 2, 3), ("exchanged", 3, 2)):
+        values = np.zeros(both["left"].shape, np.uint8)
+        for side in there:
+            values[both[side]] = right if side == "right" else left
+        folder = write_kidneys(tmp_path / name, layout, values)
+        (record,) = refine(folder, labels, tmp_path / f"{name}_out")
+        said = [warning for warning in record["warnings"] if "patient's" in warning]
+        assert len(said) == (len(there) if name == "exchanged" else 0), said
+        for side in there if name == "exchanged" else ():  # what is called the other side lies on this one
+            assert any(f"lies on the patient's {side}: check the orientation" in warning for warning in said)
+
+
+def test_a_pack_s_sides_are_known_from_its_sources():
+    pack = OrganPack.load("kidneys")
+    assert pack.source_sides["btcv"] == {2: "right", 3: "left"}
+    assert pack.source_sides["nnunet"] == {"right kidney": "right", "left kidney": "left"}
+    assert not any(OrganPack.load("liver").source_sides.values())

@@ -263,5 +263,5 @@ def test_whatever_stands_under_a_key_it_is_taken_or_refused_in_one_line(key, val
         assert all(one.prior.parent == MODELS / "blob" for one in pack.structures)
 
 
-def test_every_key_but_the_folder_is_checked():
-    assert [one.name for one in fields(OrganPack) if not one.metadata] == ["folder"]
+def test_every_key_is_checked_but_the_folder_and_what_is_found_from_others():
+    assert [one.name for one in fields(OrganPack) if not one.metadata] == ["folder", "source_sides"]
