@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pycpd import RigidRegistration
 from scipy.spatial.transform import Rotation
@@ -112,12 +112,14 @@ def test_fixed_rotation_is_kept_and_the_rest_is_optimal():
 
 @settings(max_examples=12, deadline=None)
 @given(
-    st.floats(0, 22),  # from about 24° on EM may settle elsewhere: about -x it ends 13° off
+    st.floats(0, 24),
     st.floats(0.7, 1.4),
     st.lists(st.floats(-400, 400), min_size=3, max_size=3),
     st.lists(st.floats(-1, 1), min_size=3, max_size=3).filter(lambda a: np.linalg.norm(a) > 0.2),
 )
 def test_recovers_a_known_similarity(degrees, scale, shift, axis):
+    # a known weakness: turned by more than 23° within 25° of -x, this shape may settle 13° off
+    assume(degrees < 23 or -axis[0] / np.linalg.norm(axis) < np.cos(np.radians(25)))
     to_world = world(degrees, scale, shift, np.array(axis) / np.linalg.norm(axis))
     points = to_world.apply(bean(1000, seed=2))
     truth = TO_CANONICAL.compose(to_world.inverse())
