@@ -17,6 +17,7 @@ from .stages import Fitted
 ENOUGH = 3  # points of doubt
 TURNED, ELSEWHERE, WEAK = 3, 2, 1  # what the signs count
 ELSEWHERE_MM = 8.0  # half of a mask's surface is farther than this from where the joint model expects it
+HOPELESS_DICE = 0.3  # of a mask with its own fit: below it, after an alignment that did not settle, nothing is known
 LEAST_DICE, LEAST_NEAR, LARGEST_SCALE = 0.75, 0.5, 1.5
 
 
@@ -51,6 +52,13 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
     ]
     found = [(points, words) for points, seen, words in signs if seen]
     return [words for _, words in found] if sum(points for points, _ in found) >= ENOUGH else []
+
+
+def hopeless(fitted: Fitted, dice: float) -> str:
+    """Say that a fit has hardly anything to do with its mask, "" if it has; `dice` is the mask's with its fit."""
+    if fitted.transform.converged or dice >= HOPELESS_DICE:
+        return ""
+    return f"the fit cannot be right: its Dice with the mask is {dice:.2f} and the alignment did not settle: look at it"
 
 
 def unlike(name: str, signs: Sequence[str], done: str = "nothing but small islands was changed") -> str:

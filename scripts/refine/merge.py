@@ -79,7 +79,8 @@ def describe(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> dict[st
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
-    but is another label's. `after` are its voxels (X, Y, Z) bool of the refined label map.
+    but is another label's. `doubtful` says that the fit cannot be right. `after` are the structure's voxels (X, Y, Z)
+    bool of the refined label map.
     """
     before, transform = fitted.mask, fitted.transform
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
@@ -93,8 +94,10 @@ def describe(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> dict[st
         },
         "fit": {**fitted.fit.figures, "dice_with_fit": round(part.dice_with_fit, 3)},
         "evidence": part.evidence,
+        "doubtful": part.doubtful,
         "warnings": list(part.warnings),
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.sum() * voxel_ml, 4)},
+        "changed_voxels": int(np.count_nonzero(before != after)),
         "removed_ml": round(float((before & ~after).sum()) * voxel_ml, 4),
         "added_ml": round(float((after & ~before).sum()) * voxel_ml, 4),
         "followed_ml": round(part.followed * voxel_ml, 4),

@@ -20,7 +20,7 @@ from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
 from .bodies import Body, is_comparable, other_bodies
 from .fusion import REMOVE, SAMPLED, Region, Soundness, follow, fuse, judge_beyond, judge_regions
-from .likeness import doubts, unlike
+from .likeness import doubts, hopeless, unlike
 from .settings import RefineSettings
 from .stages import Fitted
 
@@ -45,6 +45,7 @@ class Reconstruction:
         dice_with_fit: Dice coefficient of the initial mask with the fit.
         evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
         warnings: what a user should know of the structure.
+        doubtful: whether the fit cannot be right.
         mesh: its surface, world mm; None where nothing is left of it, or where it was not drawn.
     """
 
@@ -56,6 +57,7 @@ class Reconstruction:
     dice_with_fit: float = 0.0
     evidence: str = "shape"
     warnings: tuple[str, ...] = ()
+    doubtful: bool = False
     mesh: trimesh.Trimesh | None = None
 
 
@@ -137,8 +139,10 @@ class ReconstructShape:
         initial = mask[box]
         outside_box = _outside(mask, box)
         agreement = _dice(initial, fit_mm < 0, len(outside_box))
+        lost = hopeless(fitted, agreement)
         if mask_mm is None:
-            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, "shape")
+            warned = (lost,) if lost else ()
+            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, "shape", warned, bool(lost))
         probability = probability_at = None
         of_segmenter = False
         signs = doubts(fitted, agreement) if chosen.gate else []
@@ -205,8 +209,11 @@ class ReconstructShape:
                 fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, stays, seen_here, sure)
             followed = int(np.count_nonzero(judged != (fused < 0)))
         source = evidence.source if evidence is not None else "shape"
-        warnings = [unlike(fitted.name, signs)] * bool(signs) + [body.beside(fitted.name) for body in bodies]
-        return Reconstruction(box, fused, regions, outside_box, followed, agreement, source, tuple(warnings))
+        said = unlike(fitted.name, signs) if signs else lost
+        warnings = [said] * bool(said) + [body.beside(fitted.name) for body in bodies]
+        return Reconstruction(
+            box, fused, regions, outside_box, followed, agreement, source, tuple(warnings), bool(said)
+        )
 
 
 def _box(fitted: Fitted) -> tuple[slice, slice, slice]:

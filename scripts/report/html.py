@@ -25,6 +25,7 @@ from tqdm import tqdm
 from ..cases.files import write_text
 from ..geometry.affine import spacing_mm
 from ..organ.pack import OrganPack
+from .lines import summary_line
 from .page_data import CasePage, Run, SlicesPage, load_case
 from .pictures import DEVIATION_COLOURS
 from .surfaces import INITIAL, REFINED, Surface
@@ -145,7 +146,6 @@ def _pack_image(image: np.ndarray, step: list[int], arrays: Arrays) -> dict[str,
 def describe_run(run: Run, pages: Sequence[CasePage]) -> dict[str, Any]:
     """Return what the page knows before a case is opened: plain JSON values."""
     report = run.report
-    summary = [f"{n} {what}" for what, n in report.get("summary", {}).items() if n]
     settings = {key: value for key, value in report.get("settings", {}).items() if value not in (None, "")}
     about = {
         "command": report.get("command", ""),
@@ -156,7 +156,7 @@ def describe_run(run: Run, pages: Sequence[CasePage]) -> dict[str, Any]:
     }
     return {
         "title": f"{run.organ}: {report.get('job', 'run')}",
-        "summary": f"{', '.join(summary)} · {report.get('started', '')[:10]}",
+        "summary": f"{summary_line(report.get('summary', {}))} · {report.get('started', '')[:10]}",
         "about": [[key, text] for key, text in about.items() if text],
         "provenance": run.provenance,
         "colours": list(DEVIATION_COLOURS),
@@ -183,6 +183,8 @@ def _describe_case(number: int, page: CasePage) -> dict[str, Any]:
                 "name": s.name,
                 "reported": s.name in reported,
                 "failure": s.failure,
+                "status": s.status,
+                "doubtful": s.doubtful,
                 "words": s.words,
                 "figures": {key: float(value) if np.isfinite(value) else None for key, value in s.figures.items()},
                 "regions": s.regions,

@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 
 from ..cases.io import known_labels, label_counts
 from ..geometry.affine import voxel_volume_mm3
-from .run_report import KEPT, REFINED, SEGMENTED, plain
+from .run_report import KEPT, REFINED, SEGMENTED, UNCHANGED, plain
 
 
 @dataclass
@@ -21,12 +21,13 @@ class Outcome:
     """What came of a case.
 
     Attributes:
-        status: "refined", "segmented" (no refinement was asked for) or "kept" (no structure could be refined).
+        status: "refined", "unchanged" (no voxel was), "segmented" (no refinement was asked for) or "kept" (no structure
+            could be refined).
         reason: why the mask was kept; "" if it was not.
         warnings: structures that could not be refined while others were, and what a user should know of those refined.
         volumes_ml: label → [initial, refined] volume.
         changed_voxels: how many voxels have another value than before; None where no refinement was asked for.
-        structures: one dictionary a structure: name, failure, seconds a stage, quality.
+        structures: one dictionary a structure: name, status, failure, seconds a stage, quality.
     """
 
     status: str
@@ -48,13 +49,21 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     unrefined = bool(failures) and len(failures) == len(shapes)
     volumes_ml, changed_voxels = changes(data["initial"], data["pred"])
     return Outcome(
-        status=KEPT if unrefined else REFINED,
+        status=KEPT if unrefined else REFINED if changed_voxels else UNCHANGED,
         reason="; ".join(failures) if unrefined else "",
         warnings=[] if unrefined else failures + said,
         volumes_ml=volumes_ml,
         changed_voxels=changed_voxels,
-        structures=[{"name": s.name, "failure": s.failure, "seconds": s.seconds, "quality": s.quality} for s in shapes],
+        structures=[
+            {"name": s.name, "status": status_of(s), "failure": s.failure, "seconds": s.seconds, "quality": s.quality}
+            for s in shapes
+        ],
     )
+
+
+def status_of(shape: Any) -> str:
+    """Return whether a structure, `Refined` or `Unrefined`, was "refined", "unchanged" or "kept"."""
+    return KEPT if shape.failure else UNCHANGED if shape.quality.get("changed_voxels") == 0 else REFINED
 
 
 def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[float]], int]:

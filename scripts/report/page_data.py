@@ -48,6 +48,8 @@ class StructurePage:
     Attributes:
         name: of the structure.
         failure: why it could not be refined, or "".
+        status: "refined", "unchanged" or "kept"; "" where the report does not say.
+        doubtful: whether the fit cannot be right.
         words: sentences on what happened to it.
         figures: name with unit → number.
         regions: what the gate judged, as in the report.
@@ -57,6 +59,8 @@ class StructurePage:
 
     name: str
     failure: str = ""
+    status: str = ""
+    doubtful: bool = False
     words: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     regions: list[dict[str, Any]] = field(default_factory=list)
@@ -226,6 +230,8 @@ def load_case(
             StructurePage(
                 structure.name,
                 str(said.get("failure", "")),
+                str(said.get("status", "")),
+                bool(said.get("quality", {}).get("doubtful")),
                 figures=_fit_figures(said.get("quality", {})),
                 regions=[r for r in said.get("quality", {}).get("regions", []) if "kind" in r],
                 seconds=said.get("seconds", {}),
@@ -242,7 +248,9 @@ def load_case(
             meshes = _show_structure(run, page, crop, parts, shown)
             if full_size is not None:
                 full_size[shown.name] = meshes
-    described = [{"name": s.name, "failure": s.failure, "figures": s.figures} for s in page.structures]
+    described = [
+        {"name": s.name, "failure": s.failure, "doubtful": s.doubtful, "figures": s.figures} for s in page.structures
+    ]
     page.flags = flags(str(record.get("status", "")), list(record.get("warnings", [])), described)
     return page
 

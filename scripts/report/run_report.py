@@ -14,7 +14,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -29,8 +29,10 @@ from ..cases.files import write_json
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
 METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
 REPORT, LINES = "report.json", "report.jsonl"
+ORGAN, INPUT = "organ", "dataset_dir"  # settings that tell one run from another
 REWRITE_SECONDS, REWRITE_SHARE = 5.0, 0.05  # between two whole reports, and at most this share of the time for them
-REFINED, SEGMENTED, KEPT, FAILED = "refined", "segmented", "kept", "failed"
+REFINED, UNCHANGED, SEGMENTED, KEPT, FAILED = "refined", "unchanged", "segmented", "kept", "failed"
+STATUSES = (REFINED, UNCHANGED, SEGMENTED, KEPT, FAILED)
 
 
 @dataclass
@@ -40,8 +42,8 @@ class CaseRecord:
     Attributes:
         case: its name.
         inputs: key → path of the files it was made from.
-        status: "refined"; "segmented" (the U-Net alone was asked for); "kept" (the initial mask was passed through,
-            `reason` says why); "failed" (`reason` says why).
+        status: "refined"; "unchanged" (the mask was looked at, and no voxel changed); "segmented" (the U-Net alone was
+            asked for); "kept" (the initial mask was passed through, `reason` says why); "failed" (`reason` says why).
         reason: "" or a message that names the file and the remedy.
         warnings: what a user should know though the case went through.
         left_alone: what the mask holds beside the organ's labels; it was not changed.
@@ -50,7 +52,8 @@ class CaseRecord:
         peak_memory_mb: the process's highest resident memory so far.
         volumes_ml: label → [initial, refined] volume.
         changed_voxels: how many voxels have another value than before.
-        structures: one dictionary a structure: name, failure, seconds, quality.
+        structures: one dictionary a structure: name, status ("refined", "unchanged" or "kept"), failure, seconds,
+            quality.
     """
 
     case: str
@@ -132,15 +135,28 @@ class RunReport:
         self.write()
         self.lines.unlink(missing_ok=True)
 
+    def other_run(self) -> str:
+        """Say which other job's results the folder holds, which this one would mix with its own; "" if none."""
+        try:
+            report = read_report(self.path.parent)
+            job, settings = str(report["job"]), dict(report["settings"])
+            written = any(case["outputs"] for case in report["cases"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        here = [str(self.settings.get(key, "")) for key in (ORGAN, INPUT)]
+        there = [str(settings.get(key, "")) for key in (ORGAN, INPUT)]
+        same = job == self.job and all(Path(a).resolve() == Path(b).resolve() for a, b in zip(here, there, strict=True))
+        return "" if same or not written else f"{job}, organ {there[0]}, from {there[1]}"
+
     def count(self, status: str) -> int:
         """Return how many cases have the status."""
         return sum(record.status == status for record in self.records)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as plain JSON values; numbers that are not finite are null."""
-        summary = summary_of([record.status for record in self.records])
+        cases = [asdict(record) for record in self.records]
         times = {"seconds": time.perf_counter() - self.started, "peak_memory_mb": peak_memory_mb()}
-        return plain(self.head | times | {"summary": summary, "cases": [asdict(record) for record in self.records]})
+        return plain(self.head | times | {"summary": summary_of(cases), "cases": cases})
 
     def write(self) -> None:
         """Write the report, whole or not at all."""
@@ -165,14 +181,25 @@ def read_report(folder: str | Path) -> dict[str, Any]:
         *whole, _ = lines.read_text(encoding="utf-8").split("\n")  # what follows the last one is cut off
         if len(whole) >= len(report["cases"]):
             report["cases"] = [json.loads(line) for line in whole]
-            states = [case["status"] for case in report["cases"]]
-            report["summary"] = summary_of(states)
+            report["summary"] = summary_of(report["cases"])
     return report
 
 
-def summary_of(states: Sequence[str]) -> dict[str, int]:
-    """Return how many cases there are, and how many of each status."""
-    return {"cases": len(states)} | {s: states.count(s) for s in (REFINED, SEGMENTED, KEPT, FAILED)}
+def outputs_of(folder: Path) -> dict[str, list[str]]:
+    """Return case → names of the files that an earlier run's report lists for it; {} where there was no run."""
+    try:
+        cases = read_report(folder)["cases"]
+        return {case["case"]: [Path(file).name for file in case["outputs"].values()] for case in cases}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def summary_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how many cases there are, how many of each status, and under "structures" the same of these."""
+    states = [case["status"] for case in cases]
+    parts = [part.get("status") for case in cases for part in case["structures"]]
+    structures = {status: parts.count(status) for status in (REFINED, UNCHANGED, KEPT)}
+    return {"cases": len(states)} | {s: states.count(s) for s in STATUSES} | {"structures": structures}
 
 
 def plain(value: Any) -> Any:

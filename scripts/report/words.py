@@ -98,13 +98,15 @@ def flags(status: str, warnings: list[str], structures: list[dict[str, Any]]) ->
     Args:
         status: of the case, as in the report.
         warnings: of the case.
-        structures: dictionaries with `name`, `failure` and `figures`.
+        structures: dictionaries with `name`, `failure`, `figures` and, where the fit cannot be right, `doubtful`.
     """
     found = [["bad", "failed"]] if status == "failed" else [["warn", "mask kept as it was"]] if status == "kept" else []
     for structure in structures:
         figures = structure["figures"]
         before, after = figures.get("volume_initial_ml", 0.0), figures.get("volume_refined_ml", 0.0)
-        if structure["failure"]:
+        if structure.get("doubtful"):
+            found.append(["bad", f"{structure['name']}: fit cannot be right"])
+        elif structure["failure"]:
             found.append(["warn", f"{structure['name']} kept as it was"])
         elif before and abs(after / before - 1.0) > LARGE_CHANGE:
             found.append(["note", f"{structure['name']} {100 * (after / before - 1):+.0f} %"])

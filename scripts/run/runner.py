@@ -22,6 +22,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 from monai.utils import set_determinism
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..cases.find import CASE, REASON, CaseDataset
 from ..cases.io import READ_ERRORS, CaseError, check_header, header_warnings, open_volume, read_values
@@ -30,22 +31,26 @@ from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..organ.pack import OrganPack
 from ..report.html import PAGE, try_page
+from ..report.lines import case_line, last_lines, needs_a_look
 from ..report.outcome import outcome_of
 from ..report.run_report import (
     FAILED,
     KEPT,
     REFINED,
     SEGMENTED,
+    UNCHANGED,
     CaseRecord,
     RunReport,
+    outputs_of,
     peak_memory_mb,
-    read_report,
     shown,
 )
+from ..report.words import counted
 from .options import is_true
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED = 130  # exit code of what Ctrl+C ends, as shells have it
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -110,8 +115,11 @@ class CaseEvaluator(SupervisedEvaluator):
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Run all cases and write `report.json`, and `report.html` where that is asked for.
 
+        Ctrl+C ends the run after what is done: that is kept, reported and shown.
+
         Raises:
-            SystemExit: with a plain message, where no case can be found or nothing can be written.
+            SystemExit: with a plain message, where no case can be found, nothing can be written, or the folder holds
+                the results of another job; with the code 130 after Ctrl+C.
         """
         if self.cases.problem:
             raise SystemExit(f"Error: {self.cases.problem}")
@@ -125,26 +133,42 @@ class CaseEvaluator(SupervisedEvaluator):
         except ValueError as error:
             raise SystemExit(f"Error: {error}") from error
         try:
+            self._refuse_mixing()
             self._run_all(global_epoch)
         except OSError as error:
             raise SystemExit(f"Error: {self.report.path} cannot be written: {error}") from error
         finally:
             lock.release()
 
+    def _refuse_mixing(self) -> None:
+        other = self.report.other_run()
+        if other:
+            raise SystemExit(
+                f"Error: {self.writer.output_dir} holds the results of another job ({other}), which this one would "
+                "overwrite: give another --output_dir, or remove the folder"
+            )
+
     def _run_all(self, global_epoch: int) -> None:
         page = self.report.path.with_name(PAGE)
         page.unlink(missing_ok=True)  # an earlier run's
         self.earlier = outputs_of(self.writer.output_dir)
         self.report.start(str(self.state.device))
+        stopped = False
         try:
-            with tqdm(total=len(self.cases), unit="case", disable=None) as self.progress:
+            with logging_redirect_tqdm(), tqdm(total=len(self.cases), unit="case", disable=None) as self.progress:
                 super().run(global_epoch)
+        except KeyboardInterrupt:
+            stopped = True
+            logger.warning(f"stopped after {len(self.report.records)} of {counted(len(self.cases), 'case')}")
         finally:
             self.report.finish()
-        done = ", ".join(f"{self.report.count(s)} {s}" for s in (REFINED, SEGMENTED, KEPT, FAILED))
-        logger.info(f"{len(self.cases)} cases: {done}; see {self.report.path}")
+        for line in last_lines(self.report.records, self.report.as_dict()["summary"]):
+            logger.info(line)
+        logger.info(f"figures: {self.report.path}")
         if self.html:
             try_page(page.parent, self.pack)
+        if stopped:
+            raise SystemExit(INTERRUPTED)
 
     def finish(self) -> None:
         """End the process with exit code 1 where a case was not written; for the config's `finalize`.
@@ -166,18 +190,18 @@ class CaseEvaluator(SupervisedEvaluator):
             record.warnings += [f"no {k} file fits this case's name" for k in self.cases.evidence if k not in inputs]
             record.warnings += [warning for path in inputs.values() for warning in header_warnings(path)]
             data = self._run_case(batchdata, record)
-        if record.reason:
-            logger.error(shown(f"{record.case} {record.status}: {record.reason}"))
         record.peak_memory_mb = peak_memory_mb()
         try:
             self.report.add(record)
         except OSError:
             logger.exception(f"{self.report.path} cannot be written now; it is tried again at the end")
+        level = logging.ERROR if record.status == FAILED else logging.WARNING if needs_a_look(record) else logging.INFO
+        logger.log(level, f"[{len(self.report.records)}/{len(self.cases)}] {case_line(record)}")
         if self.progress is not None:
             self.progress.set_postfix_str(shown(f"{record.case} {record.status}"), refresh=False)
             self.progress.update()
         engine.state.output = [data]
-        if record.status in (REFINED, SEGMENTED):
+        if record.status in (REFINED, UNCHANGED, SEGMENTED):
             engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
@@ -193,10 +217,6 @@ class CaseEvaluator(SupervisedEvaluator):
             given = data.get(f"pred{GIVEN}")
             record.left_alone = list(getattr(given, "others", []))
             record.warnings += getattr(given, "warnings", [])
-            for warning in getattr(given, "warnings", []):
-                logger.warning(f"{record.case}: {warning}")
-            if record.left_alone:
-                logger.info(f"{record.case}: left alone, none of the organ's: {', '.join(record.left_alone)}")
             if "pred" not in data:
                 started = time.perf_counter()
                 data["pred"] = self._segment(data["image"])
@@ -247,8 +267,6 @@ class CaseEvaluator(SupervisedEvaluator):
         record.status, record.reason, record.structures = found.status, found.reason, found.structures
         record.volumes_ml, record.changed_voxels = found.volumes_ml, found.changed_voxels
         record.warnings += found.warnings
-        for warning in found.warnings:
-            logger.warning(f"{record.case}: {warning}")
 
     def _keep(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord, expected: bool) -> None:
         """Pass the initial mask through, where there is one that can be read."""
@@ -273,12 +291,3 @@ def unreadable(path: str) -> str:
     except Exception as error:  # what nibabel makes of a mad header, or too little memory
         return f"{path} cannot be read ({type(error).__name__}: {error}): copy or export it again"
     return ""
-
-
-def outputs_of(folder: Path) -> dict[str, list[str]]:
-    """Return case → names of the files that an earlier run's report lists for it; {} where there was no run."""
-    try:
-        cases = read_report(folder)["cases"]
-        return {case["case"]: [Path(file).name for file in case["outputs"].values()] for case in cases}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}

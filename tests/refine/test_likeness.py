@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scripts.refine.likeness import doubts
+from scripts.refine.likeness import doubts, hopeless
 from tests.helpers.mean_shape import KINDS, damaged, mean_shape, run
 
 LOST = {"as if LPS": np.diag([-1.0, -1.0, 1.0, 1.0]), "axes exchanged": np.eye(4)[[1, 0, 2, 3]]}
@@ -54,6 +54,11 @@ def test_signs_together_do(signs, dice, count):
     assert len(found) == count and all(len(words) > 10 for words in found)
 
 
+def test_a_fit_unlike_its_mask_after_an_alignment_that_did_not_settle_cannot_be_right():
+    assert "Dice with the mask is 0.04" in hopeless(fitted(converged=False), 0.04)
+    assert hopeless(fitted(converged=False), 0.5) == hopeless(fitted(), 0.04) == ""
+
+
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mask_that_lost_its_orientation_is_left_alone_but_for_islands(kind, lost):
@@ -65,10 +70,11 @@ def test_a_mask_that_lost_its_orientation_is_left_alone_but_for_islands(kind, lo
     said = case.failure or " ".join(case.quality["warnings"])
     assert "does not look like hippocampus where its header puts it" in said and "it would fit" in said
     assert "check the orientation" in said and "labels" in said
+    assert case.failure or case.quality["doubtful"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mask_that_stands_right_has_no_warning(kind):
     truth, affine = mean_shape(kind)
     (case,) = run(damaged(truth, affine), affine)["pred_shapes"]
-    assert case.quality["warnings"] == [] and case.transform.turn == ""
+    assert case.quality["warnings"] == [] and case.transform.turn == "" and not case.quality["doubtful"]

@@ -12,8 +12,9 @@ from scripts.report.outcome import DescribeOutcomed, outcome_of
 from tests.helpers.volumes import OBLIQUE, blocks
 
 
-def shape(name, failure=""):
-    return SimpleNamespace(name=name, failure=failure, seconds={"fit": 0.5}, quality={"share": np.float32(np.nan)})
+def shape(name, failure="", **quality):
+    quality = {"share": np.float32(np.nan), **quality}
+    return SimpleNamespace(name=name, failure=failure, seconds={"fit": 0.5}, quality=quality)
 
 
 def case(*shapes):
@@ -38,6 +39,14 @@ def test_mask_is_kept_where_every_structure_failed():
     assert (found.status, found.reason, found.warnings) == ("kept", "a: too small; b: no fit", [])
 
 
+def test_what_was_not_changed_is_unchanged():
+    data = case(shape("a", changed_voxels=0), shape("b", "no fit", changed_voxels=0), shape("c", changed_voxels=2))
+    found = outcome_of(data)
+    assert found.status == "refined" and [s["status"] for s in found.structures] == ["unchanged", "kept", "refined"]
+    same = outcome_of({**data, "pred": data["initial"]})
+    assert (same.status, same.reason, same.changed_voxels) == ("unchanged", "", 0)
+
+
 def test_warnings_of_refined_structures_are_named_with_them():
     doubtful = shape("b")
     doubtful.quality["warnings"] = ["does not look like b"]
@@ -59,5 +68,5 @@ def test_result_is_plain_json_beside_the_data():
     assert (result["preset"], result["status"]) == ("linear", "refined")
     assert result["labels"] == {"anterior": 1, "posterior": 2}
     assert result["structures"] == [
-        {"name": "a", "failure": "", "seconds": {"fit": 0.5}, "quality": {"share": None}},
+        {"name": "a", "status": "refined", "failure": "", "seconds": {"fit": 0.5}, "quality": {"share": None}},
     ]

@@ -197,6 +197,8 @@ def test_words():
     structures = [{"name": "x", "failure": "", "figures": figures}, {"name": "y", "failure": "no fit", "figures": {}}]
     assert flags("refined", ["y: no fit"], structures) == [["note", "x -22 %"], ["warn", "y kept as it was"]]
     assert flags("refined", ["no image"], []) == [["warn", "1 warning"]]
+    doubtful = [{"name": "x", "failure": "", "figures": figures, "doubtful": True}]
+    assert flags("refined", [], doubtful) == [["bad", "x: fit cannot be right"]]
 
 
 @pytest.mark.parametrize(

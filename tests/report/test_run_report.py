@@ -2,8 +2,10 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from scripts.report.run_report import FAILED, REFINED, CaseRecord, RunReport, peak_memory_mb, plain, read_report
 
@@ -39,7 +41,10 @@ def test_report_is_there_after_every_case(tmp_path):
     report.finish()
     second = json.loads((tmp_path / "report.json").read_text())
     assert [c["case"] for c in first["cases"]] == ["a"] and [c["case"] for c in second["cases"]] == ["a", "b"]
-    assert second["summary"] == {"cases": 2, "refined": 1, "segmented": 0, "kept": 0, "failed": 1}
+    assert second["summary"] == {
+        "cases": 2, "refined": 1, "unchanged": 0, "segmented": 0, "kept": 0, "failed": 1,
+        "structures": {"refined": 0, "unchanged": 0, "kept": 0},
+    }  # fmt: skip
     assert second["cases"][1]["status"] == FAILED and second["cases"][0]["seconds"] == {"fit": 1.5}
     assert second["settings"] == {"organ": "liver", "image_dir": None, "folder": str(tmp_path)}
     assert {"command", "started", "device", "versions", "platform", "bundle", "seconds"} <= set(second)
@@ -54,6 +59,29 @@ def test_a_second_run_starts_anew(tmp_path):
         report.add(CaseRecord(name))
         report.finish()
     assert [c["case"] for c in json.loads(report.path.read_text())["cases"]] == ["b"]
+
+
+def finished(folder, job="refine", outputs=("x",), **settings):
+    """The report of a run that is over."""
+    report = RunReport(folder, job, {"organ": "liver", "dataset_dir": "masks", **settings})
+    report.start("cpu")
+    report.add(CaseRecord("a", outputs={name: name for name in outputs}))
+    report.finish()
+    return report
+
+
+@pytest.mark.parametrize("other", [{"organ": "spleen"}, {"dataset_dir": "others"}, {"job": "inference"}])
+def test_a_report_of_another_job_is_told_from_one_of_the_same(tmp_path, other):
+    mine = finished(tmp_path)
+    assert mine.other_run() == ""
+    finished(tmp_path, preset="linear", dataset_dir=f"{Path.cwd()}/masks/")
+    assert mine.other_run() == ""
+    finished(tmp_path, **other)
+    assert other.get("organ", "liver") in mine.other_run()
+    finished(tmp_path, outputs=(), **other)  # it has written nothing
+    assert mine.other_run() == ""
+    (tmp_path / "report.json").write_text("[]")
+    assert mine.other_run() == ""
 
 
 def test_a_report_cut_short_in_a_line_tells_the_cases_before(tmp_path):

