@@ -1,4 +1,4 @@
-"""Mesh files."""
+"""Mesh files, with their frame in them where 3D Slicer looks for it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,34 @@ from trimesh.exchange import ply, stl
 
 from .files import whole_file
 
+RAS, LPS = "RAS", "LPS"  # x to the patient's right or left, y to the front or back, z to the head
+SPACES = (RAS, LPS)
+_SPACE = "SPACE="  # in an STL's header or a PLY's comment; 3D Slicer takes a mesh without it for LPS
+_STL_HEADER = 80  # bytes
 
-def write_mesh(path: str | Path, mesh: trimesh.Trimesh, vertex_data: dict[str, ArrayLike] | None = None) -> Path:
-    """Write a mesh as binary STL or PLY; the file appears whole or not at all.
+
+def check_space(space: str) -> str:
+    """Return the frame of mesh files, in capitals.
+
+    Raises:
+        ValueError: there is no such frame.
+    """
+    known = str(space).upper()
+    if known not in SPACES:
+        raise ValueError(f"mesh_space '{space}' is no frame of meshes: use {' or '.join(SPACES)}")
+    return known
+
+
+def write_mesh(
+    path: str | Path, mesh: trimesh.Trimesh, vertex_data: dict[str, ArrayLike] | None = None, space: str = RAS
+) -> Path:
+    """Write a mesh as binary STL or PLY; the file names its frame and appears whole or not at all.
 
     Args:
         path: ends in ``.stl`` or ``.ply``; missing folders are made.
-        mesh: vertices in the frame to be stored, usually world mm (RAS+).
-        vertex_data: PLY only: name to (V,) or (V, k) numbers, one a vertex.
+        mesh: vertices in world mm (RAS+).
+        vertex_data: PLY only: name to (V,) or (V, k) numbers, one a vertex; stored as they are.
+        space: frame of the file's vertices: "RAS" or "LPS".
 
     Returns:
         The path written.
@@ -32,16 +52,39 @@ def write_mesh(path: str | Path, mesh: trimesh.Trimesh, vertex_data: dict[str, A
     for name, values in attributes.items():
         if len(values) != len(mesh.vertices):
             raise ValueError(f"vertex data {name!r} has {len(values)} rows, the mesh {len(mesh.vertices)} vertices")
+    stored = _in_space(mesh, check_space(space))
     if ending == ".stl":
         if attributes:
             raise ValueError("STL holds no vertex data; use .ply")
-        payload = stl.export_stl(mesh)
+        header = f"binary STL in mm, {_SPACE}{space}".encode().ljust(_STL_HEADER)
+        payload = header + stl.export_stl(stored)[_STL_HEADER:]
     elif ending == ".ply":
-        plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-        plain.vertex_attributes.update(attributes)
-        payload = ply.export_ply(plain, encoding="binary", vertex_normal=False, include_attributes=True)
+        stored.vertex_attributes.update(attributes)
+        payload = ply.export_ply(stored, encoding="binary", vertex_normal=False, include_attributes=True)
+        start, ending_of_format, rest = payload.partition(b"1.0\n")
+        payload = start + ending_of_format + f"comment {_SPACE}{space}\n".encode() + rest
     else:
         raise ValueError(f"cannot write {target.name}: use .stl or .ply")
     with whole_file(target) as temporary:
         temporary.write_bytes(payload)
     return target
+
+
+def read_ply(path: str | Path) -> trimesh.Trimesh:
+    """Read a PLY mesh into world mm (RAS+), whichever frame it names; without a word of it, it is RAS.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        header = file.read(4096).partition(b"end_header")[0]
+    mesh = trimesh.load_mesh(path, process=False)
+    return _in_space(mesh, LPS) if f"comment {_SPACE}{LPS}".encode() in header else mesh
+
+
+def _in_space(mesh: trimesh.Trimesh, space: str) -> trimesh.Trimesh:
+    """Return a copy of a mesh turned from RAS to a frame, or back; half a turn about z keeps faces outward."""
+    turned = mesh.copy()
+    if space == LPS:
+        turned.vertices = turned.vertices * (-1.0, -1.0, 1.0)
+    return turned

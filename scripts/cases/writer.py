@@ -12,7 +12,7 @@ import torch
 from .files import whole_file
 from .find import CASE, REASON, SUFFIXES, is_nrrd
 from .io import as_labels, copy_volume, known_labels, read_labels, write_label_map
-from .mesh import write_mesh
+from .mesh import RAS, check_space, write_mesh
 from .sources import GIVEN, GivenLabels
 
 AS_GIVEN = "as_given"
@@ -35,11 +35,16 @@ class CaseWriter:
         output_dir: folder of the results, made if need be.
         source: key of the file whose header the masks take: "pred" where masks are refined (they keep its data type,
             and an initial mask is a copy of it), "image" where images are segmented (masks are uint8).
+        mesh_space: frame of the mesh files, "RAS" (as NIfTI) or "LPS" (as DICOM).
+
+    Raises:
+        ValueError: `mesh_space` is neither.
     """
 
-    def __init__(self, output_dir: str | Path, source: str = "pred") -> None:
+    def __init__(self, output_dir: str | Path, source: str = "pred", mesh_space: str = RAS) -> None:
         self.output_dir = Path(output_dir)
         self.source = source
+        self.mesh_space = check_space(mesh_space)
 
     def check(self, cases: Iterable[Mapping[str, Any]] = ()) -> None:
         """Make the output folder and try it.
@@ -117,10 +122,10 @@ class CaseWriter:
             for shape in data["pred_shapes"]:
                 if shape.mesh is not None:
                     outputs[shape.name] = str(self._path(paths, f"{shape.name}.stl"))
-                    write_mesh(self._path(paths, f"{shape.name}.stl"), shape.mesh)
+                    write_mesh(self._path(paths, f"{shape.name}.stl"), shape.mesh, space=self.mesh_space)
                 if shape.mesh is not None and shape.correspondence is not None:
                     target = self._path(paths, f"{shape.name}.ply")
-                    write_mesh(target, shape.mesh, shape.correspondence.vertex_data())
+                    write_mesh(target, shape.mesh, shape.correspondence.vertex_data(), self.mesh_space)
                     outputs[f"{shape.name}_correspondence"] = str(target)
             outputs |= self._write_as_given(paths, data["initial"], data["pred"], given)
         return outputs

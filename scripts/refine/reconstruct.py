@@ -13,11 +13,10 @@ from functools import partial
 import numpy as np
 import trimesh
 from scipy import ndimage
-from skimage import measure
 
-from ..geometry.affine import apply_affine, box_affine, spacing_mm
+from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.resample import WorldGrid, resample
-from ..geometry.surface import mask_signed_distance
+from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
 from .bodies import Body, is_comparable, other_bodies
 from .fusion import REMOVE, SAMPLED, Region, Soundness, follow, fuse, judge_beyond, judge_regions
 from .likeness import doubts, hopeless, unlike
@@ -319,30 +318,33 @@ def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray, smooth_mm: float) -> tr
     """Return the zero level of a signed distance as a smooth closed mesh in world mm; None where there is none.
 
     The distances are brought to near-isotropic spacing and smoothed lightly before marching cubes, and the mesh is
-    smoothed without shrinking (Taubin).
+    smoothed without shrinking (Taubin). It encloses the volume of the mask, the voxels of negative distance, and ends
+    on the voxel's face where the mask touches the border of the grid.
     """
-    if not (signed_mm < 0).any():
+    mask = signed_mm < 0
+    if not mask.any():
         return None
-    inside = np.argwhere(signed_mm < 0)
-    lower, upper = np.maximum(inside.min(0) - 2, 0), inside.max(0) + 3
-    part = signed_mm[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))].clip(-LIMIT_MM, LIMIT_MM)
     spacing = spacing_mm(affine)
+    box = crop_box(mask, 2)
+    reach_mm = 0.5 * float(spacing.max())
+    part = np.pad(signed_mm[box].clip(-LIMIT_MM, LIMIT_MM), 1, mode="edge")
+    rim = np.ones(part.shape, bool)
+    rim[1:-1, 1:-1, 1:-1] = False
+    part[rim] = np.abs(part[rim])  # as far outside as the border is inside: the surface ends on the voxel's face
+    part = np.pad(part, 1, constant_values=LIMIT_MM + reach_mm)
     step = max(spacing.min(), 0.8)
-    part = np.pad(part, 1, constant_values=LIMIT_MM / 2)
     counts = [max(int(round((n - 1) * h / step)) + 1, 2) for n, h in zip(part.shape, spacing, strict=True)]
     fine = ndimage.zoom(part, [c / n for c, n in zip(counts, part.shape, strict=True)], order=1, grid_mode=False)
     ratio = (np.array(part.shape) - 1) / (np.array(fine.shape) - 1)
     if smooth_mm > 0:
         fine = ndimage.gaussian_filter(fine, smooth_mm / (spacing * ratio))
-    fine[fine == 0] = 1e-4
-    if not fine.min() < 0 < fine.max():
+    placed = affine @ np.diag([*ratio, 1.0])
+    placed[:3, 3] = apply_affine(affine, np.array([side.start - 2 for side in box]))
+    volume_mm3 = np.count_nonzero(mask) * voxel_volume_mm3(affine)
+    mesh = field_surface(fine, placed, volume_mm3, reach_mm)
+    if mesh is None:
         return None
-    vertices, faces, _, _ = measure.marching_cubes(fine, 0.0, gradient_direction="descent")
-    world = apply_affine(affine, vertices * ratio - 1 + lower)
-    if np.linalg.det(affine[:3, :3]) < 0:
-        faces = faces[:, ::-1]
-    mesh = trimesh.Trimesh(world, faces, process=False)
-    return trimesh.smoothing.filter_taubin(mesh, iterations=TAUBIN_STEPS)
+    return with_volume(trimesh.smoothing.filter_taubin(mesh, iterations=TAUBIN_STEPS), volume_mm3, 0.5 * step)
 
 
 def _on_grid(volume: np.ndarray, affine: np.ndarray, grid: WorldGrid) -> np.ndarray:

@@ -31,6 +31,16 @@ def test_stl_and_ply_hold_the_same_mesh(case, tmp_path):
     assert trimesh.load(outputs["organ_2"]).volume == pytest.approx(coloured.volume, rel=1e-5)
 
 
+def test_meshes_are_written_in_the_frame_that_is_asked_for(case, tmp_path):
+    (tmp_path / "out").mkdir()
+    outputs = CaseWriter(tmp_path / "out", mesh_space="LPS").write(*case)
+    for key in ("organ_2", "organ_2_correspondence"):
+        loaded = trimesh.load(outputs[key], process=False)
+        np.testing.assert_allclose(loaded.bounds[0][:2], -BALL.bounds[1][:2], atol=1e-6)
+    with pytest.raises(ValueError, match="mesh_space"):
+        CaseWriter(tmp_path / "out", mesh_space="north")
+
+
 def test_no_half_written_ply_is_left(case, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     replace = files.os.replace

@@ -1,4 +1,4 @@
-"""Masks to surfaces against closed forms, on every frame; sampling; mesh files."""
+"""Masks to surfaces against closed forms, on every frame; sampling."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 from skimage import measure
 
-from scripts.cases import files
-from scripts.cases.mesh import write_mesh
 from scripts.geometry import surface
 from scripts.geometry.affine import apply_affine, spacing_mm
 from scripts.geometry.surface import (
@@ -71,8 +70,11 @@ def test_box_ends_half_a_voxel_beyond_its_last_centres(frame):
     mask[3:10, 4:12, 5:13] = True
     mesh = mask_to_surface(mask, frame)
     index = apply_affine(np.linalg.inv(frame), mesh.vertices)
-    np.testing.assert_allclose(index.min(axis=0), (2.5, 3.5, 4.5), atol=0.03)
-    np.testing.assert_allclose(index.max(axis=0), (9.5, 11.5, 12.5), atol=0.03)
+    spacing = spacing_mm(frame)
+    # across thick slices the faces stand out by what the rounded edges lose of the volume
+    atol = 0.15 if np.rint(spacing.max() / spacing.min()) > 1 else 0.03
+    np.testing.assert_allclose(index.min(axis=0), (2.5, 3.5, 4.5), atol=atol)
+    np.testing.assert_allclose(index.max(axis=0), (9.5, 11.5, 12.5), atol=atol)
 
 
 def test_the_volume_around_the_mask_does_not_matter(frame):
@@ -101,6 +103,33 @@ def test_thick_slices_lose_their_staircase():
     raw = measure.marching_cubes(mask.astype(float), 0.5, spacing=(1, 1, 4))[0]
     assert mean_error(mesh.vertices) < 0.6 * mean_error(raw)
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * semi_axes.prod(), rel=0.02)
+
+
+ORGANS = {  # semi-axes in mm of a compact and of a thin organ, the thin one lying along and across the slices
+    "compact": (30.0, 22.0, 26.0),
+    "thin, along the slices": (25.0, 5.0, 30.0),
+    "thin, across the slices": (25.0, 20.0, 9.0),
+}
+
+
+@pytest.mark.parametrize("semi_axes", ORGANS.values(), ids=list(ORGANS))
+@pytest.mark.parametrize(("slice_mm", "within"), [(2.0, 0.02), (3.0, 0.02), (5.0, 0.02), (10.0, 0.05)])
+def test_thick_slices_keep_the_volume(semi_axes, slice_mm, within):
+    affine = np.diag([-0.9, 0.9, slice_mm, 1.0])
+    shape = (75, 60, 12 + int(60 / slice_mm))
+    centre = middle(affine, shape) + 0.3
+    tilt = Rotation.from_euler("xyz", (10, 15, 20), degrees=True).as_matrix()
+    mask = voxelise(lambda points: (((points - centre) @ tilt / semi_axes) ** 2).sum(axis=1) < 1, affine, shape)
+    mesh = mask_to_surface(mask, affine)
+    assert mesh.is_watertight and mesh.is_winding_consistent
+    assert mesh.volume == pytest.approx(mask.sum() * 0.81 * slice_mm, rel=within)
+
+
+def test_a_slice_alone_keeps_its_volume():
+    mask = np.zeros((20, 20, 3), bool)
+    mask[4:16, 4:16, 1] = True
+    mesh = mask_to_surface(mask, np.diag([1.0, 1.0, 8.0, 1.0]))
+    assert mesh.volume == pytest.approx(144 * 8.0, rel=0.05)
 
 
 def test_smoothing_helps_a_rastered_sphere_and_is_bounded():
@@ -277,53 +306,6 @@ def test_sampling_needs_area():
     flat = trimesh.Trimesh(np.zeros((3, 3)), [[0, 1, 2]], process=False)
     with pytest.raises(ValueError, match="area"):
         sample_surface(flat, 10, 0)
-
-
-def test_mesh_files_round_trip(tmp_path):
-    mesh = trimesh.creation.icosphere(1, radius=7.0)
-    written = write_mesh(tmp_path / "new" / "a.stl", mesh)
-    assert written.read_bytes()[:5] != b"solid" and written.stat().st_size == 84 + 50 * len(mesh.faces)
-    assert trimesh.load(written).volume == pytest.approx(mesh.volume, rel=1e-5)
-    change = np.linspace(-2, 2, len(mesh.vertices)).astype(np.float32)
-    written = write_mesh(tmp_path / "b.ply", mesh, {"change_mm": change})
-    loaded = trimesh.load(written, process=False)
-    np.testing.assert_allclose(loaded.vertices, mesh.vertices, atol=1e-6)
-    np.testing.assert_array_equal(loaded.faces, mesh.faces)
-    stored = loaded.metadata["_ply_raw"]["vertex"]["data"]["change_mm"]
-    np.testing.assert_allclose(np.ravel(stored), change)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.ply", "new"]
-
-
-def test_mesh_files_repeat_byte_for_byte(tmp_path):
-    mesh = trimesh.creation.icosphere(1)
-    for ending in ("stl", "ply"):
-        one, other = write_mesh(tmp_path / f"a.{ending}", mesh), write_mesh(tmp_path / f"b.{ending}", mesh)
-        assert one.read_bytes() == other.read_bytes()
-
-
-def test_mesh_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
-    mesh = trimesh.creation.icosphere(1)
-    target = tmp_path / "a.stl"
-    target.write_bytes(b"old")
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(files.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_mesh(target, mesh)
-    assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
-
-
-def test_mesh_files_refuse_what_they_cannot_hold(tmp_path):
-    mesh = trimesh.creation.icosphere(1)
-    with pytest.raises(ValueError, match="STL"):
-        write_mesh(tmp_path / "a.stl", mesh, {"x": np.zeros(len(mesh.vertices))})
-    with pytest.raises(ValueError, match="rows"):
-        write_mesh(tmp_path / "a.ply", mesh, {"x": np.zeros(3)})
-    with pytest.raises(ValueError, match="use .stl or .ply"):
-        write_mesh(tmp_path / "a.obj", mesh)
-    assert not list(tmp_path.iterdir())
 
 
 def test_real_hippocampus_labels(shared_data):

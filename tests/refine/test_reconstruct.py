@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from scripts.geometry.resample import WorldGrid
+from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import Structure
 from scripts.refine.merge import merge
 from scripts.refine.reconstruct import Reconstruction, draw_mesh, evaluate_near_surface
@@ -71,6 +72,29 @@ def test_mesh_is_closed_outward_and_where_the_sphere_is(kind):
     assert mesh.is_watertight
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.03)
     assert np.abs(sphere(mesh.vertices)).max() < 0.6
+
+
+@pytest.mark.parametrize(("slice_mm", "within"), [(1.0, 0.01), (3.0, 0.01), (5.0, 0.02), (10.0, 0.05)])
+@pytest.mark.parametrize("semi_axes", [(15.0, 11.0, 14.0), (16.0, 4.0, 18.0)], ids=["compact", "thin"])
+def test_mesh_encloses_the_volume_of_its_mask(semi_axes, slice_mm, within):
+    affine = np.diag([1.0, -1.0, slice_mm, 1.0])
+    shape = (40, 32, 6 + int(40 / slice_mm))
+    places = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2 + 0.2 for n in shape], indexing="ij"), -1)
+    mask = (((places * (1.0, 1.0, slice_mm)) / semi_axes) ** 2).sum(-1) < 1
+    mesh = draw_mesh(mask_signed_distance(mask, (1.0, 1.0, slice_mm)), affine, 0.5)
+    assert mesh.is_watertight and mesh.volume == pytest.approx(mask.sum() * slice_mm, rel=within)
+
+
+@pytest.mark.parametrize("slice_mm", [1.0, 4.0])
+def test_mesh_ends_on_the_face_of_the_last_voxel(slice_mm):
+    mask = np.zeros((30, 30, 8), bool)
+    mask[5:25, 6:24, :5] = True  # cut by the field of view at the first slice
+    affine = np.diag([1.0, 1.0, slice_mm, 1.0])
+    mesh = draw_mesh(mask_signed_distance(mask, (1.0, 1.0, slice_mm), 20.0), affine, 0.5)
+    inner = np.abs(mesh.vertices[:, :2] - 14.5).max(axis=1) < 5
+    below = mesh.vertices[inner, 2] < 0
+    assert mesh.vertices[inner, 2][below] == pytest.approx(-0.5 * slice_mm, abs=0.1 * slice_mm)
+    assert mesh.vertices[inner, 2][~below] == pytest.approx(4.5 * slice_mm, abs=0.1 * slice_mm)
 
 
 def test_nothing_inside_gives_no_mesh():

@@ -94,6 +94,7 @@ class ResultWriterOperator(Operator):
         """Write the files."""
         self.output_folder.mkdir(parents=True, exist_ok=True)
         for name, mesh in op_input.receive("shapes").items():
-            mesh.export(self.output_folder / f"{name}.stl")
+            header = b"binary STL in mm, SPACE=RAS".ljust(80)  # 3D Slicer takes a mesh without a frame for LPS
+            (self.output_folder / f"{name}.stl").write_bytes(header + mesh.export(file_type="stl")[80:])
         result = json.dumps(op_input.receive("result"), indent=1, allow_nan=False)
         (self.output_folder / "result.json").write_text(result + "\n")
