@@ -1,6 +1,6 @@
 """Entry point of `python -m scripts`."""
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN_PATH = ("run", "refine", "evidence", "prior", "organ", "geometry")
 BESIDE = ("cases", "report", "metrics", "unet")
 OFF_THE_PATH = ("training", "shapes", "simulation", "evaluation", "validation", "data")
+BY_NAME = re.compile(r"([\w.]+):\w+")
 ROW = re.compile(r"\| `([\w.]+)` \| [^|]+ \| ([^|]*) \|")
 
 Arrows = dict[str, dict[str, list[str]]]  # room → rooms that it imports → the imports, as "module imports module"
@@ -31,7 +32,7 @@ def module_names(scripts: Path) -> dict[tuple[str, ...], Path]:
 
 
 def imported(module: tuple[str, ...], file: Path, known: Mapping[tuple[str, ...], Path]) -> set[tuple[str, ...]]:
-    """The modules of the same package that a module imports."""
+    """The modules of the same package that a module imports, or names as `module:function` to import it later."""
     package = module if file.name == "__init__.py" else module[:-1]
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -39,6 +40,8 @@ def imported(module: tuple[str, ...], file: Path, known: Mapping[tuple[str, ...]
             base = (*package[: len(package) - node.level + 1], *(node.module or "").split("."))
             base = tuple(part for part in base if part)
             found |= {(*base, one.name) if (*base, one.name) in known else base for one in node.names}
+        elif isinstance(node, ast.Constant) and (named := BY_NAME.fullmatch(str(node.value))):
+            found.add(tuple(named[1].split(".")))
     return found & set(known)
 
 
@@ -160,6 +163,15 @@ def test_nothing_on_the_run_path_needs_what_lies_off_it(arrows):
         assert not [other for other in arrows[room] if other.split(".")[0] in OFF_THE_PATH]
 
 
+def test_modules_are_imported_at_the_top(arrows):
+    """But by the command line, which answers before it imports a command's module (`importlib`)."""
+    for module, file in module_names(ROOT / "scripts").items():
+        tree = ast.parse(file.read_text())
+        inside = [n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)]
+        assert not [n for n in inside if isinstance(n, (ast.Import, ast.ImportFrom))], file
+        assert "import_module" not in file.read_text() or room_of(module) == "cli", file
+
+
 def test_geometry_imports_nothing_of_ours(arrows):
     assert not arrows["geometry"]
 
@@ -181,6 +193,7 @@ def test_imports_of_every_form_are_found(tmp_path):
         "high/tower/__init__.py": "",
         "high/tower/top.py": "from ...low.base import one\nfrom ..wing import part",
         "high/wing.py": "def late():\n    from ..low import own",
+        "door.py": "COMMANDS = {'up': 'high.wing:late', 'note': 'none.such:at all', 'odd': 'a:b'}",
         "ring.py": "from . import bell",
         "bell.py": "from .ring import it",
     }
@@ -196,10 +209,11 @@ def test_imports_of_every_form_are_found(tmp_path):
         "high.tower": {"low", "high"},
         "ring": {"bell"},
         "bell": {"ring"},
+        "door": {"high"},
     }
     assert found["high.tower"]["low"] == ["high.tower.top imports low.base"]
     assert cycles(found) == {"ring", "bell"}
-    order = ["low", "high", "high.tower", "main", "__main__", "ring", "bell"]
+    order = ["low", "high", "high.tower", "main", "__main__", "ring", "bell", "door"]
     assert upwards(found, order) == ["ring imports bell"]
     assert floors({"low": {}, "high": {"low": []}, "main": {"low": [], "high": []}}) == {"low": 1, "high": 2, "main": 3}
 

@@ -1,14 +1,14 @@
 """README and docs against what is there: links, commands, options, addresses, organs and figures."""
 
 import importlib
-import inspect
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from scripts.cli import COMMANDS, TRACEBACK
+from scripts.cli.help import COMMON
+from scripts.cli.main import FUNCTIONS, JOBS, describe
 from scripts.organ.pack import OrganPack, known_organs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +20,7 @@ TERMS = ["DSC", "NSD", "HD95", "ASSD", "PICCT", "TIM", "prior", "joint model", "
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:python -m scripts|shape-refine) ([a-z][\w-]*)")
 OPTION = re.compile(r"(?<!\S)--([a-z]\w*)")
 CONFIG = re.compile(r"configs/\w+\.(?:yaml|json)")
 PATH = re.compile(r"(?:scripts|tests|configs|docs|models)/[\w./-]*[\w-]/?")
@@ -65,11 +66,9 @@ def config_keys(files: list[str]) -> set[str]:
 def unknown_options(line: str) -> set[str]:
     """The options of a command line of ours that the command does not have; none for other programs' lines."""
     given = set(OPTION.findall(line))
-    if command := re.search(r"python -m scripts ([a-z]\w*)", line):
-        known = inspect.signature(COMMANDS[command[1]]).parameters
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            return set()  # it takes any name, such as evaluate's --METHOD FOLDER
-        return given - {*known, "help"}
+    if command := COMMAND.search(line):
+        known = describe(command[1])
+        return set() if known.others else given - {*known.options, *COMMON}  # others: evaluate's --METHOD FOLDER
     configs = CONFIG.findall(line)
     if "monai.bundle run" in line and configs and all((ROOT / file).is_file() for file in configs):
         return given - config_keys(configs)
@@ -89,8 +88,8 @@ def test_links_and_images_exist(page):
 
 @pages
 def test_commands_exist(page):
-    named = {name for piece in code(page) for name in re.findall(r"python -m scripts ([a-z]\w*)", piece)}
-    assert named - set(COMMANDS) == set()
+    named = {name for piece in code(page) for name in COMMAND.findall(piece)}
+    assert named - {*JOBS, *FUNCTIONS} == set()
 
 
 @pages
@@ -102,8 +101,8 @@ def test_commands_have_the_options_that_are_named(page):
 @pages
 def test_options_named_alone_are_some_command_s(page):
     configs = [f"configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml") if file.name != "presets.yaml"]
-    known = config_keys(configs) | {"help", TRACEBACK.lstrip("-")} | OTHERS
-    known |= {name for command in COMMANDS.values() for name in inspect.signature(command).parameters}
+    known = config_keys(configs) | {*COMMON} | OTHERS
+    known |= {option for name in FUNCTIONS for option in describe(name).options}
     pieces = [piece for piece in code(page) if piece.startswith(("--", "…"))]
     assert {name for piece in pieces for name in OPTION.findall(piece)} - known == set()
 

@@ -9,6 +9,8 @@ from ..cases.io import CaseError
 
 PLAIN = (ValueError, CaseError, OSError)  # what the bundle raises where its input or its options are at fault
 
+WRAPPED = ("Failed to evaluate", "Failed to instantiate")  # how errors begin that MONAI's config parser makes of others
+
 Result = TypeVar("Result")
 
 
@@ -17,6 +19,13 @@ def plain_text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"Error: {error.filename}: {error.strerror}"
     return f"Error: {error}"
+
+
+def plain_text_of(error: BaseException) -> str:
+    """Return what is printed of an error, "" where it is none of `PLAIN`; MONAI's config parser wraps what it meets."""
+    while isinstance(error, RuntimeError) and str(error).startswith(WRAPPED) and error.__cause__ is not None:
+        error = error.__cause__
+    return plain_text(error) if isinstance(error, PLAIN) else ""
 
 
 def plainly(act: Callable[..., Result], *arguments: Any) -> Result:

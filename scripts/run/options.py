@@ -1,14 +1,9 @@
-"""Options as they come from a command line or from a host."""
+"""Options as they come from a host."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
-NAMES = ("organ", "preset", "source", "bundle_root")  # options that are paths or names, beside all `..._dir`
-EVALUATED = ("$", "@", "%", "{", "[")  # beginnings that MONAI's config parser does not take as they are
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0", "none", "")
 
@@ -42,24 +37,3 @@ def is_true(value: object) -> bool:
     if text not in TRUE + FALSE:
         raise ValueError(f"'{value}' is neither true nor false")
     return text in TRUE
-
-
-def check_command_line(arguments: Sequence[str] | None = None) -> None:
-    """Refuse a path or name that `monai.bundle run` would take for an expression, a reference or a file to insert.
-
-    Args:
-        arguments: of the command, such as ["run", "--organ", "thorax"]; None for those of the process.
-
-    Raises:
-        SystemExit: such an option begins with one of `EVALUATED`.
-    """
-    given = sys.argv[1:] if arguments is None else [*arguments]
-    for option, after in pairwise([*given, ""]):
-        name, equals, own = option.partition("=")
-        value = own if equals else after
-        is_path = name.startswith("--") and (name[2:] in NAMES or name.endswith("_dir"))
-        if is_path and value.strip("'\" ").startswith(EVALUATED):
-            raise SystemExit(
-                f"Error: {name} {value}: a path or name does not begin with any of {' '.join(EVALUATED)}, since it "
-                "would be evaluated: write ./ before it, or rename it"
-            )

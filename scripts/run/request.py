@@ -72,7 +72,7 @@ class Request:
             pack = OrganPack.load(organ)
             labels = LabelSource.of(pack, source)
             has_mask = is_true(current_label)
-            refiner = Refiner(pack, preset, device, seed) if is_true(refine) else None
+            refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
             if not has_mask:
                 check_unet(pack)
             if not has_mask and not pack.default and not Path(network_file(pack)).is_file():
@@ -80,7 +80,7 @@ class Request:
                     f"organ '{pack.name}' has no U-Net, {network_file(pack)} is missing: train it with "
                     "configs/train.yaml, or refine masks that are there"
                 )
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, FileNotFoundError, BadRequest) as error:
             pack = OrganPack.load(known_organs()[0])
             return cls(str(error), pack, LabelSource(pack))
         return cls("", pack, labels, refiner, has_mask)
@@ -188,9 +188,13 @@ def host_device(value: object) -> torch.device:
         BadRequest: there is none of that name.
     """
     try:
-        return torch.device(str(value))
+        device = torch.device(str(value))
     except RuntimeError:
         raise BadRequest(f"device: there is no device {shown(str(value))}: write cpu or cuda") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise BadRequest(f"device: there is no {device} here ({there} CUDA devices are seen): write cpu or another")
+    return device
 
 
 class CheckRequestd(MapTransform):

@@ -160,7 +160,7 @@ def train_others(
     names = ", ".join(target.structures[0].name for target in targets)
     if resume is not None or output_file is not None:
         raise ValueError(f"--resume and --output_file go with a single --label, one of: {names}")
-    if "monai.bundle" not in command:
+    if not {"monai.bundle", "train-prior"} & {*command}:
         raise ValueError(f"several structures are trained from the command line only; here give label, one of: {names}")
     failed = []
     for number, target in enumerate(others, 1):

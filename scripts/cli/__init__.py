@@ -1,0 +1,1 @@
+"""The command line; light to import, so that help and refusals come at once."""

@@ -1,0 +1,134 @@
+"""The command line: `shape-refine COMMAND`, or `python -m scripts COMMAND`.
+
+Options and help are read from configs and sources, without importing them, so that help and refusals come at once. The
+module of a command is imported, by its name, when the command runs. Where options or data are at fault a command ends
+with one plain line and the exit code 1; `--traceback` shows where.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..run.arguments import UsageError, nearest, read_arguments
+from ..run.config_options import check_values, description_of, options_of
+from .help import COMMON, help_of_all, help_of_command
+from .signature import Signature, signature_of
+
+PACKAGE = __package__.rpartition(".")[0]
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+JOBS: dict[str, str] = {  # command → config
+    "refine": "refine",
+    "segment": "inference",
+    "train-prior": "train_prior",
+    "train": "train",
+}
+FUNCTIONS: dict[str, str] = {  # command → module:function
+    "evaluate": "evaluation.evaluate:evaluate",
+    "benchmark": "evaluation.benchmark:benchmark",
+    "data": "data.job:data",
+    "demo": "demo:demo",
+    "evidence": "training.evidence.job:evidence",
+    "joint": "training.prior.joint:joint",
+    "limits": "validation.limits:limits",
+    "report": "report.job:report",
+    "simulate": "simulation.simulate:simulate",
+    "template": "report.template:template",
+    "validate": "validation.job:validate",
+}
+RUN_JOB, PLAIN_TEXT, VERSION = "run.jobs:run_job", "run.errors:plain_text_of", "report.run_report:bundle_version"
+INTERRUPTED = 130  # exit code of what Ctrl+C ends, as shells have it
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the command line names; `--help` lists all.
+
+    Args:
+        arguments: the command and its options; None for those of the process.
+
+    Raises:
+        SystemExit: the command failed.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = ["--help" if one == "-h" else one for one in given]
+    common = {name for name in COMMON if f"--{name}" in given}
+    given = [one for one in given if not (one.startswith("--") and one[2:] in common)]
+    try:
+        _run(given, common)
+    except UsageError as error:
+        raise SystemExit(f"Error: {error}") from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        text = "" if "traceback" in common else load(PLAIN_TEXT)(error)
+        if not text:
+            raise
+        raise SystemExit(text) from error
+
+
+def _run(given: Sequence[str], common: set[str]) -> None:
+    """Answer what was asked for, or run the command."""
+    if "version" in common:
+        print(load(VERSION)())
+        return
+    program = "shape-refine" if Path(sys.argv[0]).name.startswith("shape-refine") else "python -m scripts"
+    if not given:
+        print(help_of_all(program, {name: _first_line(describe(name)) for name in (*JOBS, *FUNCTIONS)}))
+        return
+    name, *rest = given
+    if name not in JOBS and name not in FUNCTIONS:
+        near = nearest(name, [*JOBS, *FUNCTIONS])
+        remedy = f"did you mean {near}?" if near else f"{program} --help lists all"
+        raise UsageError(f"there is no command {name}: {remedy}")
+    known = describe(name)
+    if "help" in common:
+        print(help_of_command(program, name, known.description, known.options, known.others))
+        return
+    values = read_arguments(name, rest, known.options, known.others)
+    if name in JOBS:
+        check_values(values)
+        values["job"] = JOBS[name]
+    command = load(RUN_JOB if name in JOBS else FUNCTIONS[name])
+    _set_logging(common)
+    result = command(**values)
+    if result is not None:
+        print(result)
+
+
+def describe(name: str) -> Signature:
+    """Return what a command takes and what it does."""
+    if name in FUNCTIONS:
+        return signature_of(FUNCTIONS[name])
+    file = CONFIGS / f"{JOBS[name]}.yaml"
+    options = {key: option for key, option in options_of(file).items() if key != "bundle_root"}
+    return Signature(options, description_of(file))
+
+
+def load(address: str) -> Callable[..., Any]:
+    """Import a function of the package: `module:function`."""
+    module, _, function = address.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"{PACKAGE}.{module}"), function)
+    return found
+
+
+def _first_line(known: Signature) -> str:
+    return known.description.partition("\n")[0].rstrip(":.")
+
+
+def _set_logging(common: set[str]) -> None:
+    """Write messages as configs/logging.conf says; fewer with --quiet, all and other packages' with --verbose."""
+    logging.config.fileConfig(CONFIGS / "logging.conf", disable_existing_loggers=False)
+    if "verbose" in common:
+        for name in logging.root.manager.loggerDict:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    else:
+        warnings.simplefilter("ignore")
+    if "quiet" in common:
+        logging.getLogger().setLevel(logging.WARNING)
