@@ -483,11 +483,37 @@ def _as_stored(labels: np.ndarray, image: nib.Nifti1Image, path: str | Path) -> 
 
 
 def label_array(pred: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return a label map (X, Y, Z), integer, and its affine (4, 4), float64, from a (1, X, Y, Z) MetaTensor."""
-    values = torch.as_tensor(pred)[0].cpu().numpy()
+    """Return a label map (X, Y, Z), integer, and its affine (4, 4), float64.
+
+    Args:
+        pred: (1, X, Y, Z) or (X, Y, Z): a MetaTensor, or a tensor or array, whose voxels are 1 mm cubes.
+
+    Raises:
+        ValueError: it is not of such a shape.
+    """
+    values = volume_array(pred, "a label map")
+    if values.shape[0] != 1:
+        raise ValueError(
+            f"a label map has one channel, this has {values.shape[0]}: after a network, take the label of the largest "
+            "(`AsDiscreted` with `argmax`)"
+        )
+    values = values[0]
     if values.dtype.kind == "f":
         values = values.round().astype(np.int32)
     return values, affine_of(pred)
+
+
+def volume_array(volume: Any, what: str) -> np.ndarray:
+    """Return the values (C, X, Y, Z) of a tensor or array of that shape, or of one channel's (X, Y, Z).
+
+    Raises:
+        ValueError: it is not of such a shape; with `what` it is.
+    """
+    values = volume if isinstance(volume, np.ndarray) else torch.as_tensor(volume).detach().cpu().numpy()
+    if values.ndim not in (3, 4):
+        raise ValueError(f"{what} must be (C, X, Y, Z) or (X, Y, Z), not {values.shape}: one volume, without a batch")
+    values = np.asarray(values, values.dtype.newbyteorder("="))
+    return values[None] if values.ndim == 3 else values
 
 
 def affine_of(volume: Any) -> np.ndarray:

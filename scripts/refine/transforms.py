@@ -8,7 +8,8 @@ A structure that cannot be refined is `Unrefined`, with the reason in `failure`,
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import logging
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from ..cases.io import affine_of, label_array
+from ..cases.io import affine_of, label_array, volume_array
 from .chain import Image, Refiner
 from .stages import Refined, Unrefined
+
+logger = logging.getLogger(__name__)
 
 SHAPES = "_shapes"
 
@@ -150,14 +153,18 @@ class RefineShape(Transform):
         self.refiner = Refiner(organ, preset, device, seed)
 
     def __call__(
-        self, label_map: torch.Tensor, image: torch.Tensor | None = None, prob: torch.Tensor | None = None
+        self,
+        label_map: torch.Tensor | np.ndarray,
+        image: torch.Tensor | np.ndarray | None = None,
+        prob: torch.Tensor | np.ndarray | None = None,
     ) -> tuple[MetaTensor, list[Refined | Unrefined]]:
         """Refine a label map.
 
         Args:
-            label_map: (1, X, Y, Z), the pack's label values; a MetaTensor's affine says where it lies, voxel → world
-                mm, RAS+ (a plain tensor's voxels are 1 mm cubes).
-            image: (1, X', Y', Z') with an affine, on any grid; read by the pack's evidence networks, where it has some.
+            label_map: (1, X, Y, Z) or (X, Y, Z), the pack's label values; a MetaTensor's affine says where it lies,
+                voxel → world mm, RAS+ (the voxels of a tensor or array without one are 1 mm cubes).
+            image: (1, X', Y', Z') or (X', Y', Z') with an affine, on any grid; read by the pack's evidence networks,
+                where it has some.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
                 has read an image, or where what it read is set aside.
 
@@ -165,6 +172,9 @@ class RefineShape(Transform):
             The refined label map, with the shape, data type, meta data and device of the given one; and one result a
             structure: `Refined` with its mesh (world mm) and its quality figures, or `Unrefined` with the reason why it
             was left as it is in `failure`.
+
+        Raises:
+            ValueError: an argument is not of such a shape.
         """
         values, affine = label_array(label_map)
         refined, shapes = self.refiner.refine(values, affine, _image(image), _probabilities(prob))
@@ -175,7 +185,8 @@ class RefineShaped(MapTransform):
     """The four transforms in one: label map (1, X, Y, Z) → refined label map, and `<key>_shapes` beside it.
 
     For postprocessing of any model, after its prediction is back on the image's own grid (`Invertd`) and is a label map
-    (`AsDiscreted` with `argmax`). See `RefineShape` for shapes and frames; nothing is resampled.
+    (`AsDiscreted` with `argmax`). See `RefineShape` for shapes and frames; nothing is resampled. The log says what was
+    not refined, and why: a host that knows nothing of `<key>_shapes` writes such a mask as it is.
 
     Args:
         keys: the label map.
@@ -212,24 +223,39 @@ class RefineShaped(MapTransform):
             image = result.get(self.image_key) if self.image_key else None
             prob = result.get(self.prob_key) if self.prob_key else None
             result[key], result[f"{key}{SHAPES}"] = self.refine(result[key], image, prob)
+            _log_unrefined(str(getattr(result[key], "meta", {}).get("filename_or_obj", key)), result[f"{key}{SHAPES}"])
         return result
 
 
+def _log_unrefined(what: str, shapes: Sequence[Refined | Unrefined]) -> None:
+    """Warn of structures that could not be refined, and of fits that may be wrong."""
+    failures = [f"{shape.name}: {shape.failure}" for shape in shapes if shape.failure]
+    if failures:
+        head = "nothing was refined" if len(failures) == len(shapes) else "not all was refined"
+        logger.warning(f"{what}: {head}: {'; '.join(failures)}")
+    for shape in shapes:
+        for warning in shape.quality.get("warnings", []):
+            logger.warning(f"{what}: {shape.name}: {warning}")
+
+
 def _like(given: Any, refined: np.ndarray, affine: np.ndarray) -> MetaTensor:
-    """Return a label map (X, Y, Z) as (1, X, Y, Z), with data type, device and meta data of the given one."""
-    tensor = torch.as_tensor(given)
-    values = torch.as_tensor(refined[None]).to(tensor.device).to(tensor.dtype)
+    """Return a label map (X, Y, Z) with shape, data type, device and meta data of the given one."""
+    refined = refined.reshape(given.shape)
+    if isinstance(given, np.ndarray):
+        values = torch.as_tensor(refined.astype(given.dtype.newbyteorder("=")))
+    else:
+        values = torch.as_tensor(refined).to(given.device).to(given.dtype)
     return MetaTensor(values, meta={**getattr(given, "meta", {}), "affine": torch.as_tensor(affine)})
 
 
 def _image(image: Any) -> Image | None:
-    """Return the first channel of an image (C, X, Y, Z) with its affine."""
-    return None if image is None else Image(torch.as_tensor(image)[0].cpu().numpy(), affine_of(image))
+    """Return the first channel of an image, (C, X, Y, Z) or (X, Y, Z), with its affine."""
+    return None if image is None else Image(volume_array(image, "an image")[0], affine_of(image))
 
 
 def _probabilities(prob: Any) -> np.ndarray | None:
     """Return class probabilities (C, X, Y, Z) as float32."""
-    return None if prob is None else np.asarray(torch.as_tensor(prob).cpu().numpy(), np.float32)
+    return None if prob is None else np.asarray(volume_array(prob, "probabilities"), np.float32)
 
 
 PICCTD = PICCTDict = PICCTd

@@ -41,6 +41,55 @@ def test_damage_is_repaired_on_any_grid(kind):
     assert case.mesh.volume == pytest.approx((truth > 0).sum() * abs(np.linalg.det(affine[:3, :3])), rel=0.1)
 
 
+@pytest.fixture(scope="module")
+def refine_alone():
+    return RefineShape("hippocampus", "linear")
+
+
+def test_volumes_are_taken_with_and_without_a_channel_as_tensors_and_arrays(refine_alone):
+    truth, _ = mean_shape("plain")
+    broken = damaged(truth, np.eye(4))
+    expected = refine_alone(torch.from_numpy(broken[None]))[0]
+    assert (expected.numpy()[0] != broken).any()
+    kinds = {
+        "array": broken,
+        "big-endian": broken.astype(">i2"),
+        "turned": np.ascontiguousarray(broken[::-1])[::-1],
+        "float": broken.astype(np.float32)[None],
+        "tensor": torch.from_numpy(broken),
+        "MetaTensor": MetaTensor(torch.from_numpy(broken), affine=torch.eye(4)),
+    }
+    for kind, given in kinds.items():
+        refined, shapes = refine_alone(given)
+        assert refined.shape == given.shape and not shapes[0].failure, kind
+        assert refined.numpy().dtype == np.dtype(str(given.dtype).removeprefix("torch.")).newbyteorder("="), kind
+        np.testing.assert_array_equal(refined.numpy().reshape(broken.shape), expected.numpy()[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((40, 40), r"must be \(C, X, Y, Z\) or \(X, Y, Z\), not \(40, 40\)"),
+        ((1, 1, 9, 9, 9), "one volume, without a batch"),
+        ((3, 9, 9, 9), "one channel, this has 3: .*argmax"),
+    ],
+)
+def test_what_is_no_volume_is_refused(refine_alone, shape, message):
+    for given in (np.zeros(shape), torch.zeros(shape)):
+        with pytest.raises(ValueError, match=message):
+            refine_alone(given)
+    with pytest.raises(ValueError, match="an image must be"):
+        refine_alone(np.zeros((9, 9, 9)), image=np.zeros((9, 9)))
+
+
+def test_the_log_says_where_nothing_was_refined(caplog):
+    refine = RefineShaped("pred", "thorax", "linear")
+    empty = MetaTensor(torch.zeros(1, 9, 9, 9, dtype=torch.int), meta={"filename_or_obj": "case.nii.gz"})
+    refine({"pred": empty})
+    assert "case.nii.gz: nothing was refined: oesophagus: the mask has no oesophagus; heart: " in caplog.text
+    assert [record.levelname for record in caplog.records if record.name.startswith("scripts")] == ["WARNING"]
+
+
 def test_a_clean_mask_is_left_alone():
     truth, affine = mean_shape("plain")
     assert dice(run(truth, affine)["pred"].numpy()[0] > 0, truth > 0) > 0.99
