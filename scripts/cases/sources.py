@@ -48,7 +48,8 @@ logger = logging.getLogger(__name__)
 GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
 OTHER = -1  # what belongs to no label of the pack: it is never overwritten
 NAMES_FILE = "dataset.json"
-LONGEST_TABLE = 1 << 20  # from the lowest to the highest value; files with more are translated value by value
+LONGEST_TABLE = 1 << 20  # from the lowest to the highest value; of files with more, each voxel's value is searched for
+MOST_SAID = 200  # letters of an error in a message
 MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data
 
 
@@ -80,13 +81,12 @@ class GivenLabels:
         """Return the label map (X, Y, Z) int32 with the pack's values, `OTHER` where it has none."""
         if self.is_own:
             return self.values
-        low = min(int(self.values.min()), 0)
-        if int(self.values.max()) - low > LONGEST_TABLE:
-            result = np.where(self.values == 0, 0, OTHER).astype(np.int32)
-            for value, label in self.meaning.items():
-                result[self.values == value] = label
-            return result
-        table = np.full(int(self.values.max()) - low + 1, OTHER, np.int32)
+        low, high = min(int(self.values.min()), 0), int(self.values.max())
+        if high - low > LONGEST_TABLE:  # a label of 2^31 - 1 takes no table up to it
+            found = label_values(self.values)
+            means = [0 if value == 0 else self.meaning.get(value, OTHER) for value in found]
+            return np.array(means, np.int32)[np.searchsorted(found, self.values)]
+        table = np.full(high - low + 1, OTHER, np.int32)
         table[-low] = 0
         for value, label in self.meaning.items():
             if 0 <= value - low < len(table):
@@ -351,16 +351,15 @@ def _dataset_names(file: Path) -> dict[int, list[str]]:
         UnrefinableCase: it has none.
     """
     try:
-        labels = json.loads(file.read_text())["labels"]
+        labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
         found: dict[int, list[tuple[int, str]]] = {}
         for key, item in labels.items():
-            name, values = (item, [int(key)]) if isinstance(item, str) else (key, np.atleast_1d(item).astype(int))
+            name, values = (item, [key]) if isinstance(item, str) else (key, list(np.atleast_1d(item)))
             for value in values:
                 found.setdefault(int(value), []).append((len(values), str(name)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnrefinableCase(
-            f"{file} lists no labels as nnU-Net writes them ({error}): repair or remove it"
-        ) from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        said = " ".join(str(error).split())[:MOST_SAID]
+        raise UnrefinableCase(f"{file} lists no labels as nnU-Net writes them ({said}): repair or remove it") from error
     return {value: [name for _, name in sorted(names)] for value, names in found.items() if value != 0}
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 import nibabel as nib
 import nrrd
@@ -378,6 +379,38 @@ def test_huge_values_of_other_organs_are_left_alone(tmp_path):
     assert record["status"] == "refined" and record["left_alone"] == [str(-(2**31)), str(2**31 - 1)]
     expected = np.where(np.isin(values, (0, 1, 2)), np.maximum(CARVED, 0), values)
     np.testing.assert_array_equal(values_of(record["outputs"]["as_given"]), expected)
+
+
+@pytest.mark.parametrize("highest", [5_000, 2**31 - 1])
+def test_a_huge_label_beside_dataset_json_takes_no_table_up_to_it(tmp_path, highest):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    values = np.select([truth() == v for v in (1, 2, 9)], [highest, 7, -5], 0).astype(np.int32)
+    path = save(tmp_path / "masks" / "a.nii.gz", values, GRIDS["b"])
+    named = {"background": 0, "oesophagus": highest, "heart": 7, "unused": 2**40}
+    (path.parent / "dataset.json").write_text(json.dumps({"labels": named}))
+    given = labels.read(path)
+    tracemalloc.start()
+    ours = given.in_pack_values()
+    assert tracemalloc.get_traced_memory()[1] < 100 * values.nbytes
+    tracemalloc.stop()
+    np.testing.assert_array_equal(ours, np.where(truth() == 9, OTHER, truth().astype(int)))
+    np.testing.assert_array_equal(given.in_given_values(ours, ours), values)
+
+
+@pytest.mark.parametrize("labels", [[], 5, {"a": 1e400}, {"a": {}}, {"a": None}, {"a": [[1]]}, {"a": "x", "x": "b"}])
+def test_a_dataset_json_with_odd_labels_is_named_with_the_remedy(tmp_path, labels):
+    path = save(tmp_path / "masks" / "a.nii.gz", truth(), GRIDS["b"])
+    (path.parent / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(UnrefinableCase, match="dataset.json lists no labels .*: repair or remove it") as refused:
+        LabelSource.of(write_pack(tmp_path / "pack")).read(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_dataset_json_that_is_nested_without_end_is_named(tmp_path):
+    path = save(tmp_path / "masks" / "a.nii.gz", truth(), GRIDS["b"])
+    (path.parent / "dataset.json").write_text("[" * 200_000)
+    with pytest.raises(UnrefinableCase, match="dataset.json lists no labels"):
+        names_of(path)
 
 
 @pytest.mark.parametrize("inside", [-1, 255])
