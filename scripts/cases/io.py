@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import shutil
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
@@ -25,7 +26,7 @@ from monai.transforms import MapTransform
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from ..geometry.affine import check_affine
+from ..geometry.affine import check_affine, check_place
 from .files import whole_file
 from .find import NAMED_AT_MOST, NETWORK_OUTPUT, SUFFIXES, is_nrrd
 from .nifti_grid import affine_mm, as_nifti, disagreement, mend_quaternion, open_mended
@@ -38,12 +39,13 @@ except ImportError:
 
 logger = logging.getLogger(__name__)
 
+MOST_COMPRESSION = 1100  # gzip makes a file at most 1032 times smaller
 COUNTED_AT_ONCE = 1 << 20  # voxels, so that what is in work stays in the processor's cache
 ROUNDING = 0.01  # how far a stored value may lie from the label that it means
 FEW_LABELS = 20  # so many different values need no further look
 NOISE_SHARE = 0.5  # of neighbours inside a volume that differ: more is an image, whose neighbours differ by noise
 MOST_ROUNDING = 0.25  # the same where a header scales whole numbers: half a step of theirs, but no more than this
-READ_ERRORS = (OSError, ValueError, EOFError, zlib.error, ImageFileError, HeaderDataError)
+READ_ERRORS = (OSError, ValueError, EOFError, MemoryError, OverflowError, zlib.error, ImageFileError, HeaderDataError)
 
 
 class CaseError(HttpError):
@@ -82,21 +84,26 @@ def open_volume(path: str | Path) -> nib.Nifti1Image:
             raise UnreadableCase(str(error)) from error
     try:
         image = nib.load(path)
-    except READ_ERRORS as error:
-        if "w2 should be positive" in str(error):
-            return _open_mended(path)
-        raise UnreadableCase(f"{path} cannot be read as NIfTI ({_line(error)}): copy or export it again") from error
+    except Exception as error:  # of a header's extensions, too, of which nibabel has a reader for each kind
+        image = _open_mended(path, error)
     if not isinstance(image, nib.Nifti1Image):
         raise UnreadableCase(f"{path} is {type(image).__name__}, not NIfTI: convert it to .nii.gz")
     mend_quaternion(image.header)
     return image
 
 
-def _open_mended(path: str | Path) -> nib.Nifti1Image:
+def _open_mended(path: str | Path, refused: Exception) -> nib.Nifti1Image:
+    """Open a file that nibabel refuses, see `open_mended`.
+
+    Raises:
+        UnreadableCase: it cannot be read even so.
+    """
     try:
         return open_mended(path)
-    except READ_ERRORS as error:
-        raise UnreadableCase(f"{path}: its qform is no rotation ({_line(error)}): repair the header") from error
+    except Exception as error:
+        if "w2 should be positive" in str(refused):
+            raise UnreadableCase(f"{path}: its qform is no rotation ({_line(error)}): repair the header") from error
+        raise UnreadableCase(f"{path} cannot be read as NIfTI ({_line(refused)}): copy or export it again") from refused
 
 
 def header_warnings(path: str | Path) -> list[str]:
@@ -116,6 +123,12 @@ def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
     Raises:
         UnreadableCase: the data are truncated or corrupt.
     """
+    stored = image.get_data_dtype().itemsize * math.prod(image.shape)
+    if Path(path).is_file() and stored > MOST_COMPRESSION * Path(path).stat().st_size:  # do not allocate it
+        raise UnreadableCase(
+            f"{path} is truncated or corrupt (its header promises the shape {image.shape}, which it is too small for): "
+            "copy or export it again"
+        )
     try:
         return np.asanyarray(image.dataobj)
     except READ_ERRORS as error:
@@ -205,15 +218,16 @@ def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = Fals
         The affine, (4, 4) float64, voxel index → world mm.
 
     Raises:
-        UnrefinableCase: it is not 3D (a last axis of one is accepted), or its affine is NaN or singular.
+        UnrefinableCase: it is not 3D (a last axis of one is accepted), holds no voxel, or its place is none in which a
+            patient can lie, see `check_place`.
     """
     further = image.shape[4:] if channels else image.shape[3:]
-    if len(image.shape) < 3 or any(n != 1 for n in further):
+    if len(image.shape) < 3 or any(n != 1 for n in further) or any(n < 1 for n in image.shape):
         raise UnrefinableCase(f"{path} has the shape {image.shape}, not that of one 3D volume: give one volume a file")
     try:
-        return check_affine(affine_mm(image))
+        return check_place(affine_mm(image), image.shape[:3])
     except ValueError as error:
-        raise UnrefinableCase(f"{path}: {error}, so it has no place in millimetres: repair the header") from error
+        raise UnrefinableCase(f"{path}: {error}: repair the header (spacing, orientation, units)") from error
 
 
 def log_disagreement(image: nib.Nifti1Image, path: str | Path) -> None:

@@ -14,11 +14,13 @@ import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.openers import Opener
+from nibabel.spatialimages import HeaderDataError
 
 from ..geometry.affine import grids_apart_mm, is_sheared, same_grid
 
 MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIFTI_UNITS_METER, _MM and _MICRON; others are taken for mm
 UNIT_BITS = 7
+NIFTI2_STARTS = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # 540, the size of its header, in either byte order
 LONGEST_QUATERNION = 1.01  # squared length up to which one is rounded, not wrong
 
 
@@ -31,17 +33,20 @@ def affine_mm(image: nib.Nifti1Image) -> np.ndarray:
 
 def disagreement(image: nib.Nifti1Image) -> str:
     """Return in words where the forms of a header disagree by more than `same_grid` allows; "" where they do not."""
-    header, affine = image.header, np.asarray(image.affine, float)
+    header, affine, shape = image.header, np.asarray(image.affine, float), image.shape[:3]
     spacing = np.asarray(header["pixdim"][1:4], float)
-    if int(header["sform_code"]) <= 0 or not (np.isfinite(spacing).all() and (spacing > 0).all()):
+    usable = len(shape) == 3 and np.isfinite(spacing).all() and (spacing > 0).all() and np.isfinite(affine).all()
+    if int(header["sform_code"]) <= 0 or not usable:
         return ""
     if int(header["qform_code"]) > 0:
-        name, other = "qform", header.get_qform()
+        try:
+            name, other = "qform", header.get_qform()
+        except (ValueError, HeaderDataError):
+            return "its qform is no rotation: the sform counts; if places look wrong, repair the header"
     else:
         name, other = "pixdim", affine.copy()
         other[:3, :3] *= spacing / np.linalg.norm(affine[:3, :3], axis=0)
-    shape = image.shape[:3]
-    if not (np.isfinite(affine).all() and np.isfinite(other).all()) or same_grid(shape, affine, shape, other):
+    if not np.isfinite(other).all() or same_grid(shape, affine, shape, other):
         return ""
     return (
         f"its sform and its {name} put voxels up to {grids_apart_mm(shape, affine, other):.3g} units apart: the sform "
@@ -59,15 +64,24 @@ def mend_quaternion(header: Any) -> None:
 
 
 def open_mended(path: str | Path) -> nib.Nifti1Image:
-    """Open a NIfTI-1 file whose quaternion is a rounding error too long (see `mend_quaternion`).
+    """Open a NIfTI file that nibabel refuses for what does not matter, mended.
+
+    That is a quaternion which is a rounding error too long (see `mend_quaternion`), or header extensions that cannot be
+    read: the file is opened without them.
 
     Raises:
         Exception: what nibabel raises where it cannot be read even so.
     """
     with Opener(str(path)) as file:
-        header = nib.Nifti1Image.header_class.from_fileobj(file)
+        kind = nib.Nifti2Image if file.read(4) in NIFTI2_STARTS else nib.Nifti1Image
+        file.seek(0)
+        try:
+            header = kind.header_class.from_fileobj(file)
+        except Exception:  # of extensions: nibabel has a reader for each kind
+            file.seek(0)
+            header = kind.header_class(file.read(kind.header_class.sizeof_hdr))
     mend_quaternion(header)
-    return nib.Nifti1Image(ArrayProxy(str(path), header.copy()), header.get_best_affine(), header)
+    return kind(ArrayProxy(str(path), header.copy()), header.get_best_affine(), header)
 
 
 def as_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:

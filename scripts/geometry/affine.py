@@ -22,6 +22,12 @@ from numpy.typing import ArrayLike
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+EDGE_MM = (0.01, 100.0)  # of a voxel in which an organ is seen
+MOST_ASPECT = 100.0  # how many times longer than wide a voxel may be
+MOST_EXTENT_MM = 5_000.0  # of a volume along an axis: no scanner sees more
+MOST_VOLUME_MM3 = 4e9  # of a volume: 4 m long, and 1 m across
+MOST_WORLD_MM = 100_000.0  # from the world's origin, up to which single precision holds a hundredth of a millimetre
+LEAST_UPRIGHT = 0.1  # volume of unit steps along the axes, 1 at right angles: below it they are nearly parallel
 SHEAR_COSINE = 1e-3  # of the angle between two axes, up to which they count as orthogonal: headers round
 SAME_GRID_SHARE = 0.05  # of the smallest voxel edge, see `same_grid`: headers round, and none is a tenth of a voxel off
 
@@ -48,6 +54,44 @@ def check_affine(affine: ArrayLike) -> Array:
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     if (lengths <= 0).any() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
         raise ValueError("the affine is singular")
+    return matrix
+
+
+def check_place(affine: ArrayLike, shape: Sequence[int]) -> Array:
+    """Return the affine of a volume of a patient, after checking that it is a plausible one.
+
+    What lies beyond is an error of a header, and would make grids in millimetres without end.
+
+    Args:
+        affine: (4, 4) voxel index → world mm.
+        shape: (X, Y, Z) of the volume.
+
+    Returns:
+        A (4, 4) float64 copy.
+
+    Raises:
+        ValueError: see `check_affine`; or the voxels, the volume or its distance from the origin are out of the ranges
+            above.
+    """
+    matrix = check_affine(affine)
+    edges = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not (edges >= 0.999 * EDGE_MM[0]).all() or not (edges <= 1.001 * EDGE_MM[1]).all():
+        sizes = " x ".join(f"{edge:.4g}" for edge in edges)
+        raise ValueError(f"its voxels measure {sizes} mm, where {EDGE_MM[0]:g} to {EDGE_MM[1]:g} mm are plausible")
+    if edges.max() > MOST_ASPECT * edges.min():
+        times = edges.max() / edges.min()
+        raise ValueError(f"its voxels are {times:.4g} times longer than wide, where {MOST_ASPECT:g} are plausible")
+    if abs(np.linalg.det(matrix[:3, :3] / edges)) < LEAST_UPRIGHT:
+        raise ValueError("its axes are nearly parallel")
+    extent = edges * (np.array(shape) - 1)
+    if extent.max() > MOST_EXTENT_MM or extent.prod() > MOST_VOLUME_MM3:
+        sizes = " x ".join(f"{side / 1000:.4g}" for side in extent)
+        raise ValueError(
+            f"it measures {sizes} m, where {MOST_EXTENT_MM / 1000:g} m and {MOST_VOLUME_MM3 / 1e9:g} m³ are the most"
+        )
+    away = float(np.abs(apply_affine(matrix, grid_corners(shape))).max())
+    if away > MOST_WORLD_MM:
+        raise ValueError(f"it lies {away / 1000:.4g} m away, where {MOST_WORLD_MM / 1000:g} m are plausible")
     return matrix
 
 

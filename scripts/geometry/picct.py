@@ -397,7 +397,10 @@ class PICCT:
         with np.errstate(all="ignore"):
             for _ in range(self.max_iterations):
                 before = engine.sigma2
-                engine.iterate()
+                try:
+                    engine.iterate()
+                except np.linalg.LinAlgError:  # of what has grown beyond all numbers
+                    return None
                 if not (np.isfinite(engine.sigma2) and np.isfinite(engine.s) and engine.s > 0 and engine.Np > 1e-3):
                     return None
                 change = 0.0 if engine.sigma2 <= floor else abs(engine.sigma2 - before) / (2.0 * before)

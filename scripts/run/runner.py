@@ -188,7 +188,6 @@ class CaseEvaluator(SupervisedEvaluator):
         record.reason = batchdata[REASON] or self.writer.refusal(batchdata[CASE])
         if not record.reason:
             record.warnings += [f"no {k} file fits this case's name" for k in self.cases.evidence if k not in inputs]
-            record.warnings += [warning for path in inputs.values() for warning in header_warnings(path)]
             data = self._run_case(batchdata, record)
         record.peak_memory_mb = peak_memory_mb()
         try:
@@ -211,6 +210,7 @@ class CaseEvaluator(SupervisedEvaluator):
         data: dict[Any, Any] = {k: v for k, v in paths.items() if k not in (CASE, REASON)}
         try:
             self.writer.clear(paths, self.earlier.get(shown(record.case), []))
+            record.warnings += [warning for path in record.inputs.values() for warning in header_warnings(path)]
             if self.cases.key == "image":
                 check_header(open_volume(source), source)
             self._apply(self.preprocessing, data, record)

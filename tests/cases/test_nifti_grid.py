@@ -1,6 +1,8 @@
 """One affine for every reader: two forms that disagree, units, and quaternions that are too long."""
 
 import logging
+import struct
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -116,3 +118,48 @@ def test_a_part_of_a_grid_in_metres_keeps_its_header(tmp_path):
     io.write_label_map(tmp_path / "b.nii.gz", blocks()[box], tmp_path / "a.nii.gz", box=box)
     expected = (OBLIQUE @ [2, 1, 0, 1])[:3]
     np.testing.assert_allclose(io.read_labels(tmp_path / "b.nii.gz")[1][:3, 3], expected, atol=1e-3)
+
+
+@EVERY
+@pytest.mark.parametrize(("factor", "shift"), [(1e-6, 0), (1e4, 0), (1, 1e9)])
+def test_a_place_that_none_can_have_is_refused_in_a_line_with_file_and_remedy(tmp_path, affine, factor, shift):
+    odd = affine @ np.diag([1, factor, 1, 1])
+    odd[0, 3] += shift
+    path = save(tmp_path / "a.nii.gz", blocks(), odd)
+    for read in (io.read_label_map, io.read_volume, io.read_array, io.read_labels):
+        with pytest.raises(io.UnrefinableCase, match="a.nii.gz: its? .* plausible: repair the header"):
+            read(path)
+
+
+def with_extension(path, size, code, text):
+    """Write a NIfTI file with one header extension, whatever its size says."""
+    content = save(path, blocks(), OBLIQUE).read_bytes()
+    block = struct.pack("<ii", size, code) + text.ljust(24, b"\0")
+    header = bytearray(content[:348])
+    header[108:112] = np.float32(352 + len(block)).tobytes()
+    path.write_bytes(bytes(header) + b"\1\0\0\0" + block + content[352:])
+    return path
+
+
+@pytest.mark.parametrize("code", [2, 4, 6, 30, 44, -1])
+@pytest.mark.parametrize("size", [32, 0, -16, 5, 17, 4096, 2**31 - 1])
+def test_a_header_extension_of_a_wrong_size_does_no_harm(tmp_path, code, size):
+    path = with_extension(tmp_path / "a.nii", size, code, b"<x/>")
+    np.testing.assert_array_equal(io.read_labels(path)[0], blocks())
+    np.testing.assert_allclose(io.read_labels(path)[1], OBLIQUE, atol=1e-5)
+    io.write_label_map(tmp_path / "b.nii.gz", blocks(), path)
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "b.nii.gz")[0], blocks())
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_header_that_promises_more_than_a_file_can_hold_takes_no_memory(tmp_path, ending):
+    path = save(tmp_path / f"a{ending}", blocks())
+    content = bytearray(nib.openers.Opener(path).read())
+    content[42:48] = np.array([1400, 1400, 1400], "<i2").tobytes()  # dim
+    with nib.openers.Opener(path, "wb") as file:
+        file.write(bytes(content))
+    tracemalloc.start()
+    with pytest.raises(io.UnreadableCase, match=f"a{ending} is truncated or corrupt.*1400"):
+        io.read_labels(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()

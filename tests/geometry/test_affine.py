@@ -12,6 +12,7 @@ from scripts.geometry.affine import (
     apply_affine,
     box_affine,
     check_affine,
+    check_place,
     grid_corners,
     grids_apart_mm,
     rotation_angle_deg,
@@ -188,3 +189,41 @@ def test_identity():
 def test_similarity_refuses(parts):
     with pytest.raises(ValueError):
         Similarity(*parts)
+
+
+SLANT = Rotation.from_euler("xyz", [20, -35, 60], degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize("axes", [np.eye(3), np.diag([-1.0, -1.0, 1.0]), SLANT], ids=["straight", "flipped", "oblique"])
+@pytest.mark.parametrize(
+    ("edges", "shape", "origin", "said"),
+    [
+        ((0.05, 0.05, 0.05), (600, 600, 600), 0, ""),
+        ((0.3, 0.3, 10.0), (512, 512, 60), -900, ""),
+        ((1.4, 1.4, 3.0), (512, 512, 700), 2_000, ""),  # a whole body
+        ((1.0, 1.0, 1e-6), (9, 9, 9), 0, "voxels measure .* 1e-06 mm"),
+        ((1e4, 1.0, 1.0), (9, 9, 9), 0, "voxels measure 1e\\+04 x 1 x 1 mm"),
+        ((0.05, 0.05, 50.0), (9, 9, 9), 0, "1000 times longer than wide"),
+        ((1.0, 1.0, 50.0), (9, 9, 900), 0, "measures .* 44.95 m"),
+        ((5.0, 5.0, 5.0), (512, 512, 512), 0, "measures 2.555 x 2.555 x 2.555 m"),
+        ((1.0, 1.0, 1.0), (9, 9, 9), 1e9, "lies 1e\\+06 m away"),
+    ],
+)
+def test_a_patient_has_a_plausible_place(axes, edges, shape, origin, said):
+    affine = np.eye(4)
+    affine[:3, :3] = axes * edges
+    affine[:3, 3] = origin
+    if not said:
+        assert np.array_equal(check_place(affine, shape), affine)
+        return
+    with pytest.raises(ValueError, match=said):
+        check_place(affine, shape)
+
+
+def test_axes_that_are_nearly_parallel_have_no_place_and_a_tilted_gantry_has():
+    affine = np.eye(4)
+    affine[:3, 2] = 0.5, 0.0, 0.87  # 30 degrees
+    check_place(affine, (9, 9, 9))
+    affine[:3, 2] = 1.0, 0.0, 0.01
+    with pytest.raises(ValueError, match="nearly parallel"):
+        check_place(affine, (9, 9, 9))
