@@ -16,6 +16,7 @@ from ..metrics.surface import binary_mask, check_spacing
 from ..metrics.topology import BACKGROUND, FOREGROUND
 
 SMOOTHING_MM = 1.5
+MOST_SIGMA = 50.0  # voxels: a wider kernel takes for ever, and voxels so small are no scan's
 
 
 def keep_largest_component(mask: np.ndarray) -> np.ndarray:
@@ -54,7 +55,7 @@ def smooth_mask(mask: np.ndarray, spacing_mm: Sequence[float], smoothing_mm: flo
         raise ValueError(f"smoothing_mm must be finite and not negative, not {smoothing_mm}")
     result = array.copy(order="K")
     if array.any() and smoothing_mm > 0:
-        sigma = smoothing_mm / np.asarray(spacing)
+        sigma = np.minimum(smoothing_mm / np.asarray(spacing), MOST_SIGMA)
         crop = crop_box(array, _reach(sigma))
         result[crop] = ndimage.gaussian_filter(array[crop].astype(np.float32), sigma, mode="nearest", truncate=4) > 0.5
     return result
@@ -94,7 +95,7 @@ def postprocess_labels(
     for before in masks:
         if not before.any():
             continue
-        crop = crop_box(before, _reach(smoothing_mm / np.asarray(spacing)))
+        crop = crop_box(before, _reach(np.minimum(smoothing_mm / np.asarray(spacing), MOST_SIGMA)))
         after = postprocess_mask(before[crop], spacing, smoothing_mm)
         part, region = label_map[crop], result[crop]  # `region` is a view: what is set there is set in the result
         region[before[crop] & ~after] = 0

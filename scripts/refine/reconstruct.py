@@ -27,6 +27,7 @@ COARSE_MM = 4.0
 MARGIN_MM = 15.0
 LIMIT_MM = 6.0  # signed distances of the mask are exact below it; only their signs and what is near 0 decide
 TAUBIN_STEPS = 10
+MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
 FINE_CANONICAL = 1 / 80  # what the fields resolve: smaller voxels are interpolated
 EVALUATED_AT_ONCE = 1_000_000  # points, for memory
 
@@ -332,7 +333,8 @@ def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray, smooth_mm: float) -> tr
     rim[1:-1, 1:-1, 1:-1] = False
     part[rim] = np.abs(part[rim])  # as far outside as the border is inside: the surface ends on the voxel's face
     part = np.pad(part, 1, constant_values=LIMIT_MM + reach_mm)
-    step = max(spacing.min(), 0.8)
+    extent = (np.array(part.shape) - 1) * spacing
+    step = max(spacing.min(), 0.8, float(np.cbrt(extent.prod() / MESH_VOXELS)))
     counts = [max(int(round((n - 1) * h / step)) + 1, 2) for n, h in zip(part.shape, spacing, strict=True)]
     fine = ndimage.zoom(part, [c / n for c, n in zip(counts, part.shape, strict=True)], order=1, grid_mode=False)
     ratio = (np.array(part.shape) - 1) / (np.array(fine.shape) - 1)

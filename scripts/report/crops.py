@@ -16,6 +16,7 @@ from ..geometry.surface import crop_box
 
 MARGIN_MM = 15.0
 IMAGE_VOXELS = 4_000_000  # an image with more is averaged over blocks
+LONGEST_AXIS = 4096  # voxels; pictures of more are too much for some browsers
 WINDOW_PERCENTILES = (1.0, 99.5)
 
 
@@ -98,9 +99,10 @@ def shown_image(image: np.ndarray, spacing: np.ndarray, limit: int = IMAGE_VOXEL
     Returns:
         (X / a, Y / b, Z / c) uint8, rounded up, and the blocks' size [a, b, c] in voxels.
     """
-    step = np.ones(3, int)
-    while np.prod(np.ceil(np.array(image.shape) / step)) > limit:
-        step[np.argmin(spacing * step)] += 1
+    size = np.array(image.shape)
+    step = np.ceil(size / LONGEST_AXIS).astype(int)
+    while np.prod(np.ceil(size / step)) > limit:
+        step[np.argmin(np.where(step < size, spacing * step, np.inf))] += 1
     low, high = np.percentile(image, WINDOW_PERCENTILES)
     grey = np.clip((image - low) / max(high - low, 1e-6), 0.0, 1.0) * 255.0
     padded = np.pad(grey, [(0, int(-n % s)) for n, s in zip(grey.shape, step, strict=True)], mode="edge")

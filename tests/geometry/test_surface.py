@@ -245,6 +245,17 @@ def test_signed_distance_is_zero_half_way_between_centres(axis):
     np.testing.assert_allclose(np.diff(profile)[4:], step, atol=1e-5)
 
 
+@pytest.mark.parametrize("limit_mm", [1.3, 6.0])
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+def test_bounded_signed_distance_is_the_same_where_voxels_are_tiny(monkeypatch, share, limit_mm):
+    mask = np.random.default_rng(0).random((90, 20, 8)) < share
+    spacing = np.array([0.01, 0.02, 0.4])
+    found = [mask_signed_distance(mask, spacing, limit_mm), grow(mask, spacing, limit_mm / 10)]
+    monkeypatch.setattr(surface, "MAX_OFFSETS", 10_000)
+    np.testing.assert_allclose(found[0], mask_signed_distance(mask, spacing, limit_mm), atol=1e-5)
+    np.testing.assert_array_equal(found[1], grow(mask, spacing, limit_mm / 10))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.02, 0.5, 0.97]), st.floats(2.0, 6.0))
 def test_bounded_signed_distance_equals_the_full_one_within_its_limit(seed, share, limit_mm):

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from scripts.geometry.resample import WorldGrid
 from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import Structure
+from scripts.refine import reconstruct
 from scripts.refine.merge import merge
 from scripts.refine.reconstruct import Reconstruction, draw_mesh, evaluate_near_surface
 from scripts.refine.stages import Fitted
@@ -99,6 +100,17 @@ def test_mesh_ends_on_the_face_of_the_last_voxel(slice_mm):
 
 def test_nothing_inside_gives_no_mesh():
     assert draw_mesh(np.ones((5, 5, 5), np.float32), np.eye(4), 0.5) is None
+
+
+def test_the_grid_of_a_mesh_has_a_bound(monkeypatch):
+    monkeypatch.setattr(reconstruct, "MESH_VOXELS", 5_000)
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in (40, 40, 20)], indexing="ij"), -1) * [1, 1, 2]
+    exact = (np.linalg.norm(grid - [20, 20, 20], axis=-1) - 14).astype(np.float32)
+    coarse = draw_mesh(exact, np.diag([1.0, 1.0, 2.0, 1.0]), 0.5)
+    monkeypatch.undo()
+    fine = draw_mesh(exact, np.diag([1.0, 1.0, 2.0, 1.0]), 0.5)
+    assert len(coarse.faces) < len(fine.faces) / 3
+    np.testing.assert_allclose(coarse.bounds, fine.bounds, atol=1.0)
 
 
 def reconstruction(start: int, stop: int, tilt: float, outside: np.ndarray) -> Reconstruction:

@@ -111,6 +111,15 @@ def test_large_images_are_averaged_over_blocks_of_their_finest_axes():
     assert shown_image(image, np.ones(3))[1] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 20_000), (9000, 2, 3), (5, 5, 3)])
+@pytest.mark.parametrize("spacing", [(1e-6, 1.0, 1e6), (1.0, 1.0, 1.0)])
+def test_pictures_of_odd_grids_have_an_end(shape, spacing):
+    grey, step = shown_image(np.zeros(shape), np.array(spacing), limit=50)
+    assert grey.size <= 50 and list(grey.shape) == [-(-n // s) for n, s in zip(shape, step, strict=True)]
+    grey, step = shown_image(np.zeros(shape), np.array(spacing))
+    assert max(grey.shape) <= 4096
+
+
 @BOTH
 def test_a_case_of_three_labels(tmp_path, affine):
     run = Run.open(write_run(tmp_path, affine), tmp_path / "truth")
