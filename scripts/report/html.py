@@ -77,6 +77,16 @@ def pack(page: CasePage) -> str:
     return base64.b64encode(gzip.compress(block, 6, mtime=0)).decode()
 
 
+def _packed(page: CasePage) -> str:
+    """Return what `pack` makes of a case; "" where there is nothing to draw, or it cannot be drawn."""
+    try:
+        return "" if page.slices is None else pack(page)
+    except Exception as error:  # whatever it is, the other cases are to be shown
+        logger.warning(f"{page.name} cannot be drawn: {type(error).__name__}: {error}")
+        page.not_drawn(f"Not drawn: {error or type(error).__name__}")
+        return ""
+
+
 def _pack_surface(surface: Surface, arrays: Arrays) -> dict[str, Any]:
     """Pack a surface: vertices as 16 bit steps through their box, distances as hundredths of a millimetre."""
     points = surface.vertices_world
@@ -225,13 +235,12 @@ def write_page(run: Run) -> Path:
     room = PICTURES_MB * 1e6
     for number, record in enumerate(tqdm(run.report["cases"], desc="page", unit="case", disable=None)):
         page = load_case(run, record)
-        if page.slices is not None:
-            text = pack(page)
-            if len(text) <= room:
-                payloads[number] = text
-                room -= len(text)
-            else:
-                page.notes.append("Not drawn: the page would become too large. Run fewer cases into one folder.")
+        text = _packed(page)
+        if len(text) > room:
+            page.not_drawn("Not drawn: the page would become too large. Run fewer cases into one folder.")
+        elif text:
+            payloads[number] = text
+            room -= len(text)
         for structure in page.structures:
             structure.surfaces = []
         page.slices = None

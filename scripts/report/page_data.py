@@ -6,6 +6,7 @@ whose paths were relative, can still be shown. Truth and images are optional.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -35,6 +36,9 @@ from .surfaces import (
 from .words import flags, provenance_lines, region_totals, sentences, topology_figures, volume_figures
 
 NSD_TOLERANCE_MM = 2.0
+
+
+logger = logging.getLogger(__name__)
 
 
 class RunError(ValueError):
@@ -111,6 +115,13 @@ class CasePage:
     def name(self) -> str:
         """The case's name."""
         return str(self.record["case"])
+
+    def not_drawn(self, reason: str) -> None:
+        """Show the case by its figures only, with the reason."""
+        self.notes.append(reason)
+        self.slices = None
+        for structure in self.structures:
+            structure.surfaces = []
 
 
 @dataclass
@@ -238,21 +249,27 @@ def load_case(
             )
         )
     try:
-        crop, maps, masks = _read_masks(run, page)
-    except (CaseError, ValueError) as error:
-        page.notes.append(str(error))
-    else:
-        page.slices = _slices(run, page, crop, maps, masks)
-        for shown in page.structures:
-            parts = {stage: own[shown.name] for stage, own in masks.items()}
-            meshes = _show_structure(run, page, crop, parts, shown)
-            if full_size is not None:
-                full_size[shown.name] = meshes
+        _draw(run, page, full_size)
+    except Exception as error:  # whatever it is, the other cases are to be shown
+        if not isinstance(error, (CaseError, ValueError)):
+            logger.warning("%s cannot be drawn: %s: %s", page.name, type(error).__name__, error)
+        page.not_drawn(str(error) or type(error).__name__)
     described = [
         {"name": s.name, "failure": s.failure, "doubtful": s.doubtful, "figures": s.figures} for s in page.structures
     ]
     page.flags = flags(str(record.get("status", "")), list(record.get("warnings", [])), described)
     return page
+
+
+def _draw(run: Run, page: CasePage, full_size: dict[str, dict[str, trimesh.Trimesh]] | None) -> None:
+    """Fill in slices and surfaces of a case, and the figures that are taken from them; see `load_case`."""
+    crop, maps, masks = _read_masks(run, page)
+    page.slices = _slices(run, page, crop, maps, masks)
+    for shown in page.structures:
+        parts = {stage: own[shown.name] for stage, own in masks.items()}
+        meshes = _show_structure(run, page, crop, parts, shown)
+        if full_size is not None:
+            full_size[shown.name] = meshes
 
 
 def _fit_figures(quality: Mapping[str, Any]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.image import imread
 from PIL import Image
 
-from scripts.report import html, job
+from scripts.report import html, job, page_data
 from scripts.report.html import pack, try_page
 from scripts.report.page_data import Run, load_case
 from scripts.report.surfaces import INITIAL, REFINED
@@ -98,6 +98,40 @@ def test_cases_beyond_the_room_keep_their_figures(tmp_path, monkeypatch):
     (case, _) = json.loads(texts_of(page, "application/json")[0])["cases"]
     assert texts_of(page, "text/plain") == [] and "too large" in case["notes"][0]
     assert case["structures"][0]["figures"]["pieces_refined"] == 1
+
+
+@pytest.mark.parametrize("step", ["_slices", "_show_structure", "_read_masks"])
+@pytest.mark.parametrize("error", [MemoryError(), IndexError("odd"), ValueError("odd")])
+def test_a_case_that_cannot_be_drawn_is_shown_with_its_reason(tmp_path, monkeypatch, step, error):
+    folder = write_run(tmp_path, OBLIQUE)
+    report = json.loads((folder / "report.json").read_text())
+    odd, other = report["cases"][0] | {"case": "odd"}, report["cases"][0]
+    (folder / "report.json").write_text(json.dumps(report | {"cases": [odd, other]}))
+    (folder / "odd").symlink_to(folder / "a")
+    works = getattr(page_data, step)
+
+    def broken(run, page, *rest):
+        if page.name == "odd":
+            raise error
+        return works(run, page, *rest)
+
+    monkeypatch.setattr(page_data, step, broken)
+    page = html.write_page(Run.open(folder)).read_text()
+    odd, other = json.loads(texts_of(page, "application/json")[0])["cases"]
+    assert odd["notes"] == [str(error) or "MemoryError"] and other["notes"] == []
+    assert len(texts_of(page, "text/plain")) == 1 and odd["structures"][0]["name"] == "ball"
+
+
+def test_a_case_that_cannot_be_packed_is_shown_with_its_reason(tmp_path, monkeypatch):
+    folder = write_run(tmp_path, OBLIQUE)
+
+    def broken(*given):
+        raise OSError("encoder error -5")
+
+    monkeypatch.setattr(html, "_pack_image", broken)
+    page = html.write_page(Run.open(folder)).read_text()
+    (case, _) = json.loads(texts_of(page, "application/json")[0])["cases"]
+    assert case["notes"] == ["Not drawn: encoder error -5"] and texts_of(page, "text/plain") == []
 
 
 def test_failure_is_logged_and_nothing_is_left(tmp_path, monkeypatch, caplog):
