@@ -6,6 +6,7 @@ into one file, "layers"; such files are not read.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from io import BytesIO
@@ -28,7 +29,11 @@ TO_RAS = {  # the header's space → factors that turn its axes to the right, to
 SEGMENT = re.compile(r"Segment\d+_")  # how the header's fields of a segment begin
 NO_NAME = re.compile(r"Segment_\d+")  # a segment that nobody has named
 WRITTEN_ON = re.compile(rb"# on [^\n]*\n")  # what would make each file differ from the last
-NRRD_ERRORS = (nrrd.NRRDError, OSError, EOFError, ValueError, LookupError, TypeError, StopIteration, zlib.error)
+MOST_COMPRESSION = {"bzip2": 50_000, "bz2": 50_000}  # how many times smaller a file may be; gzip: 1032 times
+NRRD_ERRORS = (
+    *(nrrd.NRRDError, OSError, EOFError, ValueError, LookupError, TypeError, StopIteration, zlib.error),
+    *(AttributeError, OverflowError, MemoryError),
+)
 
 
 def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -45,9 +50,12 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ValueError: the file is no NRRD, is not 3D, or does not say where it lies in the patient.
     """
     try:
-        values, header = nrrd.read(str(path))
+        with open(path, "rb") as file:
+            header = nrrd.read_header(file)
+            _check_data(header, path.stat().st_size)
+            values = nrrd.read_data(header, file)
     except NRRD_ERRORS as error:
-        raise ValueError(f"{path} cannot be read as NRRD ({error}): copy or export it again") from error
+        raise ValueError(f"{path} cannot be read as NRRD ({_line(error)}): copy or export it again") from error
     directions, origin = header.get("space directions"), header.get("space origin")
     if values.ndim == 4 and any(key.endswith("_Layer") and SEGMENT.match(key) for key in header):
         if len(values) > 1:
@@ -64,10 +72,32 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path} does not say where it lies in the patient (space: {space or 'none'}): export it with a space"
         )
     affine = np.eye(4)
-    affine[:3, :3] = np.asarray(directions, dtype=float).T  # a row of the header is an axis' step
-    affine[:3, 3] = np.asarray(origin, dtype=float)
-    affine[:3] *= np.array(TO_RAS[space])[:, None]
-    return values, check_affine(affine)
+    try:
+        affine[:3, :3] = np.asarray(directions, dtype=float).T  # a row of the header is an axis' step
+        affine[:3, 3] = np.asarray(origin, dtype=float)
+        affine[:3] *= np.array(TO_RAS[space])[:, None]
+        return values, check_affine(affine)
+    except ValueError as error:
+        raise ValueError(f"{path}: {_line(error)}: repair the header (space directions, space origin)") from error
+
+
+def _check_data(header: dict[str, Any], file_bytes: int) -> None:
+    """Refuse a header whose data lie in another file, are to be looked for without end, or cannot be in this one.
+
+    Raises:
+        ValueError: so it does.
+    """
+    if any(key in header for key in ("data file", "datafile")):
+        raise ValueError("its voxels lie in another file, which is not read")
+    if any(abs(header.get(key, 0)) > file_bytes for key in ("line skip", "lineskip", "byte skip", "byteskip")):
+        raise ValueError("it skips more than the file has")
+    times = MOST_COMPRESSION.get(str(header.get("encoding", "")).lower(), 1100)
+    if math.prod(int(n) for n in header.get("sizes", ())) > times * file_bytes:
+        raise ValueError("it is truncated")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def segment_names(path: Path) -> dict[int, list[str]]:
@@ -84,7 +114,7 @@ def segment_names(path: Path) -> dict[int, list[str]]:
                 name = str(header.get(key.replace("_LabelValue", "_Name"), "")).strip()
                 names[int(value)] = [name or f"Segment_{value}"]
     except NRRD_ERRORS as error:
-        raise ValueError(f"{path} cannot be read as NRRD ({error}): copy or export it again") from error
+        raise ValueError(f"{path} cannot be read as NRRD ({_line(error)}): copy or export it again") from error
     return {} if all(NO_NAME.fullmatch(name) for (name,) in names.values()) else names
 
 
