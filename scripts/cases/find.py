@@ -245,8 +245,9 @@ class CaseDataset(Dataset):
         self.evidence = [k for k, folder in ((IMAGE, image_dir), (PROB, prob_dir)) if folder]
         self.problem = ""
         self.data: list[dict[str, Any]] = []
+        folders = {name: folder and str(folder) for name, folder in ((IMAGE, image_dir), (PROB, prob_dir))}
         try:
-            self.data = find_cases(dataset_dir, key, {IMAGE: image_dir, PROB: prob_dir}, find)
+            self.data = find_cases(str(dataset_dir), key, folders, find)  # a folder 2024 comes as a number
         except (OSError, ValueError) as error:
             self.problem = str(error)
 

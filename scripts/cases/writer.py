@@ -42,7 +42,7 @@ class CaseWriter:
     """
 
     def __init__(self, output_dir: str | Path, source: str = "pred", mesh_space: str = RAS) -> None:
-        self.output_dir = Path(output_dir)
+        self.output_dir = Path(str(output_dir))
         self.source = source
         self.mesh_space = check_space(mesh_space)
 

@@ -95,6 +95,7 @@ class OrganPack:
         Raises:
             OrganError: the pack is missing, or its organ.yaml does not hold what it must.
         """
+        organ = str(organ)  # a name such as 2024 comes as a number from a command line
         for folder in (Path(organ), MODELS / organ):
             if _is_file(folder / ORGAN_FILE):
                 return cls.of(read_yaml(folder / ORGAN_FILE), folder)

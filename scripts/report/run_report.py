@@ -80,7 +80,7 @@ class RunReport:
     """
 
     def __init__(self, output_dir: str | Path, job: str, settings: dict[str, Any] | None = None) -> None:
-        self.path = Path(output_dir) / REPORT
+        self.path = Path(str(output_dir)) / REPORT
         self.lines = self.path.with_name(LINES)
         self.job = job
         self.settings = settings or {}

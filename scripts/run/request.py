@@ -70,7 +70,7 @@ class Request:
         """
         try:
             pack = OrganPack.load(organ)
-            labels = LabelSource.of(pack, source)
+            labels = LabelSource.of(pack, str(source or ""))
             has_mask = is_true(current_label)
             refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
             if not has_mask:

@@ -1,0 +1,33 @@
+"""Options of a run that are of another kind than they must be: refused before anything is made of them."""
+
+from __future__ import annotations
+
+import torch
+
+from ..organ.checks import shown
+from .options import is_true
+
+MOST_SEED = 2**32 - 1  # which NumPy takes
+
+
+def check_options(seed: object = 0, device: object = "cpu", html: object = True) -> None:
+    """Refuse options of a run that are not of their kind.
+
+    Args:
+        seed: a whole number from 0 on, of 32 bits.
+        device: such as "cpu" or "cuda".
+        html: a switch, see `is_true`.
+
+    Raises:
+        SystemExit: one is not; with a plain message.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise SystemExit(f"Error: seed must be a whole number from 0 to {MOST_SEED}, not {shown(seed)}")
+    try:
+        torch.zeros(1, device=torch.device(device))  # type: ignore[call-overload]
+    except (RuntimeError, TypeError, AssertionError):
+        raise SystemExit(f"Error: device {shown(device)} is not there: write cpu or cuda") from None
+    try:
+        is_true(html)
+    except ValueError:
+        raise SystemExit(f"Error: html must be true or false, not {shown(html)}") from None

@@ -1,0 +1,24 @@
+"""Options of a run that are of another kind."""
+
+import pytest
+
+from scripts.run.kinds import check_options
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("seed", value) for value in (None, True, "0", "x", -1, 1.5, 2**32, 10**400, float("nan"), [1])),
+        *(("device", value) for value in (None, "gpu", "cuda:99", "", 1.5, {})),
+        *(("html", value) for value in ("perhaps", 2, [], float("nan"))),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_in_a_line(option, value):
+    with pytest.raises(SystemExit, match=f"^Error: {option}.* (must be|write) .*") as refused:
+        check_options(**{option: value})
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_options_that_are_of_their_kind_pass():
+    check_options()
+    check_options(2**32 - 1, "cpu", "false")
