@@ -43,6 +43,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "validate": "validation.job:validate",
 }
 RUN_JOB, PLAIN_TEXT, VERSION = "run.jobs:run_job", "run.errors:plain_text_of", "report.run_report:bundle_version"
+INSTALL = "run pip install -r requirements.txt in the bundle's folder"
 INTERRUPTED = 130  # exit code of what Ctrl+C ends, as shells have it
 
 
@@ -66,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+    except ModuleNotFoundError as error:
+        if "traceback" in common or str(error.name).startswith(PACKAGE):
+            raise
+        raise SystemExit(f"Error: the package {error.name} is missing: {INSTALL}") from error
     except Exception as error:
         text = "" if "traceback" in common else load(PLAIN_TEXT)(error)
         if not text:

@@ -76,6 +76,12 @@ def test_what_a_config_wraps_ends_in_the_line_of_its_cause(demo):
         cli.main(["demo"])
 
 
+def test_a_package_that_is_missing_is_named_with_the_remedy(demo):
+    demo(failing(ModuleNotFoundError("No module named 'monai'", name="monai")))
+    with pytest.raises(SystemExit, match="^Error: the package monai is missing: run pip install -r requirements.txt"):
+        cli.main(["demo"])
+
+
 @pytest.mark.parametrize("error", [KeyError("mask"), RuntimeError("out of memory"), AssertionError()])
 def test_other_errors_keep_their_traceback(demo, error):
     demo(failing(error))

@@ -69,17 +69,21 @@ def reference(volume: Path, **options) -> Path:
 
 def run_app(python: Path, app: Path, folder: Path, *arguments: str, **environment: str) -> Path:
     """Run an application on the series; return its output folder."""
-    output = folder / "output"
-    done = subprocess.run(
-        [str(python), str(app), "-i", str(folder / "dicom"), "-o", str(output), "-l", "WARN", *arguments],
+    done = start_app(python, app, folder, *arguments, **environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder / "output"
+
+
+def start_app(python: Path, app: Path, folder: Path, *arguments: str, **environment: str):
+    """Run an application on the series; return how it ended."""
+    return subprocess.run(
+        [str(python), str(app), "-i", str(folder / "dicom"), "-o", str(folder / "output"), "-l", "WARN", *arguments],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=600,
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return output
 
 
 def read_seg(folder: Path, like: nib.Nifti1Image) -> tuple[np.ndarray, pydicom.Dataset]:
@@ -153,6 +157,15 @@ def test_exported_model_on_an_oblique_series_of_oblong_pixels(bundle_root, pytho
     result = json.loads((output / "result.json").read_text())
     assert result["status"] == "refined" and result["organ"] == "hippocampus"
     assert any(region["accepted"] for region in result["structures"][0]["quality"]["regions"])
+
+
+def test_a_series_of_another_modality_is_refused_in_one_line(bundle_root, python, app, box, tmp_path):
+    make_case(tmp_path, box, "CT")
+    done = start_app(python, app, tmp_path, "-m", str(bundle_root))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: no series fits hippocampus, which needs MR; the input has CT: ")
+    assert not list((tmp_path / "output").glob("*"))
 
 
 def test_the_sdk_s_own_operator_gives_the_same_seg(bundle_root, python, box, tmp_path):

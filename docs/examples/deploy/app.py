@@ -10,10 +10,9 @@ from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWriterOperator, SegmentDescription
-from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 from monai.deploy.operators.dicom_utils import ModelInfo
-from operators import ResultWriterOperator, SegmentAndRefineOperator
+from operators import ResultWriterOperator, SegmentAndRefineOperator, SelectSeriesOperator
 from pydicom.sr.codedict import codes
 
 SETTINGS = Path(__file__).with_name("app.yaml")
@@ -33,7 +32,7 @@ class RefinementApp(Application):
 
         once = CountCondition(self, 1)  # without it the graph would start over and over
         load = DICOMDataLoaderOperator(self, once, name="load", input_folder=Path(context.input_path))
-        select = DICOMSeriesSelectorOperator(
+        select = SelectSeriesOperator(
             self,
             name="select",
             rules=json.dumps({"selections": [modality]}),

@@ -8,6 +8,7 @@ import torch
 from bundle import Bundle
 from monai.data import MetaTensor
 from monai.deploy.core import Fragment, Image, Operator, OperatorSpec
+from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 
 
 def volume_of(image: Image) -> MetaTensor:
@@ -28,6 +29,26 @@ def volume_of(image: Image) -> MetaTensor:
         affine=torch.from_numpy(affine.astype(np.float32).astype(float)),
         meta={"filename_or_obj": str(meta["SeriesInstanceUID"]), "space": "RAS", "original_channel_dim": "no_channel"},
     )
+
+
+class SelectSeriesOperator(DICOMSeriesSelectorOperator):
+    """The SDK's selector of series; where it selects none, it says what there is instead."""
+
+    def filter(self, selection_rules, dicom_study_list, *args, **kwargs):
+        """Return the series that the rules select.
+
+        Raises:
+            ValueError: there is none.
+        """
+        found = super().filter(selection_rules, dicom_study_list, *args, **kwargs)
+        if not found:
+            there = sorted({str(series.Modality) for study in dicom_study_list for series in study.get_all_series()})
+            wanted = selection_rules["selections"][0]
+            raise ValueError(
+                f"no series fits {wanted['name']}, which needs {wanted['conditions']['Modality']}; the input has "
+                f"{', '.join(there)}: give such a series, or choose another organ in app.yaml"
+            )
+        return found
 
 
 class SegmentAndRefineOperator(Operator):
