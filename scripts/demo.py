@@ -16,7 +16,8 @@ import trimesh
 from nilearn.datasets import load_mni152_template
 
 from .cases.files import write_text
-from .cases.io import read_array, read_labels, write_label_map, write_nifti
+from .cases.read import read_array, read_labels
+from .cases.write import write_label_map, write_nifti
 from .geometry.distance import signed_distance
 from .geometry.surface import mask_to_surface, sample_surface
 from .metrics.surface import score_masks

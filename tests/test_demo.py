@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scripts import demo as module
-from scripts.cases.io import copy_volume
+from scripts.cases.write import copy_volume
 
 
 def fake_job(job, dataset_dir, output_dir, **options):

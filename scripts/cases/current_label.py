@@ -12,8 +12,10 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..geometry.affine import same_grid
+from .arrays import file_of
+from .errors import UnreadableCase, UnrefinableCase
 from .find import SUFFIXES, case_name
-from .io import UnreadableCase, UnrefinableCase, file_of, read_label_map
+from .read import read_label_map
 
 STORE = Path("labels") / "final"  # where MONAI Label keeps submitted labels, beside the images
 

@@ -12,7 +12,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..geometry.affine import same_grid
-from .io import FEW_LABELS, UnrefinableCase, file_of
+from .arrays import file_of
+from .errors import UnrefinableCase
+from .labels import FEW_LABELS
 from .sources import GIVEN
 
 ROUNDING = 0.02  # by how much a probability, or the channels' sum, may be off

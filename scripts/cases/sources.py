@@ -28,20 +28,12 @@ from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from ..organ.sides import LEFT, RIGHT
+from .arrays import in_world
+from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
-from .io import (
-    CaseError,
-    UnreadableCase,
-    UnrefinableCase,
-    check_header,
-    in_world,
-    label_values,
-    looks_like_an_image,
-    open_volume,
-    read_label_map,
-    read_labels,
-)
+from .labels import label_values, looks_like_an_image
 from .nrrd_file import segment_names
+from .read import check_header, open_volume, read_label_map, read_labels
 
 logger = logging.getLogger(__name__)
 

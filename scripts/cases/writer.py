@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from .arrays import as_labels, known_labels
 from .files import whole_file
 from .find import CASE, REASON, SUFFIXES, is_nrrd
-from .io import as_labels, copy_volume, known_labels, read_labels, write_label_map
 from .mesh import RAS, check_space, write_mesh
+from .read import read_labels
 from .sources import GIVEN, GivenLabels
+from .write import copy_volume, write_label_map
 
 AS_GIVEN = "as_given"
 STAGES = ("initial", "refined")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..cases.errors import CaseError
 from ..cases.files import write_text
-from ..cases.io import CaseError
 from ..data import kits, lobes, msd, pancreas, segthor
 from .case import Source
 from .writer import write_case

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..cases.io import check_header, labels_of, open_volume
+from ..cases.read import check_header, labels_of, open_volume
 from .case import Parts, RawCase, Source, require_cases
 
 KIDNEY, CYST = 1, 3

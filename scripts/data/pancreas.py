@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cases.io import check_header, open_volume, read_values
 from ..cases.nifti_grid import as_nifti
+from ..cases.read import check_header, open_volume, read_values
 from ..geometry.affine import grids_apart_mm, spacing_mm
 from .case import Parts, RawCase, Source, require_cases
 from .dicom import read_series

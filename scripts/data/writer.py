@@ -8,7 +8,9 @@ from pathlib import Path
 import nibabel as nib
 
 from ..cases.find import SUFFIXES
-from ..cases.io import check_header, copy_volume, label_values, labels_of, open_volume, read_values, write_nifti
+from ..cases.labels import label_values
+from ..cases.read import check_header, labels_of, open_volume, read_values
+from ..cases.write import copy_volume, write_nifti
 from ..geometry.affine import grids_apart_mm, same_grid
 from .case import Parts, RawCase, Volume
 

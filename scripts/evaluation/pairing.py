@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..cases.errors import CaseError
 from ..cases.find import SUFFIXES, case_name, list_volumes, masks_of, match_name
-from ..cases.io import CaseError, open_volume
 from ..cases.nifti_grid import affine_mm
+from ..cases.read import open_volume
 from ..cases.sources import LabelSource, is_output
 from ..geometry.affine import grids_apart_mm, same_grid
 from ..report.run_report import FAILED, KEPT, read_report

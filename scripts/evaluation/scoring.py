@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cases.io import CaseError, read_labels
+from ..cases.errors import CaseError
+from ..cases.read import read_labels
 from ..cases.sources import LabelSource
 from ..geometry.affine import spacing_mm
 from ..geometry.resample import WorldGrid, resample

@@ -19,7 +19,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from ..cases.io import affine_of, label_array, volume_array
+from ..cases.arrays import affine_of, label_array, volume_array
 from .chain import Image, Refiner
 from .stages import Refined, Unrefined
 

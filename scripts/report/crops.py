@@ -9,7 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..cases.io import READ_ERRORS, UnreadableCase, check_header, open_volume
+from ..cases.errors import READ_ERRORS, UnreadableCase
+from ..cases.read import check_header, open_volume
 from ..geometry.affine import apply_affine, box_affine, grid_corners, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box

@@ -11,7 +11,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..cases.io import known_labels, label_counts
+from ..cases.arrays import known_labels
+from ..cases.labels import label_counts
 from ..geometry.affine import voxel_volume_mm3
 from .run_report import KEPT, REFINED, SEGMENTED, UNCHANGED, plain
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import trimesh
 
+from ..cases.errors import CaseError
 from ..cases.find import case_name, list_volumes, match_name
-from ..cases.io import CaseError, read_labels
+from ..cases.read import read_labels
 from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
 from ..organ.pack import OrganError, OrganPack, Structure, structure_masks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..cases.io import CaseError
+from ..cases.errors import CaseError
 
 PLAIN = (ValueError, CaseError, OSError)  # what the bundle raises where its input or its options are at fault
 

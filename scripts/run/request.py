@@ -12,7 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from ..cases.io import CaseError
+from ..cases.errors import CaseError
 from ..cases.sources import LabelSource
 from ..organ.checks import shown
 from ..organ.pack import OrganError, OrganPack, known_organs

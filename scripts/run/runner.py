@@ -24,9 +24,10 @@ from monai.utils import set_determinism
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..cases.errors import READ_ERRORS, CaseError
 from ..cases.find import CASE, REASON, CaseDataset
-from ..cases.io import READ_ERRORS, CaseError, check_header, header_warnings, open_volume, read_values
 from ..cases.lock import FolderInUse, FolderLock
+from ..cases.read import check_header, header_warnings, open_volume, read_values
 from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..organ.pack import OrganPack

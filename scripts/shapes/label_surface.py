@@ -11,7 +11,7 @@ import numpy as np
 import trimesh
 
 from ..cases.find import case_name
-from ..cases.io import read_labels
+from ..cases.read import read_labels
 from ..cases.sources import LabelSource
 from ..geometry.affine import Similarity
 from ..geometry.distance import signed_distance

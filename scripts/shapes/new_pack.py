@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..cases.errors import READ_ERRORS, CaseError, UnrefinableCase
 from ..cases.files import write_text
-from ..cases.io import READ_ERRORS, CaseError, UnrefinableCase, label_counts, looks_like_an_image, read_labels
+from ..cases.labels import label_counts, looks_like_an_image
+from ..cases.read import read_labels
 from ..cases.sources import names_of, plain
 from ..geometry.affine import voxel_volume_mm3
 from ..organ.checks import as_name, safe_name

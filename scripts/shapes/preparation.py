@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from ..cases.io import READ_ERRORS, CaseError
+from ..cases.errors import READ_ERRORS, CaseError
 from ..cases.sources import LabelSource
 from ..organ.pack import Structure
 from .anchor import Anchor, align, choose_anchor

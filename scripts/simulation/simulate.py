@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..cases.errors import UnrefinableCase
 from ..cases.find import case_name
-from ..cases.io import UnrefinableCase, copy_volume, write_label_map
 from ..cases.sources import GivenLabels, LabelSource
 from ..cases.split import choose_labels
+from ..cases.write import copy_volume, write_label_map
 from ..geometry.affine import box_affine
 from ..organ.pack import OrganPack, Structure, structure_masks
 from .damage import damage, damage_box

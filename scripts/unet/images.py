@@ -20,9 +20,11 @@ from monai.transforms import (
 )
 from monai.utils import ensure_tuple
 
+from ..cases.arrays import file_of
+from ..cases.errors import UnreadableCase, UnrefinableCase
 from ..cases.find import SUFFIXES, case_name, list_volumes
-from ..cases.io import UnreadableCase, UnrefinableCase, check_header, file_of, log_disagreement, open_volume
 from ..cases.nifti_grid import affine_mm
+from ..cases.read import check_header, log_disagreement, open_volume
 from ..cases.split import hold_out
 from ..organ.imaging import Intensity
 from ..organ.pack import OrganPack

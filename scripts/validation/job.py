@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from ..cases.files import write_csv, write_text
 from ..cases.find import case_name
-from ..cases.io import write_label_map
 from ..cases.sources import OWN_SOURCE, LabelSource
 from ..cases.split import choose_labels
+from ..cases.write import write_label_map
 from ..evaluation.evaluate import REFERENCE, Scoring, score_folders
 from ..metrics.statistics import RESAMPLES, summarise
 from ..report.run_report import KEPT

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.cases.io import read_label_map
+from scripts.cases.read import read_label_map
 from scripts.refine.transforms import RefineShape
 from tests.helpers.mean_shape import damaged, dice, mean_shape
 from tests.helpers.small_pack import brightness_weights

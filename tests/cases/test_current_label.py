@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from scripts.cases.current_label import CurrentLabeld, sent_label, stored_label
-from scripts.cases.io import UnreadableCase, UnrefinableCase, read_volume
+from scripts.cases.errors import UnreadableCase, UnrefinableCase
+from scripts.cases.read import read_volume
 from scripts.unet.network import NoNetworkInferer
 from tests.helpers.volumes import AFFINES, OBLIQUE, blocks, save
 

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.cases import io
+from scripts.cases import errors, read, write
 from scripts.unet.images import ReadImaged
 from tests.helpers.volumes import AFFINES, OBLIQUE, blocks, save
 
@@ -18,8 +18,8 @@ EVERY = pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
 def affines_read(path):
     """Return what each reader says of a file's place: image, mask, probability and array."""
     image = ReadImaged("image")({"image": str(path)})["image"]
-    tensors = [image, io.read_label_map(path), io.read_volume(path)]
-    return [np.asarray(tensor.affine) for tensor in tensors] + [io.read_array(path)[1]]
+    tensors = [image, read.read_label_map(path), read.read_volume(path)]
+    return [np.asarray(tensor.affine) for tensor in tensors] + [read.read_array(path)[1]]
 
 
 def with_forms(path, sform, qform):
@@ -37,7 +37,7 @@ def test_every_reader_takes_the_sform_where_the_forms_disagree(tmp_path, affine,
         for found in affines_read(path):
             np.testing.assert_allclose(found, affine, atol=1e-4)
     assert "a.nii.gz: its sform and its qform" in caplog.text
-    assert len(io.header_warnings(path)) == 1 and "the sform counts" in io.header_warnings(path)[0]
+    assert len(read.header_warnings(path)) == 1 and "the sform counts" in read.header_warnings(path)[0]
 
 
 @EVERY
@@ -49,7 +49,7 @@ def test_spacing_that_is_not_the_sforms_is_told(tmp_path, affine):
     content = bytearray((tmp_path / "a.nii").read_bytes())
     content[76:108] = header["pixdim"].astype("<f4").tobytes()
     path.write_bytes(content)
-    assert "sform and its pixdim" in io.header_warnings(path)[0]
+    assert "sform and its pixdim" in read.header_warnings(path)[0]
     for found in affines_read(path):
         np.testing.assert_allclose(found, affine, atol=1e-4)
 
@@ -57,8 +57,8 @@ def test_spacing_that_is_not_the_sforms_is_told(tmp_path, affine):
 @EVERY
 @pytest.mark.parametrize(("sform", "qform"), [(1, 1), (4, 0), (0, 3)])
 def test_forms_that_agree_are_not_spoken_of(tmp_path, affine, sform, qform):
-    assert io.header_warnings(save(tmp_path / "a.nii.gz", blocks(), affine, sform, qform)) == []
-    assert io.header_warnings(tmp_path) == [] and io.header_warnings(tmp_path / "missing.nii.gz") == []
+    assert read.header_warnings(save(tmp_path / "a.nii.gz", blocks(), affine, sform, qform)) == []
+    assert read.header_warnings(tmp_path) == [] and read.header_warnings(tmp_path / "missing.nii.gz") == []
 
 
 @EVERY
@@ -71,7 +71,7 @@ def test_units_are_brought_to_millimetres_and_masks_keep_their_header(tmp_path, 
     image.set_sform(own, 1)
     image.set_qform(own, 1)
     nib.save(image, tmp_path / "a.nii.gz")
-    io.write_label_map(tmp_path / "b.nii.gz", blocks(), tmp_path / "a.nii.gz", "uint8")
+    write.write_label_map(tmp_path / "b.nii.gz", blocks(), tmp_path / "a.nii.gz", "uint8")
     for path in (tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"):
         for found in affines_read(path):
             np.testing.assert_allclose(found, affine, rtol=1e-5, atol=1e-3)
@@ -97,15 +97,15 @@ def test_a_quaternion_a_rounding_error_too_long_is_brought_to_length_one(tmp_pat
     affine = half_turn(path, factor, sform)
     for found in affines_read(path):
         np.testing.assert_allclose(found, affine, atol=1e-3)
-    assert io.header_warnings(path) == []
-    io.write_label_map(tmp_path / "b.nii.gz", blocks(), path)
+    assert read.header_warnings(path) == []
+    write.write_label_map(tmp_path / "b.nii.gz", blocks(), path)
     np.testing.assert_allclose(nib.load(tmp_path / "b.nii.gz").affine, affine, atol=1e-3)
 
 
 def test_a_quaternion_that_is_none_is_refused_with_the_remedy(tmp_path):
     half_turn(tmp_path / "a.nii", 1.2, 0)
-    with pytest.raises(io.UnreadableCase, match="a.nii.*no rotation.*repair the header"):
-        io.read_label_map(tmp_path / "a.nii")
+    with pytest.raises(errors.UnreadableCase, match="a.nii.*no rotation.*repair the header"):
+        read.read_label_map(tmp_path / "a.nii")
 
 
 def test_a_part_of_a_grid_in_metres_keeps_its_header(tmp_path):
@@ -115,9 +115,9 @@ def test_a_part_of_a_grid_in_metres_keeps_its_header(tmp_path):
     image.header.set_xyzt_units("meter")
     nib.save(image, tmp_path / "a.nii.gz")
     box = (slice(2, 9), slice(1, 10), slice(0, 5))
-    io.write_label_map(tmp_path / "b.nii.gz", blocks()[box], tmp_path / "a.nii.gz", box=box)
+    write.write_label_map(tmp_path / "b.nii.gz", blocks()[box], tmp_path / "a.nii.gz", box=box)
     expected = (OBLIQUE @ [2, 1, 0, 1])[:3]
-    np.testing.assert_allclose(io.read_labels(tmp_path / "b.nii.gz")[1][:3, 3], expected, atol=1e-3)
+    np.testing.assert_allclose(read.read_labels(tmp_path / "b.nii.gz")[1][:3, 3], expected, atol=1e-3)
 
 
 @EVERY
@@ -126,9 +126,9 @@ def test_a_place_that_none_can_have_is_refused_in_a_line_with_file_and_remedy(tm
     odd = affine @ np.diag([1, factor, 1, 1])
     odd[0, 3] += shift
     path = save(tmp_path / "a.nii.gz", blocks(), odd)
-    for read in (io.read_label_map, io.read_volume, io.read_array, io.read_labels):
-        with pytest.raises(io.UnrefinableCase, match="a.nii.gz: its? .* plausible: repair the header"):
-            read(path)
+    for reading in (read.read_label_map, read.read_volume, read.read_array, read.read_labels):
+        with pytest.raises(errors.UnrefinableCase, match="a.nii.gz: its? .* plausible: repair the header"):
+            reading(path)
 
 
 def with_extension(path, size, code, text):
@@ -145,10 +145,10 @@ def with_extension(path, size, code, text):
 @pytest.mark.parametrize("size", [32, 0, -16, 5, 17, 4096, 2**31 - 1])
 def test_a_header_extension_of_a_wrong_size_does_no_harm(tmp_path, code, size):
     path = with_extension(tmp_path / "a.nii", size, code, b"<x/>")
-    np.testing.assert_array_equal(io.read_labels(path)[0], blocks())
-    np.testing.assert_allclose(io.read_labels(path)[1], OBLIQUE, atol=1e-5)
-    io.write_label_map(tmp_path / "b.nii.gz", blocks(), path)
-    np.testing.assert_array_equal(io.read_labels(tmp_path / "b.nii.gz")[0], blocks())
+    np.testing.assert_array_equal(read.read_labels(path)[0], blocks())
+    np.testing.assert_allclose(read.read_labels(path)[1], OBLIQUE, atol=1e-5)
+    write.write_label_map(tmp_path / "b.nii.gz", blocks(), path)
+    np.testing.assert_array_equal(read.read_labels(tmp_path / "b.nii.gz")[0], blocks())
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
@@ -159,7 +159,7 @@ def test_a_header_that_promises_more_than_a_file_can_hold_takes_no_memory(tmp_pa
     with nib.openers.Opener(path, "wb") as file:
         file.write(bytes(content))
     tracemalloc.start()
-    with pytest.raises(io.UnreadableCase, match=f"a{ending} is truncated or corrupt.*1400"):
-        io.read_labels(path)
+    with pytest.raises(errors.UnreadableCase, match=f"a{ending} is truncated or corrupt.*1400"):
+        read.read_labels(path)
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from monai.data import NrrdReader
 
-from scripts.cases import io
+from scripts.cases import errors, read, write
 from scripts.cases.nrrd_file import read_nrrd, segment_names
 from tests.helpers.publishers import LPS, frame_lps, marked, segments, write_nrrd
 from tests.helpers.volumes import blocks
@@ -61,13 +61,13 @@ def test_segments_have_the_names_of_the_header(tmp_path):
 def test_a_label_map_comes_back_with_its_header_and_type(tmp_path, seed, space, dtype):
     frame = frame_lps(seed, (0.6, 0.9, 2.0))
     file = write_nrrd(tmp_path / "a.seg.nrrd", blocks(np.dtype(dtype)), frame, space, **segments(NAMES))
-    labels, affine = io.read_labels(file)
+    labels, affine = read.read_labels(file)
     np.testing.assert_array_equal(labels, blocks())
     np.testing.assert_allclose(affine, LPS @ frame, atol=1e-6)
     changed = labels.copy()
     changed[10:, 5, 5] = 1
     for name in ("b", "c"):
-        io.write_label_map(tmp_path / f"{name}.seg.nrrd", changed, file)
+        write.write_label_map(tmp_path / f"{name}.seg.nrrd", changed, file)
     assert (tmp_path / "b.seg.nrrd").read_bytes() == (tmp_path / "c.seg.nrrd").read_bytes()
     (before, header), (after, written) = nrrd.read(str(file)), nrrd.read(str(tmp_path / "b.seg.nrrd"))
     np.testing.assert_array_equal(after, changed)
@@ -82,19 +82,19 @@ def test_one_layer_is_read_and_written_and_several_are_refused_with_the_remedy(t
     step = np.vstack([[np.nan] * 3, frame[:3, :3].T])
     header = {"space": "LPS", "space directions": step, "space origin": frame[:3, 3], **segments(NAMES)}
     nrrd.write(str(tmp_path / "a.seg.nrrd"), blocks()[None], header)
-    labels, affine = io.read_labels(tmp_path / "a.seg.nrrd")
+    labels, affine = read.read_labels(tmp_path / "a.seg.nrrd")
     np.testing.assert_array_equal(labels, blocks())
     np.testing.assert_allclose(affine, LPS @ frame, atol=1e-6)
-    io.write_label_map(tmp_path / "b.seg.nrrd", labels, tmp_path / "a.seg.nrrd")
+    write.write_label_map(tmp_path / "b.seg.nrrd", labels, tmp_path / "a.seg.nrrd")
     np.testing.assert_array_equal(nrrd.read(str(tmp_path / "b.seg.nrrd"))[0], blocks()[None])
     nrrd.write(str(tmp_path / "a.seg.nrrd"), np.stack([blocks()] * 2), header)
-    with pytest.raises(io.UnreadableCase, match="a.seg.nrrd has segments that overlap, in 2 layers: export"):
-        io.read_labels(tmp_path / "a.seg.nrrd")
+    with pytest.raises(errors.UnreadableCase, match="a.seg.nrrd has segments that overlap, in 2 layers: export"):
+        read.read_labels(tmp_path / "a.seg.nrrd")
 
 
 def test_a_broken_file_is_named_with_the_remedy(tmp_path):
     content = write_nrrd(tmp_path / "a.nrrd", blocks(), frame_lps(0, (1, 1, 1))).read_bytes()
     for broken in (b"", b"NRRD0005\n", b"no NRRD", content[:-40], content.replace(b"sizes: 12", b"sizes: 99")):
         (tmp_path / "b.seg.nrrd").write_bytes(broken)
-        with pytest.raises(io.UnreadableCase, match="b.seg.nrrd.*(again|one volume a file)"):
-            io.read_labels(tmp_path / "b.seg.nrrd")
+        with pytest.raises(errors.UnreadableCase, match="b.seg.nrrd.*(again|one volume a file)"):
+            read.read_labels(tmp_path / "b.seg.nrrd")

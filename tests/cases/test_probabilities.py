@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from scripts.cases import io, probabilities
+from scripts.cases import errors, probabilities, read
 from scripts.cases.probabilities import CheckProbabilitiesd
 from scripts.cases.sources import GivenLabels
 from tests.helpers.volumes import AFFINES, OBLIQUE, blocks, save
@@ -23,13 +23,13 @@ def soft(affine=OBLIQUE):
 def check(tmp_path, prob, labels=(1, 2), mask=None, affine=OBLIQUE, given=None):
     """The probabilities (C, X, Y, Z) as they leave the check, from a file and a mask."""
     file = save(tmp_path / "prob.nii.gz", np.moveaxis(prob, 0, -1).squeeze(), affine)
-    pred = io.read_label_map(save(tmp_path / "mask.nii.gz", blocks() if mask is None else mask, OBLIQUE))
-    data = io.ReadVolumed("prob")({"pred": pred, "prob": str(file), "pred_given": given})
+    pred = read.read_label_map(save(tmp_path / "mask.nii.gz", blocks() if mask is None else mask, OBLIQUE))
+    data = read.ReadVolumed("prob")({"pred": pred, "prob": str(file), "pred_given": given})
     return CheckProbabilitiesd("pred", labels)(data)["prob"]
 
 
 def reason(tmp_path, prob, **options):
-    with pytest.raises(io.UnrefinableCase) as error:
+    with pytest.raises(errors.UnrefinableCase) as error:
         check(tmp_path, prob, **options)
     text = str(error.value)
     assert "prob.nii.gz" in text and text.endswith((", or leave --prob_dir out", ", or leave it out"))

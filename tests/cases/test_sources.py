@@ -12,8 +12,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 
+from scripts.cases.checks import CheckMaskd, KeepInitiald
+from scripts.cases.errors import UnrefinableCase
 from scripts.cases.find import CaseDataset, find_cases
-from scripts.cases.io import CheckMaskd, KeepInitiald, UnrefinableCase
 from scripts.cases.sources import OTHER, LabelSource, ReadMaskd, names_of
 from scripts.cases.writer import CaseWriter
 from scripts.evaluation.evaluate import evaluate

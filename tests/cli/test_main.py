@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scripts.cases.io import CaseError, UnreadableCase
+from scripts.cases.errors import CaseError, UnreadableCase
 from scripts.cli import main as cli
 from scripts.organ.pack import OrganError
 from scripts.run.errors import plainly

@@ -7,8 +7,8 @@ import time
 import torch
 from monai.transforms import Compose
 
+from scripts.cases.checks import CheckMaskd, KeepInitiald
 from scripts.cases.find import CaseDataset
-from scripts.cases.io import CheckMaskd, KeepInitiald
 from scripts.cases.sources import ReadMaskd
 from scripts.cases.writer import CaseWriter
 from scripts.report.run_report import RunReport

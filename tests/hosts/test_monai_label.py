@@ -14,7 +14,7 @@ import requests
 import torch
 import yaml
 
-from scripts.cases.io import write_label_map
+from scripts.cases.write import write_label_map
 from scripts.demo import cut_boxes
 from scripts.organ.pack import OrganPack
 from scripts.simulation.damage import damage

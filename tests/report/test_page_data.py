@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from scripts.cases.io import UnreadableCase
+from scripts.cases.errors import UnreadableCase
 from scripts.geometry.affine import apply_affine, spacing_mm
 from scripts.report.crops import Crop, shown_image
 from scripts.report.page_data import Run, RunError, load_case

@@ -16,8 +16,9 @@ from monai.bundle import ConfigWorkflow
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
+from scripts.cases.checks import CheckMaskd, KeepInitiald
 from scripts.cases.find import CaseDataset
-from scripts.cases.io import CheckMaskd, KeepInitiald, ReadVolumed
+from scripts.cases.read import ReadVolumed
 from scripts.cases.sources import ReadMaskd
 from scripts.cases.writer import CaseWriter
 from scripts.organ.pack import MODELS
@@ -452,8 +453,8 @@ OVERLAY = """
 postprocessing:
   _target_: Compose
   transforms:
-  - {_target_: scripts.cases.io.KeepInitiald, keys: pred}
-  - {_target_: scripts.cases.io.CheckMaskd, keys: pred, labels: "$list(@pack.labels)"}
+  - {_target_: scripts.cases.checks.KeepInitiald, keys: pred}
+  - {_target_: scripts.cases.checks.CheckMaskd, keys: pred, labels: "$list(@pack.labels)"}
   - {_target_: tests.helpers.fake_chain.KeepLargestd}
 """
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.cases.io import UnreadableCase, UnrefinableCase
+from scripts.cases.errors import UnreadableCase, UnrefinableCase
 from scripts.cases.sources import LabelSource
 from scripts.cases.split import choose_labels
 from scripts.geometry.affine import apply_affine

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.cases.io import UnreadableCase, UnrefinableCase
+from scripts.cases.errors import UnreadableCase, UnrefinableCase
 from scripts.organ.pack import OrganPack
 from scripts.unet.images import ReadImaged, structure_channels, training_pairs
 from tests.helpers.volumes import AFFINES, blocks, save, save_with_nan_affine

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.cases.io import copy_volume
+from scripts.cases.write import copy_volume
 from scripts.organ.pack import MODELS
 from scripts.simulation.simulate import RECIPES
 from scripts.validation import job as module

@@ -16,7 +16,8 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 from tqdm import tqdm
 
-from ...cases.io import read_array, read_labels, write_nifti
+from ...cases.read import read_array, read_labels
+from ...cases.write import write_nifti
 from ...evidence.images import normalise_intensity, with_gamma
 from ...geometry.resample import WorldGrid, resample
 from ...organ.imaging import Intensity

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from ...cases.io import read_array, read_labels
+from ...cases.read import read_array, read_labels
 from ...evidence.images import normalise_intensity
 from ...evidence.network import EvidenceNet
 from ...evidence.volumes import distances_on_grid

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...cases.io import read_labels
+from ...cases.read import read_labels
 from ...cases.split import training_files
 from ...organ.pack import JOINT_FILE, OrganPack
 from ...prior.joint import JointShapeModel

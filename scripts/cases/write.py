@@ -1,0 +1,106 @@
+"""Volumes on disk: how results are written, with the header of the file that they came from."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from .files import whole_file
+from .find import is_nrrd
+from .labels import label_values
+from .nrrd_file import like
+from .read import labels_of, open_volume, scaling
+
+
+def copy_volume(source: str | Path, target: str | Path) -> None:
+    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`); a NRRD file is converted."""
+    if is_nrrd(source):
+        write_nifti(target, open_volume(source))
+        return
+    with whole_file(target) as temporary:
+        if str(source).lower().endswith(".gz"):
+            shutil.copyfile(source, temporary)
+        else:
+            temporary.write_bytes(gzip.compress(Path(source).read_bytes(), mtime=0))
+
+
+def write_nifti(path: str | Path, image: nib.Nifti1Image) -> None:
+    """Write a NIfTI file, whole or not at all; compressed if the name says so."""
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
+
+
+def _part(image: nib.Nifti1Image, box: tuple[slice, slice, slice]) -> nib.Nifti1Image:
+    """Return a part of an image with the codes of the whole's sform and qform, which nibabel's slicer changes."""
+    part = image.slicer[box]
+    affine = part.affine
+    part.set_qform(affine, int(image.header["qform_code"]), update_affine=False)
+    part.set_sform(affine, int(image.header["sform_code"]), update_affine=False)
+    return part
+
+
+def write_label_map(
+    path: str | Path,
+    labels: np.ndarray,
+    reference: str | Path,
+    dtype: np.dtype | str | None = None,
+    extensions: bool = True,
+    box: tuple[slice, slice, slice] | None = None,
+) -> None:
+    """Write a label map with the header of another file: shape, affine, sform and qform codes, units, extensions.
+
+    In the reference's own data type, voxels that mean what they meant there are stored as they were, bit for bit, even
+    where that is not the label itself (0.996, or a whole number that the header scales).
+
+    Args:
+        path: where, ending in `.nii.gz`; or in `.nrrd`, with the header of a NRRD file.
+        labels: (X, Y, Z) whole numbers.
+        reference: NIfTI or NRRD file on the same grid; a last axis of one is kept.
+        dtype: data type on disk; None for the reference's, which must hold the values.
+        extensions: whether the reference's header extensions are kept, such as a table of its labels' names.
+        box: the part of the reference's grid that the labels cover; None for all of it.
+
+    Raises:
+        RuntimeError: the labels are on another grid, or do not fit the data type.
+    """
+    image = open_volume(reference)
+    image = image if box is None else _part(image, box)
+    if tuple(labels.shape) != image.shape[:3]:
+        raise RuntimeError(f"labels of shape {labels.shape} do not fit {reference} of shape {image.shape}")
+    slope, inter = (1.0, 0.0) if dtype is not None else scaling(image)
+    if dtype is None and ((slope, inter) != (1.0, 0.0) or image.get_data_dtype().kind == "f"):
+        stored = _as_stored(labels, image, reference)
+        means = np.rint(stored * slope + inter)
+    else:
+        means = stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())
+    if not np.array_equal(means, labels):
+        raise RuntimeError(f"labels up to {labels.max()} do not fit the data type {stored.dtype} of {path}")
+    if is_nrrd(path):
+        with whole_file(path) as temporary:
+            temporary.write_bytes(like(stored, Path(reference)))
+        return
+    header = image.header.copy()
+    if not extensions:
+        header.extensions.clear()
+    header.set_data_dtype(stored.dtype)
+    if dtype is not None:
+        header["cal_min"], header["cal_max"] = 0, 0  # the display range of an image is none of a label map's
+    written = type(image)(stored.reshape(image.shape), image.affine, header)
+    written.header.set_slope_inter(slope, inter)  # which a new image does not take from its header
+    write_nifti(path, written)
+
+
+def _as_stored(labels: np.ndarray, image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
+    """Return label values (X, Y, Z) as an opened file stores them; voxels that have not changed keep what they hold."""
+    before, (slope, inter) = labels_of(image, path), scaling(image)
+    unscaled = getattr(image.dataobj, "get_unscaled", None)
+    stored = np.array(image.dataobj if unscaled is None else unscaled()).reshape(labels.shape)
+    changed = before != labels
+    for value in label_values(labels[changed]):
+        same = before == value
+        stored[changed & (labels == value)] = stored[same][0] if same.any() else np.rint((value - inter) / slope)
+    return stored
