@@ -98,3 +98,28 @@ def test_a_broken_file_is_named_with_the_remedy(tmp_path):
         (tmp_path / "b.seg.nrrd").write_bytes(broken)
         with pytest.raises(errors.UnreadableCase, match="b.seg.nrrd.*(again|one volume a file)"):
             read.read_labels(tmp_path / "b.seg.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"line skip: 1000000000000", "skips more than the file has"),
+        (b"byte skip: 1000000000000", "skips more than the file has"),
+        (b"data file: /etc/hostname", "lie in another file"),
+        (b"datafile: other.raw", "lie in another file"),
+        (b"sizes: 30000 30000 30000", "truncated"),
+        (b"space origin: (nan,0,0)", "NaN.*repair the header"),
+        (b"space directions: (1,0,0) none (0,0,1)", "repair the header"),
+        (b"space directions: (0,0,0) (0,1,0) (0,0,1)", "singular.*repair the header"),
+        (b"encoding: rot13", "Unsupported encoding"),
+        (b"type: text", "cannot be read as NRRD"),
+    ],
+)
+def test_headers_that_lead_nowhere_are_refused_in_a_line(tmp_path, line, said):
+    write_nrrd(tmp_path / "a.nrrd", marked().astype(np.int16), frame_lps(0, (1, 1, 1)))
+    head, _, data = (tmp_path / "a.nrrd").read_bytes().partition(b"\n\n")
+    kept = [one for one in head.split(b"\n") if not one.startswith(line.split(b":")[0] + b":")]
+    (tmp_path / "a.nrrd").write_bytes(b"\n".join([*kept, line]) + b"\n\n" + data)
+    with pytest.raises(ValueError, match=f"a.nrrd.*{said}") as refused:
+        read_nrrd(tmp_path / "a.nrrd")
+    assert "\n" not in str(refused.value)
