@@ -70,16 +70,22 @@ def write_mesh(
     return target
 
 
-def read_ply(path: str | Path) -> trimesh.Trimesh:
-    """Read a PLY mesh into world mm (RAS+), whichever frame it names; without a word of it, it is RAS.
+def read_mesh(path: str | Path, join: bool = False) -> trimesh.Trimesh:
+    """Read an STL or PLY mesh into world mm (RAS+), whichever frame it names; without a word of it, it is RAS.
+
+    Args:
+        path: ends in ``.stl`` or ``.ply``.
+        join: whether vertices in the same place are made one; those of an STL are three a triangle.
 
     Raises:
         OSError: the file cannot be read.
     """
-    with Path(path).open("rb") as file:
-        header = file.read(4096).partition(b"end_header")[0]
-    mesh = trimesh.load_mesh(path, process=False)
-    return _in_space(mesh, LPS) if f"comment {_SPACE}{LPS}".encode() in header else mesh
+    with Path(path).open("rb") as file:  # trimesh cannot take every name in every locale
+        ending = Path(path).suffix.lower()
+        header = file.read(_STL_HEADER if ending == ".stl" else 4096).partition(b"end_header")[0]
+        file.seek(0)
+        mesh = trimesh.load_mesh(file, file_type=ending[1:], process=join)
+    return _in_space(mesh, LPS) if f"{_SPACE}{LPS}".encode() in header else mesh
 
 
 def _in_space(mesh: trimesh.Trimesh, space: str) -> trimesh.Trimesh:

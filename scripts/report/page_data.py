@@ -17,6 +17,7 @@ import trimesh
 
 from ..cases.errors import CaseError
 from ..cases.find import case_name, list_volumes, match_name
+from ..cases.mesh import read_mesh
 from ..cases.read import read_labels
 from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
@@ -350,7 +351,7 @@ def _show_structure(
     meshes = {stage: mask_surface(parts[stage], crop.affine) for stage in STAGES if stage in parts}
     mesh_file = run.file(page.record, shown.name)
     if mesh_file is not None:
-        meshes[REFINED] = trimesh.load_mesh(mesh_file)
+        meshes[REFINED] = read_mesh(mesh_file, join=True)
     if REFINED in parts:
         shown.figures |= volume_figures(parts[INITIAL], parts[REFINED], voxel_volume_mm3(crop.affine))
         shown.figures |= topology_figures(parts[INITIAL], parts[REFINED])

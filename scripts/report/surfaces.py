@@ -11,7 +11,7 @@ import trimesh
 from scipy.spatial import cKDTree
 from trimesh.visual import ColorVisuals
 
-from ..cases.mesh import read_ply
+from ..cases.mesh import read_mesh
 from ..geometry.distance import signed_distance
 from ..geometry.surface import mask_to_surface, sample_surface
 
@@ -105,7 +105,7 @@ def read_coloured(path: Path) -> ColouredPoints | None:
     """Return the vertices of a PLY mesh and their colours; None where there is no such file or it has no colours."""
     if not path.is_file():
         return None
-    mesh = read_ply(path)
+    mesh = read_mesh(path)
     if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
         return None
     return ColouredPoints(np.asarray(mesh.vertices), np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.uint8))

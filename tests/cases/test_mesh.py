@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from scripts.cases import files
-from scripts.cases.mesh import read_ply, write_mesh
+from scripts.cases.mesh import read_mesh, write_mesh
 
 
 def test_mesh_files_round_trip(tmp_path):
@@ -79,10 +79,17 @@ def test_lps_has_x_and_y_the_other_way_and_faces_outward(tmp_path, ending):
 @pytest.mark.parametrize("space", ["RAS", "LPS"])
 def test_ply_comes_back_as_ras(tmp_path, space):
     places = {"template_x": np.linspace(0, 1, len(egg().vertices)).astype(np.float32)}
-    loaded = read_ply(write_mesh(tmp_path / "a.ply", egg(), places, space))
+    loaded = read_mesh(write_mesh(tmp_path / "a.ply", egg(), places, space))
     np.testing.assert_allclose(loaded.vertices, egg().vertices, atol=1e-5)
     stored = loaded.metadata["_ply_raw"]["vertex"]["data"]["template_x"]
     np.testing.assert_allclose(np.ravel(stored), places["template_x"])
+
+
+@pytest.mark.parametrize("space", ["RAS", "LPS"])
+def test_stl_comes_back_as_ras_and_closed(tmp_path, space):
+    loaded = read_mesh(write_mesh(tmp_path / "a.stl", egg(), space=space), join=True)
+    np.testing.assert_allclose(loaded.bounds, egg().bounds, atol=1e-5)
+    assert loaded.is_watertight and loaded.volume == pytest.approx(egg().volume, rel=1e-4)
 
 
 def test_unknown_frames_are_refused(tmp_path):
