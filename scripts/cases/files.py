@@ -58,10 +58,18 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def shown(name: str) -> str:
+    """Return a text that can be written as UTF-8: of a file's name, bytes that are not stand as `\\xe9`."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a character, as JSON and YAML can hold
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(shown(text), encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -77,10 +85,10 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, whole or not at all; the columns are all keys in order of appearance, NaN is left blank."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, [shown(column) for column in columns], lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: _csv_value(value) for key, value in row.items()})
+            writer.writerow({shown(key): _csv_value(value) for key, value in row.items()})
 
 
 def _csv_value(value: Any) -> Any:
@@ -88,4 +96,4 @@ def _csv_value(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
-    return value
+    return shown(value) if isinstance(value, str) else value

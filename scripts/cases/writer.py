@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from .sources import GIVEN, GivenLabels
 from .write import copy_volume, write_label_map
 
 AS_GIVEN = "as_given"
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # characters that cannot be seen
 STAGES = ("initial", "refined")
 RUN_FILES = ("report.json", "report.jsonl", "report.html", AS_GIVEN)  # of the run, so that no case may be called so
 WRITTEN = (*SUFFIXES, ".stl", ".ply")
@@ -76,6 +78,8 @@ class CaseWriter:
             return f"the case's name is '{case}', which is a name of the run's own: rename it"
         if _is_no_utf8(case):
             return f"the case's name {ascii(case)} is no UTF-8: rename it"
+        if CONTROL.search(case):
+            return f"the case's name {ascii(case)} holds a line break or the like: rename it"
         return ""
 
     def clear(self, paths: Mapping[str, Any], listed: Iterable[str] = ()) -> None:

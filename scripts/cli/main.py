@@ -18,6 +18,7 @@ from typing import Any
 
 from ..run.arguments import UsageError, nearest, read_arguments
 from ..run.config_options import check_values, description_of, options_of
+from ..run.streams import take_any_text
 from .help import COMMON, help_of_all, help_of_command
 from .signature import Signature, signature_of
 
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: the command failed.
     """
+    take_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     given = ["--help" if one == "-h" else one for one in given]
     common = {name for name in COMMON if f"--{name}" in given}

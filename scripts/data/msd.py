@@ -67,7 +67,7 @@ def _description(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{file} is missing: give a task's own folder, such as Task04_Hippocampus")
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is no JSON ({error}): download it again") from error
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from .html import write_page
 from .page_data import CasePage, Run, load_case
 from .pictures import Stage, Subject, before_after
+from .run_report import shown
 from .surfaces import INITIAL, REFINED, TRUTH
 
 
@@ -61,4 +62,4 @@ def subject_of(page: CasePage, name: str, numbers: list[int], meshes: dict[str, 
         image = blocks[tuple(slice(n) for n in shape)]
     order = [stage for stage in (TRUTH, INITIAL, REFINED) if stage in meshes]
     stages = [Stage(stage, np.isin(slices.labels[stage], numbers), meshes[stage]) for stage in order]
-    return Subject(f"{page.name}, {name}", image, slices.affine, stages)
+    return Subject(shown(f"{page.name}, {name}"), image, slices.affine, stages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,12 @@ def case_line(record: CaseRecord) -> str:
     said += [warning for warning in record.warnings if not _is_said(warning, record.structures)]
     if record.left_alone:
         said.append(f"{counted(len(record.left_alone), 'other structure')} left alone")
-    return shown(f"{record.case} {record.status}" + (f": {'; '.join(said)}" if said else ""))
+    return _one_line(f"{record.case} {record.status}" + (f": {'; '.join(said)}" if said else ""))
+
+
+def _one_line(text: str) -> str:
+    """Return a text in one line that can be printed: names may hold line breaks, and bytes that are no UTF-8."""
+    return shown(re.sub(r"[\x00-\x1f\x7f]+", " ", text))
 
 
 def _structure(part: Mapping[str, Any]) -> str:
@@ -58,7 +64,7 @@ def _counts(summary: Mapping[str, Any], noun: str) -> str:
 
 def last_lines(records: Sequence[CaseRecord], summary: Mapping[str, Any]) -> list[str]:
     """Return what a run says at its end: the counts, and the cases that need a look."""
-    names = [shown(f"{record.case} ({_why(record)})") for record in records if needs_a_look(record)]
+    names = [_one_line(f"{record.case} ({_why(record)})") for record in records if needs_a_look(record)]
     if not names:
         return [summary_line(summary)]
     further = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""

@@ -14,7 +14,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..cases.files import write_json
+from ..cases.files import shown, write_json
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
 METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
@@ -182,7 +182,7 @@ def read_report(folder: str | Path) -> dict[str, Any]:
         if len(whole) >= len(report["cases"]):
             report["cases"] = [json.loads(line) for line in whole]
             report["summary"] = summary_of(report["cases"])
-    return report
+    return report if sys.getfilesystemencoding() == "utf-8" else with_texts(report, as_named_here)
 
 
 def outputs_of(folder: Path) -> dict[str, list[str]]:
@@ -219,14 +219,23 @@ def plain(value: Any) -> Any:
     return value if value is None else shown(str(value))
 
 
-def shown(name: str) -> str:
-    """Return a text that can be written as UTF-8: of a file's name, bytes that are not stand as `\\xe9`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def as_named_here(text: str) -> str:
+    """Return a text of a report as this process names files, which depends on its locale: what `shown` was given."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return plain JSON values with all of their texts changed."""
+    if isinstance(value, dict):
+        return {change(k): with_texts(v, change) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [with_texts(v, change) for v in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def bundle_version() -> str:
     """Return the bundle's version from its metadata, "" where there is no metadata."""
-    return str(json.loads(METADATA.read_text())["version"]) if METADATA.is_file() else ""
+    return str(json.loads(METADATA.read_text(encoding="utf-8"))["version"]) if METADATA.is_file() else ""
 
 
 def package_versions() -> dict[str, str]:

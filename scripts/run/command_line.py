@@ -12,6 +12,7 @@ from types import TracebackType
 from .arguments import UsageError, unknown
 from .config_options import EVALUATED, check_values, keys_of, options_of
 from .errors import plain_text_of
+from .streams import take_any_text
 
 FILES = {"config_file", "meta_file", "args_file", "logging_file"}  # MONAI's own; some are lists in brackets
 MONAI = FILES | {"run_id", "init_id", "final_id", "tracking", "tracking_uri", "experiment_name", "run_name"}
@@ -41,6 +42,7 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"Error: {error}") from None
     if arguments is None and "monai.bundle" in sys.orig_argv:
         sys.excepthook = end_plainly
+        take_any_text()
 
 
 def given_options(given: Sequence[str]) -> dict[str, str]:

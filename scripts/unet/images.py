@@ -195,7 +195,7 @@ def _decathlon_pairs(folder: Path, section: str) -> dict[str, dict[str, str]]:
     if not file.is_file():
         return {}
     try:
-        listed = json.loads(file.read_text()).get(section, [])
+        listed = json.loads(file.read_text(encoding="utf-8")).get(section, [])
         files = [{key: str(folder / pair[key]) for key in ("image", "label")} for pair in listed]
         pairs = {case_name(pair["label"]): pair for pair in files}
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -146,7 +146,7 @@ def _write_truths(files: Sequence[Path], labels: LabelSource, out_dir: Path) -> 
 def _kept(report: Path) -> list[str]:
     """Return a line on every case, or structure, of a run that could not be refined."""
     lines = []
-    for case in json.loads(report.read_text())["cases"]:
+    for case in json.loads(report.read_text(encoding="utf-8"))["cases"]:
         reasons = [case["reason"]] if case["status"] == KEPT else case["warnings"]
         lines += [f"{case['case']}: {reason}" for reason in reasons]
     return lines

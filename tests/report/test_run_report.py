@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +113,16 @@ def test_the_whole_report_is_seldom_written(tmp_path, monkeypatch):
 
 def test_names_that_are_no_utf8_are_written_as_bytes():
     assert plain({"case": "caf\udce9", "other": "caf\udcc3\udca9"}) == {"case": "caf\\xe9", "other": "café"}
+
+
+def test_halves_of_characters_are_written_as_such():
+    assert plain({"name": "x\ud800"}) == {"name": "x\\ud800"}
+
+
+def test_texts_of_a_report_are_names_of_files_again_in_every_locale(tmp_path, monkeypatch):
+    (tmp_path / "report.json").write_text(json.dumps({"cases": [], "settings": {"dataset_dir": "Größe"}}), "utf-8")
+    assert read_report(tmp_path)["settings"] == {"dataset_dir": "Größe"}
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    monkeypatch.setattr(os, "fsdecode", lambda name: name.decode("ascii", "surrogateescape"))
+    here = read_report(tmp_path)["settings"]["dataset_dir"]
+    assert here == "Gr\udcc3\udcb6\udcc3\udc9fe" and plain(here) == "Größe"

@@ -233,9 +233,9 @@ def test_a_case_that_cannot_be_written_fails_alone(tmp_path):
 
 
 def test_strange_names_and_headers_cost_their_own_case_only(tmp_path):
-    """A name of the run's own, bytes that are no UTF-8, a header that overflows, a link to nothing."""
+    """A name of the run's own, bytes that are no UTF-8, a line break, a header that overflows, a link to nothing."""
     masks = tmp_path / "masks"
-    for name in ("a", "report.json", "caf\udce9", "z"):
+    for name in ("a", "report.json", "caf\udce9", "li\nne", "z"):
         save(masks / "x.nii.gz", blocks()).rename(masks / f"{name}.nii.gz")
     content = bytearray(save(masks / "far.nii", blocks()).read_bytes())
     content[108:112] = np.float32(1e30).tobytes()  # vox_offset
@@ -246,9 +246,10 @@ def test_strange_names_and_headers_cost_their_own_case_only(tmp_path):
     status = {name: case["status"] for name, case in cases.items()}
     assert status == {
         "a": "refined", "z": "refined", "report.json": "failed", "caf\\xe9": "failed", "far": "failed",
-        "gone": "failed",
+        "gone": "failed", "li\nne": "failed",
     }  # fmt: skip
     assert "a name of the run's own: rename it" in cases["report.json"]["reason"]
+    assert "holds a line break or the like: rename it" in cases["li\nne"]["reason"]
     assert "no UTF-8: rename it" in cases["caf\\xe9"]["reason"]
     assert "far.nii" in cases["far"]["reason"] and "gone.nii.gz" in cases["gone"]["reason"]
     with pytest.raises(SystemExit):
