@@ -28,6 +28,7 @@ from ..organ.pack import OrganPack
 from .lines import summary_line
 from .page_data import CasePage, Run, SlicesPage, load_case
 from .pictures import DEVIATION_COLOURS
+from .run_report import shown, with_texts
 from .surfaces import INITIAL, REFINED, Surface
 
 logger = logging.getLogger(__name__)
@@ -214,15 +215,17 @@ def render(described: dict[str, Any], payloads: dict[int, str]) -> str:
     """
     parts = {
         "title": html.escape(described["title"]),
-        "style": (TEMPLATES / "page.css").read_text(),
+        "style": (TEMPLATES / "page.css").read_text(encoding="utf-8"),
         "run": json.dumps(described, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "payloads": "\n".join(
             f'<script type="text/plain" id="payload-{number}">{text}</script>' for number, text in payloads.items()
         ),
-        "plotly": VIEWER.read_text(),
-        "script": "\n".join((TEMPLATES / name).read_text() for name in SCRIPTS),
+        "plotly": VIEWER.read_text(encoding="utf-8"),
+        "script": "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], (TEMPLATES / "page.html").read_text())
+    return re.sub(
+        r"\{\{(\w+)\}\}", lambda found: parts[found[1]], (TEMPLATES / "page.html").read_text(encoding="utf-8")
+    )
 
 
 def write_page(run: Run) -> Path:
@@ -246,7 +249,7 @@ def write_page(run: Run) -> Path:
         page.slices = None
         pages.append(page)
     path = run.folder / PAGE
-    write_text(path, render(describe_run(run, pages), payloads))
+    write_text(path, render(with_texts(describe_run(run, pages), shown), payloads))
     return path
 
 
@@ -255,6 +258,9 @@ def try_page(run_dir: str | Path, pack: OrganPack | None = None) -> Path | None:
     started = time.perf_counter()
     try:
         path = write_page(Run.open(run_dir, pack=pack))
+    except OSError as error:
+        logger.error(f"{Path(run_dir) / PAGE} could not be written ({error}); the run's results are complete")
+        return None
     except Exception:  # whatever it is, it must not spoil a run whose results are written
         logger.exception(f"{Path(run_dir) / PAGE} could not be written; the run's results are complete")
         return None

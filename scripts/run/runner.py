@@ -193,8 +193,8 @@ class CaseEvaluator(SupervisedEvaluator):
         record.peak_memory_mb = peak_memory_mb()
         try:
             self.report.add(record)
-        except OSError:
-            logger.exception(f"{self.report.path} cannot be written now; it is tried again at the end")
+        except OSError as error:
+            logger.error(f"{self.report.path} cannot be written now ({error}); it is tried again at the end")
         level = logging.ERROR if record.status == FAILED else logging.WARNING if needs_a_look(record) else logging.INFO
         logger.log(level, f"[{len(self.report.records)}/{len(self.cases)}] {case_line(record)}")
         if self.progress is not None:
@@ -210,7 +210,7 @@ class CaseEvaluator(SupervisedEvaluator):
         source = paths[self.cases.key]
         data: dict[Any, Any] = {k: v for k, v in paths.items() if k not in (CASE, REASON)}
         try:
-            self.writer.clear(paths, self.earlier.get(shown(record.case), []))
+            self.writer.clear(paths, self.earlier.get(record.case, []))
             record.warnings += [warning for path in record.inputs.values() for warning in header_warnings(path)]
             if self.cases.key == "image":
                 check_header(open_volume(source), source)
@@ -227,7 +227,7 @@ class CaseEvaluator(SupervisedEvaluator):
             record.reason = str(error)
             self._keep(paths, data, record, expected=True)
         except Exception as error:  # whatever it is, it is logged with its traceback and reported with the case
-            logger.exception(f"{record.case}: {type(error).__name__}")
+            log_error(record.case, error)
             record.reason = unreadable(source) or f"{source}: {type(error).__name__}: {error}"
             full = isinstance(error, OSError) and error.errno in DISK_FULL
             self._keep(paths, data, record, expected=isinstance(error, READ_ERRORS) and not full)
@@ -260,7 +260,7 @@ class CaseEvaluator(SupervisedEvaluator):
             unchanged = found.status == KEPT and not found.changed_voxels
             record.outputs = self.writer.keep(paths, data) if unchanged else self.writer.write(paths, data)
         except Exception as error:  # as with the stages
-            logger.exception(f"{record.case}: {type(error).__name__}")
+            log_error(record.case, error)
             record.reason = f"{paths[self.cases.key]}: the results cannot be written: {error}"
             self._keep(paths, data, record, expected=False)
             return
@@ -275,10 +275,16 @@ class CaseEvaluator(SupervisedEvaluator):
             if self.cases.key != "pred" or not unreadable(paths["pred"]):
                 record.outputs = self.writer.keep(paths, data)
         except Exception as error:  # the other cases are to go on
-            logger.exception(f"{record.case}: cannot be written")
+            log_error(record.case, error)
             record.reason += f"; and it cannot be written: {error}"
             record.outputs = {}
         record.status = KEPT if expected and record.outputs else FAILED
+
+
+def log_error(case: str, error: Exception) -> None:
+    """Log an error with its traceback; but of the disk, such as a full one, the case's own line says all."""
+    if not isinstance(error, OSError):
+        logger.error(shown(f"{case}: {type(error).__name__}"), exc_info=error)
 
 
 def unreadable(path: str) -> str:
