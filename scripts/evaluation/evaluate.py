@@ -53,6 +53,7 @@ def evaluate(
     source: str = "",
     label_source: str = "",
     resample_labels: bool = False,
+    pred_dir: str = "",
     **methods: str,
 ) -> str:
     """Score one or more methods' label maps of an organ against the truth and write the tables.
@@ -78,6 +79,8 @@ def evaluate(
         label_source: the same of the true label maps.
         resample_labels: true for labels on another grid than the masks, such as that of a finer image: they are brought
             to the masks' grid by the nearest voxel.
+        pred_dir: in place of methods, the output folder of `refine` or `segment`, whose initial and refined masks are
+            compared, or one folder of label maps.
         **methods: method → folder.
 
     A case with a file that cannot be read, holds no labels or lies on another grid is named and left out; the tables
@@ -90,6 +93,7 @@ def evaluate(
         ValueError: an option makes no sense, files do not pair, or no case can be scored.
         SystemExit: with the exit code 1, after all is written: a case was left out, and table.md names it.
     """
+    methods = (methods_of(pred_dir) if pred_dir else {}) | methods
     pack = OrganPack.load(organ)
     patients = split_patients(pack, split)
     chosen = {"none": 0, "fill": 1, "smooth": 2}
@@ -134,6 +138,12 @@ def _known_to_both(pack: OrganPack, *sources: str) -> list[Structure]:
     return known
 
 
+def methods_of(pred_dir: str) -> dict[str, str]:
+    """Return method → folder of a folder: the stages of a run's output, or else the method "prediction"."""
+    stages = [stage for stage in ("initial", "refined") if any(Path(pred_dir).glob(f"*/*_{stage}.nii*"))]
+    return {stage: f"{pred_dir}{STAGE_MARK}{stage}" for stage in stages} or {"prediction": str(pred_dir)}
+
+
 def evaluate_run(
     pred_dir: str,
     label_dir: str,
@@ -164,9 +174,7 @@ def evaluate_run(
     Raises:
         SystemExit: with a plain message where `evaluate` would raise; with the exit code 1 where it left out a case.
     """
-    stages = [stage for stage in ("initial", "refined") if any(Path(pred_dir).glob(f"*/*_{stage}.nii*"))]
-    methods: dict[str, Any] = {stage: f"{pred_dir}{STAGE_MARK}{stage}" for stage in stages}
-    methods = methods or {"prediction": str(pred_dir)}
+    methods: dict[str, Any] = methods_of(pred_dir)
     options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
     options |= {"source": source, "label_source": label_source, "resample_labels": resample_labels}
     print(plainly(lambda: evaluate(label_dir, organ, output_dir, split, **options, **methods)))

@@ -17,6 +17,7 @@ from .options import FALSE, TRUE, is_true
 TEXT, WHOLE, NUMBER, SWITCH, ANY = "text", "whole number", "number", "true or false", "value"
 
 
+SHORT = 4  # letters; names of methods that are shorter may begin as an option does
 SURELY = 0.7  # `difflib`'s ratio from which a name is a mistyped one: "refined" is none of "reference"
 
 
@@ -103,7 +104,7 @@ def read_arguments(
             if option is None and (off := options.get(name.removeprefix("no"))) and off.kind == SWITCH and not equals:
                 name, equals, text, option = off.name, "=", "false", off
             if option is None:
-                if not others or nearest(name, options, SURELY):
+                if not others or (len(name) >= SHORT and nearest(name, options, SURELY)):
                     raise unknown(command, name, options)
                 option = Option(name)
             if not equals:

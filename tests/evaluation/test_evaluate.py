@@ -263,6 +263,13 @@ def test_job_scores_the_stages_of_a_run_or_a_flat_folder(folders, pack, source, 
     assert {row["case"] for row in rows} == {"p2_a", "p2_b", "p3"}
 
 
+def test_the_command_scores_a_run_like_the_job(folders, pack):
+    options = {"label_dir": str(folders / "labels"), "organ": str(pack), "shape_metrics": False, "processes": 1}
+    evaluate(pred_dir=str(folders / "run"), output_dir=str(folders / "eval"), split="test", **options)
+    rows = read_csv(folders / "eval" / "metrics.csv")
+    assert {row["method"] for row in rows} - set(POSTPROCESSING) == {"initial", "refined"}
+
+
 def test_job_says_plainly_what_is_wrong(folders, pack):
     options = {"label_dir": folders / "labels", "organ": str(pack), "output_dir": folders / "eval"}
     with pytest.raises(SystemExit, match="nowhere does not exist"):

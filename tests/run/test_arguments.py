@@ -62,8 +62,8 @@ def test_what_cannot_be_meant_is_refused(line, message):
 
 
 def test_further_options_are_methods_unless_they_are_near_to_an_option():
-    found = read("a --initial masks --refined out", "methods")
-    assert found == {"label_dir": "a", "initial": "masks", "refined": "out"}
+    found = read("a --initial masks --refined out --l three", "methods")
+    assert found == {"label_dir": "a", "initial": "masks", "refined": "out", "l": "three"}
     for name in ("sede", "label", "labeldir", "refrence"):
         with pytest.raises(UsageError, match=f"no option --{name}: did you mean"):
             read(f"a --{name} 4", "methods")
