@@ -102,6 +102,8 @@ def _run(given: Sequence[str], common: set[str]) -> None:
     if name in JOBS:
         check_values(values)
         values["job"] = JOBS[name]
+    if "verbose" not in common:
+        warnings.simplefilter("ignore")  # before the import: some come with it
     command = load(RUN_JOB if name in JOBS else FUNCTIONS[name])
     _set_logging(common)
     result = command(**values)
@@ -135,7 +137,5 @@ def _set_logging(common: set[str]) -> None:
     if "verbose" in common:
         for name in logging.root.manager.loggerDict:
             logging.getLogger(name).setLevel(logging.NOTSET)
-    else:
-        warnings.simplefilter("ignore")
     if "quiet" in common:
         logging.getLogger().setLevel(logging.WARNING)

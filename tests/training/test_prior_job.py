@@ -230,7 +230,8 @@ def test_priors_are_chosen_by_name_or_value():
         select_targets(pack, "liver")
 
 
-def test_priors_are_trained_in_turn(tmp_path, caplog):
+@pytest.mark.parametrize("door", ["monai.bundle run", "train-prior"])
+def test_priors_are_trained_in_turn(tmp_path, caplog, door):
     """Each of the others gets the run's own command line with its --label; one that fails stops nothing."""
     targets = select_targets(OrganPack.load("thorax"), "oesophagus,heart,aorta")
     script = tmp_path / "record.py"
@@ -238,11 +239,11 @@ def test_priors_are_trained_in_turn(tmp_path, caplog):
         f"import sys; open({str(tmp_path / 'log')!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
         "sys.exit('heart' in sys.argv)"
     )
-    command = ["python", str(script), "monai.bundle", "run", "--organ", "thorax"]
+    command = ["python", str(script), *door.split(), "--organ", "thorax"]
     with caplog.at_level(logging.INFO):
         failed = train_others(targets, None, None, command)
     assert (tmp_path / "log").read_text().splitlines() == [
-        f"monai.bundle run --organ thorax --label {name}" for name in ("oesophagus", "heart")
+        f"{door} --organ thorax --label {name}" for name in ("oesophagus", "heart")
     ]
     assert failed == ["heart"] and "prior 3 of 3: aorta" in caplog.text
     with pytest.raises(PriorTrainingError, match="heart"):
