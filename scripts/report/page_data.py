@@ -23,7 +23,7 @@ from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
 from ..organ.pack import OrganError, OrganPack, Structure, structure_masks
 from .crops import Crop, shown_image
-from .run_report import read_report
+from .run_report import KEPT, read_report
 from .surfaces import (
     INITIAL,
     REFINED,
@@ -243,7 +243,7 @@ def load_case(
             StructurePage(
                 structure.name,
                 str(said.get("failure", "")),
-                str(said.get("status", "")),
+                _status_of(said),
                 bool(said.get("quality", {}).get("doubtful")),
                 figures=_fit_figures(said.get("quality", {})),
                 regions=[r for r in said.get("quality", {}).get("regions", []) if "kind" in r],
@@ -272,6 +272,11 @@ def _draw(run: Run, page: CasePage, full_size: dict[str, dict[str, trimesh.Trime
         meshes = _show_structure(run, page, crop, parts, shown)
         if full_size is not None:
             full_size[shown.name] = meshes
+
+
+def _status_of(said: Mapping[str, Any]) -> str:
+    """Return a structure's status in a report; older reports say only whether it failed."""
+    return str(said.get("status") or (KEPT if said.get("failure") else REFINED if said else ""))
 
 
 def _fit_figures(quality: Mapping[str, Any]) -> dict[str, float]:

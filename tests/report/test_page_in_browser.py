@@ -1,5 +1,7 @@
 """The page in a real browser: clicks, pixels, console and network."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -191,3 +193,22 @@ def test_nothing_overlaps_or_sticks_out(page, folder, width):
                 right <= other_left + 1 or other_right <= left + 1 or bottom <= other_top + 1 or other_bottom <= top + 1
             )
     page.set_window_size(1280, 900)
+
+
+def test_a_fit_that_cannot_be_right_is_a_red_flag_and_what_was_not_changed_no_refined_structure(tmp_path):
+    run = write_run(tmp_path, OBLIQUE)
+    report = json.loads((run / "report.json").read_text())
+    first, second, _ = report["cases"][0]["structures"]
+    first["quality"]["doubtful"] = True
+    second["status"] = "unchanged"
+    (run / "report.json").write_text(json.dumps(report))
+    write_page(Run.open(run))
+    driver = start_browser(1280, 900)
+    try:
+        open_page(driver, run / "report.html")
+        assert by_id(driver, "case-status").text == "refined"
+        assert by_id(driver, "case-status").get_attribute("class") == "chip bad"
+        row = driver.find_element("css selector", "#cases tbody tr").text
+        assert f"{first['name']}: fit cannot be right" in row and "2 of 3" in row
+    finally:
+        driver.quit()
