@@ -19,7 +19,7 @@ from .fields import read, section, setting
 from .imaging import Augment, Intensity, PatchSize, intensity_of
 from .places import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS
 from .sources import OWN_SOURCE, SOURCES, Meanings, resolved, sides_of
-from .structure import LABEL, REFINE, Structure, anything, in_folder, structure_list, structure_masks
+from .structure import LABEL, REFINE, Structure, anything, in_folder, shapes_of, structure_list, structure_masks
 from .yaml_file import read_yaml
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "OrganPack",
     "Structure",
     "known_organs",
+    "shapes_of",
     "structure_masks",
 ]
 
@@ -143,6 +144,10 @@ class OrganPack:
     def masks(self, label_map: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
         """Return structure name → voxels of a whole label map, see `structure_masks`."""
         return structure_masks(self.structures, label_map, affine)
+
+    def shapes(self, label_map: np.ndarray, affine: np.ndarray) -> list[tuple[Structure, np.ndarray]]:
+        """Return the shapes that a whole label map holds, with their voxels, see `shapes_of`."""
+        return shapes_of(self.structures, label_map, affine)
 
     def structure(self, name: str) -> Structure:
         """Return the structure of that name.

@@ -20,6 +20,7 @@ SIDES = (LEFT, RIGHT)
 LARGE_SHARE = 0.02  # of the largest component's voxels; smaller components are islands
 COMPARABLE_SHARE = 0.2  # of the larger side's voxels; less beyond a gap or a waist is no other side
 GAP_SHARE = 0.5  # of the wider side's extent; a gap as wide as that parts two organs, not two pieces of one
+BESIDE = 2.0  # how much farther apart in x than in any other direction a pair's bodies lie
 WAIST_SHARE = 0.5  # of the lower of two peaks of the profile along x; a waist is at most as thick
 PROFILE_BINS, PROFILE_SMOOTHING = 200, 10.0
 
@@ -52,7 +53,7 @@ class Sides:
         return (result | self.of(side)) & ~(self.left if side == RIGHT else self.right)
 
 
-def split_sides(mask: np.ndarray, affine: np.ndarray) -> Sides:
+def split_sides(mask: np.ndarray, affine: np.ndarray, gap_share: float = GAP_SHARE) -> Sides:
     """Split a mask into the patient's left and right part.
 
     Connected components (26 neighbours) stay whole and go to the side their centroid lies on, seen from the middle of
@@ -63,6 +64,7 @@ def split_sides(mask: np.ndarray, affine: np.ndarray) -> Sides:
     Args:
         mask: (X, Y, Z) bool, whole: a crop has another middle plane.
         affine: (4, 4) voxel index → world mm.
+        gap_share: how wide a gap must be, of the wider side's extent.
     """
     left, right = np.zeros_like(mask), np.zeros_like(mask)
     if not mask.any():
@@ -76,7 +78,7 @@ def split_sides(mask: np.ndarray, affine: np.ndarray) -> Sides:
     sizes = np.bincount(piece)
     large = np.flatnonzero(sizes >= LARGE_SHARE * sizes.max())
     middle_mm = float(affine[0] @ [*((np.array(mask.shape) - 1) / 2), 1.0])
-    found = _gap([x_mm[piece == k] for k in large])
+    found = _gap([x_mm[piece == k] for k in large], gap_share)
     midline_mm = middle_mm if found is None else found
     is_right = (np.bincount(piece, x_mm) / sizes >= midline_mm)[piece]
     for k in large:
@@ -91,8 +93,39 @@ def split_sides(mask: np.ndarray, affine: np.ndarray) -> Sides:
     return Sides(left, right, _between(x_mm[~is_right], x_mm[is_right], midline_mm))
 
 
-def _gap(bodies_mm: list[np.ndarray]) -> float | None:
-    """Return the middle of the widest gap in world x that parts bodies, (N,) x of their voxels, into two sides."""
+def split_pair(mask: np.ndarray, affine: np.ndarray) -> Sides | None:
+    """Split a mask that holds a left and a right organ; None where it does not.
+
+    They are two bodies of comparable size beside each other: parted in world x by a gap, be it narrow, and at least
+    `BESIDE` times as far apart in x as in any other direction. The pieces of one broken organ seldom are.
+
+    Args:
+        mask: (X, Y, Z) bool, whole.
+        affine: (4, 4) voxel index → world mm.
+    """
+    if not mask.any():
+        return None
+    box = crop_box(mask)
+    pieces, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    index = np.argwhere(pieces)
+    piece = pieces[tuple(index.T)] - 1
+    world = apply_affine(affine, index + [side.start for side in box])
+    sizes = np.bincount(piece)
+    large = np.flatnonzero(sizes >= LARGE_SHARE * sizes.max())
+    midline_mm = _gap([world[piece == k, 0] for k in large], 0.0)
+    if midline_mm is None:
+        return None
+    bodies = world[np.isin(piece, large)]
+    is_right = bodies[:, 0] >= midline_mm
+    apart_mm = np.abs(bodies[is_right].mean(0) - bodies[~is_right].mean(0))
+    return split_sides(mask, affine, 0.0) if apart_mm[0] >= BESIDE * apart_mm[1:].max() else None
+
+
+def _gap(bodies_mm: list[np.ndarray], least_share: float) -> float | None:
+    """Return the middle of the widest gap in world x that parts bodies, (N,) x of their voxels, into two sides.
+
+    It is at least `least_share` of the wider side's extent.
+    """
     spans = sorted((float(x.min()), float(x.max()), len(x)) for x in bodies_mm)
     widest, middle = 0.0, None
     for cut in range(1, len(spans)):
@@ -101,7 +134,7 @@ def _gap(bodies_mm: list[np.ndarray]) -> float | None:
         extent = max(end - low[0][0], max(s[1] for s in high) - start)
         sizes = sorted(sum(s[2] for s in group) for group in (low, high))
         comparable = sizes[0] >= COMPARABLE_SHARE * sizes[1]
-        if comparable and start - end > widest and start - end >= GAP_SHARE * extent:
+        if comparable and start - end > widest and start - end >= least_share * extent:
             widest, middle = start - end, (start + end) / 2
     return middle
 

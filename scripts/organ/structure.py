@@ -10,10 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from .checks import PRIOR_SUFFIX, OrganError, key_text, list_of, mapping_of, one_of, prior_file, safe_name, text, whole
+from .checks import (
+    PRIOR_SUFFIX,
+    OrganError,
+    flag,
+    key_text,
+    list_of,
+    mapping_of,
+    one_of,
+    prior_file,
+    safe_name,
+    text,
+    whole,
+)
 from .fields import read, setting
 from .places import EVIDENCE_FILE, JOINT_FILE
-from .sides import SIDES, Sides, split_sides
+from .sides import GAP_SHARE, SIDES, Sides, split_pair, split_sides
 
 MIRROR_CHOICES = ("never", "auto", "always")
 MOST_LABEL = 1 << 20
@@ -37,7 +49,8 @@ class Structure:
         prior: path of the shape prior (it need not exist before training); structures may share one.
         mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always".
         refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for this structure only.
-        side: "left" or "right" where the labels hold both sides of the patient, see `sides`; "" for all of them.
+        side: "left" or "right" where the labels always hold both sides of the patient, see `sides`; "" for all of them.
+        paired: whether the labels may hold the left and the right one, each of which is a shape by itself then.
     """
 
     name: str = setting(safe_name)
@@ -46,6 +59,13 @@ class Structure:
     mirror: str = setting(one_of(MIRROR_CHOICES), default="never")
     refine: dict[str, Any] = setting(REFINE, default_factory=dict)
     side: str = setting(one_of(SIDES), default="")
+    paired: bool = setting(flag, default=False)
+
+    @property
+    def pair(self) -> tuple[Structure, ...]:
+        """The right and the left one, named `<name>_right` and `<name>_left`; () where it is not `paired`."""
+        sides = reversed(SIDES) if self.paired and not self.side else ()
+        return tuple(replace(self, name=f"{self.name}_{side}", side=side) for side in sides)
 
     def union(self, label_map: np.ndarray) -> np.ndarray:
         """Return the voxels of the structure's labels, of both sides where it is one of them, (X, Y, Z) bool."""
@@ -73,10 +93,37 @@ def structure_masks(
     masks = {}
     for structure in structures:
         if structure.side and structure.labels not in split:
-            split[structure.labels] = split_sides(structure.union(label_map), affine)
+            gap_share = 0.0 if structure.paired else GAP_SHARE
+            split[structure.labels] = split_sides(structure.union(label_map), affine, gap_share)
         sides = split.get(structure.labels) if structure.side else None
         masks[structure.name] = structure.union(label_map) if sides is None else sides.of(structure.side)
     return masks
+
+
+def shapes_of(
+    structures: Iterable[Structure], label_map: np.ndarray, affine: np.ndarray
+) -> list[tuple[Structure, np.ndarray]]:
+    """Return the shapes that a label map holds, with their voxels (X, Y, Z) bool.
+
+    They are the structures, but that a paired one of which the map holds both sides is two shapes, see
+    `Structure.pair`.
+
+    Args:
+        structures: of one pack.
+        label_map: (X, Y, Z) whole numbers, of the whole volume.
+        affine: (4, 4) voxel index → world mm.
+    """
+    known = list(structures)
+    masks = structure_masks(known, label_map, affine)
+    found = []
+    for structure in known:
+        mask = masks[structure.name]
+        sides = split_pair(mask, affine) if structure.pair else None
+        if sides is None:
+            found.append((structure, mask))
+        else:
+            found += [(one, sides.of(one.side)) for one in structure.pair]
+    return found
 
 
 def structure_list(value: Any, where: str) -> tuple[Structure, ...]:
@@ -99,7 +146,12 @@ def structure_list(value: Any, where: str) -> tuple[Structure, ...]:
                 f"{where}: {structure.name}: prior must not be {structure.prior.name}, which is another file of the "
                 "pack: give `prior` another name"
             )
-    for pair in combinations(found, 2):
+    for structure in found:
+        if structure.paired and (structure.side or structure.mirror != "auto"):
+            raise OrganError(
+                f"{where}: {structure.name}: paired needs mirror: auto, since one prior serves both sides, and no side"
+            )
+    for pair in combinations((shape for one in found for shape in (one, *one.pair)), 2):
         _check_pair(*pair, where)
     return found
 
@@ -118,7 +170,7 @@ def _check_pair(one: Structure, other: Structure, where: str) -> None:
     pair = f"{where}: '{one.name}' and '{other.name}'"
     if one.name.casefold() == other.name.casefold():
         raise OrganError(f"{pair} have the same name, and so the same files: rename one")
-    if set(one.labels) & set(other.labels):
+    if set(one.labels) & set(other.labels) and not {one.name, other.name} & {s.name for s in (*one.pair, *other.pair)}:
         if set(one.labels) != set(other.labels) or {one.side, other.side} != set(SIDES):
             raise OrganError(f"{pair} share labels: give both the same labels, and one side left, the other side right")
     if one.prior == other.prior and one.mirror != other.mirror:

@@ -48,6 +48,31 @@ class Image:
     affine: np.ndarray
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What refines one shape: its settings, its prior, and the four steps set up with them."""
+
+    settings: RefineSettings
+    prior: ShapePrior
+    picct: PICCT
+    tim: TIMSample
+    finetune: LatentFinetune
+    reconstruction: ReconstructShape
+
+    @classmethod
+    def of(cls, structure: Structure, settings: RefineSettings, prior: ShapePrior, device: str | torch.device) -> Steps:
+        """Set up the steps of one shape."""
+        anchor = prior.anchor_points.cpu().numpy()
+        return cls(
+            settings,
+            prior,
+            PICCT(anchor, prior.scale_mm, n_points=settings.alignment_points, mirror=structure.mirror),
+            TIMSample(settings.samples, settings.keep_share, soft=settings.method != "paper"),
+            LatentFinetune(settings, device),
+            ReconstructShape(settings),
+        )
+
+
 class Refiner:
     """Refines label maps of one organ.
 
@@ -61,6 +86,7 @@ class Refiner:
         pack: the organ pack.
         settings: structure name → its settings.
         priors: structure name → its shape prior; structures may share one.
+        steps: shape name → its steps; the shapes are the structures, and both sides of paired ones.
         joint: the joint model of the pack's structures; None without one, or where no structure uses it.
         networks: the pack's evidence networks, which need the joint model; None without such.
 
@@ -95,14 +121,11 @@ class Refiner:
                 f"{networks} knows {', '.join(self.networks.structures)}, in this order, but the pack's structures are "
                 f"{', '.join(s.name for s in self.pack.structures)}: train it anew (python -m scripts evidence)"
             )
-        self.picct, self.tim, self.finetune, self.reconstruction = {}, {}, {}, {}
-        for structure in self.pack.structures:
-            name, own, prior = structure.name, self.settings[structure.name], self.priors[structure.name]
-            anchor = prior.anchor_points.cpu().numpy()
-            self.picct[name] = PICCT(anchor, prior.scale_mm, n_points=own.alignment_points, mirror=structure.mirror)
-            self.tim[name] = TIMSample(own.samples, own.keep_share, soft=own.method != "paper")
-            self.finetune[name] = LatentFinetune(own, device)
-            self.reconstruction[name] = ReconstructShape(own)
+        self.steps = {
+            shape.name: Steps.of(shape, self.settings[structure.name], self.priors[structure.name], device)
+            for structure in self.pack.structures
+            for shape in (structure, *structure.pair)
+        }
 
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
         """Find each structure's surface and its place in the canonical frame (METHOD 1).
@@ -112,10 +135,9 @@ class Refiner:
             affine: (4, 4) voxel → world mm, RAS+.
 
         Returns:
-            One stage a structure of the pack, in its order.
+            One stage a structure of the pack, in its order; of a paired structure, one a side where there are both.
         """
-        masks = self.pack.masks(label_map, affine)
-        return [self._align(structure, masks[structure.name], affine) for structure in self.pack.structures]
+        return [self._align(structure, mask, affine) for structure, mask in self.pack.shapes(label_map, affine)]
 
     def _align(self, structure: Structure, mask: np.ndarray, affine: np.ndarray) -> Aligned | Unrefined:
         begun = time.perf_counter()
@@ -124,17 +146,17 @@ class Refiner:
             return Unrefined(structure, f"{name} has only {count} voxels" if count else f"the mask has no {name}")
         try:
             surface = mask_to_surface(mask, affine)
-            points, _ = sample_surface(surface, self.settings[name].samples, self.seed)
+            points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
         except ValueError as error:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
         transform = self._place(name, points, mask, affine)
         seconds = {"picct": time.perf_counter() - begun}
-        return Aligned(structure, seconds, self.priors[name], mask, affine, surface, transform)
+        return Aligned(structure, seconds, self.steps[name].prior, mask, affine, surface, transform)
 
     def _place(self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> CanonicalTransform:
         """Align surface points (N, 3), world mm, of a mask; say in plain words what is wrong with it."""
-        transform = self.picct[name](points, self.seed)
-        turn = self.picct[name].better_turned(points, transform, self.seed)
+        transform = self.steps[name].picct(points, self.seed)
+        turn = self.steps[name].picct.better_turned(points, transform, self.seed)
         why = ""
         if transform.failure:
             seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
@@ -175,7 +197,7 @@ class Refiner:
     def _sample(
         self, aligned: Aligned, context: Context | None, evidence: Evidence | None, seconds: dict[str, float]
     ) -> Sampled | Unrefined:
-        name, own = aligned.name, self.settings[aligned.name]
+        name, own = aligned.name, self.steps[aligned.name].settings
         context, evidence = context if own.context else None, evidence if own.method != "paper" else None
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
@@ -183,7 +205,9 @@ class Refiner:
                 return aligned.stopped(aligned.failure)
             aligned = replace(aligned, transform=replace(found, turn=aligned.transform.turn))
         begun = time.perf_counter()
-        samples = self.tim[name](aligned.surface, aligned.transform, aligned.prior, name, context, evidence, self.seed)
+        samples = self.steps[name].tim(
+            aligned.surface, aligned.transform, aligned.prior, name, context, evidence, self.seed
+        )
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
         return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seconds=seconds)
 
@@ -214,7 +238,7 @@ class Refiner:
         batches: dict[tuple[Hashable, ...], list[Sampled]] = {}
         for one in sampled:
             if isinstance(one, Sampled):
-                key = self.finetune[one.name].batch_key(one.samples, one.prior)
+                key = self.steps[one.name].finetune.batch_key(one.samples, one.prior)
                 batches.setdefault(key, []).append(one)
         found = {one.name: one for batch in batches.values() for one in self._fit_batch(batch)}
         return [one if isinstance(one, Unrefined) else found[one.name] for one in sampled]
@@ -223,7 +247,7 @@ class Refiner:
         begun = time.perf_counter()
         known = [(one.samples, one.transform, one.prior) for one in batch]
         try:
-            fits: Sequence[FittedShape] = self.finetune[batch[0].name].fit_batch(known, self.seed)
+            fits: Sequence[FittedShape] = self.steps[batch[0].name].finetune.fit_batch(known, self.seed)
         except ValueError as error:
             if len(batch) > 1:  # one after another, to find out whose failure it is
                 return [fitted for one in batch for fitted in self._fit_batch([one])]
@@ -258,7 +282,7 @@ class Refiner:
                 continue
             begun = time.perf_counter()
             try:
-                part = self.reconstruction[one.name](one)
+                part = self.steps[one.name].reconstruction(one)
             except ValueError as error:
                 results[one.name] = one.stopped(f"not reconstructed: {error}")
                 continue

@@ -185,7 +185,7 @@ class Run:
             run.provenance = [["note", f"the organ pack is not at hand: {error}"]]
         else:
             run.organ = pack.name
-            run.structures = list(pack.structures)
+            run.structures = shapes_reported(pack.structures, cases)
             run.nsd_tolerance_mm = pack.nsd_tolerance_mm
             run.provenance = provenance_lines(pack.provenance)
         run.truths = {case_name(p): p for p in list_volumes(label_dir)} if label_dir else {}
@@ -219,6 +219,23 @@ class Run:
         return Path(named) if named and Path(named).is_file() else None
 
 
+def shapes_reported(structures: Sequence[Structure], cases: Sequence[Mapping[str, Any]]) -> list[Structure]:
+    """Return a pack's structures, and the left and right one of those that some case holds both sides of."""
+    reported = {str(said["name"]) for case in cases for said in case.get("structures", [])}
+    return [shape for one in structures for shape in (one, *(side for side in one.pair if side.name in reported))]
+
+
+def shapes_of_case(structures: Sequence[Structure], record: Mapping[str, Any]) -> list[Structure]:
+    """Return those of a run's shapes that a case has: of a paired structure, both sides or the whole."""
+    reported = {str(said["name"]) for said in record.get("structures", [])}
+    sides = {side.name for one in structures for side in one.pair}
+    return [
+        one
+        for one in structures
+        if (one.name in reported if one.name in sides else not reported & {side.name for side in one.pair})
+    ]
+
+
 def structures_of_labels(cases: Sequence[Mapping[str, Any]]) -> list[Structure]:
     """Return one structure a label value that a report's cases name; for a run whose organ pack is not at hand."""
     values = sorted({int(value) for case in cases for value in case.get("volumes_ml", {})})
@@ -237,7 +254,7 @@ def load_case(
     """
     page = CasePage(record, totals=region_totals(record.get("structures", [])))
     reported = {str(s["name"]): s for s in record.get("structures", [])}
-    for structure in run.structures:
+    for structure in shapes_of_case(run.structures, record):
         said = reported.get(structure.name, {})
         page.structures.append(
             StructurePage(
@@ -309,8 +326,9 @@ def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray], 
     if INITIAL not in maps:
         raise ValueError(f"No mask of this case lies in {run.folder / page.name}.")
     crop = Crop.around(maps, affine)
+    shapes = shapes_of_case(run.structures, page.record)
     masks = {
-        stage: {name: crop.of(mask) for name, mask in structure_masks(run.structures, values, affine).items()}
+        stage: {name: crop.of(mask) for name, mask in structure_masks(shapes, values, affine).items()}
         for stage, values in maps.items()
     }
     return crop, {stage: crop.of(values) for stage, values in maps.items()}, masks
@@ -328,6 +346,8 @@ def _slices(
     for stage, values in maps.items():
         labels[stage] = np.zeros(crop.shape, np.uint8)
         for number, (name, value) in run.parts.items():
+            if name not in masks[stage]:
+                continue
             labels[stage][masks[stage][name] & (values == value)] = number
     slices = SlicesPage(crop.affine, spacing, labels)
     file = run.image_file(page.record)

@@ -81,7 +81,7 @@ class Ceiling:
     def _draw(self, fit: LatentFinetune, aligned: Aligned) -> np.ndarray:
         """Return what the fit alone makes of a true mask, (X, Y, Z) bool."""
         points, normals = sample_surface(
-            aligned.surface, self.refiner.settings[aligned.name].samples, self.refiner.seed
+            aligned.surface, self.refiner.steps[aligned.name].settings.samples, self.refiner.seed
         )
         sure = np.ones(len(points))
         samples = TrustedSamples(points, normals, sure, sure)

@@ -77,7 +77,10 @@ def test_lps_has_x_and_y_the_other_way_and_faces_outward(tmp_path, ending):
 
 
 @pytest.mark.parametrize("space", ["RAS", "LPS"])
-def test_ply_comes_back_as_ras(tmp_path, space):
+def test_meshes_come_back_as_ras(tmp_path, space):
+    stl = read_mesh(write_mesh(tmp_path / "a.stl", egg(), space=space), join=True)
+    np.testing.assert_allclose(stl.bounds, egg().bounds, atol=1e-5)
+    assert stl.volume == pytest.approx(egg().volume, rel=1e-4)
     places = {"template_x": np.linspace(0, 1, len(egg().vertices)).astype(np.float32)}
     loaded = read_mesh(write_mesh(tmp_path / "a.ply", egg(), places, space))
     np.testing.assert_allclose(loaded.vertices, egg().vertices, atol=1e-5)

@@ -17,9 +17,10 @@ CENTRE = np.array([27.0, -22.0, -14.0])
 
 
 KINDS = ("plain", "flipped", "oblique")
+APART_MM = 50.0
 
 
-def chain(preset: str = "default", organ: str = "hippocampus") -> Compose:
+def chain(preset: str = "default", organ: str | OrganPack = "hippocampus") -> Compose:
     refiner = Refiner(organ, preset)
     steps = (PICCTd, TIMSampled, LatentFinetuned, ReconstructShaped)
     return Compose([step("pred", refiner) for step in steps])
@@ -53,6 +54,32 @@ def mean_shape(kind: str, mirrored: bool = False) -> tuple[np.ndarray, np.ndarra
     return np.where(inside, np.where(points[..., 1] > CENTRE[1], 1, 2), 0).astype(np.uint8), grid.affine
 
 
+def whole_head(kind: str, cut: bool = True, split: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A hippocampus, and its mirror image `APART_MM` away, cut to a half or not, in two pieces or not.
+
+    Returns:
+        Label map, which voxels are the first one's, and affine.
+    """
+    one, affine = mean_shape(kind)
+    other, _ = mean_shape(kind, mirrored=True)
+    if cut:
+        other = np.where(other == 1, 1, 0).astype(np.uint8)
+    if split:
+        y_mm = WorldGrid(affine, one.shape).points_world()[..., 1]
+        middle = np.median(y_mm[other > 0])
+        other[np.abs(y_mm - middle) < 2.0] = 0
+    axis = int(np.argmax(np.abs(affine[0, :3])))
+    step = int(round(APART_MM / np.linalg.norm(affine[:3, axis]))) * (1 if affine[0, axis] > 0 else -1)
+    wide = [(0, 0)] * 3
+    wide[axis] = (max(-step, 0), max(step, 0))
+    far = [(0, 0)] * 3
+    far[axis] = (max(step, 0), max(-step, 0))
+    affine = affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ [w[0] for w in wide]
+    first, second = np.pad(one, wide), np.pad(other, far)
+    return np.maximum(first, second), first > 0, affine
+
+
 def damaged(label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """A ball of 9 mm cut out of the surface, and an island of 3 mm."""
     points = WorldGrid(affine, label_map.shape).points_world()
@@ -64,9 +91,11 @@ def damaged(label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return broken
 
 
-def run(label_map: np.ndarray, affine: np.ndarray, preset: str = "default") -> dict:
+def run(
+    label_map: np.ndarray, affine: np.ndarray, preset: str = "default", organ: str | OrganPack = "hippocampus"
+) -> dict:
     pred = MetaTensor(torch.from_numpy(label_map[None].copy()), affine=torch.as_tensor(affine))
-    return chain(preset)({"pred": pred})
+    return chain(preset, organ)({"pred": pred})
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from scripts.organ.pack import OrganError, OrganPack
-from scripts.organ.sides import split_sides
+from scripts.organ.sides import split_pair, split_sides
 from tests.helpers.pairs import ACROSS_MM as ACROSS
 from tests.helpers.pairs import AXES, CENTRE, RADII, SPACINGS, ball, grid, kidneys, label_map, world, write_pack
 
@@ -90,6 +90,32 @@ def test_the_territories_of_the_sides_part_the_volume():
     np.testing.assert_array_equal(right, points[..., 0] + CENTRE_X >= sides.midline_mm)
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("axes", AXES)
+def test_a_pair_is_two_bodies_beside_each_other(axes, spacing):
+    shape, affine = grid(axes, spacing)
+    points = world(shape, affine)
+    both = kidneys(points)
+    for right in (both["right"], ball(points, (16, 0, 0))):  # also with a gap much narrower than the organs
+        sides = split_pair(both["left"] | right, affine)
+        np.testing.assert_array_equal(sides.left, both["left"])
+        np.testing.assert_array_equal(sides.right, right)
+    assert split_pair(both["left"], affine) is None
+    island = ball(points, (ACROSS, 0, 0), 5.0)
+    assert split_pair(both["left"] | island, affine) is None
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_the_pieces_of_one_organ_are_no_pair(axes):
+    points = world(*(at := grid(axes)))
+    pieces = ball(points, (-12, -30, 0), 9.0) | ball(points, (12, 30, 0), 9.0)  # apart in x, but more so in y
+    assert split_pair(pieces, at[1]) is None
+
+
+def test_nothing_is_no_pair():
+    assert split_pair(np.zeros((5, 5, 5), bool), np.eye(4)) is None
+
+
 def test_nothing_is_on_no_side():
     sides = split_sides(np.zeros((3, 4, 5), bool), np.eye(4))
     assert not sides.left.any() and not sides.right.any()
@@ -115,6 +141,7 @@ def test_a_pack_gives_each_side_its_voxels(tmp_path):
         ({"labels": [1]}, "share labels"),
         ({"mirror": "never"}, "share a prior"),
         ({"name": "kidney_left"}, "same name"),
+        ({"paired": True}, "paired needs mirror: auto"),
     ],
 )
 def test_packs_that_make_no_sense_are_refused(tmp_path, change, message):

@@ -1,47 +1,24 @@
 """What is comparable to the organ is no island: two organs in one mask are left, and named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from scripts.geometry.resample import WorldGrid
+from scripts.organ.pack import OrganPack
 from scripts.refine.bodies import other_bodies, two_organs
-from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape, run
+from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape, run, whole_head
 from tests.helpers.volumes import OBLIQUE
 
-APART_MM = 50.0
-
-
-def whole_head(kind: str, cut: bool = True, split: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A hippocampus, and its mirror image `APART_MM` away, cut to a half or not, in two pieces or not.
-
-    Returns:
-        Label map, which voxels are the first one's, and affine.
-    """
-    one, affine = mean_shape(kind)
-    other, _ = mean_shape(kind, mirrored=True)
-    if cut:
-        other = np.where(other == 1, 1, 0).astype(np.uint8)
-    if split:
-        y_mm = WorldGrid(affine, one.shape).points_world()[..., 1]
-        middle = np.median(y_mm[other > 0])
-        other[np.abs(y_mm - middle) < 2.0] = 0
-    axis = int(np.argmax(np.abs(affine[0, :3])))
-    step = int(round(APART_MM / np.linalg.norm(affine[:3, axis]))) * (1 if affine[0, axis] > 0 else -1)
-    wide = [(0, 0)] * 3
-    wide[axis] = (max(-step, 0), max(step, 0))
-    far = [(0, 0)] * 3
-    far[axis] = (max(step, 0), max(-step, 0))
-    affine = affine.copy()
-    affine[:3, 3] -= affine[:3, :3] @ [w[0] for w in wide]
-    first, second = np.pad(one, wide), np.pad(other, far)
-    return np.maximum(first, second), first > 0, affine
+PACK = OrganPack.load("hippocampus")
+ALONE = replace(PACK, structures=(replace(PACK.structures[0], paired=False),))  # knows of no other side
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("split", [False, True])
 def test_a_second_organ_is_left_and_named(kind, split):
     label_map, first, affine = whole_head(kind, split=split)
-    result = run(label_map, affine)
+    result = run(label_map, affine, organ=ALONE)
     refined, (case,) = result["pred"].numpy()[0], result["pred_shapes"]
     second = (label_map > 0) & ~first
     np.testing.assert_array_equal(refined[second], label_map[second])
@@ -56,7 +33,7 @@ def test_a_second_organ_is_left_and_named(kind, split):
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_whole_organs_are_named_as_such(kind):
     label_map, _, affine = whole_head(kind, cut=False)
-    result = run(label_map, affine)
+    result = run(label_map, affine, organ=ALONE)
     (case,) = result["pred_shapes"]
     assert (result["pred"].numpy()[0] == label_map).all()
     said = case.failure or " ".join(case.quality["warnings"])
@@ -66,7 +43,7 @@ def test_two_whole_organs_are_named_as_such(kind):
 def test_islands_still_go_without_a_warning():
     truth, affine = mean_shape("plain")
     broken = damaged(truth, affine)
-    result = run(broken, affine)
+    result = run(broken, affine, organ=ALONE)
     assert not (result["pred"].numpy()[0] > 0)[(broken > 0) & (truth == 0)].any()
     assert result["pred_shapes"][0].quality["warnings"] == []
 
