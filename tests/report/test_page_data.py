@@ -242,3 +242,25 @@ def test_sides_are_shown_each_for_itself(tmp_path):
     assert counts[REFINED] == [((both == v) & (points[..., 0] * s > 0)).sum() for v in (1, 2) for s in (1, -1)]
     assert [len(s.surfaces) for s in page.structures] == [2, 1]
     assert page.structures[0].figures["volume_initial_ml"] == pytest.approx(right.sum() * 0.015)
+
+
+def test_a_case_shows_both_of_a_pair_or_the_one(tmp_path):
+    shape, affine = pairs.grid()
+    both = pairs.label_map(pairs.world(shape, affine))
+    one = np.where(pairs.world(shape, affine)[..., 0] > 0, both, 0).astype(both.dtype)
+    kidney = {"name": "kidney", "labels": [1, 2], "mirror": "auto", "paired": True}
+    settings = {"organ": str(pairs.write_pack(tmp_path / "pack", structures=[kidney]))}
+    records = []
+    for case, values, names in (("head", both, ["kidney_right", "kidney_left"]), ("box", one, ["kidney"])):
+        outputs = {stage: f"{case}_{stage}.nii.gz" for stage in (INITIAL, REFINED)}
+        for file in outputs.values():
+            pairs.save(tmp_path / case / file, values, affine)
+        records.append({"case": case, "outputs": outputs, "structures": [{"name": name} for name in names]})
+    (tmp_path / "report.json").write_text(json.dumps({"settings": settings, "cases": records}))
+    run = Run.open(tmp_path)
+    for record in records:
+        page = load_case(run, record)
+        assert [shown.name for shown in page.structures] == [said["name"] for said in record["structures"]]
+        assert all(len(shown.surfaces) == 2 for shown in page.structures) and not page.notes
+        shown = {run.parts[number][0] for number in np.unique(page.slices.labels[INITIAL])[1:]}
+        assert shown == {said["name"] for said in record["structures"]}
