@@ -27,6 +27,7 @@ from ..geometry.affine import spacing_mm
 from ..organ.pack import OrganPack
 from .lines import summary_line
 from .page_data import CasePage, Run, SlicesPage, load_case
+from .palette import structure_colours
 from .pictures import DEVIATION_COLOURS
 from .run_report import shown, with_texts
 from .surfaces import INITIAL, REFINED, Surface
@@ -171,7 +172,10 @@ def describe_run(run: Run, pages: Sequence[CasePage]) -> dict[str, Any]:
         "about": [[key, text] for key, text in about.items() if text],
         "provenance": run.provenance,
         "colours": list(DEVIATION_COLOURS),
-        "structures": [{"name": s.name, "numbers": run.numbers(s.name)} for s in run.structures],
+        "structures": [
+            {"name": s.name, "numbers": run.numbers(s.name), "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
+            for s, colour in zip(run.structures, structure_colours(len(run.structures)), strict=True)
+        ],
         "cases": [_describe_case(number, page) for number, page in enumerate(pages)],
     }
 

@@ -77,7 +77,7 @@ def write_run(folder, affine, organ=True, relative=False):
         {
             "name": name,
             "failure": "",
-            "seconds": {"fit": 1.5},
+            "seconds": {"finetune": 1.5},
             "quality": {"regions": regions if name == "ball" else []},
         }
         for name in NAMES.values()

@@ -7,6 +7,7 @@ import pytest
 
 from scripts.report.html import write_page
 from scripts.report.page_data import Run, load_case
+from scripts.report.palette import structure_colours
 from tests.helpers.browser import console_errors, open_page, pixels, requests, settled_pixels, start_browser, until
 from tests.helpers.made_run import NAMES, write_run
 from tests.helpers.volumes import OBLIQUE
@@ -104,6 +105,71 @@ def test_panes_turn_together(page, folder):
     assert one == other
 
 
+def choose(page, select, value):
+    by_id(page, select).find_element("css selector", f'option[value="{value}"]').click()
+
+
+def hue_shares(picture, colours):
+    """Return for each colour the share of the drawn pixels whose direction from grey is the colour's."""
+    lit = picture[drawn(picture)].astype(float)
+    lit -= lit.mean(axis=-1, keepdims=True)
+    lit /= np.linalg.norm(lit, axis=-1, keepdims=True) + 1e-9
+    wanted = np.array(colours, float)
+    wanted -= wanted.mean(axis=-1, keepdims=True)
+    wanted /= np.linalg.norm(wanted, axis=-1, keepdims=True)
+    return (lit @ wanted.T > 0.95).mean(axis=0)
+
+
+def test_no_colouring_is_black(page, folder):
+    """Of every colouring the pixels are bright; stages and structures have the colours that the page names."""
+    scene = by_id(page, "solid")
+    keys = [option.get_attribute("value") for option in page.find_elements("css selector", "#colouring option")]
+    assert keys == ["moved", "error", "place", "structure", "stage"]
+    seen = settled_pixels(scene, folder)
+    for key in [*keys[1:], keys[0]]:
+        choose(page, "colouring", key)
+        seen = settled_pixels(scene, folder, seen)
+        shapes = seen[drawn(seen)].max(axis=-1)  # brightest channel
+        assert (shapes > 90).mean() > 0.9, key
+        if key == "structure":
+            assert (hue_shares(seen, structure_colours(3)) > 0.08).all()
+        if key == "stage":
+            both = hue_shares(seen, [(0xFF, 0x8A, 0x3D), (0x22, 0xB8, 0xD1)])
+            assert (both > 0.25).all() and both.sum() > 0.9
+
+
+def test_structures_fill_slices_with_their_colours_and_slices_their_panels(page, folder):
+    canvas = by_id(page, "slice-axial")
+    filled = settled_pixels(canvas, folder)
+    by_id(page, "filled").click()
+    bare = settled_pixels(canvas, folder, filled)
+    by_id(page, "filled").click()
+    settled_pixels(canvas, folder, bare)
+    tint = (filled - bare)[np.abs(filled - bare).max(axis=-1) > 8]
+    assert len(tint) > 200
+    for view in ("axial", "coronal", "sagittal"):
+        width, height, drawn_width, drawn_height = page.execute_script(
+            "const v = current.slices.views.find((v) => v.name === arguments[0]), p = current.slices.placement(v);"
+            "return [v.canvas.parentElement.clientWidth, v.canvas.clientHeight, p.width * p.scale, p.height * p.scale]",
+            view,
+        )
+        assert drawn_width == pytest.approx(width, abs=2) and drawn_height == pytest.approx(height, abs=2)
+
+
+def test_a_phone_is_told_of_columns_beside_the_screen(page, folder):
+    hint = page.find_element("css selector", ".scroll-hint")
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        until(hint.is_displayed)
+        assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        page.execute_script("const b = byId('cases').parentElement; b.scrollLeft = b.scrollWidth")
+        until(lambda: not hint.is_displayed())
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    settled_pixels(by_id(page, "solid"), folder)
+
+
 def test_slider_and_regions_move_the_slices(page, folder):
     canvas, slider = by_id(page, "slice-axial"), by_id(page, "slider-axial")
     before = pixels(canvas, folder)
@@ -176,6 +242,8 @@ def test_texts_are_shown_as_they_are_and_legible(page):
           && parseFloat(getComputedStyle(e).fontSize) < 12).map((e) => e.tagName + e.innerText);
     """)
     assert small == []
+    times = page.find_element("css selector", ".seconds").text
+    assert times == "fit 1.5 s." and " · " not in findings
 
 
 @pytest.mark.parametrize("width", [1280, 800])

@@ -10,6 +10,11 @@ const FIGURES = [ // row of the table, its figure of the initial mask, of the re
   ["ASSD, mm", "assd_mm_initial", "assd_mm_refined", 2],
 ];
 
+const STEPS = { // as in report.json → in words
+  picct: "alignment", context: "the other structures", evidence: "reading the image", tim: "trust in the mask's surface",
+  finetune: "fit", reconstruct: "new mask", correspondence: "places on the template",
+};
+
 function findingOf(structure, showPlace) {
   const box = element("article", { className: "finding" });
   box.append(element("h3", { textContent: structure.name }));
@@ -20,9 +25,9 @@ function findingOf(structure, showPlace) {
   const rows = FIGURES.filter(([, before]) => before in figures).map(([name, before, after, digits]) =>
     [name, number(figures[before], digits), number(figures[after], digits)]);
   if (rows.length) box.append(tableOf(["", "initial", "refined"], rows));
-  const further = Object.entries(structure.seconds).filter(([, s]) => s >= 0.05).map(([name, s]) => `${name} ${s.toFixed(1)} s`);
+  const further = Object.entries(structure.seconds).filter(([, s]) => s >= 0.05).map(([name, s]) => `${STEPS[name] || name} ${s.toFixed(1)} s`);
   if ("fit_within_2mm_percent" in figures) further.unshift(`${figures.fit_within_2mm_percent.toFixed(0)} % of the initial surface within 2 mm of the fit`);
-  if (further.length) box.append(element("p", { className: "seconds", textContent: further.join(" · ") }));
+  if (further.length) box.append(element("p", { className: "seconds", textContent: `${further.join(", ")}.` }));
   if (structure.regions.length) box.append(regionsOf(structure, showPlace));
   return box;
 }
@@ -45,6 +50,7 @@ function regionsOf({ regions, name }, showPlace) {
   const box = element("div", { className: "table-box", tabIndex: 0 });
   box.append(table);
   details.append(box);
+  hintOfScroll(box);
   return details;
 }
 

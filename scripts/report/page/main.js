@@ -21,6 +21,20 @@ function definitions(list, entries) {
     [element("dt", { textContent: key }), element("dd", { textContent: text })]));
 }
 
+// Say under a box that it scrolls sideways, for as long as something lies hidden to the right.
+function hintOfScroll(box) {
+  const hint = element("p", { className: "scroll-hint", textContent: "more columns: scroll sideways →", hidden: true });
+  box.after(hint);
+  const look = () => {
+    const hidden = box.scrollWidth - box.clientWidth - box.scrollLeft > 4;
+    hint.hidden = !hidden;
+    box.classList.toggle("more", hidden);
+  };
+  box.addEventListener("scroll", look);
+  new ResizeObserver(look).observe(box);
+  new ResizeObserver(look).observe(box.firstElementChild);
+}
+
 function checkbox(id, text, checked, change, colour) {
   const label = element("label"), box = element("input", { type: "checkbox", id, checked });
   box.addEventListener("change", () => change(box.checked));
@@ -56,8 +70,8 @@ async function openCase(record) {
 async function showPictures(record, text) {
   const { volumes, surfaces } = await readPayload(text);
   if (current.record !== record) return;
-  current.slices = new Slices(byId("slices"), volumes);
-  current.surfaces = new Surfaces(surfaces, run.colours);
+  current.slices = new Slices(byId("slices"), volumes, new Set(surfaces.map((s) => s.structure)).size > 1);
+  current.surfaces = new Surfaces(surfaces, run.colours, Object.fromEntries(run.structures.map((s) => [s.name, s.colour])));
   buildControls(record);
   showStructures();
   byId("surfaces").hidden = !surfaces.length;
@@ -73,7 +87,7 @@ function buildControls(record) {
       state.structures[on ? "add" : "delete"](s.name);
       showStructures();
       surfaces.update();
-    })));
+    }, drawn.length > 1 ? s.colour : "")));
   byId("structures").hidden = drawn.length < 2;
   byId("stages").replaceChildren(byId("stages").firstElementChild, ...surfaces.stages.map((stage) => {
     const label = checkbox(`stage-${stage}`, stage, state.shown.has(stage), (on) => {
@@ -125,13 +139,13 @@ function showStructures() {
     const member = new Uint8Array(256);
     for (const label of s.numbers) member[label] = 1;
     return member;
-  }));
+  }), chosen.map((s) => s.colour));
 }
 
 function showBar() {
-  const { colouring, range } = current.surfaces.state, inMm = colouring === "moved" || colouring === "error";
+  const { colouring, range } = current.surfaces.state;
   byId("bar").style.background = `linear-gradient(to right, ${run.colours.join(", ")})`;
-  byId("bar").hidden = byId("bar-ticks").hidden = byId("range").parentElement.hidden = !inMm;
+  byId("bar").hidden = byId("bar-ticks").hidden = byId("range").parentElement.hidden = !inMm(colouring);
   const ticks = [-1, -0.5, 0, 0.5, 1].map((share) => share * range);
   byId("bar-ticks").replaceChildren(...ticks.map((mm) =>
     element("span", { textContent: mm === 0 ? "0" : `${mm > 0 ? "+" : "−"}${Math.abs(mm)} mm` })));
@@ -145,6 +159,7 @@ function showPlace(pointWorld) {
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => current?.surfaces?.update());
+hintOfScroll(byId("cases").parentElement);
 byId("title").textContent = run.title;
 byId("summary").textContent = run.summary;
 definitions(byId("about"), run.about);

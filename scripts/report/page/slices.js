@@ -13,23 +13,41 @@ const CONTOURS = [
   { stage: "truth", colour: "#ffe14d", dash: [5, 4], width: 1.5 },
 ];
 
+const FILL = 0.3; // opacity of a structure's colour
+const STACKED = 1.15; // height by width of the three views around a corner; where they would be higher, they stand in a row
+
 class Slices {
-  constructor(box, volumes) {
+  // `several`: whether there are structures to tell apart.
+  constructor(box, volumes, several) {
     this.volumes = volumes;
+    this.filled = several;
+    this.several = several;
     this.position = [...volumes.start];
     this.shownStages = new Set(["initial", "refined", "truth"]);
     this.members = []; // one lookup table a shown structure: label number → whether it belongs to it
     this.views = VIEWS.map((view) => this.buildView(box, view));
     box.append(this.buildKey());
+    this.arrange(box);
     new ResizeObserver(() => this.draw()).observe(box);
   }
 
+  // Every view fills its panel: all have the same scale, and the panels the views' proportions.
+  arrange(box) {
+    const [x, y, z] = this.volumes.shape.map((n, a) => n * this.volumes.spacing[a]);
+    const around = (z + y) / (x + y) < STACKED;
+    box.className = around ? "around" : "row";
+    const shares = around ? [x, y] : [x / y, x / z, y / z];
+    box.style.setProperty("--columns", shares.map((share) => `minmax(0, ${share.toFixed(3)}fr)`).join(" "));
+  }
+
   buildView(box, view) {
-    const figure = element("figure", { className: "slice" });
+    const figure = element("figure", { className: `slice ${view.name}` });
     const caption = element("figcaption");
     const title = element("strong", { textContent: view.name }), place = element("span");
     caption.append(title, place);
     const canvas = element("canvas", { id: `slice-${view.name}` });
+    const [wide, high] = [view.across, view.up].map((axis) => this.volumes.shape[axis] * this.volumes.spacing[axis]);
+    canvas.style.aspectRatio = `${wide} / ${high}`;
     const slider = element("input", {
       type: "range", min: 0, max: this.volumes.shape[view.through] - 1, value: this.position[view.through], id: `slider-${view.name}`,
     });
@@ -60,6 +78,14 @@ class Slices {
       line.append(label);
       key.append(line);
     }
+    if (this.several) {
+      const line = element("p");
+      line.append(checkbox("filled", "structures filled with their colours", true, (on) => {
+        this.filled = on;
+        this.draw();
+      }));
+      key.append(line);
+    }
     const [dx, dy, dz] = this.volumes.spacing.map((mm) => mm.toFixed(2));
     const tilt = this.volumes.tilt > 1 ? ` The image's axes are tilted by ${this.volumes.tilt.toFixed(0)}° from the body's.` : "";
     const source = this.volumes.image ? "" : " No image was at hand.";
@@ -86,8 +112,10 @@ class Slices {
     return Math.min(Math.max(index, 0), this.volumes.shape[axis] - 1);
   }
 
-  show(members) {
+  // `members`: of each structure a table, label number → 1 where it is the structure's; `colours`: theirs, as #rrggbb.
+  show(members, colours) {
     this.members = members;
+    this.colours = colours.map((colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)));
     this.draw();
   }
 
@@ -123,6 +151,7 @@ class Slices {
     context.fillStyle = "#15181c";
     context.fillRect(0, 0, width * scale, height * scale);
     if (this.volumes.image) this.drawImage(context, view, scale);
+    if (this.filled) this.drawFill(context, view, scale);
     const [pu, pv] = [spacing[across] * scale, spacing[up] * scale];
     context.strokeStyle = "#ffffff38";
     context.lineWidth = 1;
@@ -197,6 +226,25 @@ class Slices {
     context.clip();
     context.drawImage(sheet, (shownColumns - blocks[0]) * pu, (shownRows - blocks[1]) * pv, blocks[0] * pu, blocks[1] * pv);
     context.restore();
+  }
+
+  // The structures of the refined masks, or of the initial ones where there are no others, in their colours.
+  drawFill(context, view, scale) {
+    const { labels, shape, spacing } = this.volumes, { across, up, through } = view;
+    const read = this.reader(view, labels.refined || labels.initial, shape, this.position[through]);
+    const [columns, rows] = [shape[across], shape[up]], picture = new ImageData(columns, rows);
+    for (let row = 0, k = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++, k += 4) {
+        const label = read(column, row);
+        const n = label ? this.members.findIndex((member) => member[label]) : -1;
+        if (n >= 0) picture.data.set([...this.colours[n], 255 * FILL], k);
+      }
+    }
+    const sheet = new OffscreenCanvas(columns, rows);
+    sheet.getContext("2d").putImageData(picture, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(sheet, 0, 0, columns * spacing[across] * scale, rows * spacing[up] * scale);
+    context.imageSmoothingEnabled = true;
   }
 
   drawLetters(context, { letters }, width, height) {

@@ -8,6 +8,7 @@ const COLOURINGS = {
   moved: { name: "moved by the refinement", caption: "mm the refinement moved the surface: + outward, − inward" },
   error: { name: "error against truth", caption: "mm from the true surface: + outside, too much; − inside, missing" },
   place: { name: "correspondence", caption: "the same colour is the same anatomical place in every case" },
+  structure: { name: "structures", caption: "one colour a structure" },
   stage: { name: "initial, refined, truth", caption: "one colour a stage" },
 };
 const LIGHT = { x: 30, y: 60, z: -10 }; // plotly takes it in the frame of the screen: from above, behind the eye
@@ -15,8 +16,10 @@ const FILLED = 1.7; // units of the scene that a pane is high, less a margin
 const RANGES_MM = [0.5, 1, 2, 3, 5, 10, 20];
 
 class Surfaces {
-  constructor(surfaces, colours) {
+  // `structureColours`: structure → its colour.
+  constructor(surfaces, colours, structureColours) {
     this.surfaces = surfaces;
+    this.structureColours = structureColours;
     this.scale = colours.map((colour, n) => [n / (colours.length - 1), colour]);
     this.stages = ["initial", "refined", "truth"].filter((stage) => surfaces.some((s) => s.stage === stage));
     this.box = document.getElementById("solid");
@@ -31,12 +34,15 @@ class Surfaces {
   }
 
   colourings() {
-    return Object.keys(COLOURINGS).filter((key) => key === "stage" || this.surfaces.some((s) => s[key]));
+    const several = new Set(this.surfaces.map((s) => s.structure)).size > 1;
+    const there = (key) => (key === "structure" ? several : key === "stage" || this.surfaces.some((s) => s[key]));
+    return Object.keys(COLOURINGS).filter(there);
   }
 
   // The smallest range that holds 97 % of the distances.
   suitableRange() {
-    const values = this.chosen(true).flatMap((s) => Array.from(s[this.state.colouring] || [], Math.abs)).sort((a, b) => a - b);
+    const key = this.state.colouring;
+    const values = inMm(key) ? this.chosen(true).flatMap((s) => Array.from(s[key] || [], Math.abs)).sort((a, b) => a - b) : [];
     const high = values.length ? values[Math.floor(0.97 * (values.length - 1))] : 1;
     return RANGES_MM.find((range) => range >= high) || RANGES_MM.at(-1);
   }
@@ -135,7 +141,8 @@ class Surfaces {
     if (colouring === "place" && surface.place) {
       return { ...look, vertexcolor: Array.from(surface.x, (_, v) => `rgb(${surface.place.slice(3 * v, 3 * v + 3).join()})`) };
     }
-    if (!surface[colouring]) return { ...look, color: STAGE_COLOURS[surface.stage] };
+    if (colouring === "structure") return { ...look, color: this.structureColours[surface.structure] };
+    if (!inMm(colouring) || !surface[colouring]) return { ...look, color: STAGE_COLOURS[surface.stage] };
     return { ...look, intensity: surface[colouring], colorscale: this.scale, cmin: -range, cmax: range };
   }
 
@@ -182,6 +189,10 @@ class Surfaces {
     this.state.marked = point;
     return this.update();
   }
+}
+
+function inMm(colouring) {
+  return colouring === "moved" || colouring === "error";
 }
 
 function sceneName(n) {
