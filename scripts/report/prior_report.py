@@ -20,6 +20,7 @@ from .pictures import Camera, draw_surface, write_png
 
 Curve = Sequence[tuple[int, float]]
 CURVES, SHAPES, REPORT = "curves.png", "shapes.png", "report.md"
+LEAST_DSC = 0.1  # range of the axis of DSC
 
 
 def write_report(folder: str | Path, prior: ShapePrior, curves: Mapping[str, Curve]) -> Path:
@@ -90,8 +91,17 @@ def _row(shapes: str, fitted: str, figures: Mapping[str, Any]) -> str:
 
 def draw_curves(path: Path, curves: Mapping[str, Curve]) -> None:
     """Draw the loss terms and the validation over the steps into a PNG."""
-    figure = Figure(figsize=(11, 4), facecolor="white", layout="constrained")
+    figure = curves_figure(curves)
     FigureCanvasAgg(figure)
+    write_png(path, figure, 110)
+
+
+def curves_figure(curves: Mapping[str, Curve]) -> Figure:
+    """Return the picture of loss terms and validation, with legends beside the axes.
+
+    CD is drawn from zero, and DSC over a range of at least `LEAST_DSC`, so that a run that hovers looks like one.
+    """
+    figure = Figure(figsize=(12, 4), facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, curve in curves.items():
         if name.startswith("loss/"):
@@ -99,7 +109,7 @@ def draw_curves(path: Path, curves: Mapping[str, Curve]) -> None:
             term = name.removeprefix("loss/")
             left.plot(steps, values, label=term, linewidth=2.2 if term == "total" else 1.2)
     left.set(xlabel="step", ylabel="weighted loss", yscale="log", title="Training")
-    left.legend(fontsize=8, ncols=2)
+    left.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     right.set(xlabel="step", ylabel="CD x1000", title="Held-out shapes, codes fitted")
     if curves.get("held_out/cd"):
         other = right.twinx()
@@ -107,10 +117,15 @@ def draw_curves(path: Path, curves: Mapping[str, Curve]) -> None:
             steps, values = np.array(curves[f"held_out/{name}"], dtype=float).T
             axes.plot(steps, values, color=colour, marker="o", markersize=3)
             axes.tick_params(axis="y", colors=colour)
-        other.set_ylabel("DSC")
+            axes.yaxis.label.set_color(colour)
+        right.set_ylim(bottom=0.0)
+        low, high = other.get_ylim()
+        middle, half = (low + high) / 2, max(high - low, LEAST_DSC) / 2
+        top = min(middle + half, max(1.0, high))
+        other.set(ylim=(top - 2 * half, top), ylabel="DSC")
     else:
         right.text(0.5, 0.5, "no held-out shapes", ha="center", va="center", transform=right.transAxes)
-    write_png(path, figure, 110)
+    return figure
 
 
 def draw_shapes(path: Path, prior: ShapePrior) -> None:

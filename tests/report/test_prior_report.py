@@ -4,10 +4,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from scripts.prior.field import DeformTemplateField
 from scripts.prior.prior import ShapePrior
-from scripts.report.prior_report import mean_shape, write_report
+from scripts.report.prior_report import curves_figure, mean_shape, write_report
 from scripts.training.prior.network import warm_up_template
 from tests.helpers.spheres import sphere_linear
 
@@ -58,6 +59,21 @@ def test_a_run_without_held_out_shapes_has_a_report(prior, tmp_path):
     bare = ShapePrior(**{**vars(prior), "card": {**CARD, "held_out": held_out, "skipped": {}, "cut": {}}})
     text = write_report(tmp_path, bare, {"loss/total": [(50, 9.0)]}).read_text()
     assert "| held out | codes only | 0 | – | – | – | – |" in text and "Validation during" not in text
+
+
+def test_curves_do_not_blow_up_noise_and_the_legend_hides_none():
+    steps = range(0, 500, 50)
+    curves = {f"loss/{term}": [(step, 1.0 + n) for step in steps] for n, term in enumerate(["total", "sdf", "codes"])}
+    curves |= {"held_out/dsc": [(step, 0.95 + 0.0001 * (step % 100)) for step in steps]}
+    curves |= {"held_out/cd": [(step, 0.3 + 0.00001 * step) for step in steps]}
+    figure = curves_figure(curves)
+    FigureCanvasAgg(figure).draw()
+    loss, cd, dsc = figure.axes
+    assert loss.get_legend().get_window_extent().x0 >= loss.get_window_extent().x1
+    assert loss.get_legend().get_window_extent().x1 <= cd.get_tightbbox().x0
+    assert cd.get_ylim()[0] == 0.0 and cd.get_ylim()[1] > 0.304
+    low, high = dsc.get_ylim()
+    assert high - low >= 0.1 - 1e-9 and low < 0.95 and 0.96 < high <= 1.0
 
 
 def test_mean_shape_is_the_ball(prior):
