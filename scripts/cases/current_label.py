@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from ..geometry.affine import same_grid
 from .arrays import file_of
 from .errors import UnreadableCase, UnrefinableCase
-from .find import SUFFIXES, case_name
+from .find import VOLUMES, case_name
 from .read import read_label_map
 
 STORE = Path("labels") / "final"  # where MONAI Label keeps submitted labels, beside the images
@@ -87,8 +87,8 @@ def stored_label(image: str | Path) -> Path:
         UnreadableCase: there is none.
     """
     folder = Path(image).parent / STORE
-    name = case_name(image) if str(image).lower().endswith(SUFFIXES) else Path(image).name.split(".")[0]
-    for suffix in SUFFIXES:
+    name = case_name(image) if str(image).lower().endswith(VOLUMES) else Path(image).name.split(".")[0]
+    for suffix in VOLUMES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
     raise UnreadableCase(f"there is no current label {folder / name}.nii.gz: submit one, or send it as `label`")

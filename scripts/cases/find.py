@@ -10,11 +10,14 @@ from typing import Any
 from torch.utils.data import Dataset
 
 SUFFIXES = (".nii.gz", ".nii")
-SEGMENTATION, NRRD = ".seg.nrrd", ".nrrd"  # of masks, where NIfTI is not asked for; the first is 3D Slicer's
+SEGMENTATION, NRRD = ".seg.nrrd", ".nrrd"  # the first is of 3D Slicer's masks
+META_IMAGE = (".mha", ".mhd")  # ITK's; the voxels of the second lie in a file beside it
+VOLUMES = (*SUFFIXES, SEGMENTATION, NRRD, *META_IMAGE)
+READ = ".nii.gz, .nii, .nrrd, .seg.nrrd, .mha and .mhd"
 NETWORK_OUTPUT = ".npz"  # of nnU-Net's --save_probabilities
 MONAI_ENDINGS = ("_trans", "_seg")  # which MONAI's SaveImage puts at the end of a result's name
 OTHER_FORMATS = (
-    ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".hdr", ".img", ".img.gz", ".mnc", ".gipl", ".dcm", ".nii.xz",
+    ".nhdr", ".mgz", ".mgh", ".hdr", ".img", ".img.gz", ".mnc", ".gipl", ".dcm", ".nii.xz",
 )  # fmt: skip
 FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
 CONVERT = ": convert it to .nii.gz, for example with 3D Slicer or SimpleITK"
@@ -27,16 +30,26 @@ logger = logging.getLogger(__name__)
 
 
 def case_name(path: str | Path) -> str:
-    """Return a file's name without folder and `.nii.gz`, `.nii`, `.seg.nrrd` or `.nrrd`.
+    """Return a file's name without folder and ending, one of `VOLUMES`.
 
     Raises:
         ValueError: the name has another ending.
     """
     name = Path(path).name
-    for suffix in (*SUFFIXES, SEGMENTATION, NRRD):
+    for suffix in VOLUMES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    raise ValueError(f"{path} is not a NIfTI file (.nii.gz or .nii){CONVERT}")
+    raise ValueError(f"{path} is no volume that can be read ({READ}){CONVERT}")
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file's name is that of a NIfTI file."""
+    return Path(path).name.lower().endswith(SUFFIXES)
+
+
+def is_meta_image(path: str | Path) -> bool:
+    """Whether a file's name is that of a MetaImage file."""
+    return Path(path).name.lower().endswith(META_IMAGE)
 
 
 def is_nrrd(path: str | Path) -> bool:
@@ -44,52 +57,49 @@ def is_nrrd(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(NRRD)
 
 
-def list_volumes(folder: str | Path) -> list[Path]:
-    """Return the NIfTI files of a folder, not of its subfolders, sorted by name; or the one file that is given.
+def list_masks(path: str | Path) -> list[Path]:
+    """Return the label maps of a folder, not of its subfolders, sorted by name; or the one file that is given.
 
     Raises:
-        ValueError: there is no such folder or file, or it holds no NIfTI file.
+        ValueError: there is no such folder or file, or it holds no volume.
     """
-    folder = Path(folder)
+    return _listed(Path(path), masks_of)
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """Return the images of a folder, which are no segmentations of 3D Slicer's, or one file; see `list_masks`.
+
+    Raises:
+        ValueError: see `list_masks`.
+    """
+    return _listed(Path(path), lambda folder: [f for f in volumes_of(folder) if not _is_segmentation(f)])
+
+
+def _listed(folder: Path, files_of: Callable[[Path], list[Path]]) -> list[Path]:
     if folder.is_file():
-        if not folder.name.lower().endswith(SUFFIXES):
-            raise ValueError(f"{folder} is not a NIfTI file (.nii.gz or .nii){CONVERT}")
+        case_name(folder)  # refuses what is no volume
         return [folder]
     if not folder.is_dir():
-        raise ValueError(f"{folder} does not exist; give a folder of NIfTI files, or one such file")
-    files = volumes_of(folder)
+        raise ValueError(f"{folder} does not exist; give a folder of volumes ({READ}), or one such file")
+    files = files_of(folder)
     if not files:
-        others = unread(folder, files)
+        others = unread(folder)
         raise ValueError(
-            f"{folder} holds no .nii.gz or .nii file (subfolders are not searched){others and '; '}{others}"
+            f"{folder} holds no volume ({READ}; subfolders are not searched): "
+            f"{others or 'give the folder that holds them'}"
         )
     return files
 
 
-def list_masks(path: str | Path) -> list[Path]:
-    """Return the label maps of a folder, NIfTI or NRRD, sorted by name; or the one file that is given.
-
-    A `.nrrd` whose name is another label map's, or begins with it up to a '_', is that one's image.
-
-    Raises:
-        ValueError: see `list_volumes`.
-    """
-    folder = Path(path)
-    if folder.is_file() and is_nrrd(folder):
-        return [folder]
-    return (masks_of(folder) if folder.is_dir() else []) or list_volumes(folder)
-
-
 def masks_of(folder: Path) -> list[Path]:
-    """Return the label maps of a folder, see `list_masks`; [] where there are none."""
-    volumes, others = volumes_of(folder), _nrrd_files(folder)
-    certain = {case_name(f) for f in (*volumes, *others) if not is_nrrd(f) or _is_segmentation(f)}
-    masks = [f for f in others if _is_segmentation(f) or match_name(case_name(f), certain) is None]
-    return sorted([*volumes, *masks])
+    """Return the label maps of a folder, sorted by name; [] where there are none.
 
-
-def _nrrd_files(folder: Path) -> list[Path]:
-    return [f for f in folder.iterdir() if is_nrrd(f) and f.name[0] != "." and is_file_or_link(f)]
+    A `.nrrd`, `.mha` or `.mhd` whose name is that of a NIfTI file or of a `.seg.nrrd`, or begins with it up to a '_',
+    is that one's image.
+    """
+    volumes = volumes_of(folder)
+    certain = {case_name(f) for f in volumes if is_nifti(f) or _is_segmentation(f)}
+    return [f for f in volumes if is_nifti(f) or _is_segmentation(f) or match_name(case_name(f), certain) is None]
 
 
 def _is_segmentation(file: Path) -> bool:
@@ -97,10 +107,16 @@ def _is_segmentation(file: Path) -> bool:
 
 
 def volumes_of(folder: Path) -> list[Path]:
-    """Return the NIfTI files of a folder, sorted by name; hidden ones are none."""
+    """Return the volumes of a folder that can be read, sorted by name; hidden ones are none."""
     return sorted(
-        f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and f.name[0] != "." and is_file_or_link(f)
+        f for f in folder.iterdir() if f.name.lower().endswith(VOLUMES) and f.name[0] != "." and is_file_or_link(f)
     )
+
+
+def labels_folder(dataset_dir: str | Path) -> Path:
+    """Return the subfolder `labels` of a folder where it has one, else the folder."""
+    folder = Path(dataset_dir)
+    return folder / "labels" if (folder / "labels").is_dir() else folder
 
 
 def nested_volumes(folder: Path) -> list[Path]:
@@ -116,18 +132,11 @@ def nested_volumes(folder: Path) -> list[Path]:
     return found
 
 
-def unread(folder: Path, listed: Iterable[Path]) -> str:
-    """Return which volumes of a folder are in formats that are not read, and the remedy; "" where there are none.
-
-    Args:
-        folder: a folder, or a file.
-        listed: what is read of it. The NRRD images of 3D Slicer's segmentations are no masks, and are not named.
-    """
+def unread(folder: Path) -> str:
+    """Return which volumes of a folder are in formats that are not read, and the remedy; "" where there are none."""
     if not folder.is_dir():
         return ""
-    segmented = {case_name(f) for f in listed if _is_segmentation(f)}
-    found = {f for f in folder.iterdir() if f.name.lower().endswith(OTHER_FORMATS) and f.name[0] != "."} - set(listed)
-    names = sorted(f.name for f in found if not is_nrrd(f) or match_name(case_name(f), segmented) is None)
+    names = sorted(f.name for f in folder.iterdir() if f.name.lower().endswith(OTHER_FORMATS) and f.name[0] != ".")
     if not names:
         return ""
     more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
@@ -137,30 +146,17 @@ def unread(folder: Path, listed: Iterable[Path]) -> str:
     )
 
 
-def list_images(path: str | Path) -> list[Path]:
-    """Return the images of a folder, NIfTI or NRRD, sorted by name; or the one file that is given.
-
-    Raises:
-        ValueError: see `list_volumes`.
-    """
-    folder = Path(path)
-    if folder.is_file() and is_nrrd(folder):
-        return [folder]
-    images = [f for f in _nrrd_files(folder) if not _is_segmentation(f)] if folder.is_dir() else []
-    return sorted([*volumes_of(folder), *images]) if images else list_volumes(folder)
-
-
 def list_probabilities(folder: str | Path) -> list[Path]:
-    """Return the files of class probabilities of a folder: nnU-Net's `.npz` where it has such, else NIfTI files.
+    """Return the files of class probabilities of a folder: nnU-Net's `.npz` where it has such, else volumes.
 
     Raises:
-        ValueError: see `list_volumes`.
+        ValueError: see `list_masks`.
     """
     folder = Path(folder)
     if folder.is_file() and folder.name.lower().endswith(NETWORK_OUTPUT):
         return [folder]
     arrays = sorted(folder.glob(f"[!.]*{NETWORK_OUTPUT}")) if folder.is_dir() else []
-    return arrays or list_volumes(folder)
+    return arrays or list_images(folder)
 
 
 def is_file_or_link(path: Path) -> bool:
@@ -181,28 +177,28 @@ def find_cases(
     dataset_dir: str | Path,
     key: str,
     evidence_dirs: Mapping[str, str | Path | None] | None = None,
-    find: Callable[[str | Path], list[Path]] = list_volumes,
+    find: Callable[[str | Path], list[Path]] | None = None,
 ) -> list[dict[str, Any]]:
     """Find the cases of a run.
 
     Args:
-        dataset_dir: folder of NIfTI files, one a case, or one such file; or what `find` takes.
+        dataset_dir: folder of volumes, one a case, or one such file; or what `find` takes.
         key: the dictionary key under which a case's file goes ("pred" for masks, "image" for images).
         evidence_dirs: further key → folder with files of the same names (`match_name`), or with nnU-Net's ending
             `_0000`, or one such file for a single file; None for a key not given. Those of `PROB` may be nnU-Net's
             (`list_probabilities`).
-        find: `dataset_dir` → its cases, files or folders.
+        find: `dataset_dir` → its cases, files or folders; None for `list_images` or `list_masks`, as the key is.
 
     Returns:
         One dictionary of paths a case, sorted by name: `case`, `reason`, the key, and every evidence key found.
         `reason` is "" but for files whose names give the same case, and of which none can be chosen.
 
     Raises:
-        ValueError: a folder is missing or holds no NIfTI file.
+        ValueError: a folder is missing or holds no volume.
     """
     cases: dict[str, dict[str, Any]] = {}
-    read = {Path(dataset_dir): find(dataset_dir)}
-    for path in read[Path(dataset_dir)]:
+    places = [Path(dataset_dir)]
+    for path in (find or (list_images if key == IMAGE else list_masks))(dataset_dir):
         name = path.name if path.is_dir() else case_name(path)
         if name in cases:
             cases[name][REASON] = f"{cases[name][key]} and {path} are both case '{name}': rename or remove one"
@@ -211,7 +207,9 @@ def find_cases(
     for evidence, folder in (evidence_dirs or {}).items():
         if folder:
             listed = list_probabilities(folder) if evidence == PROB else list_images(folder)
-            read.setdefault(Path(folder), []).extend(listed)
+            places.append(Path(folder))
+            taken = {case[key] for case in cases.values()} if evidence == IMAGE else set()
+            listed = [path for path in listed if str(path) not in taken]  # a mask is not its own image
             files = {path.stem if path.suffix == NETWORK_OUTPUT else case_name(path): path for path in listed}
             if len(cases) == len(files) == 1 and Path(folder).is_file() and Path(dataset_dir).is_file():
                 files = dict.fromkeys(cases, *files.values())  # two single files are meant for each other
@@ -219,8 +217,8 @@ def find_cases(
                 fits = match_name(name, files) or (name + FIRST_CHANNEL if name + FIRST_CHANNEL in files else None)
                 if fits is not None:
                     case[evidence] = str(files[fits])
-    for place, listed in read.items():
-        others = unread(place, listed)
+    for place in dict.fromkeys(places):
+        others = unread(place)
         if others:
             logger.warning("%s: %s", place, others)
     return list(cases.values())
@@ -239,7 +237,7 @@ class CaseDataset(Dataset):
         key: str = "pred",
         image_dir: str | Path | None = None,
         prob_dir: str | Path | None = None,
-        find: Callable[[str | Path], list[Path]] = list_volumes,
+        find: Callable[[str | Path], list[Path]] | None = None,
     ) -> None:
         self.key = key
         self.evidence = [k for k, folder in ((IMAGE, image_dir), (PROB, prob_dir)) if folder]

@@ -22,8 +22,9 @@ from monai.transforms import MapTransform
 from ..geometry.affine import check_place
 from .arrays import in_world
 from .errors import READ_ERRORS, CaseError, UnreadableCase, UnrefinableCase
-from .find import NETWORK_OUTPUT, SUFFIXES, is_nrrd
+from .find import NETWORK_OUTPUT, VOLUMES, is_meta_image, is_nifti, is_nrrd
 from .labels import whole_numbers
+from .meta_image import read_meta_image
 from .nifti_grid import affine_mm, as_nifti, disagreement, mend_quaternion, open_mended
 from .nrrd_file import read_nrrd
 
@@ -33,14 +34,14 @@ MOST_COMPRESSION = 1100  # gzip makes a file at most 1032 times smaller
 
 
 def open_volume(path: str | Path) -> nib.Nifti1Image:
-    """Open a NIfTI file: its header only. A NRRD file is read, and comes as a NIfTI image that lies where it does.
+    """Open a NIfTI file: its header only. NRRD and MetaImage are read, and come as NIfTI images that lie where they do.
 
     Raises:
-        UnreadableCase: the file is not there, is no NIfTI or NRRD file or has a broken header.
+        UnreadableCase: the file is not there, is of another format or has a broken header.
     """
-    if is_nrrd(path):
+    if is_nrrd(path) or is_meta_image(path):
         try:
-            return as_nifti(*read_nrrd(Path(path)))
+            return as_nifti(*(read_nrrd if is_nrrd(path) else read_meta_image)(Path(path)))
         except READ_ERRORS as error:
             raise UnreadableCase(str(error)) from error
     try:
@@ -69,7 +70,7 @@ def _open_mended(path: str | Path, refused: Exception) -> nib.Nifti1Image:
 
 def header_warnings(path: str | Path) -> list[str]:
     """Return what a user should know of a NIfTI file's header though it can be read; [] for anything else."""
-    if not Path(path).is_file() or not str(path).lower().endswith(SUFFIXES):
+    if not Path(path).is_file() or not is_nifti(path):
         return []
     try:
         found = disagreement(open_volume(path))
@@ -84,8 +85,9 @@ def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
     Raises:
         UnreadableCase: the data are truncated or corrupt.
     """
+    # What no file of that size can hold is not allocated; of other formats it has been read.
     stored = image.get_data_dtype().itemsize * math.prod(image.shape)
-    if Path(path).is_file() and stored > MOST_COMPRESSION * Path(path).stat().st_size:  # do not allocate it
+    if is_nifti(path) and Path(path).is_file() and stored > MOST_COMPRESSION * Path(path).stat().st_size:
         raise UnreadableCase(
             f"{path} is truncated or corrupt (its header promises the shape {image.shape}, which it is too small for): "
             "copy or export it again"
@@ -207,14 +209,14 @@ def read_volume(path: str | Path) -> MetaTensor:
 def read_network_output(path: str | Path) -> MetaTensor:
     """Read the probabilities that nnU-Net writes with --save_probabilities: (C, X, Y, Z) float32.
 
-    The array's axes are (C, Z, Y, X). It lies on the grid of the label map beside it, `<case>.nii.gz`.
+    The array's axes are (C, Z, Y, X). It lies on the grid of the label map beside it, such as `<case>.nii.gz`.
 
     Raises:
         UnreadableCase: the file, or the label map, cannot be read.
         UnrefinableCase: there is no such array, or it does not fit the label map.
     """
     path = Path(path)
-    beside = next((f for f in (path.with_suffix(s) for s in SUFFIXES) if f.is_file()), None)
+    beside = next((f for f in (path.with_suffix(s) for s in VOLUMES) if f.is_file()), None)
     if beside is None:
         raise UnrefinableCase(f"{path} has no {path.stem}.nii.gz beside it, which says where it lies: put it there")
     label_map = open_volume(beside)

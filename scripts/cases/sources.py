@@ -30,7 +30,7 @@ from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from ..organ.sides import LEFT, RIGHT
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
-from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
+from .find import NAMED_AT_MOST, case_name, is_nifti, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
 from .labels import label_values, looks_like_an_image
 from .nrrd_file import segment_names
 from .read import check_header, open_volume, read_label_map, read_labels
@@ -318,7 +318,7 @@ def names_of(path: Path) -> dict[int, list[str]]:
     `dataset.json` lies beside the label map or, for a folder such as `labelsTr`, beside that.
     """
     try:
-        named = segment_names(path) if is_nrrd(path) else _header_names(open_volume(path))
+        named = segment_names(path) if is_nrrd(path) else _header_names(open_volume(path)) if is_nifti(path) else {}
     except ValueError as error:
         raise UnreadableCase(str(error)) from error
     if named:

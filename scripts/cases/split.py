@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..organ.pack import OrganPack
-from .find import SUFFIXES, case_name, list_volumes
+from .find import VOLUMES, case_name, list_masks
 
 Item = TypeVar("Item")
 
@@ -42,14 +42,19 @@ def split_patients(pack: OrganPack, split: str) -> list[str] | None:
             f"organ '{pack.name}' has no split '{split}'; it has {sorted(pack.split) or 'none'}. For a folder of "
             "cases that the pack has not seen, give --split ''"
         )
-    return [case_name(file) if file.lower().endswith(SUFFIXES) else file for file in pack.split[split]]
+    return part_names(pack, split)
+
+
+def part_names(pack: OrganPack, part: str) -> list[str]:
+    """Return the names of the cases in a part of the pack's split, without ending; [] where it has no such part."""
+    return [case_name(file) if file.lower().endswith(VOLUMES) else file for file in pack.split.get(part, [])]
 
 
 def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases: int = 0) -> list[Path]:
     """Return the label maps of a folder that belong to a part of the pack's split, in its order.
 
     Args:
-        label_dir: folder of NIfTI label maps.
+        label_dir: folder of label maps.
         pack: the organ pack.
         split: the part; "" for all of the folder, by name.
         cases: at most so many, spread evenly; 0 for all.
@@ -57,7 +62,7 @@ def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases
     Raises:
         ValueError: the pack has no such part, or the folder lacks one of its files.
     """
-    files = {case_name(file): file for file in list_volumes(label_dir)}
+    files = {case_name(file): file for file in list_masks(label_dir)}
     names = split_patients(pack, split)
     names = sorted(files, key=lambda name: files[name].name) if names is None else names
     missing = [name for name in names if name not in files]

@@ -10,15 +10,17 @@ import nibabel as nib
 import numpy as np
 
 from .files import whole_file
-from .find import is_nrrd
+from .find import is_meta_image, is_nifti
 from .labels import label_values
-from .nrrd_file import like
+from .meta_image import data_file
+from .meta_image import like as meta_image_like
+from .nrrd_file import like as nrrd_like
 from .read import labels_of, open_volume, scaling
 
 
 def copy_volume(source: str | Path, target: str | Path) -> None:
-    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`); a NRRD file is converted."""
-    if is_nrrd(source):
+    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`); others are converted."""
+    if not is_nifti(source):
         write_nifti(target, open_volume(source))
         return
     with whole_file(target) as temporary:
@@ -26,6 +28,16 @@ def copy_volume(source: str | Path, target: str | Path) -> None:
             shutil.copyfile(source, temporary)
         else:
             temporary.write_bytes(gzip.compress(Path(source).read_bytes(), mtime=0))
+
+
+def copy_as_given(source: Path, target: Path) -> None:
+    """Copy a volume's file byte for byte, and first the file beside it that holds the voxels of a `.mhd`."""
+    data = data_file(source) if is_meta_image(source) else None
+    if data is not None:
+        with whole_file(target.with_name(data.name)) as temporary:
+            shutil.copyfile(data, temporary)
+    with whole_file(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_nifti(path: str | Path, image: nib.Nifti1Image) -> None:
@@ -57,9 +69,9 @@ def write_label_map(
     where that is not the label itself (0.996, or a whole number that the header scales).
 
     Args:
-        path: where, ending in `.nii.gz`; or in `.nrrd`, with the header of a NRRD file.
+        path: where, ending in `.nii.gz`; or as the reference does, in its format.
         labels: (X, Y, Z) whole numbers.
-        reference: NIfTI or NRRD file on the same grid; a last axis of one is kept.
+        reference: volume on the same grid; a last axis of one is kept.
         dtype: data type on disk; None for the reference's, which must hold the values.
         extensions: whether the reference's header extensions are kept, such as a table of its labels' names.
         box: the part of the reference's grid that the labels cover; None for all of it.
@@ -79,9 +91,8 @@ def write_label_map(
         means = stored = labels.astype(np.dtype(dtype) if dtype is not None else image.get_data_dtype())
     if not np.array_equal(means, labels):
         raise RuntimeError(f"labels up to {labels.max()} do not fit the data type {stored.dtype} of {path}")
-    if is_nrrd(path):
-        with whole_file(path) as temporary:
-            temporary.write_bytes(like(stored, Path(reference)))
+    if not is_nifti(path):
+        _write_like(Path(path), stored, Path(reference))
         return
     header = image.header.copy()
     if not extensions:
@@ -92,6 +103,21 @@ def write_label_map(
     written = type(image)(stored.reshape(image.shape), image.affine, header)
     written.header.set_slope_inter(slope, inter)  # which a new image does not take from its header
     write_nifti(path, written)
+
+
+def _write_like(path: Path, stored: np.ndarray, reference: Path) -> None:
+    """Write values (X, Y, Z) as a NRRD or MetaImage file with the header of another."""
+    if not is_meta_image(path):
+        with whole_file(path) as temporary:
+            temporary.write_bytes(nrrd_like(stored, reference))
+        return
+    header, data = meta_image_like(stored, reference)
+    beside = data_file(reference)
+    if beside is not None:
+        with whole_file(path.with_name(beside.name)) as temporary:
+            temporary.write_bytes(data)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(header if beside is not None else header + data)
 
 
 def _as_stored(labels: np.ndarray, image: nib.Nifti1Image, path: str | Path) -> np.ndarray:

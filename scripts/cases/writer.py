@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ import torch
 
 from .arrays import as_labels, known_labels
 from .files import whole_file
-from .find import CASE, REASON, SUFFIXES, is_nrrd
+from .find import CASE, REASON, SUFFIXES, is_meta_image, is_nifti, volumes_of
 from .mesh import RAS, check_space, write_mesh
+from .meta_image import data_file
 from .read import read_labels
 from .sources import GIVEN, GivenLabels
-from .write import copy_volume, write_label_map
+from .write import copy_as_given, copy_volume, write_label_map
 
 AS_GIVEN = "as_given"
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # characters that cannot be seen
@@ -32,8 +32,9 @@ class CaseWriter:
 
     It is not one of the postprocessing transforms, because MONAI Label and Deploy run those and write by themselves.
 
-    Where masks came as NRRD files, or with labels that are not just the pack's own, `<output_dir>/as_given/` receives
-    the refined ones as they came: under the same names, with the same values, the labels of other organs as they were.
+    Where masks came as other than NIfTI files, or with labels that are not just the pack's own,
+    `<output_dir>/as_given/` receives the refined ones as they came: under the same names, with the same values, the
+    labels of other organs as they were.
 
     Args:
         output_dir: folder of the results, made if need be.
@@ -103,7 +104,8 @@ class CaseWriter:
         source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
         masks = [self.output_dir / paths[CASE] / f"{paths[CASE]}_{stage}.nii.gz" for stage in STAGES]
         if not source.is_dir():
-            return [*masks, folder / source.name]
+            beside = data_file(source) if is_meta_image(source) else None
+            return [*masks, folder / source.name, *([folder / beside.name] if beside is not None else [])]
         return [*masks, *(folder / paths[CASE] / file.name for file in _inner(source))]
 
     def write(self, paths: dict[str, Any], data: dict[Any, Any]) -> dict[str, str]:
@@ -148,7 +150,7 @@ class CaseWriter:
     def _foreign(self, paths: Mapping[str, Any], data: Mapping[Any, Any]) -> GivenLabels | None:
         """Return the initial mask as it came; None where it is a NIfTI file with just the pack's own values."""
         given = data.get(f"pred{GIVEN}") if "initial" in data else None
-        return None if given is None or (given.is_own and not is_nrrd(paths[self.source])) else given
+        return None if given is None or (given.is_own and is_nifti(paths[self.source])) else given
 
     def _path(self, paths: dict[str, Any], ending: str) -> Path:
         folder = self.output_dir / paths[CASE]
@@ -172,13 +174,12 @@ class CaseWriter:
     def _copy_as_given(self, paths: dict[str, Any], given: GivenLabels | None) -> dict[str, str]:
         """Copy the files of a mask, where it is no NIfTI file with just the pack's own labels."""
         source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
-        if given is None and not is_nrrd(source):
+        if self.source != "pred" or (given is None and is_nifti(source)):
             return {}
         files = list(given.files.values()) if given is not None else []
         folder = folder / paths[CASE] if files else folder
         for file in files or [source]:
-            with whole_file(folder / file.name) as temporary:
-                shutil.copyfile(file, temporary)
+            copy_as_given(file, folder / file.name)
         return {AS_GIVEN: str(folder if files else folder / source.name)}
 
     def _write_as_given(self, paths: dict[str, Any], before: Any, after: Any, given: GivenLabels | None) -> dict:
@@ -206,7 +207,9 @@ class CaseWriter:
 
 def _inner(path: Path) -> list[Path]:
     """Return the masks of a case's folder, [] of a file."""
-    return [file for pattern in ("*.nii*", "*/*.nii*") for file in path.glob(pattern)] if path.is_dir() else []
+    if not path.is_dir():
+        return []
+    return [file for folder in (path, *path.iterdir()) if folder.is_dir() for file in volumes_of(folder)]
 
 
 def _is_no_utf8(name: str) -> bool:

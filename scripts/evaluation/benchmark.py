@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cases.find import case_name, list_volumes, match_name
+from ..cases.find import case_name, list_masks, match_name
 from ..cases.sources import LabelSource
 from ..cases.split import choose_labels, split_patients
 from ..organ.pack import OrganPack
@@ -142,8 +142,8 @@ def link_cases(
     Raises:
         ValueError: no file belongs to a label, or the folder holds something else than links.
     """
-    labels = {case_name(path) for path in list_volumes(label_dir)}
-    files = {path: match_name(case_name(path), labels) for path in list_volumes(source_dir)}
+    labels = {case_name(path) for path in list_masks(label_dir)}
+    files = {path: match_name(case_name(path), labels) for path in list_masks(source_dir)}
     chosen = [path for path, label in files.items() if label and (wanted is None or label in wanted)]
     if not chosen:
         raise ValueError(f"no file of {source_dir} is named like a label of {label_dir} to be scored")

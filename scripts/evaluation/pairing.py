@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..cases.errors import CaseError
-from ..cases.find import SUFFIXES, case_name, list_volumes, masks_of, match_name
+from ..cases.find import case_name, is_nifti, list_masks, masks_of, match_name
 from ..cases.nifti_grid import affine_mm
 from ..cases.read import open_volume
 from ..cases.sources import LabelSource, is_output
@@ -73,7 +73,7 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
     """Find the label maps of a method.
 
     Args:
-        folder: a flat folder of NIfTI files, or the output folder of a run with `<case>/<case>_<stage>.nii.gz`.
+        folder: a flat folder of label maps, or the output folder of a run with `<case>/<case>_<stage>.nii.gz`.
             `folder::stage` names the stage; without it a flat folder's files are taken whole, and a run's stage is
             "initial" for the method of that name and "refined" for any other. Of a run whose report is there, only what
             the report lists is found: other files are an earlier run's, or of cases that failed.
@@ -100,7 +100,7 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
     else:
         stage = stage or ("initial" if method == "initial" else "refined")
         ending = f"_{stage}"
-        nested = [f for f in root.glob("*/*") if _is_volume(f) and case_name(f) == f.parent.name + ending]
+        nested = [f for f in root.glob("[!.]*/[!.]*") if is_nifti(f) and case_name(f) == f.parent.name + ending]
         states = states_of_run(root)
         if states is not None:
             nested = [f for f in nested if states.get(f.parent.name, FAILED) != FAILED]
@@ -111,7 +111,7 @@ def find_predictions(folder: str | Path, method: str, labels: LabelSource | None
             raise ValueError(f"{method}: {found[case]} and {file} are both case '{case}'; remove one")
         found[case] = file
     if not found:
-        wanted = f"<case>_{stage}.nii.gz, flat or as <case>/<case>_{stage}.nii.gz" if stage else "NIfTI files"
+        wanted = f"<case>_{stage}.nii.gz, flat or as <case>/<case>_{stage}.nii.gz" if stage else "label maps"
         raise ValueError(f"{method}: {root} holds no {wanted}")
     return found
 
@@ -152,7 +152,7 @@ def pair_methods(
     Raises:
         ValueError: no prediction fits a label, a method lacks a case, or no case can be used.
     """
-    files = list_volumes(label_dir) if true is None else true.find(label_dir)
+    files = list_masks(label_dir) if true is None else true.find(label_dir)
     labels = {f.name if f.is_dir() else case_name(f): f for f in files}
     if patients is not None:
         unknown = sorted(set(patients) - set(labels))
@@ -235,10 +235,6 @@ def _found(labels: LabelSource, folder: Path) -> list[Path]:
         return labels.find(folder)
     except ValueError:
         return []
-
-
-def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
 def _some(names: Iterable[str]) -> str:

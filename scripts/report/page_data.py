@@ -16,7 +16,7 @@ import numpy as np
 import trimesh
 
 from ..cases.errors import CaseError
-from ..cases.find import case_name, list_volumes, match_name
+from ..cases.find import case_name, list_images, list_masks, match_name
 from ..cases.mesh import read_mesh
 from ..cases.read import read_labels
 from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
@@ -188,8 +188,8 @@ class Run:
             run.structures = shapes_reported(pack.structures, cases)
             run.nsd_tolerance_mm = pack.nsd_tolerance_mm
             run.provenance = provenance_lines(pack.provenance)
-        run.truths = {case_name(p): p for p in list_volumes(label_dir)} if label_dir else {}
-        run.images = {case_name(p): p for p in list_volumes(image_dir)} if image_dir else {}
+        run.truths = {case_name(p): p for p in list_masks(label_dir)} if label_dir else {}
+        run.images = {case_name(p): p for p in list_images(image_dir)} if image_dir else {}
         return run
 
     @property

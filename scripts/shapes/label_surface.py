@@ -46,24 +46,6 @@ class ShapeSource:
     labels: LabelSource | None = None
 
 
-def list_label_files(dataset_dir: str | Path, labels: LabelSource | None = None) -> list[Path]:
-    """NIfTI label maps of a folder by name; of its subfolder `labels` where it has one.
-
-    With `labels`, cases may also be folders of binary masks, see `LabelSource.find`.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    folder = Path(dataset_dir)
-    folder = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = sorted(p for p in folder.glob("*") if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith("."))
-    if not files and labels is not None and folder.is_dir():
-        files = [case for case in labels.find(folder) if case.is_dir()]
-    if not files:
-        raise FileNotFoundError(f"no label maps (.nii or .nii.gz) in {folder}")
-    return files
-
-
 def list_sources(
     files: Sequence[Path], structures: Sequence[Structure], labels: LabelSource | None = None
 ) -> list[ShapeSource]:

@@ -13,6 +13,7 @@ import yaml
 
 from ..cases.errors import READ_ERRORS, CaseError, UnrefinableCase
 from ..cases.files import write_text
+from ..cases.find import labels_folder, list_masks
 from ..cases.labels import label_counts, looks_like_an_image
 from ..cases.read import read_labels
 from ..cases.sources import names_of, plain
@@ -21,7 +22,6 @@ from ..organ.checks import as_name, safe_name
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS, OrganPack
 from ..organ.structure import MOST_LABEL
 from ..organ.yaml_file import read_yaml
-from .label_surface import list_label_files
 
 LENGTHS = ("loss_scale_mm", "tau_mm", "island_mm", "excess_mm", "missing_mm", "reach_mm")
 LARGE_MM = 25.0  # radius of the ball of an organ's volume from which on the presets' lengths suit it
@@ -48,7 +48,7 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
         return OrganPack.load(folder)
     volumes_mm3: dict[int, list[float]] = {}
     called: dict[int, list[str]] = {}
-    for file in list_label_files(dataset_dir)[:n_scanned]:
+    for file in list_masks(labels_folder(dataset_dir))[:n_scanned]:
         try:
             labels, affine = read_labels(file)
             counts = label_counts(labels)

@@ -22,7 +22,7 @@ from monai.utils import ensure_tuple
 
 from ..cases.arrays import file_of
 from ..cases.errors import UnreadableCase, UnrefinableCase
-from ..cases.find import SUFFIXES, case_name, list_volumes
+from ..cases.find import READ, VOLUMES, case_name, list_images, list_masks
 from ..cases.nifti_grid import affine_mm
 from ..cases.read import check_header, log_disagreement, open_volume
 from ..cases.split import hold_out
@@ -33,7 +33,14 @@ VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
 
 
 class GridReader(NibabelReader):
-    """MONAI's reader of NIfTI, with the affine that the bundle reads everywhere (see `cases.nifti_grid`)."""
+    """MONAI's reader of NIfTI, for all volumes that the bundle reads, with the affine that it has everywhere.
+
+    See `cases.read` and `cases.nifti_grid`.
+    """
+
+    def verify_suffix(self, filename: Any) -> bool:
+        """Whether all files are such volumes."""
+        return all(_is_ours(name) for name in ensure_tuple(filename))
 
     def read(self, data: Any, **kwargs: Any) -> Any:
         """Open one file or several."""
@@ -43,6 +50,10 @@ class GridReader(NibabelReader):
 
     def _get_affine(self, img: Any) -> Any:
         return affine_mm(img)
+
+
+def _is_ours(name: Any) -> bool:
+    return str(name).lower().endswith(VOLUMES)
 
 
 class ReadImaged(LoadImaged):
@@ -60,14 +71,14 @@ class ReadImaged(LoadImaged):
 
         Raises:
             UnreadableCase: a file does not exist or cannot be read.
-            UnrefinableCase: a NIfTI file is not one 3D volume, or has no usable affine.
+            UnrefinableCase: a file is not one 3D volume, or has no usable affine.
         """
         if not all(isinstance(data[key], (str, Path)) for key in self.key_iterator(dict(data))):
             return dict(data)
         for key in self.key_iterator(dict(data)):
             if not str(data[key]) or not Path(data[key]).exists():  # MONAI Label gives "" for a name it does not know
                 raise UnreadableCase(f"the {key} '{data[key]}' does not exist: check its name")
-            if str(data[key]).lower().endswith(SUFFIXES):
+            if _is_ours(data[key]):
                 image = open_volume(data[key])
                 check_header(image, data[key])
                 log_disagreement(image, data[key])
@@ -182,8 +193,8 @@ def _folder_pairs(folder: Path) -> dict[str, dict[str, str]]:
     images, labels = folder / "images", folder / "labels"
     if not images.is_dir() or not labels.is_dir():
         return {}
-    image_files = {case_name(path): path for path in list_volumes(images)}
-    label_files = {case_name(path): path for path in list_volumes(labels)}
+    image_files = {case_name(path): path for path in list_images(images)}
+    label_files = {case_name(path): path for path in list_masks(labels)}
     missing = sorted(set(image_files) - set(label_files))
     if missing:
         raise ValueError(f"{labels} has no label for {', '.join(missing[:5])}: add it or remove the image")
@@ -214,5 +225,5 @@ def require_data(dataset: Sequence[Any], dataset_dir: str | Path) -> None:
     """
     if len(dataset) == 0:
         raise ValueError(
-            f"no training data: {dataset_dir} must hold images/ and labels/ with NIfTI files, or a dataset.json"
+            f"no training data: {dataset_dir} must hold images/ and labels/ with volumes ({READ}), or a dataset.json"
         )

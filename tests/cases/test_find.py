@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from scripts.cases.find import CaseDataset, case_name, find_cases, list_masks, list_volumes, match_name, unread
+from scripts.cases.find import CaseDataset, case_name, find_cases, list_images, list_masks, match_name, unread
 from tests.helpers.volumes import blocks, save
 
 
 def test_case_name_loses_only_the_ending_of_the_format():
     assert case_name("/a/b/x.1_y.nii.gz") == "x.1_y"
     assert case_name("x.NII") == "x"
-    assert case_name("x.seg.nrrd") == case_name("x.NRRD") == "x"
-    with pytest.raises(ValueError, match="x.mha is not a NIfTI.*: convert it"):
-        case_name("x.mha")
+    assert case_name("x.seg.nrrd") == case_name("x.NRRD") == case_name("x.mha") == case_name("x.MHD") == "x"
+    with pytest.raises(ValueError, match="x.mgz is no volume that can be read.*: convert it"):
+        case_name("x.mgz")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_same_case_twice_says_which_files(tmp_path):
 
 def test_one_file_is_a_dataset(tmp_path):
     path = save(tmp_path / "a.nii.gz", np.ones((2, 2, 2), np.uint8))
-    assert list_volumes(path) == [path]
+    assert list_images(path) == list_masks(path) == [path]
 
 
 def test_two_single_files_are_meant_for_each_other(tmp_path):
@@ -70,14 +70,14 @@ def test_two_single_files_are_meant_for_each_other(tmp_path):
 
 
 def test_a_folder_of_no_use_is_a_problem_not_an_error(tmp_path):
-    assert "holds no .nii.gz" in CaseDataset(tmp_path).problem
+    assert "holds no volume" in CaseDataset(tmp_path).problem
     missing = CaseDataset(tmp_path / "none")
     assert "none does not exist" in missing.problem and len(missing) == 0
     save(tmp_path / "masks" / "a.nii.gz", blocks())
     assert "images does not exist" in CaseDataset(tmp_path / "masks", image_dir=tmp_path / "images").problem
 
 
-@pytest.mark.parametrize("name", ["b.mha", "b.mhd", "b.nhdr", "b.mgz", "b.MHA"])
+@pytest.mark.parametrize("name", ["b.nhdr", "b.mgz", "b.MGZ", "b.img.gz"])
 def test_files_that_are_not_read_are_named_once_with_the_remedy(tmp_path, caplog, name):
     for folder in ("masks", "images"):
         save(tmp_path / folder / "a.nii.gz", blocks())
@@ -92,8 +92,8 @@ def test_files_that_are_not_read_are_named_once_with_the_remedy(tmp_path, caplog
 
 def test_of_many_files_that_are_not_read_some_are_named(tmp_path):
     for number in range(8):
-        (tmp_path / f"{number}.mha").touch()
-    assert unread(tmp_path, []).startswith("not read: 0.mha, 1.mha, 2.mha, 3.mha, 4.mha and 3 more: convert")
+        (tmp_path / f"{number}.mgz").touch()
+    assert unread(tmp_path).startswith("not read: 0.mgz, 1.mgz, 2.mgz, 3.mgz, 4.mgz and 3 more: convert")
 
 
 def test_nnunet_s_probabilities_are_found_beside_its_label_maps(tmp_path):
@@ -106,20 +106,25 @@ def test_nnunet_s_probabilities_are_found_beside_its_label_maps(tmp_path):
     assert case["prob"] == str(tmp_path / "a.npz")
 
 
-def test_masks_may_be_nrrd_files_beside_their_images(tmp_path, caplog):
-    names = ("a.seg.nrrd", "a.nrrd", "a_ct.nrrd", "b.nrrd", "c.nii.gz", "c.nrrd", ".d.seg.nrrd")
+@pytest.mark.parametrize("image", [".nrrd", ".mha", ".mhd"])
+def test_masks_may_be_of_other_formats_beside_their_images(tmp_path, caplog, image):
+    names = ("a.seg.nrrd", f"a{image}", f"a_ct{image}", "b.nrrd", "c.nii.gz", f"c{image}", ".d.seg.nrrd")
     for name in names:
         (tmp_path / name).touch()
     assert [f.name for f in list_masks(tmp_path)] == ["a.seg.nrrd", "b.nrrd", "c.nii.gz"]
     assert [f.name for f in list_masks(tmp_path / "b.nrrd")] == ["b.nrrd"]
     cases = find_cases(tmp_path, "pred", {"image": tmp_path}, list_masks)
     assert [case["case"] for case in cases] == ["a", "b", "c"] and not caplog.records
-    assert cases[0]["image"] == str(tmp_path / "a.nrrd")
+    assert [case.get("image") for case in cases] == [str(tmp_path / f"a{image}"), None, str(tmp_path / f"c{image}")]
 
 
-def test_where_nifti_is_asked_for_nrrd_files_are_named(tmp_path, caplog):
-    save(tmp_path / "a.nii.gz", blocks())
-    (tmp_path / "b.nrrd").touch()
-    assert len(find_cases(tmp_path, "image")) == 1 and "not read: b.nrrd: convert" in caplog.text
-    with pytest.raises(ValueError, match="b.nrrd is not a NIfTI file.*convert"):
-        find_cases(tmp_path / "b.nrrd", "image")
+def test_images_and_masks_are_listed_in_every_format_that_is_read(tmp_path):
+    names = ["a.nii.gz", "b.nii", "c.nrrd", "d.mha", "e.mhd"]
+    for name in (*names, "e.raw", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [f.name for f in list_images(tmp_path)] == [f.name for f in list_masks(tmp_path)] == names
+    for key in ("image", "pred"):
+        assert [case["case"] for case in find_cases(tmp_path, key)] == ["a", "b", "c", "d", "e"]
+        assert find_cases(tmp_path / "d.mha", key)[0][key] == str(tmp_path / "d.mha")
+    with pytest.raises(ValueError, match="notes.txt is no volume that can be read.*convert"):
+        find_cases(tmp_path / "notes.txt", "image")

@@ -15,6 +15,7 @@ from monai.transforms import Compose, MapTransform
 from scripts.cases.checks import CheckMaskd, KeepInitiald
 from scripts.cases.errors import UnrefinableCase
 from scripts.cases.find import CaseDataset, find_cases
+from scripts.cases.read import read_labels
 from scripts.cases.sources import OTHER, LabelSource, ReadMaskd, names_of
 from scripts.cases.writer import CaseWriter
 from scripts.evaluation.evaluate import evaluate
@@ -34,7 +35,7 @@ from tests.helpers.foreign import (
     write_nnunet,
     write_pack,
 )
-from tests.helpers.publishers import LPS, frame_lps, segments, write_nrrd
+from tests.helpers.publishers import LPS, frame_lps, segments, write_meta_image, write_nrrd
 
 OURS = np.where(truth() == 9, OTHER, truth().astype(int))
 VALUES = {1: 3, 2: 7, 9: 1}  # the pack's → another model's
@@ -534,23 +535,28 @@ def test_segmentations_of_slicer_are_refined_scored_and_given_back(tmp_path, see
     assert [float(row["dsc"]) == 100 for row in rows] == [True, False, True, False]
 
 
-def test_own_labels_in_nrrd_come_back_in_nrrd(tmp_path):
+@pytest.mark.parametrize(
+    ("ending", "write"), [("nrrd", write_nrrd), ("mha", write_meta_image), ("mhd", write_meta_image)]
+)
+def test_own_labels_come_back_in_the_format_that_they_came_in(tmp_path, ending, write):
     """Refined, or kept since nothing could be done."""
     labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    given, back = tmp_path / "given", tmp_path / "out" / "as_given"
     frame = frame_lps(3, (0.7, 0.9, 2.0))
-    write_nrrd(tmp_path / "given" / "a.nrrd", np.where(truth() == 9, 0, truth()), frame)
-    write_nrrd(tmp_path / "given" / "b.nrrd", truth(), frame)
-    write_nrrd(tmp_path / "given" / "c.nrrd", truth() * 0, frame)
-    (tmp_path / "given" / "d.nrrd").write_bytes(b"NRRD0005")
-    records = refine(tmp_path / "given", labels, tmp_path / "out")
+    values = np.where(truth() == 9, 0, truth()).astype(np.uint8)
+    for name, mask in (("a", values), ("b", truth().astype(np.uint8)), ("c", values * 0)):
+        write(given / f"{name}.{ending}", mask, frame)
+    (given / f"d.{ending}").write_bytes(b"NRRD0005")
+    for _ in range(2):  # the second run clears what the first has written
+        records = refine(given, labels, tmp_path / "out")
     assert [r["status"] for r in records] == ["refined", "kept", "kept", "failed"]
-    back = tmp_path / "out" / "as_given"
-    refined = nrrd.read(str(back / "a.nrrd"))[0]
+    refined, affine = read_labels(back / f"a.{ending}")
     np.testing.assert_array_equal(refined, values_of(records[0]["outputs"]["refined"]))
     assert refined.dtype == np.uint8 and (refined != truth()).any()
-    for case in ("b", "c"):
-        assert (back / f"{case}.nrrd").read_bytes() == (tmp_path / "given" / f"{case}.nrrd").read_bytes()
-    assert sorted(f.name for f in back.iterdir()) == ["a.nrrd", "b.nrrd", "c.nrrd"]
+    np.testing.assert_array_equal(affine, read_labels(given / f"a.{ending}")[1])
+    assert sorted(f.name for f in back.iterdir()) == sorted(f.name for f in given.iterdir() if f.name[0] != "d")
+    for file in back.iterdir():
+        assert file.name[0] == "a" or file.read_bytes() == (given / file.name).read_bytes()
     assert not values_of(records[2]["outputs"]["refined"]).any()
 
 

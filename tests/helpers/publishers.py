@@ -7,6 +7,7 @@ from pathlib import Path
 import nrrd
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
@@ -82,3 +83,15 @@ def marked(shape: tuple[int, int, int] = SHAPE, index: tuple[int, int, int] = (7
     values = np.random.default_rng(5).integers(-1000, 900, shape)
     values[index] = 1500
     return values
+
+
+def write_meta_image(path: Path, values: np.ndarray, affine_lps: np.ndarray, packed: bool = False) -> Path:
+    """Write values (X, Y, Z) with their place in the patient as ITK writes `.mha` or `.mhd`."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    spacing_mm = np.linalg.norm(affine_lps[:3, :3], axis=0)
+    image.SetSpacing(spacing_mm.tolist())
+    image.SetDirection((affine_lps[:3, :3] / spacing_mm).ravel().tolist())
+    image.SetOrigin(affine_lps[:3, 3].tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path), useCompression=packed)
+    return path

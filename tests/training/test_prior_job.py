@@ -82,9 +82,9 @@ def test_a_prior_that_learned_nothing_is_not_written(bundle_root, organ, tmp_pat
     ("changes", "message"),
     [
         ({"label": "liver"}, "--label liver: 'egg' has the structures egg"),
-        ({"dataset_dir": "nowhere"}, "no label maps .* in nowhere"),
+        ({"dataset_dir": "nowhere"}, "nowhere does not exist; give a folder"),
         ({"init": "nowhere.safetensors"}, "--init nowhere.safetensors: there is no such file"),
-        ({"organ": "spline", "dataset_dir": "nowhere"}, "no label maps .* in nowhere"),
+        ({"organ": "spline", "dataset_dir": "nowhere"}, "nowhere does not exist; give a folder"),
     ],
 )
 def test_what_cannot_be_trained_stops_with_one_line(bundle_root, organ, tmp_path, changes, message):

@@ -9,6 +9,7 @@ import torch
 from scripts.cases.errors import UnreadableCase, UnrefinableCase
 from scripts.organ.pack import OrganPack
 from scripts.unet.images import ReadImaged, structure_channels, training_pairs
+from tests.helpers.publishers import LPS, write_meta_image, write_nrrd
 from tests.helpers.volumes import AFFINES, blocks, save, save_with_nan_affine
 
 
@@ -19,6 +20,22 @@ def test_image_is_read_with_its_affine(tmp_path, affine):
     np.testing.assert_array_equal(done["image"], blocks())
     np.testing.assert_allclose(done["image"].affine, affine, atol=1e-6)
     assert done["other"] == 3
+
+
+WRITERS = {".nrrd": write_nrrd, ".seg.nrrd": write_nrrd, ".mha": write_meta_image, ".mhd": write_meta_image}
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+@pytest.mark.parametrize("ending", WRITERS)
+def test_images_and_labels_are_read_alike_in_every_format(tmp_path, affine, ending):
+    nifti = save(tmp_path / "a.nii.gz", blocks(np.int16), affine)
+    other = WRITERS[ending](tmp_path / f"b{ending}", blocks(np.int16), LPS @ affine)
+    read = ReadImaged(["image", "label"], ensure_channel_first=True)
+    for first, second in ((nifti, other), (other, nifti)):
+        done = read({"image": str(first), "label": str(second)})
+        for key in ("image", "label"):
+            np.testing.assert_array_equal(done[key][0], blocks())
+            np.testing.assert_allclose(done[key].affine, affine, atol=1e-4)
 
 
 def test_image_that_a_host_has_read_is_left_alone():
@@ -37,7 +54,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
         with pytest.raises(UnreadableCase, match=f"{name}.nii.gz cannot be read"):
             ReadImaged("image")({"image": str(tmp_path / f"{name}.nii.gz")})
     (tmp_path / "scan.nrrd").write_text("this is no image")
-    with pytest.raises(UnreadableCase, match="scan.nrrd cannot be read as an image"):
+    with pytest.raises(UnreadableCase, match="scan.nrrd cannot be read as NRRD"):
         ReadImaged("image")({"image": str(tmp_path / "scan.nrrd")})
     for path in (str(tmp_path / "nowhere.nii.gz"), ""):
         with pytest.raises(UnreadableCase, match=f"the image '{path}' does not exist"):
@@ -92,6 +109,22 @@ def test_a_split_without_validation_takes_it_from_its_training_part(layout, requ
     assert names(training_pairs(data, split, "train")) == [f"case_{n}" for n in range(5)]
     assert names(training_pairs(data, split, "validation")) == ["case_5"]
     assert names(training_pairs(data, split, "test")) == ["case_9"]
+
+
+def test_training_data_may_be_of_several_formats(tmp_path):
+    for name in (
+        "images/a.mha",
+        "images/b.nrrd",
+        "images/c.nii.gz",
+        "labels/a.seg.nrrd",
+        "labels/b.mhd",
+        "labels/c.mha",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    split = {"train": ["a.nii.gz", "b.nii.gz"], "validation": ["c.nii.gz"]}
+    assert names(training_pairs(tmp_path, split, "train")) == ["a", "b"]
+    assert [pair["image"] for pair in training_pairs(tmp_path, {}, "test")] == [str(tmp_path / "images" / "c.nii.gz")]
 
 
 def test_a_split_of_other_data_does_not_count(folder):

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from ...cases.find import case_name, labels_folder, list_masks
 from ...cases.sources import LabelSource
-from ...cases.split import evenly_spaced, hold_out
+from ...cases.split import evenly_spaced, hold_out, part_names
 from ...organ.pack import OrganPack, Structure
 from ...prior.linear import LinearShapeModel
 from ...prior.prior import ShapePrior, assemble_prior
-from ...shapes.label_surface import list_label_files
 from ...shapes.preparation import PreparedShapes, prepare
 from .check import held_out_scores, noise_floor, summary, training_dice
 from .network import PriorTrainingNetwork
@@ -88,20 +88,21 @@ def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | Non
 def split_files(
     pack: OrganPack, dataset_dir: str | Path, validation_share: float = 0.15, labels: LabelSource | None = None
 ) -> dict[str, list[Path]]:
-    """Training and validation files of a folder.
+    """Training and validation files of a folder, or of its subfolder `labels`; or folders of masks, one a case.
 
     Training files are those of the pack's split where the folder holds some, else all but the split's test files.
     Validation files are the split's; where it has none, the last `validation_share` of the training files.
     """
-    files = {file.name: file for file in list_label_files(dataset_dir, labels)}
-    train = [files[name] for name in pack.split.get("train", []) if name in files]
-    validation = [files[name] for name in pack.split.get("validation", []) if name in files]
+    found = (list_masks if labels is None else labels.find)(labels_folder(dataset_dir))
+    files = {file.name if file.is_dir() else case_name(file): file for file in found}
+    train = [files[name] for name in part_names(pack, "train") if name in files]
+    validation = [files[name] for name in part_names(pack, "validation") if name in files]
     if train:
-        missing = [name for name in pack.split["train"] if name not in files]
+        missing = [name for name in part_names(pack, "train") if name not in files]
         if missing:
             logger.warning("training files of the split that are missing: %s", ", ".join(missing))
     else:
-        others = {*pack.split.get("validation", []), *pack.split.get("test", [])}
+        others = {*part_names(pack, "validation"), *part_names(pack, "test")}
         train = [file for name, file in files.items() if name not in others]
     if not validation:
         train, validation = hold_out(train, int(validation_share * len(train)))
