@@ -26,7 +26,7 @@ def report(run_dir: str, label_dir: str = "", image_dir: str = "", png: bool = F
         The page's path.
 
     Raises:
-        ValueError: the folder holds no run, or a folder no NIfTI file.
+        ValueError: the folder holds no run, or a folder no volume.
     """
     run = Run.open(run_dir, label_dir or None, image_dir or None)
     path = write_page(run)

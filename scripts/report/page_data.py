@@ -168,7 +168,7 @@ class Run:
 
         Raises:
             RunError: there is no readable report.
-            ValueError: a folder holds no NIfTI file.
+            ValueError: a folder holds no volume.
         """
         folder = Path(run_dir)
         file = folder / "report.json"

@@ -213,7 +213,7 @@ def test_evidence_is_read_by_name_and_missing_evidence_noted(tmp_path):
 
 def test_run_stops_plainly_where_nothing_can_be_done(tmp_path):
     (tmp_path / "masks").mkdir()
-    with pytest.raises(SystemExit, match="masks holds no .nii.gz"):
+    with pytest.raises(SystemExit, match="masks holds no volume .*give the folder that holds them"):
         refine(tmp_path / "masks", tmp_path / "out")
     save(tmp_path / "masks" / "a.nii.gz", blocks())
     (tmp_path / "taken").touch()
