@@ -91,7 +91,10 @@ def stored_label(image: str | Path) -> Path:
     for suffix in VOLUMES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
-    raise UnreadableCase(f"there is no current label {folder / name}.nii.gz: submit one, or send it as `label`")
+    raise UnreadableCase(
+        f"there is no current label {folder / name}.nii.gz: submit one, or send it as `label`; without a host, refine "
+        "masks with configs/refine.yaml"
+    )
 
 
 CurrentLabelD = CurrentLabelDict = CurrentLabeld

@@ -20,7 +20,6 @@ OTHER_FORMATS = (
     ".nhdr", ".mgz", ".mgh", ".hdr", ".img", ".img.gz", ".mnc", ".gipl", ".dcm", ".nii.xz",
 )  # fmt: skip
 FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
-CONVERT = ": convert it to .nii.gz, for example with 3D Slicer or SimpleITK"
 NAMED_AT_MOST = 5  # files in a message
 IMAGE, PROB = "image", "prob"  # keys of a case's evidence
 CASE, REASON = "case", "reason"  # keys of a case's dictionary: its name, and why it cannot be run ("" if it can)
@@ -39,7 +38,9 @@ def case_name(path: str | Path) -> str:
     for suffix in VOLUMES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    raise ValueError(f"{path} is no volume that can be read ({READ}){CONVERT}")
+    raise ValueError(
+        f"{path} is no volume that can be read ({READ}): convert it to .nii.gz, for example with 3D Slicer or SimpleITK"
+    )
 
 
 def is_nifti(path: str | Path) -> bool:

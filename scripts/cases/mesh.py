@@ -51,7 +51,9 @@ def write_mesh(
     attributes = {name: np.ascontiguousarray(values) for name, values in (vertex_data or {}).items()}
     for name, values in attributes.items():
         if len(values) != len(mesh.vertices):
-            raise ValueError(f"vertex data {name!r} has {len(values)} rows, the mesh {len(mesh.vertices)} vertices")
+            raise ValueError(
+                f"vertex data {name!r} has {len(values)} rows, the mesh {len(mesh.vertices)}: give one a vertex"
+            )
     stored = _in_space(mesh, check_space(space))
     if ending == ".stl":
         if attributes:

@@ -132,7 +132,7 @@ class LabelSource:
         pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
         if name and name not in {OWN_SOURCE, *pack.sources}:
             known = ", ".join([*pack.sources, OWN_SOURCE])
-            raise OrganError(f"organ '{pack.name}' has no source '{name}'; it has: {known}")
+            raise OrganError(f"organ '{pack.name}' has no source '{name}': choose one of {known}")
         return cls(pack, name)
 
     def label_of(self, name: str) -> int | None:
@@ -238,7 +238,10 @@ class LabelSource:
                 "values are the organ's own"
             )
         if self.name and not names:
-            raise UnrefinableCase(f"{path} has no names of labels, and the source '{self.name}' gives no values")
+            raise UnrefinableCase(
+                f"{path} has no names of labels, and the source '{self.name}' gives no values: put a {NAMES_FILE} with "
+                f"the names beside it, or give --source {OWN_SOURCE} if the values are the organ's own"
+            )
         return (meaning, names) if names else (None, {})
 
     def _named(self, path: Path) -> int | None:
@@ -256,7 +259,10 @@ class LabelSource:
     def _read_masks(self, folder: Path) -> GivenLabels:
         masks, others = self._masks(folder)
         if not masks:
-            raise UnrefinableCase(f"{folder} holds no mask that is named like a label of '{self.pack.name}'")
+            raise UnrefinableCase(
+                f"{folder} holds no mask that is named like a label of '{self.pack.name}': choose the right --organ, "
+                f"or name them under `sources` in {self.pack.folder / 'organ.yaml'}"
+            )
         values = np.zeros(0)
         affine = np.eye(4)
         for number, file in enumerate(masks, 1):

@@ -67,7 +67,10 @@ def choose_labels(label_dir: str | Path, pack: OrganPack, split: str = "", cases
     names = sorted(files, key=lambda name: files[name].name) if names is None else names
     missing = [name for name in names if name not in files]
     if missing or not names:
-        raise ValueError(f"{label_dir} lacks cases of the split '{split}': {', '.join(missing[:5]) or 'it is empty'}")
+        raise ValueError(
+            f"{label_dir} lacks cases of the split '{split}' ({', '.join(missing[:5]) or 'it is empty'}): add them, or "
+            "give --split '' for all that are there"
+        )
     return [files[names[i]] for i in evenly_spaced(len(names), cases or len(names))]
 
 

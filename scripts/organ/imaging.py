@@ -34,7 +34,7 @@ def intensity_of(value: Any, where: str) -> Intensity:
     if found.kind != "window" and ends != (None, None):
         raise OrganError(f"{where}: kind '{found.kind}' has no `low` and `high`: remove them, or set kind to window")
     if found.kind == "window" and (found.low is None or found.high is None or found.low >= found.high):
-        raise OrganError(f"{where}: kind 'window' needs `low` and `high`, `low` below `high`")
+        raise OrganError(f"{where}: kind 'window' needs `low` and `high`: give both, `low` below `high`")
     return found
 
 

@@ -158,7 +158,9 @@ class OrganPack:
         for structure in self.structures:
             if structure.name == name:
                 return structure
-        raise OrganError(f"organ '{self.name}' has no structure '{name}'; it has {[s.name for s in self.structures]}")
+        raise OrganError(
+            f"organ '{self.name}' has no structure '{name}': choose one of {[s.name for s in self.structures]}"
+        )
 
 
 def known_organs() -> list[str]:

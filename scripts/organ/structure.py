@@ -149,7 +149,7 @@ def structure_list(value: Any, where: str) -> tuple[Structure, ...]:
     for structure in found:
         if structure.paired and (structure.side or structure.mirror != "auto"):
             raise OrganError(
-                f"{where}: {structure.name}: paired needs mirror: auto, since one prior serves both sides, and no side"
+                f"{where}: {structure.name}: paired needs mirror: auto, for one prior serves both: give it, and no side"
             )
     for pair in combinations((shape for one in found for shape in (one, *one.pair)), 2):
         _check_pair(*pair, where)

@@ -35,16 +35,18 @@ def read_yaml(file: Path) -> dict[Any, Any]:
     except UnicodeDecodeError as error:
         raise OrganError(f"{file} is no UTF-8 text: save it as UTF-8") from error
     except (OSError, ValueError) as error:
-        raise OrganError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise OrganError(
+            f"{file} cannot be read: {getattr(error, 'strerror', None) or error}: check its name and rights"
+        ) from error
     try:
         values = yaml.load(text, _Loader)
     except RecursionError as error:
-        raise OrganError(f"{file} is nested too deeply") from error
+        raise OrganError(f"{file} is nested too deeply: remove what no pack has") from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise OrganError(f"{file} is no valid YAML{where}: {problem}") from error
+        raise OrganError(f"{file} is no valid YAML{where}: {problem}; repair it") from error
     if not isinstance(values, dict):
         raise OrganError(f"{file} is no mapping: write lines of 'key: value'")
     return values

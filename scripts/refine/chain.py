@@ -7,6 +7,7 @@ structure of the organ pack, see `stages`. A refiner holds no state between call
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from .reconstruct import Reconstruction, ReconstructShape
 from .settings import RefineSettings
 from .stages import Aligned, Fitted, FittedShape, Refined, Sampled, Unrefined
 from .tim import TIMSample
+
+logger = logging.getLogger(__name__)
 
 LEAST_VOXELS = 8
 
@@ -113,6 +116,8 @@ class Refiner:
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
         self.networks = EvidenceEnsemble.load(networks, device) if self.joint and networks.is_file() else None
+        if networks.is_file() and not joint.is_file():
+            logger.warning("images are not read: %s needs %s: make it with the command joint", networks, joint.name)
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")

@@ -112,7 +112,7 @@ def read_arguments(
         else:
             free = [name for name in options if name not in found]
             if not free:
-                raise UsageError(f"{command} takes no further value: '{part}'")
+                raise UsageError(f"{command} takes no further value: '{part}'; see {command} --help")
             name, text = free[0], part
             option = options[name]
         found[name] = option.read(text)

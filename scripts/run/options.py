@@ -35,5 +35,5 @@ def is_true(value: object) -> bool:
     """
     text = str(value).strip().lower()
     if text not in TRUE + FALSE:
-        raise ValueError(f"'{value}' is neither true nor false")
+        raise ValueError(f"'{value}' is neither true nor false: write one of them")
     return text in TRUE

@@ -151,7 +151,8 @@ class OpenRequest:
         asked = {**self.asked, **host_options(data)}
         if asked != self.asked and "settled" in vars(self):
             raise BadRequest(
-                "the options come too late: this host has built the whole chain before the first transform"
+                "the options come too late: this host has built the whole chain before the first transform; set them "
+                "in the config"
             )
         self.asked = asked
         if "device" in data:
@@ -177,7 +178,9 @@ def host_options(data: Mapping[Hashable, Any]) -> dict[str, Any]:
             try:
                 options[name] = is_true(data[name])
             except ValueError:
-                raise BadRequest(f"{name}: {shown(str(data[name]))} is neither true nor false") from None
+                raise BadRequest(
+                    f"{name}: {shown(str(data[name]))} is neither true nor false: write one of them"
+                ) from None
     return options
 
 

@@ -130,14 +130,18 @@ class CaseEvaluator(SupervisedEvaluator):
         except FolderInUse as error:
             raise SystemExit(f"Error: {error}") from error
         except OSError as error:
-            raise SystemExit(f"Error: cannot write to output_dir {self.writer.output_dir}: {error}") from error
+            raise SystemExit(
+                f"Error: cannot write to output_dir {self.writer.output_dir} ({error}): give another folder"
+            ) from error
         except ValueError as error:
             raise SystemExit(f"Error: {error}") from error
         try:
             self._refuse_mixing()
             self._run_all(global_epoch)
         except OSError as error:
-            raise SystemExit(f"Error: {self.report.path} cannot be written: {error}") from error
+            raise SystemExit(
+                f"Error: {self.report.path} cannot be written ({error}): make room, or give another folder"
+            ) from error
         finally:
             lock.release()
 

@@ -316,7 +316,7 @@ def test_sources_that_make_no_sense_are_refused(tmp_path, sources, message):
 
 
 def test_an_unknown_source_is_refused_with_those_there_are(tmp_path):
-    with pytest.raises(OrganError, match="no source 'kits'; it has: btcv, totalsegmentator, own"):
+    with pytest.raises(OrganError, match="no source 'kits': choose one of btcv, totalsegmentator, own"):
         LabelSource.of(write_pack(tmp_path), "kits")
 
 

@@ -1,5 +1,6 @@
 """The whole chain on the packaged hippocampus prior's own mean shape, drawn on grids of several kinds and damaged."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from monai.transforms import Compose
 
 from scripts.evidence.reading import Evidence
 from scripts.organ.pack import OrganPack
+from scripts.refine.chain import Refiner
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
 from scripts.refine.transforms import (
@@ -88,6 +90,17 @@ def test_the_log_says_where_nothing_was_refined(caplog):
     refine({"pred": empty})
     assert "case.nii.gz: nothing was refined: oesophagus: the mask has no oesophagus; heart: " in caplog.text
     assert [record.levelname for record in caplog.records if record.name.startswith("scripts")] == ["WARNING"]
+
+
+def test_the_log_says_where_a_pack_s_networks_cannot_see_images(tmp_path, caplog):
+    """They read an image with the joint model's help; a pack that lacks it is said to, once."""
+    shutil.copytree(OrganPack.load("hippocampus").folder, tmp_path / "pack")
+    Refiner(str(tmp_path / "pack"))
+    assert not caplog.records
+    (tmp_path / "pack" / "evidence.safetensors").touch()
+    assert Refiner(str(tmp_path / "pack")).networks is None
+    (record,) = caplog.records
+    assert "images are not read" in record.message and "make it with the command joint" in record.message
 
 
 def test_a_clean_mask_is_left_alone():
