@@ -83,8 +83,10 @@ def read_values(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
     """Read the voxel values of an opened NIfTI file, in the type stored unless the header scales them.
 
     Raises:
-        UnreadableCase: the data are truncated or corrupt.
+        UnreadableCase: the data are truncated or corrupt, or colours.
     """
+    if image.get_data_dtype().fields:
+        raise UnreadableCase(f"{path} holds colours: export it as a label map, or as an image of one channel")
     # What no file of that size can hold is not allocated; of other formats it has been read.
     stored = image.get_data_dtype().itemsize * math.prod(image.shape)
     if is_nifti(path) and Path(path).is_file() and stored > MOST_COMPRESSION * Path(path).stat().st_size:

@@ -25,7 +25,7 @@ def check_options(seed: object = 0, device: object = "cpu", html: object = True)
         raise SystemExit(f"Error: seed must be a whole number from 0 to {MOST_SEED}, not {shown(seed)}")
     try:
         torch.zeros(1, device=torch.device(device))  # type: ignore[call-overload]
-    except (RuntimeError, TypeError, AssertionError):
+    except (RuntimeError, TypeError, ValueError, AssertionError):
         raise SystemExit(f"Error: device {shown(device)} is not there: write cpu or cuda") from None
     try:
         is_true(html)

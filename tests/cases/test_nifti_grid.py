@@ -163,3 +163,15 @@ def test_a_header_that_promises_more_than_a_file_can_hold_takes_no_memory(tmp_pa
         read.read_labels(path)
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("slope", [1.0, 2.5])
+@pytest.mark.parametrize("code, size", [(128, 3), (2304, 4)])
+def test_colours_are_refused_with_the_remedy(tmp_path, code, size, slope):
+    header = bytearray(save(tmp_path / "a.nii", blocks()).read_bytes()[:352])
+    header[70:74] = np.array([code, 8 * size], "<i2").tobytes()  # datatype, bitpix
+    header[112:116] = np.float32(slope).tobytes()
+    (tmp_path / "a.nii").write_bytes(bytes(header) + bytes(blocks().size * size))
+    for reader in (read.read_labels, read.read_volume, read.read_array):
+        with pytest.raises(errors.UnreadableCase, match="a.nii holds colours: export it"):
+            reader(tmp_path / "a.nii")

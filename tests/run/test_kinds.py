@@ -9,7 +9,7 @@ from scripts.run.kinds import check_options
     ("option", "value"),
     [
         *(("seed", value) for value in (None, True, "0", "x", -1, 1.5, 2**32, 10**400, float("nan"), [1])),
-        *(("device", value) for value in (None, "gpu", "cuda:99", "", 1.5, {})),
+        *(("device", value) for value in (None, "gpu", "cuda:99", "", 1.5, {}, 2**63)),
         *(("html", value) for value in ("perhaps", 2, [], float("nan"))),
     ],
 )
