@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -17,16 +16,16 @@ from tqdm import tqdm
 from ..cases.files import write_csv, write_text
 from ..cases.sources import LabelSource
 from ..cases.split import split_patients
-from ..metrics.earth_movers import EMD_SAMPLES
-from ..metrics.shapes import SAMPLES
 from ..metrics.statistics import RESAMPLES, summarise
 from ..organ.pack import OrganPack, Structure
 from ..run.errors import plainly
 from ..run.options import is_true
+from .notes import notes_of, unusable_note
 from .pairing import STAGE_MARK, Pairing, pair_methods
+from .plots import write_plots
 from .postprocess import SMOOTHING_MM
 from .scoring import REFERENCE, Scoring, try_to_score
-from .tables import markdown_report
+from .tables import console_report, latex_report, markdown_report
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +52,7 @@ def evaluate(
     source: str = "",
     label_source: str = "",
     resample_labels: bool = False,
+    missing_as_failures: bool = False,
     pred_dir: str = "",
     **methods: str,
 ) -> str:
@@ -65,7 +65,8 @@ def evaluate(
     Args:
         label_dir: folder of true label maps.
         organ: name of the organ pack, or path of its folder; it gives structures, labels and the NSD tolerance.
-        output_dir: where metrics.csv, summary.csv and table.md are written.
+        output_dir: where metrics.csv, summary.csv, table.md and table.tex are written, and the plots boxes and paired,
+            each as .png and .svg.
         split: score only the organ pack's cases of this split, such as test; empty for all that have predictions.
         postprocessing: baselines computed from the reference's masks: none, fill (largest component and hole filling)
             or smooth (that, and also with smoothing).
@@ -79,6 +80,7 @@ def evaluate(
         label_source: the same of the true label maps.
         resample_labels: true for labels on another grid than the masks, such as that of a finer image: they are brought
             to the masks' grid by the nearest voxel.
+        missing_as_failures: true scores labels without a prediction, and cases that failed in a run, as empty masks.
         pred_dir: in place of methods, the output folder of `refine` or `segment`, whose initial and refined masks are
             compared, or one folder of label maps.
         **methods: method → folder.
@@ -121,6 +123,8 @@ def evaluate(
         resamples=resamples,
         seed=seed,
         processes=processes,
+        missing_as_failures=is_true(missing_as_failures),
+        talk=True,
     )
     if left_out:
         print(table)
@@ -155,6 +159,7 @@ def evaluate_run(
     source: str = "",
     label_source: str = "",
     resample_labels: bool = False,
+    missing_as_failures: bool = False,
 ) -> None:
     """Score one folder of results, for `configs/evaluate.yaml`, and print where the tables are.
 
@@ -170,6 +175,7 @@ def evaluate_run(
         source: see there.
         label_source: see there.
         resample_labels: see there.
+        missing_as_failures: see there.
 
     Raises:
         SystemExit: with a plain message where `evaluate` would raise; with the exit code 1 where it left out a case.
@@ -177,6 +183,7 @@ def evaluate_run(
     methods: dict[str, Any] = methods_of(pred_dir)
     options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
     options |= {"source": source, "label_source": label_source, "resample_labels": resample_labels}
+    options |= {"missing_as_failures": missing_as_failures}
     print(plainly(lambda: evaluate(label_dir, organ, output_dir, split, **options, **methods)))
 
 
@@ -191,8 +198,10 @@ def score_folders(
     resamples: int = RESAMPLES,
     seed: int = 0,
     processes: int = 2,
+    missing_as_failures: bool = False,
+    talk: bool = False,
 ) -> tuple[Path, int]:
-    """Score folders of label maps and write `metrics.csv`, `summary.csv` and `table.md`.
+    """Score folders of label maps and write `metrics.csv`, `summary.csv`, `table.md`, `table.tex` and the plots.
 
     Args:
         label_dir: folder of true label maps.
@@ -205,12 +214,15 @@ def score_folders(
         resamples: draws of the bootstrap.
         seed: of the bootstrap.
         processes: cases scored at once; 1 works in this process.
+        missing_as_failures: score a missing prediction as an empty mask.
+        talk: print the main table.
 
     Returns:
         The path of `table.md`, and how many cases were left out since a file of theirs cannot be scored.
 
     Raises:
-        ValueError: no method is given, names collide, files do not pair, or no case can be scored.
+        ValueError: no method is given, names collide, files do not pair, no case can be scored, or masks are plainly
+            another organ's.
     """
     if not methods:
         raise ValueError("no method given: name at least one with its folder, such as --initial FOLDER")
@@ -222,21 +234,49 @@ def score_folders(
     if collisions:
         raise ValueError(f"methods named like a computed baseline: {collisions}; rename them")
     pairing = pair_methods(
-        label_dir, methods, patients, allow_missing, scoring.predicted, scoring.true, scoring.resample_labels
+        label_dir,
+        methods,
+        patients,
+        allow_missing,
+        scoring.predicted,
+        scoring.true,
+        scoring.resample_labels,
+        missing_as_failures,
     )
     rows = _score_cases(pairing, scoring, processes)
     for case, reason in pairing.unusable.items():
         logger.error("%s is not scored: %s", case, reason)
+    refuse_other_organs(rows)
     summary = summarise(rows, scoring.reference, resamples, seed)
-    notes = _notes(pairing, scoring, resamples)
-    notes += _unusable(pairing, [label_dir, *methods.values()])
+    notes = notes_of(pairing, scoring, resamples)
+    notes += unusable_note(pairing, [label_dir, *methods.values()])
     table = markdown_report(title, notes, rows, summary, scoring.nsd_tolerance_mm, scoring.reference)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "metrics.csv", rows)
     write_csv(folder / "summary.csv", summary)
     write_text(folder / "table.md", table)
+    write_text(folder / "table.tex", latex_report(summary, scoring.nsd_tolerance_mm))
+    write_plots(folder, rows)
+    if talk:
+        said = [note for note in notes if note.startswith(("Scored", "Not scored", "Labels", "Predictions"))]
+        print(console_report(said, summary, scoring.nsd_tolerance_mm))
     return folder / "table.md", len(pairing.unusable)
+
+
+def refuse_other_organs(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to compare masks with labels that none of them touches.
+
+    Raises:
+        ValueError: of two patients or more, a method has no mask that overlaps its label, though both are there.
+    """
+    for method in dict.fromkeys(row["method"] for row in rows):
+        both = [row for row in rows if row["method"] == method and row["volume_ml"] and row["truth_volume_ml"]]
+        if len({row["patient"] for row in both}) > 1 and not any(row["recall"] for row in both):
+            raise ValueError(
+                f"{method}: no mask overlaps its label, in {len({row['case'] for row in both})} cases: these are "
+                "masks of another organ, have other label values (see --source), or lie in another frame"
+            )
 
 
 def _score_cases(pairing: Pairing, scoring: Scoring, processes: int) -> list[dict[str, Any]]:
@@ -253,57 +293,3 @@ def _score_cases(pairing: Pairing, scoring: Scoring, processes: int) -> list[dic
     if reasons:
         pairing.leave_out(reasons)
     return [row for result in results if not isinstance(result, str) for row in result]
-
-
-def _notes(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
-    policy = scoring.policy
-    penalty = policy.distance_penalty_mm
-    distance = "the diagonal of the image" if penalty is None else f"{penalty:g} mm"
-    patients = {case.patient for case in pairing.cases}
-    notes = [
-        f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation (median) over cases; DSC "
-        f"and NSD in %, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid."
-        + (" Labels were brought to the masks' grid by the nearest voxel." if scoring.resample_labels else ""),
-        f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
-        f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
-        "distances; ignored is not counted. `failed` counts the cases with exactly one empty mask.",
-    ]
-    if any(scoring.reference in case.predictions for case in pairing.cases):
-        notes[0] += (
-            f" Differences are paired, method minus {scoring.reference}, with 95 % bootstrap intervals "
-            f"({resamples:,} resamples of patients) and p of Wilcoxon's signed-rank test on the patients' mean "
-            "differences, since cases of one patient are not independent; p is not corrected for the number of tests."
-        )
-    if scoring.shape_metrics:
-        notes.append(
-            f"CD: mean squared nearest distances of {SAMPLES:,} surface samples, both directions added, × 1000; EMD: "
-            f"mean distance under the best bijection of {EMD_SAMPLES:,}. Both surfaces are scaled by the truth's "
-            "centre and diameter (shared normalisation). Floor: the truth against another draw of itself, which is "
-            "what a perfect mask scores. Point to surface: mean distance of either surface's samples to the other, in "
-            "mm. Volume difference: unsigned, in % of the true volume. For CD and EMD a penalised mask counts as two "
-            "points that lie the penalty apart."
-        )
-    if pairing.without_label:
-        notes.append(f"Not scored, no label: {', '.join(pairing.without_label)}.")
-    if pairing.without_prediction:
-        notes.append(f"Not scored, no prediction: {', '.join(pairing.without_prediction)}.")
-    if pairing.failed:
-        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.failed.items())
-        notes.append(f"Not scored, failed in the run: {len(pairing.failed)} cases: {cases}.")
-    if pairing.kept:
-        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.kept.items())
-        notes.append(f"Scored with the initial mask, which the run kept: {len(pairing.kept)} cases: {cases}.")
-    if pairing.incomplete:
-        lacking = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.incomplete.items())
-        notes.append(f"Not scored, missing in some method: {lacking}.")
-    return notes
-
-
-def _unusable(pairing: Pairing, folders: Sequence[str | Path]) -> list[str]:
-    """Return the note of cases with a file that is no good; without the folders, for who else reads the table."""
-    if not pairing.unusable:
-        return []
-    text = "; ".join(f"{case}: {reason}" for case, reason in pairing.unusable.items())
-    for folder in folders:
-        text = text.replace(f"{Path(str(folder).partition(STAGE_MARK)[0])}{os.sep}", "")
-    return [f"Not scored, a file is no good: {len(pairing.unusable)} cases: {text}."]

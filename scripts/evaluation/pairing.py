@@ -26,13 +26,13 @@ class ScoredCase:
         case: the predictions' common name, such as `scan_09_seed1`.
         patient: the label's name, such as `scan_09`; several cases may be one patient's.
         label: the true label map.
-        predictions: method → label map.
+        predictions: method → label map; None where there is none, which counts as an empty mask.
     """
 
     case: str
     patient: str
     label: Path
-    predictions: dict[str, Path]
+    predictions: dict[str, Path | None]
 
 
 @dataclass
@@ -42,7 +42,8 @@ class Pairing:
     Attributes:
         cases: sorted by name; each has a prediction of every method.
         without_label: predictions that no label belongs to.
-        without_prediction: labels that were asked for by name and that no prediction belongs to.
+        without_prediction: labels that no prediction belongs to, of those asked for.
+        counted_missing: case → the methods that lack it, where these are scored as empty masks.
         incomplete: case → the methods that lack it; these cases are not scored.
         failed: case → the methods whose run failed on it; these cases are not scored either.
         kept: case → the methods whose run passed its initial mask through; these are scored like the others.
@@ -52,6 +53,7 @@ class Pairing:
     cases: list[ScoredCase] = field(default_factory=list)
     without_label: list[str] = field(default_factory=list)
     without_prediction: list[str] = field(default_factory=list)
+    counted_missing: dict[str, list[str]] = field(default_factory=dict)
     incomplete: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, list[str]] = field(default_factory=dict)
@@ -132,6 +134,7 @@ def pair_methods(
     predicted: LabelSource | None = None,
     true: LabelSource | None = None,
     resample_labels: bool = False,
+    missing_as_failures: bool = False,
 ) -> Pairing:
     """Pair every method's predictions with the labels and with each other.
 
@@ -145,6 +148,7 @@ def pair_methods(
         predicted: how the predictions' labels are read; None for the pack's own values.
         true: how the labels are read, likewise.
         resample_labels: labels may lie on other grids; a case's predictions must still share one.
+        missing_as_failures: a prediction that is missing, or whose run failed, counts as an empty mask.
 
     A case with a file that cannot be opened, or that is not on its label's grid (with `resample_labels`, on that of the
     first method's), is left out and named.
@@ -174,17 +178,25 @@ def pair_methods(
         seen.add(patient)
         lacking = [method for method, files in found.items() if case not in files]
         failed = [method for method in lacking if states[method].get(case) == FAILED]
+        if lacking and missing_as_failures:
+            pairing.counted_missing[case] = lacking
+            failed = lacking = []
         kept = [method for method in found if states[method].get(case) == KEPT and case in found[method]]
         if failed:
             pairing.failed[case] = failed
         elif lacking:
             pairing.incomplete[case] = lacking
         else:
-            predictions = {method: files[case] for method, files in found.items()}
+            predictions = {method: files.get(case) for method, files in found.items()}
             pairing.cases.append(ScoredCase(case, patient, labels[patient], predictions))
             if kept:
                 pairing.kept[case] = kept
-    pairing.without_prediction = sorted(set(patients or ()) - seen)
+    pairing.without_prediction = sorted(set(labels if patients is None else patients) - seen)
+    if missing_as_failures and pairing.cases:
+        nothing: dict[str, Path | None] = dict.fromkeys(methods)
+        pairing.cases += [ScoredCase(name, name, labels[name], dict(nothing)) for name in pairing.without_prediction]
+        pairing.counted_missing |= {name: list(methods) for name in pairing.without_prediction}
+        pairing.without_prediction = []
     if pairing.incomplete and not allow_missing:
         lines = "; ".join(f"{case}: {', '.join(lacking)}" for case, lacking in list(pairing.incomplete.items())[:8])
         raise ValueError(
@@ -198,7 +210,8 @@ def pair_methods(
         )
     unusable = {}
     for scored in pairing.cases:
-        files = [file if predicted is None else predicted.files(file)[0] for file in scored.predictions.values()]
+        there = [file for file in scored.predictions.values() if file is not None]
+        files = [file if predicted is None else predicted.files(file)[0] for file in there]
         label = scored.label if true is None else true.files(scored.label)[0]
         try:
             for file in files:

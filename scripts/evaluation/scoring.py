@@ -104,15 +104,17 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
     """
     truth, affine = _read_labels(case.label, scoring.true)
     if scoring.resample_labels:
-        first, own_affine = _read_labels(next(iter(case.predictions.values())), scoring.predicted)
-        truth, affine = resample(truth, affine, WorldGrid(own_affine, first.shape), order=0), own_affine
+        there = next((file for file in case.predictions.values() if file is not None), None)
+        if there is not None:
+            first, own_affine = _read_labels(there, scoring.predicted)
+            truth, affine = resample(truth, affine, WorldGrid(own_affine, first.shape), order=0), own_affine
     spacing = check_spacing(spacing_mm(affine))
     truths = structure_masks(scoring.structures, truth, affine)
     references = {name: TrueShape.of_mask(mask, affine) for name, mask in truths.items() if scoring.shape_metrics}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     order = []
     for method, file in case.predictions.items():
-        maps = {method: _read_labels(file, scoring.predicted)[0]}
+        maps = {method: np.zeros_like(truth) if file is None else _read_labels(file, scoring.predicted)[0]}
         if method == scoring.reference:
             before = list(structure_masks(scoring.structures, maps[method], affine).values())
             for name, smoothing_mm in scoring.postprocessing.items():
@@ -133,11 +135,27 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
                     "volume_ml": volumes[0],
                     "truth_volume_ml": volumes[1],
                     "volume_difference_percent": volume_difference_percent(*volumes),
+                    **overlap_scores(pred, true),
                 }
                 if scoring.shape_metrics:
                     row |= references[structure].score(pred, affine, scoring.policy)
                 rows[structure, name] = row
     return [rows[structure, name] for structure in truths for name in order]
+
+
+def overlap_scores(pred: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Return what a mask (X, Y, Z) bool has too much or too little of, in %.
+
+    `precision` is the share of the predicted voxels that are true, `recall` the share of the true ones that are found,
+    `volume_bias_percent` by how much the predicted volume exceeds the true one. Each is NaN where its whole is empty.
+    """
+    both, found, true = (np.count_nonzero(mask) for mask in (pred & truth, pred, truth))
+    nan = float("nan")
+    return {
+        "precision": 100.0 * both / found if found else nan,
+        "recall": 100.0 * both / true if true else nan,
+        "volume_bias_percent": 100.0 * (found / true - 1.0) if true else nan,
+    }
 
 
 def try_to_score(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]] | str:

@@ -1,4 +1,4 @@
-"""The tables of an evaluation: CSV for machines, Markdown for people."""
+"""The tables of an evaluation: Markdown, the console's, and LaTeX for a paper."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from ..metrics.statistics import HARM_DSC
 
 DECIMALS = {"dsc": 1, "nsd": 1, "hd95_mm": 2, "assd_mm": 2}
 SHAPE_DECIMALS = {"cd": 3, "emd": 3, "point_to_surface_mm": 2, "volume_difference_percent": 1}
+OVERLAP_DECIMALS = {"precision": 1, "recall": 1, "volume_bias_percent": 1}
+OVERLAP_HEADS = ("precision %", "recall %", "volume bias %")
+LATEX_HEADS = (r"DSC \%", r"NSD \%", "HD95 mm", "ASSD mm")
 FLOOR_DIGITS = 3
 SHAPE_HEADS = ("CD ×1000", "floor", "EMD", "floor", "point to surface mm", "volume difference %")
 
@@ -49,6 +52,12 @@ def markdown_report(
             means = [_mean_sd(line, DECIMALS[line["metric"]]) for line in lines]
             body.append([method, str(lines[0]["n"]), *means, str(lines[0]["failed"])])
         parts.append(markdown_table(("method", "n", *heads, "failed"), body))
+        if (structure, methods[0], "precision") in cells:
+            body = []
+            for method in methods:
+                lines = [cells[structure, method, metric] for metric in OVERLAP_DECIMALS]
+                body.append([method, *(_mean_sd(line, OVERLAP_DECIMALS[line["metric"]]) for line in lines)])
+            parts.append(markdown_table(("method", *OVERLAP_HEADS), body))
         body = []
         for method in methods:
             if method == reference or (structure, reference, "dsc") not in cells:
@@ -75,6 +84,62 @@ def markdown_report(
     figures = ("components", "holes", "volume ml", "true volume ml", "")
     parts.append(markdown_table(("case", "structure", "method", *heads, *figures), body))
     return "\n\n".join(parts) + "\n"
+
+
+def console_report(notes: Sequence[str], summary: Sequence[Mapping[str, Any]], nsd_tolerance_mm: float) -> str:
+    """Return the means of every structure and method as text in columns.
+
+    Args:
+        notes: what is said before them, such as how many cases there are.
+        summary: rows of `statistics.summarise`.
+        nsd_tolerance_mm: tolerance that stands in the heading of NSD.
+    """
+    heads = ("structure", "method", "n", "DSC %", f"NSD {nsd_tolerance_mm:g} mm %", "HD95 mm", "ASSD mm")
+    table: list[tuple[str, ...]] = [(*heads, *OVERLAP_HEADS, "failed")]
+    digits = {**DECIMALS, **OVERLAP_DECIMALS}
+    for (structure, method), scores in _by_method(summary).items():
+        means = [_number(scores[metric]["mean"], digits[metric]) for metric in digits]
+        table.append((structure, method, str(scores["dsc"]["n"]), *means, str(scores["dsc"]["failed"])))
+    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
+    lines = []
+    for row in table:
+        padded = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
+        padded += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        lines.append("  ".join(padded))
+    return "\n".join([*notes, "", *lines])
+
+
+def latex_report(summary: Sequence[Mapping[str, Any]], nsd_tolerance_mm: float) -> str:
+    """Return the main table in LaTeX (package booktabs): mean ± standard deviation of every structure and method."""
+    lines = [r"% needs \usepackage{booktabs}", r"\begin{tabular}{llrrrrr}", r"\toprule"]
+    lines.append(f"structure & method & n & {' & '.join(LATEX_HEADS)} \\\\")
+    lines[-1] = lines[-1].replace("NSD ", f"NSD {nsd_tolerance_mm:g} mm ")
+    before = None
+    for (structure, method), scores in _by_method(summary).items():
+        if structure != before:
+            lines.append(r"\midrule")
+        cells = [_latex(structure if structure != before else ""), _latex(method), str(scores["dsc"]["n"])]
+        for metric, digits in DECIMALS.items():
+            mean, sd = (_number(scores[metric][key], digits) for key in ("mean", "sd"))
+            cells.append(f"${mean} \\pm {sd}$" if sd != "–" else mean.replace("–", "--"))
+        lines.append(" & ".join(cells) + r" \\")
+        before = structure
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _by_method(summary: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Mapping[str, Any]]]:
+    """Return (structure, method) → metric → row."""
+    found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for line in summary:
+        found.setdefault((line["structure"], line["method"]), {})[line["metric"]] = line
+    return found
+
+
+def _latex(text: str) -> str:
+    escaped = text.replace("\\", r"\textbackslash ")
+    for mark in "&%$#_{}":
+        escaped = escaped.replace(mark, f"\\{mark}")
+    return escaped
 
 
 def markdown_table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -106,13 +171,15 @@ def _shape_row(method: str, lines: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 
 def _difference(line: Mapping[str, Any], digits: int) -> str:
-    return f"{_interval(line, 'difference', digits)}, p {_p_value(line['p'])}"
+    said = "" if math.isnan(line["p"]) else f", p {_p_value(line['p'])}"
+    return f"{_interval(line, 'difference', digits)}{said}"
 
 
 def _p_value(p: float) -> str:
-    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.2g}"
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def _interval(line: Mapping[str, Any], name: str, digits: int) -> str:
     low, high = (_number(line[f"{name}_{end}"], digits, "+") for end in ("low", "high"))
-    return f"{_number(line[name], digits, '+')} [{low}, {high}]"
+    bounds = "" if math.isnan(line[f"{name}_low"]) else f" [{low}, {high}]"
+    return f"{_number(line[name], digits, '+')}{bounds}"

@@ -12,6 +12,7 @@ from .surface import SCORES
 
 ALL = "all structures"
 SHAPE_SCORES = ("cd", "emd", "point_to_surface_mm", "volume_difference_percent")  # of rows that have them
+OVERLAP_SCORES = ("precision", "recall", "volume_bias_percent")  # likewise
 FLOOR = "_floor"  # ending of the column with a score's noise floor
 HARM_DSC = 0.5  # points of DSC that a case must lose to count as harmed
 RESAMPLES = 10_000
@@ -84,10 +85,10 @@ def signed_rank_p(changes: np.ndarray, patients: Sequence[str]) -> float:
         patients: the patient of each case, N names.
 
     Returns:
-        The p value, not corrected for the number of tests; 1 where nothing changes, NaN without a case.
+        The p value, not corrected for the number of tests; 1 where nothing changes, NaN with fewer than two patients.
     """
     names, index = np.unique(np.asarray(patients), return_inverse=True)
-    if not len(names):
+    if len(names) < 2:
         return float("nan")
     means = np.bincount(index, changes) / np.bincount(index)
     means = np.round(means, 9)  # changes that are equal but for rounding errors are ties
@@ -115,7 +116,7 @@ def summarise(
     Args:
         rows: one a case, structure and method, with `case`, `patient`, `structure`, `method`, `failed` and the scores
             (`dsc`, `nsd`, `hd95_mm`, `assd_mm`, and where there are `nsd_…mm`, `cd`, `emd`, `point_to_surface_mm`,
-            `volume_difference_percent`, and a score's `…_floor`).
+            `volume_difference_percent`, `precision`, `recall`, `volume_bias_percent`, and a score's `…_floor`).
         reference: the method the others are compared with, case by case.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -129,7 +130,11 @@ def summarise(
     structures = list(dict.fromkeys(row["structure"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
     found = dict.fromkeys(key for row in rows for key in row)
-    metrics = [*SCORES, *(k for k in found if k.startswith("nsd_")), *(k for k in SHAPE_SCORES if k in found)]
+    metrics = [
+        *SCORES,
+        *(k for k in found if k.startswith("nsd_")),
+        *(k for k in (*SHAPE_SCORES, *OVERLAP_SCORES) if k in found),
+    ]
     summary = []
     for structure in [*structures, *([ALL] if len(structures) > 1 else [])]:
         chosen = [row for row in rows if structure in (ALL, row["structure"])]

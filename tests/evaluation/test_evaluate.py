@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import matplotlib.image
 import nibabel as nib
 import numpy as np
 import pytest
@@ -199,7 +200,7 @@ def test_a_bad_file_is_named_and_its_case_left_out(folders, pack, bad_file, caps
 
     with pytest.raises(SystemExit) as stop:
         run("eval")
-    assert stop.value.code == 1 and capsys.readouterr().out.strip() == str(folders / "eval" / "table.md")
+    assert stop.value.code == 1 and capsys.readouterr().out.splitlines()[-1] == str(folders / "eval" / "table.md")
     table = (folders / "eval" / "table.md").read_text()
     left = {"p1", "p3"} if bad_file.startswith("p2.") else {"p1", "p2_b", "p3"}
     assert {row["case"] for row in read_csv(folders / "eval" / "metrics.csv")} == left
@@ -333,3 +334,85 @@ def test_failed_and_kept_cases_of_a_run_are_counted_in_the_table(folders, pack):
     text = (folders / "eval" / "table.md").read_text()
     assert "failed in the run: 1 cases: p3 (initial, refined)" in text
     assert "which the run kept: 1 cases: p2_a (initial, refined)" in text
+
+
+def score(folders: Path, pack: Path, **options) -> str:
+    fixed = {"processes": 1, "shape_metrics": False, "output_dir": str(folders / "eval")}
+    return Path(evaluate(str(folders / "labels"), str(pack), **{**fixed, **options})).read_text()
+
+
+def test_what_has_no_partner_is_named_and_counted_in_the_head_and_on_the_console(folders, pack, capsys):
+    write(folders / "labels" / "p4.nii.gz", truth())
+    write(folders / "masks" / "stranger.nii.gz", truth())
+    head, listed = score(folders, pack, initial=str(folders / "masks")).split("## whole")[0], capsys.readouterr().out
+    for text in (head, listed):
+        assert "Scored: 4 cases. Not scored: 1 labels without a prediction, 1 predictions without a label." in text
+        assert "Labels without a prediction, not scored: p4." in text
+        assert "Predictions without a label, not scored: stranger." in text
+    row = next(line.split() for line in listed.splitlines() if line.startswith("small"))
+    assert row[:4] == ["small", "initial", "4", "75.0"] and row[-1] == "1"  # one of four was missed
+    lengths = {len(line) for line in listed.splitlines() if line.startswith(("structure", "whole", "small"))}
+    assert len(lengths) == 1  # columns stand one below the other
+
+
+def test_missing_predictions_count_as_failures_on_request(folders, pack):
+    write(folders / "labels" / "p4.nii.gz", truth())
+    (folders / "run" / "p1" / "p1_refined.nii.gz").unlink()
+    text = score(folders, pack, initial=str(folders / "masks"), refined=str(folders / "run"), missing_as_failures=True)
+    assert "Scored: 5 cases. Of these 2 lack a prediction and count as empty masks." in text
+    assert "p1 (refined); p4 (initial, refined)" in text
+    rows = {(r["case"], r["structure"], r["method"]): r for r in read_csv(folders / "eval" / "metrics.csv")}
+    for case, method in (("p4", "initial"), ("p4", "refined"), ("p4", "largest component + fill"), ("p1", "refined")):
+        missing = rows[case, "whole", method]
+        assert (missing["dsc"], missing["failed"], missing["recall"]) == ("0", "1", "0")
+    assert rows["p1", "whole", "initial"]["failed"] == "0"
+
+
+def test_precision_recall_and_signed_volume_bias(folders, pack):
+    text = score(folders, pack, initial=str(folders / "masks"))
+    rows = {(r["case"], r["structure"], r["method"]): r for r in read_csv(folders / "eval" / "metrics.csv")}
+    voxels, island, cavity = 9 * 64, 2 * 3 * 2, 2 * 2 * 2  # of p2's truth, and what is too much and too little
+    row = {key: float(rows["p2_a", "whole", "initial"][key]) for key in ("precision", "recall", "volume_bias_percent")}
+    found = voxels - cavity + island
+    assert row["precision"] == pytest.approx(100 * (voxels - cavity) / found, rel=1e-4)
+    assert row["recall"] == pytest.approx(100 * (voxels - cavity) / voxels, rel=1e-4)
+    assert row["volume_bias_percent"] == pytest.approx(100 * (found / voxels - 1), rel=1e-4)
+    missed = rows["p3", "small", "initial"]
+    assert math.isnan(float(missed["precision"] or "nan"))
+    assert (missed["recall"], missed["volume_bias_percent"]) == ("0", "-100")
+    assert "| method | precision % | recall % | volume bias % |" in text
+
+
+def test_masks_that_touch_no_label_are_refused(folders, pack):
+    for file in (folders / "masks").iterdir():
+        labels = np.zeros(SHAPE, np.uint8)
+        labels[20:23, 0:3, 12:15] = 1
+        write(file, labels)
+    with pytest.raises(ValueError, match="initial: no mask overlaps its label, in 4 cases: .* another organ"):
+        score(folders, pack, initial=str(folders / "masks"))
+    assert not (folders / "eval").exists()
+
+
+def test_one_patient_has_no_p(folders, pack):
+    for case in ("p2_a", "p2_b", "p3"):
+        (folders / "masks" / f"{case}.nii.gz").unlink()
+    (folders / "one").mkdir()
+    write(folders / "one" / "p1.nii.gz", truth())
+    text = score(folders, pack, initial=str(folders / "masks"), refined=str(folders / "one"), postprocessing="none")
+    (line,) = [line for line in text.split("## whole")[1].split("## small")[0].splitlines() if "| refined | +" in line]
+    assert ", p" not in line and "[" not in line
+
+
+def test_plots_and_latex(folders, pack):
+    score(folders, pack, initial=str(folders / "masks"), refined=str(folders / "run"))
+    first = {}
+    for name in ("boxes", "paired"):
+        picture = matplotlib.image.imread(folders / "eval" / f"{name}.png")[..., :3]
+        assert (picture < 0.9).mean() > 0.01  # something is drawn
+        first[name] = (folders / "eval" / f"{name}.svg").read_bytes()
+        assert first[name].lstrip().startswith(b"<?xml")
+    table = (folders / "eval" / "table.tex").read_text()
+    assert r"\begin{tabular}{llrrrrr}" in table and r"NSD 1 mm \%" in table
+    assert r"small & initial & 4 & $75.0 \pm 50.0$" in table
+    score(folders, pack, initial=str(folders / "masks"), refined=str(folders / "run"))
+    assert all((folders / "eval" / f"{name}.svg").read_bytes() == text for name, text in first.items())

@@ -1,0 +1,87 @@
+"""What is said above the tables of an evaluation: what was scored, how, and what was not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..metrics.earth_movers import EMD_SAMPLES
+from ..metrics.shapes import SAMPLES
+from ..report.words import counted
+from .pairing import STAGE_MARK, Pairing
+from .scoring import Scoring
+
+
+def notes_of(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
+    policy = scoring.policy
+    penalty = policy.distance_penalty_mm
+    distance = "the diagonal of the image" if penalty is None else f"{penalty:g} mm"
+    patients = {case.patient for case in pairing.cases}
+    notes = [
+        count_cases(pairing),
+        f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation (median) over cases; DSC "
+        f"and NSD in %, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid."
+        + (" Labels were brought to the masks' grid by the nearest voxel." if scoring.resample_labels else ""),
+        f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
+        f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
+        "distances; ignored is not counted. `failed` counts the cases with exactly one empty mask.",
+    ]
+    if any(scoring.reference in case.predictions for case in pairing.cases):
+        notes[1] += (
+            f" Differences are paired, method minus {scoring.reference}, with 95 % bootstrap intervals "
+            f"({resamples:,} resamples of patients) and p of Wilcoxon's signed-rank test on the patients' mean "
+            "differences, since cases of one patient are not independent; p is not corrected for the number of tests."
+        )
+    if scoring.shape_metrics:
+        notes.append(
+            f"CD: mean squared nearest distances of {SAMPLES:,} surface samples, both directions added, × 1000; EMD: "
+            f"mean distance under the best bijection of {EMD_SAMPLES:,}. Both surfaces are scaled by the truth's "
+            "centre and diameter (shared normalisation). Floor: the truth against another draw of itself, which is "
+            "what a perfect mask scores. Point to surface: mean distance of either surface's samples to the other, in "
+            "mm. Volume difference: unsigned, in % of the true volume. For CD and EMD a penalised mask counts as two "
+            "points that lie the penalty apart."
+        )
+    if pairing.without_label:
+        notes.append(f"Predictions without a label, not scored: {', '.join(pairing.without_label)}.")
+    if pairing.without_prediction:
+        notes.append(f"Labels without a prediction, not scored: {', '.join(pairing.without_prediction)}.")
+    if pairing.counted_missing:
+        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.counted_missing.items())
+        notes.append(f"Scored as an empty mask, since there is no prediction: {cases}.")
+    if pairing.failed:
+        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.failed.items())
+        notes.append(f"Not scored, failed in the run: {len(pairing.failed)} cases: {cases}.")
+    if pairing.kept:
+        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.kept.items())
+        notes.append(f"Scored with the initial mask, which the run kept: {len(pairing.kept)} cases: {cases}.")
+    if pairing.incomplete:
+        lacking = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.incomplete.items())
+        notes.append(f"Not scored, missing in some method: {lacking}.")
+    return notes
+
+
+def count_cases(pairing: Pairing) -> str:
+    """Return in a sentence how many cases are scored and how many are not, for the head of the table."""
+    counts = {
+        "labels without a prediction": len(pairing.without_prediction),
+        "predictions without a label": len(pairing.without_label),
+        "missing in some method": len(pairing.incomplete),
+        "failed in the run": len(pairing.failed),
+        "with a file that is no good": len(pairing.unusable),
+    }
+    left_out = [f"{number} {what}" for what, number in counts.items() if number]
+    text = f"Scored: {counted(len(pairing.cases), 'case')}."
+    if pairing.counted_missing:
+        text += f" Of these {len(pairing.counted_missing)} lack a prediction and count as empty masks."
+    return f"{text} Not scored: {', '.join(left_out)}." if left_out else text
+
+
+def unusable_note(pairing: Pairing, folders: Sequence[str | Path]) -> list[str]:
+    """Return the note of cases with a file that is no good; without the folders, for who else reads the table."""
+    if not pairing.unusable:
+        return []
+    text = "; ".join(f"{case}: {reason}" for case, reason in pairing.unusable.items())
+    for folder in folders:
+        text = text.replace(f"{Path(str(folder).partition(STAGE_MARK)[0])}{os.sep}", "")
+    return [f"Not scored, a file is no good: {len(pairing.unusable)} cases: {text}."]
