@@ -1,7 +1,7 @@
 """NRRD volumes in the world that NIfTI has, and 3D Slicer's segmentations: the names of their labels.
 
 A `.seg.nrrd` is a label map whose header names its segments. Where segments overlap, Slicer writes several label maps
-into one file, "layers"; such files are not read.
+into one file, "layers".
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,15 @@ NRRD_ERRORS = (
 )
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A segment of 3D Slicer's: its name, and the value and the layer that it has in the file."""
+
+    name: str
+    value: int
+    layer: int
+
+
 def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a NRRD volume.
 
@@ -43,8 +53,8 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
     `space origin`. Spaces of patients differ in the signs of x and y only; NIfTI's is RAS.
 
     Returns:
-        The values (X, Y, Z) in the type stored, axes in the file's order (fastest first), and the affine (4, 4),
-        voxel index → world mm, RAS+.
+        The values (X, Y, Z) in the type stored, or (X, Y, Z, layers) where a segmentation has several layers, axes in
+        the file's order (fastest first), and the affine (4, 4), voxel index → world mm, RAS+.
 
     Raises:
         ValueError: the file is no NRRD, is not 3D, or does not say where it lies in the patient.
@@ -58,14 +68,13 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path} cannot be read as NRRD ({_line(error)}): copy or export it again") from error
     directions, origin = header.get("space directions"), header.get("space origin")
     if values.ndim == 4 and any(key.endswith("_Layer") and SEGMENT.match(key) for key in header):
-        if len(values) > 1:
-            raise ValueError(
-                f"{path} has segments that overlap, in {len(values)} layers: export it from Slicer as a label map, or "
-                "each segment alone"
-            )
-        values, directions = values[0], None if directions is None else directions[1:]
+        values = np.moveaxis(values, 0, -1) if len(values) > 1 else values[0]
+        directions = None if directions is None else directions[1:]
+        layered = values.ndim == 4
+    else:
+        layered = False
     space = str(header.get("space", "")).lower()
-    if values.ndim != 3:
+    if values.ndim != 3 and not layered:
         raise ValueError(f"{path} has the shape {values.shape}, not that of one 3D volume: give one volume a file")
     if space not in TO_RAS or directions is None or origin is None:
         raise ValueError(
@@ -106,27 +115,51 @@ def segment_names(path: Path) -> dict[int, list[str]]:
     Raises:
         ValueError: the header cannot be read.
     """
-    names: dict[int, list[str]] = {}
+    found = segments_of(path)
+    return {one.value: [one.name] for one in found} if any(map(is_named, found)) else {}
+
+
+def is_named(segment: Segment) -> bool:
+    """Whether somebody has given a segment a name."""
+    return NO_NAME.fullmatch(segment.name) is None
+
+
+def segments_of(path: Path, layered: bool = False) -> list[Segment]:
+    """Return the segments in a NRRD file's header.
+
+    Args:
+        path: of the file.
+        layered: whether they are asked for of files with several layers only; [] of others.
+
+    Raises:
+        ValueError: the header cannot be read.
+    """
+    found = []
     try:
         header: dict[str, Any] = nrrd.read_header(str(path))
+        if layered and (len(header["sizes"]) != 4 or header["sizes"][0] == 1):
+            return []
         for key, value in header.items():
             if SEGMENT.match(key) and key.endswith("_LabelValue"):
-                name = str(header.get(key.replace("_LabelValue", "_Name"), "")).strip()
-                names[int(value)] = [name or f"Segment_{value}"]
+                start = key.removesuffix("LabelValue")
+                name = str(header.get(f"{start}Name", "")).strip() or f"Segment_{value}"
+                found.append(Segment(name, int(value), int(header.get(f"{start}Layer", 0))))
     except NRRD_ERRORS as error:
         raise ValueError(f"{path} cannot be read as NRRD ({_line(error)}): copy or export it again") from error
-    return {} if all(NO_NAME.fullmatch(name) for (name,) in names.values()) else names
+    return found
 
 
 def like(stored: np.ndarray, reference: Path) -> bytes:
-    """Return a NRRD file of values (X, Y, Z) with the header of another, on the same grid and of the same data type.
+    """Return a NRRD file of values with the header of another, on the same grid and of the same data type.
+
+    Values are (X, Y, Z), or (layers, X, Y, Z) as the other file has them.
 
     The segments' extents, which Slicer keeps to save memory, become those of the whole grid.
     """
     before, header = nrrd.read(str(reference))
     for key in header:
         if SEGMENT.match(key) and key.endswith("_Extent"):
-            header[key] = " ".join(f"0 {n - 1}" for n in stored.shape)
+            header[key] = " ".join(f"0 {n - 1}" for n in stored.shape[-3:])
     content = BytesIO()
     nrrd.write(content, stored.astype(before.dtype).reshape(before.shape), header)
     start, _, data = content.getvalue().partition(b"\n\n")

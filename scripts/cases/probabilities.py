@@ -67,7 +67,7 @@ class CheckProbabilitiesd(MapTransform):
         """Return the channels in the pack's order, and what is wrong, "" if nothing is."""
         if len(prob) == 1 and len(self.labels) == 1:
             return np.concatenate([1 - prob, prob]), ""
-        meaning = given.meaning if given is not None and given.named and not given.files else {}
+        meaning = given.meaning if given is not None and given.named and not (given.files or given.places) else {}
         if meaning and max(meaning) < len(prob):
             ordered = np.zeros((len(self.labels) + 1, *prob.shape[1:]), prob.dtype)
             for value, label in meaning.items():

@@ -159,6 +159,11 @@ def check_header(image: nib.Nifti1Image, path: str | Path, channels: bool = Fals
         UnrefinableCase: it is not 3D (a last axis of one is accepted), holds no voxel, or its place is none in which a
             patient can lie, see `check_place`.
     """
+    if len(image.shape) == 4 and not channels and is_nrrd(path):
+        raise UnrefinableCase(
+            f"{path} has segments that overlap, in {image.shape[3]} layers: export it from Slicer as a label map, or "
+            "each segment alone"
+        )
     further = image.shape[4:] if channels else image.shape[3:]
     if len(image.shape) < 3 or any(n != 1 for n in further) or any(n < 1 for n in image.shape):
         raise UnrefinableCase(f"{path} has the shape {image.shape}, not that of one 3D volume: give one volume a file")

@@ -31,9 +31,10 @@ from ..organ.sides import LEFT, RIGHT
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import NAMED_AT_MOST, case_name, is_nifti, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
-from .labels import label_values, looks_like_an_image
-from .nrrd_file import segment_names
-from .read import check_header, open_volume, read_label_map, read_labels
+from .labels import label_values, looks_like_an_image, whole_numbers
+from .layers import Place, read_segments
+from .nrrd_file import Segment, is_named, segment_names, segments_of
+from .read import check_header, open_volume, read_label_map, read_labels, read_values
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +51,11 @@ class GivenLabels:
     """A label map as another model gave it, and what its values mean.
 
     Attributes:
-        values: (X, Y, Z) int32, the values of the file, or the numbers of `files`.
+        values: (X, Y, Z) int32, the values of the file, or the numbers of `files` or `places`.
         affine: (4, 4) voxel index → world mm.
         meaning: value → label of the pack.
         files: value → binary mask file; empty where it was one label map.
+        places: value → layer and value of a segment of 3D Slicer's; empty where these do not overlap.
         others: names, or values, of what is in it and is none of the pack's labels.
         is_own: whether the values are just the pack's own.
         named: whether names or a source say what the values mean.
@@ -68,6 +70,7 @@ class GivenLabels:
     is_own: bool = True
     named: bool = False
     warnings: list[str] = field(default_factory=list)
+    places: dict[int, Place] = field(default_factory=dict)
 
     def in_pack_values(self) -> np.ndarray:
         """Return the label map (X, Y, Z) int32 with the pack's values, `OTHER` where it has none."""
@@ -182,6 +185,8 @@ class LabelSource:
         path = Path(path)
         if path.is_dir():
             return self._read_masks(path)
+        if (segments := _layered(path)) is not None:
+            return self._read_layers(path, segments)
         values, affine = read_labels(path)
         values = values.astype(np.int32, copy=False)
         meaning, names = self._meaning(path)
@@ -206,6 +211,8 @@ class LabelSource:
         """Return what distinguishes a reading of the same bytes: "" where the values are taken for the pack's own."""
         if path.is_dir():
             return repr([(file.name, label) for file, label in self._masks(path)[0].items()])
+        if (segments := _layered(path)) is not None:
+            return repr([(one, label) for one, label in self._of_pack(path, segments)])
         meaning, _ = self._meaning(path)
         if meaning is None and self._named(path) is not None:
             return f"mask of {self._named(path)}"
@@ -283,6 +290,42 @@ class LabelSource:
         warnings = self._wrong_sides(values, affine, {n: [case_name(list(masks)[n - 1])] for n in found})
         return GivenLabels(values, affine, meaning, dict(enumerate(masks, 1)), others, False, True, warnings)
 
+    def _read_layers(self, path: Path, segments: Sequence[Segment]) -> GivenLabels:
+        """Read the segments of a file with several layers that are labels of the pack."""
+        known = self._of_pack(path, segments)
+        image = open_volume(path)
+        affine = check_header(image, path, channels=True)
+        try:
+            values, places, meaning = read_segments(whole_numbers(read_values(image, path), path), known)
+        except ValueError as error:
+            raise UnreadableCase(f"{path}: {error}") from error
+        except IndexError as error:
+            raise UnreadableCase(f"{path} has fewer layers than its header names: export it again") from error
+        others = [one.name for one in segments if one not in [own for own, _ in known]]
+        called = {number: [one.name] for number, (one, _) in enumerate(known, 1)}
+        warnings = self._wrong_sides(values, affine, called)
+        return GivenLabels(values, affine, meaning, {}, others, False, True, warnings, places)
+
+    def _of_pack(self, path: Path, segments: Sequence[Segment]) -> list[tuple[Segment, int]]:
+        """Return the segments of several layers that are labels of the pack, and these; by name, else by value.
+
+        Raises:
+            UnreadableCase: none is, or several of the layers have the same value and no names.
+        """
+        own_values = self.name == OWN_SOURCE or not any(map(is_named, segments))
+        by_value: Mapping[Any, int] = self.pack.sources.get(self.name, {})
+        by_value = {label: label for label in self.pack.labels} if own_values else by_value
+        found = [(one, by_value.get(one.value) if own_values else self.label_of(one.name)) for one in segments]
+        found = [(one, by_value.get(one.value) if label is None else label) for one, label in found]
+        known = [(one, label) for one, label in found if label is not None]
+        listed = ", ".join(f"{one.name} ({one.value})" for one in segments)
+        if not known or (own_values and len({one.value for one, _ in known}) < len(known)):
+            raise UnreadableCase(
+                f"{path} has segments that overlap, in several layers, and they ({listed}) cannot be told by their "
+                f"names: name them like the labels of '{self.pack.name}' in Slicer, or export it as a label map"
+            )
+        return known
+
     def _wrong_sides(
         self, values: np.ndarray, affine: np.ndarray, called: Mapping[int, Sequence[int | str]]
     ) -> list[str]:
@@ -314,6 +357,20 @@ class LabelSource:
         by_value = chosen.get(self.name, {})
         found = (by_value.get(key) if isinstance(key, int) else known.get(plain(key)) for key in theirs)
         return next((side for side in found if side), "")
+
+
+def _layered(path: Path) -> list[Segment] | None:
+    """Return the segments of a file with several layers; None of any other.
+
+    Raises:
+        UnreadableCase: it is a NRRD file whose header cannot be read.
+    """
+    if not is_nrrd(path):
+        return None
+    try:
+        return segments_of(path, layered=True) or None
+    except ValueError as error:
+        raise UnreadableCase(str(error)) from error
 
 
 def names_of(path: Path) -> dict[int, list[str]]:

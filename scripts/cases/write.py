@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import shutil
 from pathlib import Path
 
@@ -100,13 +101,19 @@ def write_label_map(
     header.set_data_dtype(stored.dtype)
     if dtype is not None:
         header["cal_min"], header["cal_max"] = 0, 0  # the display range of an image is none of a label map's
-    written = type(image)(stored.reshape(image.shape), image.affine, header)
+    shape = image.shape if math.prod(image.shape[3:]) == 1 else image.shape[:3]  # of layers, one label map
+    written = type(image)(stored.reshape(shape), image.affine, header)
     written.header.set_slope_inter(slope, inter)  # which a new image does not take from its header
     write_nifti(path, written)
 
 
+def write_layers(path: Path, layers: np.ndarray, reference: Path) -> None:
+    """Write layers (X, Y, Z, layers) of 3D Slicer's segments with the header of the file that they came from."""
+    _write_like(path, np.moveaxis(layers, -1, 0), reference)
+
+
 def _write_like(path: Path, stored: np.ndarray, reference: Path) -> None:
-    """Write values (X, Y, Z) as a NRRD or MetaImage file with the header of another."""
+    """Write values (X, Y, Z), or (layers, X, Y, Z), as a NRRD or MetaImage file with the header of another."""
     if not is_meta_image(path):
         with whole_file(path) as temporary:
             temporary.write_bytes(nrrd_like(stored, reference))

@@ -12,11 +12,12 @@ import torch
 from .arrays import as_labels, known_labels
 from .files import whole_file
 from .find import CASE, REASON, SUFFIXES, is_meta_image, is_nifti, volumes_of
+from .layers import with_changes
 from .mesh import RAS, check_space, write_mesh
 from .meta_image import data_file
-from .read import read_labels
+from .read import open_volume, read_labels, read_values
 from .sources import GIVEN, GivenLabels
-from .write import copy_as_given, copy_volume, write_label_map
+from .write import copy_as_given, copy_volume, write_label_map, write_layers
 
 AS_GIVEN = "as_given"
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # characters that cannot be seen
@@ -190,6 +191,10 @@ class CaseWriter:
         folder.mkdir(exist_ok=True)
         old, new = (torch.as_tensor(mask)[0].cpu().numpy() for mask in (before, after))
         refined = given.in_given_values(old, new)
+        if given.places:
+            layers = read_values(open_volume(source), source)
+            write_layers(folder / source.name, with_changes(layers, given.places, old != new, refined), source)
+            return {AS_GIVEN: str(folder / source.name)}
         if not given.files:
             write_label_map(folder / source.name, refined, source)
             return {AS_GIVEN: str(folder / source.name)}

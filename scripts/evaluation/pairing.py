@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..cases.errors import CaseError
-from ..cases.find import case_name, is_nifti, list_masks, masks_of, match_name
+from ..cases.find import case_name, is_nifti, is_nrrd, list_masks, masks_of, match_name
 from ..cases.nifti_grid import affine_mm
 from ..cases.read import open_volume
 from ..cases.sources import LabelSource, is_output
@@ -231,7 +232,7 @@ def check_same_grid(prediction: Path, label: Path) -> None:
     """
     a, b = open_volume(prediction), open_volume(label)
     shape = tuple(b.shape[:3])
-    if tuple(a.shape[:3]) != shape or any(n != 1 for n in (*a.shape[3:], *b.shape[3:])):
+    if tuple(a.shape[:3]) != shape or any(n != 1 for n in (*_further(a, prediction), *_further(b, label))):
         raise ValueError(f"{prediction} has the shape {a.shape} but {label} {b.shape}; {OTHER_GRID}")
     places = affine_mm(a), affine_mm(b)
     if not same_grid(shape, places[0], shape, places[1]):
@@ -240,6 +241,11 @@ def check_same_grid(prediction: Path, label: Path) -> None:
             f"{grids_apart_mm(shape, *places):.3g} mm apart in the world; repair the wrong header, or "
             f"{OTHER_GRID}"
         )
+
+
+def _further(image: Any, path: Path) -> tuple[int, ...]:
+    """Return the lengths of the axes beside space; layers of 3D Slicer's segments are none."""
+    return () if is_nrrd(path) else tuple(image.shape[3:])
 
 
 def _found(labels: LabelSource, folder: Path) -> list[Path]:

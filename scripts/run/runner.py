@@ -25,7 +25,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..cases.errors import READ_ERRORS, CaseError
-from ..cases.find import CASE, REASON, CaseDataset
+from ..cases.find import CASE, REASON, CaseDataset, is_nrrd
 from ..cases.lock import FolderInUse, FolderLock
 from ..cases.read import check_header, header_warnings, open_volume, read_values
 from ..cases.sources import GIVEN
@@ -296,7 +296,10 @@ def unreadable(path: str) -> str:
     if Path(path).is_dir():
         return ""
     try:
-        read_values(open_volume(path), path)
+        image = open_volume(path)
+        read_values(image, path)
+        if is_nrrd(path) and len(image.shape) == 4:
+            return f"{path} has segments that overlap"
     except CaseError as error:
         return str(error)
     except Exception as error:  # what nibabel makes of a mad header, or too little memory

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from ..cases.find import case_name
+from ..cases.find import case_name, is_meta_image
+from ..cases.meta_image import data_file
 from ..cases.read import read_labels
 from ..cases.sources import LabelSource
 from ..geometry.affine import Similarity
@@ -110,7 +111,8 @@ def surface_key(source: ShapeSource, settings: SampleSettings) -> str:
         CaseError: names say that it has nothing of the pack.
     """
     files = [source.file] if source.labels is None else source.labels.files(source.file)
-    content = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    parts = [part for file in files for part in (file, data_file(file) if is_meta_image(file) else None) if part]
+    content = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
     reading = "" if source.labels is None else source.labels.key(source.file)
     values = sorted(source.structure.labels)
     limits = settings.min_voxels, settings.cut_shapes, settings.cut_share

@@ -88,7 +88,7 @@ def test_one_layer_is_read_and_written_and_several_are_refused_with_the_remedy(t
     write.write_label_map(tmp_path / "b.seg.nrrd", labels, tmp_path / "a.seg.nrrd")
     np.testing.assert_array_equal(nrrd.read(str(tmp_path / "b.seg.nrrd"))[0], blocks()[None])
     nrrd.write(str(tmp_path / "a.seg.nrrd"), np.stack([blocks()] * 2), header)
-    with pytest.raises(errors.UnreadableCase, match="a.seg.nrrd has segments that overlap, in 2 layers: export"):
+    with pytest.raises(errors.UnrefinableCase, match="a.seg.nrrd has segments that overlap, in 2 layers: export"):
         read.read_labels(tmp_path / "a.seg.nrrd")
 
 

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 
 from scripts.cases.checks import CheckMaskd, KeepInitiald
-from scripts.cases.errors import UnrefinableCase
+from scripts.cases.errors import UnreadableCase, UnrefinableCase
 from scripts.cases.find import CaseDataset, find_cases
 from scripts.cases.read import read_labels
 from scripts.cases.sources import OTHER, LabelSource, ReadMaskd, names_of
@@ -35,7 +35,7 @@ from tests.helpers.foreign import (
     write_nnunet,
     write_pack,
 )
-from tests.helpers.publishers import LPS, frame_lps, segments, write_meta_image, write_nrrd
+from tests.helpers.publishers import LPS, frame_lps, segments, write_layers, write_meta_image, write_nrrd
 
 OURS = np.where(truth() == 9, OTHER, truth().astype(int))
 VALUES = {1: 3, 2: 7, 9: 1}  # the pack's → another model's
@@ -533,6 +533,59 @@ def test_segmentations_of_slicer_are_refined_scored_and_given_back(tmp_path, see
     evaluate(str(tmp_path / "truth"), str(labels.pack.folder), str(tmp_path / "eval"), **methods, **options)
     rows = list(csv.DictReader((tmp_path / "eval" / "metrics.csv").open()))
     assert [float(row["dsc"]) == 100 for row in rows] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_layers_of_segments_that_overlap_are_refined_scored_and_given_back(tmp_path, seed):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    frame = frame_lps(seed, (0.7, 0.9, 2.0))
+    body = np.ones_like(OURS)
+    layers = np.stack([OURS == 1, np.select([OURS == 2, OURS == OTHER], [1, 2], 0), body]).astype(np.uint8)
+    places = [("Esophagus", 1, 0), ("HEART", 1, 1), ("Spleen", 2, 1), ("Body", 1, 2)]
+    file = write_layers(tmp_path / "given" / "a.seg.nrrd", layers, frame, places)
+    save(tmp_path / "truth" / "a.nii.gz", np.where(truth() == 9, 0, truth()), LPS @ frame)
+    (record,) = refine(file.parent, labels, tmp_path / "out")
+    assert record["status"] == "refined" and record["left_alone"] == ["Spleen", "Body"]
+    for stage, expected in (("initial", OURS), ("refined", CARVED)):
+        written = nib.load(record["outputs"][stage])
+        np.testing.assert_array_equal(np.asarray(written.dataobj), np.maximum(expected, 0))
+        np.testing.assert_allclose(written.affine, LPS @ frame, atol=1e-4)
+    (back, header), (_, before) = (nrrd.read(str(path)) for path in (record["outputs"]["as_given"], file))
+    expected = np.stack([CARVED == 1, np.select([CARVED == 2, CARVED == OTHER], [1, 2], 0), body])
+    np.testing.assert_array_equal(back, expected)
+    assert back.dtype == np.uint8 and list(header) == list(before) and header["Segment3_Name"] == "Body"
+    options = {"processes": 1, "shape_metrics": False, "postprocessing": "none"}
+    methods = {"initial": str(file.parent), "back": str(tmp_path / "out" / "as_given")}
+    evaluate(str(tmp_path / "truth"), str(labels.pack.folder), str(tmp_path / "eval"), **methods, **options)
+    rows = list(csv.DictReader((tmp_path / "eval" / "metrics.csv").open()))
+    assert [float(row["dsc"]) == 100 for row in rows] == [True, False, True, False]
+
+
+def test_layers_that_are_no_one_label_map_are_refused_with_the_remedy(tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    frame, layers = frame_lps(1, (1, 1, 2)), np.stack([OURS == 1, OURS > 0]).astype(np.uint8)
+    for case, names, message in (
+        ("a", ("Esophagus", "Heart"), "Esophagus and Heart overlap, so no label map can hold both: subtract"),
+        ("b", ("Segment_1", "Segment_2"), r"\(Segment_1 \(1\), Segment_2 \(1\)\) cannot be told.*: name them like"),
+        ("c", ("Liver", "Spleen"), "cannot be told by their names: name them like the labels of"),
+    ):
+        places = [(name, 1, layer) for layer, name in enumerate(names)]
+        file = write_layers(tmp_path / "given" / f"{case}.seg.nrrd", layers, frame, places)
+        with pytest.raises(UnreadableCase, match=message):
+            labels.read(file)
+    file = write_layers(tmp_path / "d.seg.nrrd", layers, frame, [("Esophagus", 1, 0), ("Heart", 1, 5)])
+    with pytest.raises(UnreadableCase, match="d.seg.nrrd has fewer layers than its header names: export it again"):
+        labels.read(file)
+    records = refine(tmp_path / "given", labels, tmp_path / "out")
+    assert [r["status"] for r in records] == ["failed"] * 3 and not records[0]["outputs"]
+
+
+def test_layers_without_names_that_have_the_pack_s_values_are_its_labels(tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path / "pack"))
+    frame, layers = frame_lps(2, (1, 1, 2)), np.stack([OURS == 1, np.where(OURS == 2, 2, 0)]).astype(np.uint8)
+    places = [("Segment_1", 1, 0), ("Segment_2", 2, 1)]
+    file = write_layers(tmp_path / "a.seg.nrrd", layers, frame, places)
+    np.testing.assert_array_equal(labels.read(file).in_pack_values(), np.maximum(OURS, 0))
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,19 @@ def write_nrrd(
     return path
 
 
+def write_layers(path: Path, layers: np.ndarray, affine_lps: np.ndarray, places: list[tuple[str, int, int]]) -> Path:
+    """Write layers (L, X, Y, Z) of 3D Slicer's segments, each with its name, value and layer."""
+    fields = {}
+    for number, (name, value, layer) in enumerate(places):
+        fields |= {f"Segment{number}_Name": name, f"Segment{number}_LabelValue": str(value)}
+        fields |= {f"Segment{number}_Layer": str(layer), f"Segment{number}_Extent": "0 1 0 1 0 1"}
+    steps = np.vstack([[np.nan] * 3, affine_lps[:3, :3].T])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = {"space": "left-posterior-superior", "space directions": steps, "space origin": affine_lps[:3, 3]}
+    nrrd.write(str(path), layers, place | {"encoding": "gzip"} | fields)
+    return path
+
+
 def segments(names: dict[int, str], layer: int = 0) -> dict[str, str]:
     """The header's fields of 3D Slicer's segments: value → name."""
     fields = {"Segmentation_ContainedRepresentationNames": "Binary labelmap|"}
