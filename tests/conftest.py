@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.helpers.ellipsoid_files import ellipsoid_radii, write_ellipsoids
+from tests.helpers.ellipsoid_files import write_organ
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,16 +32,4 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def organ(tmp_path_factory):
     """An organ pack with a split, and the folder that holds its label maps and cached samples."""
-    cache = tmp_path_factory.mktemp("data")
-    train = write_ellipsoids(cache / "labels", ellipsoid_radii(6, seed=0))
-    held_out = write_ellipsoids(cache / "labels", ellipsoid_radii(2, seed=1), first=6)
-    pack = tmp_path_factory.mktemp("pack")
-    settings = {
-        "name": "egg",
-        "labels": {1: "egg"},
-        "structures": [{"name": "egg", "labels": [1]}],
-        "split": {"train": [f.name for f in train], "validation": [f.name for f in held_out]},
-        "provenance": {"licence": "none needed"},
-    }
-    (pack / "organ.yaml").write_text(yaml.safe_dump(settings))
-    return pack, cache
+    return write_organ(tmp_path_factory.mktemp("organ"))

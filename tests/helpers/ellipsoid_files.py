@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import yaml
 
 from scripts.organ.pack import Structure
 
@@ -33,3 +34,20 @@ def write_ellipsoids(folder: Path, radii_mm: np.ndarray, first: int = 0) -> list
 def ellipsoid_radii(count: int, seed: int) -> np.ndarray:
     """Random radii (count, 3) in mm around (10, 14, 12)."""
     return np.array([10.0, 14.0, 12.0]) * np.random.default_rng(seed).uniform(0.85, 1.15, size=(count, 3))
+
+
+def write_organ(folder: Path) -> tuple[Path, Path]:
+    """Write an organ pack with a split, and the folder that holds its label maps and cached samples; return both."""
+    pack, cache = folder / "pack", folder / "data"
+    pack.mkdir(parents=True)
+    train = write_ellipsoids(cache / "labels", ellipsoid_radii(6, seed=0))
+    held_out = write_ellipsoids(cache / "labels", ellipsoid_radii(2, seed=1), first=6)
+    settings = {
+        "name": "egg",
+        "labels": {1: "egg"},
+        "structures": [{"name": "egg", "labels": [1]}],
+        "split": {"train": [f.name for f in train], "validation": [f.name for f in held_out]},
+        "provenance": {"licence": "none needed"},
+    }
+    (pack / "organ.yaml").write_text(yaml.safe_dump(settings))
+    return pack, cache

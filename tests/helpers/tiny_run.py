@@ -44,4 +44,5 @@ def run(*args, **changes) -> ShapePrior:
     job = workflow(*args, **changes)
     job.initialize()
     job.run()
+    job.finalize()
     return ShapePrior.load(args[1] / "prior.safetensors")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scripts.report.run_report import read_report
-from tests.helpers.killed_runs import run_refine
+from tests.helpers.fake_run import run_refine
 from tests.helpers.volumes import AFFINES, save
 
 CASES = 12

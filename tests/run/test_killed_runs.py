@@ -1,50 +1,48 @@
 """Runs killed at any moment, and two runs at once."""
 
-import json
-import random
-import time
+import subprocess
+import sys
 
 import pytest
+from monai.bundle import ConfigWorkflow
 
 from scripts.cases.lock import LOCK, FolderInUse, FolderLock
-from scripts.report.run_report import read_report
-from tests.helpers.killed_runs import killed_refine, run_refine
-from tests.helpers.volumes import AFFINES, blocks, save
-
-REPORTS = ("report.json", "report.jsonl")
-
-
-def results(folder):
-    """Return name → bytes of what a run wrote under a final name, without its report."""
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name[0] != "."]
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.name not in REPORTS}
+from tests.helpers.fake_run import run_refine
+from tests.helpers.volumes import blocks, save
 
 
 @pytest.mark.slow
-def test_runs_killed_at_random_leave_nothing_partial_and_end_alike_when_run_again(tmp_path):
-    for number in range(12):
-        affine = list(AFFINES.values())[number % len(AFFINES)]
-        save(tmp_path / "masks" / f"case_{number:02d}.nii.gz", blocks(), affine)
-    began = time.perf_counter()
-    run_refine(tmp_path / "masks", tmp_path / "whole")
-    seconds = time.perf_counter() - began
-    expected = results(tmp_path / "whole")
-    draw = random.Random(0)
-    cut_short = 0
-    for number in range(10):
-        output = tmp_path / f"out_{number}"
-        cut_short += killed_refine(tmp_path / "masks", output, draw.uniform(0.1, 0.9) * seconds) != 0
-        found = results(output)
-        assert found.items() <= expected.items()
-        if (output / "report.json").is_file():
-            finished = [case["case"] for case in read_report(output)["cases"]]
-            done = [f"case_{n:02d}" for n in range(12) if f"case_{n + 1:02d}/case_{n + 1:02d}_initial.nii.gz" in found]
-            assert set(done) <= set(finished)  # a case begins when the one before is told
-        run_refine(tmp_path / "masks", output)
-        assert results(output) == expected
-        assert not [file for file in output.rglob(".*")] and not (output / "report.jsonl").exists()
-        assert json.loads((output / "report.json").read_text())["summary"]["refined"] == 12
-    assert cut_short
+@pytest.mark.parametrize(("job", "count"), [("refine", 8), ("train_prior", 2)])
+def test_runs_killed_at_random_leave_nothing_partial_and_end_alike_when_run_again(bundle_root, job, count):
+    command = [sys.executable, "-m", "tests.kills", job, "--count", str(count)]
+    done = subprocess.run(command, cwd=bundle_root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("config", ["train.yaml", "train_prior.yaml"])
+def test_a_training_keeps_others_out_of_its_folder_while_it_is_at_work(bundle_root, organ, tmp_path, config):
+    job = ConfigWorkflow(
+        config_file=str(bundle_root / "configs" / config),
+        meta_file=None,
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(bundle_root),
+        organ=str(organ[0]) if config == "train_prior.yaml" else "hippocampus",
+        dataset_dir=str(organ[1] / "labels"),
+        run_dir=str(tmp_path / "run"),
+    )
+    folder = tmp_path / "run" / ("egg" if config == "train_prior.yaml" else "")
+    lock = FolderLock(folder)
+    (folder / f".{2**22 + 1}-checkpoint.pt").touch()  # what a killed training was writing
+    with pytest.raises(SystemExit, match="run.* is in use by process"):
+        job.initialize()
+    lock.release()
+    job.initialize()
+    with pytest.raises(FolderInUse):
+        FolderLock(folder)
+    assert [file.name for file in folder.iterdir()] == [LOCK]
+    job.finalize()
+    assert list(folder.iterdir()) == []
 
 
 def test_a_folder_is_locked_while_a_run_is_at_work(tmp_path):

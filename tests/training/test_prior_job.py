@@ -67,6 +67,7 @@ def test_same_seed_same_bytes_and_a_resumed_run_too(trained, bundle_root, organ,
     stopped = workflow(bundle_root, half, *organ, **{"train#trainer#max_epochs": 2})
     stopped.initialize()
     stopped.parser.get_parsed_content("train#trainer").run()
+    stopped.finalize()
     run(bundle_root, half, *organ, resume=str(half / "run" / "egg" / "checkpoint_final.pt"))
     assert (half / "prior.safetensors").read_bytes() == expected
 

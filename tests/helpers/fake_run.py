@@ -1,8 +1,4 @@
-"""Runs of the refine job with the fake chain, each in a process of its own, that can be killed."""
-
-import os
-import signal
-import time
+"""Runs of the refine job with the fake chain."""
 
 import torch
 from monai.transforms import Compose
@@ -30,17 +26,3 @@ def run_refine(masks, output, chain=None):
     )
     evaluator.run()
     return evaluator
-
-
-def killed_refine(masks, output, after_seconds):
-    """Refine masks in a child process, killed with signal 9 after so many seconds; return how it ended."""
-    child = os.fork()
-    if child == 0:
-        try:
-            torch.set_num_threads(1)
-            run_refine(masks, output)
-        finally:
-            os._exit(0)
-    time.sleep(after_seconds)
-    os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
