@@ -8,6 +8,7 @@ its structures and its evidence networks. No code names an organ: a new one is a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,8 @@ class OrganPack:
         """Return structure name → voxels of a whole label map, see `structure_masks`."""
         return structure_masks(self.structures, label_map, affine)
 
-    def shapes(self, label_map: np.ndarray, affine: np.ndarray) -> list[tuple[Structure, np.ndarray]]:
-        """Return the shapes that a whole label map holds, with their voxels, see `shapes_of`."""
+    def shapes(self, label_map: np.ndarray, affine: np.ndarray) -> Iterator[tuple[Structure, np.ndarray]]:
+        """Yield the shapes that a whole label map holds, with their voxels, see `shapes_of`."""
         return shapes_of(self.structures, label_map, affine)
 
     def structure(self, name: str) -> Structure:

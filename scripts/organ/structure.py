@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -82,7 +82,14 @@ class Structure:
 def structure_masks(
     structures: Iterable[Structure], label_map: np.ndarray, affine: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return structure name → voxels of a label map, (X, Y, Z) bool; sides of the same labels are split once.
+    """Return structure name → voxels of a label map, (X, Y, Z) bool, see `each_mask`."""
+    return {structure.name: mask for structure, mask in each_mask(structures, label_map, affine)}
+
+
+def each_mask(
+    structures: Iterable[Structure], label_map: np.ndarray, affine: np.ndarray
+) -> Iterator[tuple[Structure, np.ndarray]]:
+    """Yield structure after structure with its voxels, (X, Y, Z) bool; sides of the same labels are split once.
 
     Args:
         structures: of one pack.
@@ -90,20 +97,18 @@ def structure_masks(
         affine: (4, 4) voxel index → world mm.
     """
     split: dict[tuple[int, ...], Sides] = {}
-    masks = {}
     for structure in structures:
         if structure.side and structure.labels not in split:
             gap_share = 0.0 if structure.paired else GAP_SHARE
             split[structure.labels] = split_sides(structure.union(label_map), affine, gap_share)
         sides = split.get(structure.labels) if structure.side else None
-        masks[structure.name] = structure.union(label_map) if sides is None else sides.of(structure.side)
-    return masks
+        yield structure, structure.union(label_map) if sides is None else sides.of(structure.side)
 
 
 def shapes_of(
     structures: Iterable[Structure], label_map: np.ndarray, affine: np.ndarray
-) -> list[tuple[Structure, np.ndarray]]:
-    """Return the shapes that a label map holds, with their voxels (X, Y, Z) bool.
+) -> Iterator[tuple[Structure, np.ndarray]]:
+    """Yield the shapes that a label map holds, with their voxels (X, Y, Z) bool.
 
     They are the structures, but that a paired one of which the map holds both sides is two shapes, see
     `Structure.pair`.
@@ -113,17 +118,13 @@ def shapes_of(
         label_map: (X, Y, Z) whole numbers, of the whole volume.
         affine: (4, 4) voxel index → world mm.
     """
-    known = list(structures)
-    masks = structure_masks(known, label_map, affine)
-    found = []
-    for structure in known:
-        mask = masks[structure.name]
+    for structure, mask in each_mask(structures, label_map, affine):
         sides = split_pair(mask, affine) if structure.pair else None
         if sides is None:
-            found.append((structure, mask))
+            yield structure, mask
         else:
-            found += [(one, sides.of(one.side)) for one in structure.pair]
-    return found
+            for one in structure.pair:
+                yield one, sides.of(one.side)
 
 
 def structure_list(value: Any, where: str) -> tuple[Structure, ...]:

@@ -18,6 +18,7 @@ import torch
 
 from ..evidence.ensemble import EvidenceEnsemble
 from ..evidence.reading import Evidence, evidence_from_image, evidence_from_probabilities
+from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
@@ -146,7 +147,7 @@ class Refiner:
 
     def _align(self, structure: Structure, mask: np.ndarray, affine: np.ndarray) -> Aligned | Unrefined:
         begun = time.perf_counter()
-        name, count = structure.name, int(mask.sum())
+        name, count = structure.name, int(np.count_nonzero(mask))
         if count < LEAST_VOXELS:
             return Unrefined(structure, f"{name} has only {count} voxels" if count else f"the mask has no {name}")
         try:
@@ -156,7 +157,7 @@ class Refiner:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
         transform = self._place(name, points, mask, affine)
         seconds = {"picct": time.perf_counter() - begun}
-        return Aligned(structure, seconds, self.steps[name].prior, mask, affine, surface, transform)
+        return Aligned(structure, seconds, self.steps[name].prior, BoxedMask.of(mask), affine, surface, transform)
 
     def _place(self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> CanonicalTransform:
         """Align surface points (N, 3), world mm, of a mask; say in plain words what is wrong with it."""
@@ -306,8 +307,8 @@ class Refiner:
         return self.reconstruct(self.fit(sampled), label_map, affine)
 
 
-def _refined(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> Refined:
-    """Return the result of a structure whose voxels are `after`, (X, Y, Z) bool, in the refined label map."""
+def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> Refined:
+    """Return the result of a structure whose voxels are `after` in the refined label map."""
     begun = time.perf_counter()
     correspondence, seconds = None, fitted.seconds
     if part.mesh is not None:

@@ -9,13 +9,14 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
+from ..geometry.boxed import BoxedMask
 from .reconstruct import Reconstruction
 from .stages import Fitted
 
 
 def merge(
     label_map: np.ndarray, affine: np.ndarray, parts: Sequence[tuple[Fitted, Reconstruction]]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, dict[str, BoxedMask]]:
     """Replace structures of a label map by their reconstructions.
 
     Args:
@@ -27,12 +28,11 @@ def merge(
         The refined label map, and structure name → its voxels there.
     """
     refined = label_map.copy(order="K")  # arrays of mixed memory order are compared very slowly
-    after = {fitted.name: fitted.mask.copy(order="K") for fitted, _ in parts}
+    after = {fitted.name: fitted.mask.around(part.box) for fitted, part in parts}
     for fitted, part in parts:
-        gone = fitted.mask[part.box] & (part.signed_mm >= 0)
-        for volume in (refined, after[fitted.name]):
-            volume[part.box][gone] = 0
-            volume[tuple(part.outside.T)] = 0
+        refined[part.box][fitted.mask[part.box] & (part.signed_mm >= 0)] = 0
+        refined[tuple(part.outside.T)] = 0
+        after[fitted.name].remove(part.outside)
     depth: dict[int, np.ndarray] = {}
     for index, (_, part) in enumerate(parts):
         add = (part.signed_mm < 0) & (refined[part.box] == 0)
@@ -44,9 +44,9 @@ def merge(
                 add[shared[0]] &= wins | (its >= 0)
         depth[index] = add
     for index, (fitted, part) in enumerate(parts):
-        new = _new_labels(fitted, label_map[part.box], affine, fitted.mask[part.box], depth[index])
-        refined[part.box][depth[index]] = new
-        after[fitted.name][part.box] |= depth[index]
+        own = fitted.mask[part.box]
+        refined[part.box][depth[index]] = _new_labels(fitted, label_map[part.box], affine, own, depth[index])
+        after[fitted.name].put(part.box, (own & ~(part.signed_mm >= 0)) | depth[index])
     return refined, after
 
 
@@ -75,16 +75,16 @@ def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[tuple[sl
     return own[0], own[1]
 
 
-def describe(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> dict[str, Any]:
+def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str, Any]:
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
-    but is another label's. `doubtful` says that the fit cannot be right. `after` are the structure's voxels (X, Y, Z)
-    bool of the refined label map.
+    but is another label's. `doubtful` says that the fit cannot be right. `after` are the structure's voxels in the
+    refined label map, in a box that holds its initial ones.
     """
-    before, transform = fitted.mask, fitted.transform
+    before, transform = fitted.mask[after.box], fitted.transform
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
-    wanted = (part.signed_mm < 0) & ~before[part.box]
+    wanted = (part.signed_mm < 0) & ~fitted.mask[part.box]
     return {
         "alignment": {
             "mirrored": transform.mirrored,
@@ -96,10 +96,10 @@ def describe(fitted: Fitted, part: Reconstruction, after: np.ndarray) -> dict[st
         "evidence": part.evidence,
         "doubtful": part.doubtful,
         "warnings": list(part.warnings),
-        "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.sum() * voxel_ml, 4)},
-        "changed_voxels": int(np.count_nonzero(before != after)),
-        "removed_ml": round(float((before & ~after).sum()) * voxel_ml, 4),
-        "added_ml": round(float((after & ~before).sum()) * voxel_ml, 4),
+        "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.part.sum() * voxel_ml, 4)},
+        "changed_voxels": int(np.count_nonzero(before != after.part)),
+        "removed_ml": round(float((before & ~after.part).sum()) * voxel_ml, 4),
+        "added_ml": round(float((after.part & ~before).sum()) * voxel_ml, 4),
         "followed_ml": round(part.followed * voxel_ml, 4),
         "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
         "regions": [region.as_json() for region in part.regions],

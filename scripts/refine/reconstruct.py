@@ -15,6 +15,7 @@ import trimesh
 from scipy import ndimage
 
 from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume_mm3
+from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
 from .bodies import Body, is_comparable, other_bodies
@@ -171,9 +172,10 @@ class ReconstructShape:
             if signs or fitted.context is None:  # a joint model knows of no second organ
                 going = int(np.count_nonzero(initial & (fused >= 0))) + len(outside_box)
                 if is_comparable(going, int(np.count_nonzero(initial)) + len(outside_box)):
-                    kept = np.zeros_like(mask)
+                    whole = mask.whole()
+                    kept = np.zeros_like(whole)
                     kept[box] = initial & (fused < 0)
-                    bodies = other_bodies(mask, kept, fitted.affine, chosen.slab_mm)
+                    bodies = other_bodies(whole, kept, fitted.affine, chosen.slab_mm)
             spared = _marked(mask.shape, bodies)
             sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement, not signs)
             refused, specks, regions = judge_regions(
@@ -187,18 +189,20 @@ class ReconstructShape:
                 of_segmenter,
                 sound,
             )
-            outside_box, beyond = judge_beyond(
-                mask & ~spared if bodies else mask,
-                box,
-                fitted.affine,
-                chosen,
-                fitted.fit.sdf_mm,
-                context_at,
-                probability_at,
-                of_segmenter,
-                sound,
-            )
-            regions += beyond + [_left(body, fitted) for body in bodies]
+            if len(outside_box):
+                outside_box, beyond = judge_beyond(
+                    mask.whole() & ~spared if bodies else mask.whole(),
+                    box,
+                    fitted.affine,
+                    chosen,
+                    fitted.fit.sdf_mm,
+                    context_at,
+                    probability_at,
+                    of_segmenter,
+                    sound,
+                )
+                regions += beyond
+            regions += [_left(body, fitted) for body in bodies]
             left = refused | specks | spared[box]
             fused[left] = mask_mm[left]
             seen_here = None if of_segmenter else probability
@@ -354,10 +358,10 @@ def _on_grid(volume: np.ndarray, affine: np.ndarray, grid: WorldGrid) -> np.ndar
     return resample(volume, affine, grid, order=1, fill=np.nan)
 
 
-def _outside(mask: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+def _outside(mask: BoxedMask, box: tuple[slice, slice, slice]) -> np.ndarray:
     """Indices (N, 3) of a mask's voxels outside of a box."""
-    if np.count_nonzero(mask) == np.count_nonzero(mask[box]):
+    if mask.count == np.count_nonzero(mask[box]):
         return np.zeros((0, 3), int)
-    rest = mask.copy(order="K")
-    rest[box] = False
-    return np.argwhere(rest)
+    rest = mask.around(box)
+    rest.put(box, np.zeros((), bool))
+    return np.argwhere(rest.part) + [side.start for side in rest.box]

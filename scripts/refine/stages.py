@@ -16,6 +16,7 @@ import trimesh
 
 from ..evidence.reading import Evidence
 from ..geometry.affine import Similarity
+from ..geometry.boxed import BoxedMask
 from ..geometry.picct import CanonicalTransform
 from ..organ.pack import Structure
 from ..prior.context import Context
@@ -119,7 +120,7 @@ class Aligned:
         structure: from the organ pack.
         seconds: stage → seconds.
         prior: the structure's shape prior.
-        mask: (X, Y, Z) bool, its voxels in the initial label map.
+        mask: its voxels in the initial label map.
         affine: (4, 4) voxel → world mm of the mask.
         surface: closed surface of the mask, world mm.
         transform: PICCT's result.
@@ -128,7 +129,7 @@ class Aligned:
     structure: Structure
     seconds: dict[str, float]
     prior: ShapePrior
-    mask: np.ndarray
+    mask: BoxedMask
     affine: np.ndarray
     surface: trimesh.Trimesh
     transform: CanonicalTransform

@@ -70,11 +70,12 @@ class Ceiling:
                 if one.structure.mask(label_map, given.affine).any():
                     failures[one.name] = one.failure
                 continue
-            shape = TrueShape.of_mask(one.mask, one.affine)
+            mask = one.mask.whole()
+            shape = TrueShape.of_mask(mask, one.affine)
             for method, fits in self.fits.items():
                 head = {"case": case_name(file), "patient": case_name(file), "structure": one.name, "method": method}
                 fitted = self._draw(fits[one.name], one)
-                scores = score_masks(fitted, one.mask, one.affine, self.labels.pack.nsd_tolerance_mm)
+                scores = score_masks(fitted, mask, one.affine, self.labels.pack.nsd_tolerance_mm)
                 rows.append(head | scores | shape.score(fitted, one.affine, EmptyPolicy()))
         return rows, failures
 
@@ -87,7 +88,7 @@ class Ceiling:
         samples = TrustedSamples(points, normals, sure, sure)
         found = fit(samples, aligned.transform, aligned.prior, self.refiner.seed)
         drawn = self.draw[aligned.name](aligned.then(Fitted, samples=samples, context=None, evidence=None, fit=found))
-        fitted = np.zeros_like(aligned.mask)
+        fitted = np.zeros(aligned.mask.shape, bool)
         fitted[drawn.box] = drawn.signed_mm < 0
         return fitted
 

@@ -158,7 +158,7 @@ class LimitSearch:
         rows = []
         for (which, limit), reconstruct in self.reconstruct.items():
             parts = [(fitted, reconstruct[fitted.name].judge(own, fitted)) for fitted, own in measured]
-            _, after = merge(label_map, affine, parts)
+            after = {name: mask.whole() for name, mask in merge(label_map, affine, parts)[1].items()}
             rows += [
                 {
                     "structure": name,

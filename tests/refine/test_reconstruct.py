@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from scripts.geometry.boxed import BoxedMask
 from scripts.geometry.resample import WorldGrid
 from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import Structure
@@ -123,7 +124,7 @@ def reconstruction(start: int, stop: int, tilt: float, outside: np.ndarray) -> R
 
 def fitted(structure: Structure, label_map: np.ndarray) -> Fitted:
     """A structure of a label map of which the merge asks no more than its voxels."""
-    mask, unasked = structure.union(label_map), dict.fromkeys(f.name for f in fields(Fitted))
+    mask, unasked = BoxedMask.of(structure.union(label_map)), dict.fromkeys(f.name for f in fields(Fitted))
     return Fitted(**(unasked | {"structure": structure, "mask": mask, "affine": np.eye(4), "seconds": {}}))
 
 
@@ -139,8 +140,8 @@ def test_merge_keeps_labels_apart_and_parts_in_place(tmp_path):
     refined, after = merge(label_map, np.eye(4), parts)
     assert refined[:, 0, 0].tolist()[:16] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]
     assert not refined[16:].any()
-    np.testing.assert_array_equal(after["two"], (refined == 1) | (refined == 2))
-    np.testing.assert_array_equal(after["one"], refined == 3)
+    np.testing.assert_array_equal(after["two"].whole(), (refined == 1) | (refined == 2))
+    np.testing.assert_array_equal(after["one"].whole(), refined == 3)
 
 
 def test_merge_never_overwrites_a_label_that_stays(tmp_path):
