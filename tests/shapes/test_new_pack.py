@@ -125,8 +125,8 @@ def test_a_label_that_is_nearly_whole_is_that_label(tmp_path):
 
 def test_a_new_pack_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     save(tmp_path / "labels" / "a.nii.gz", boxes(1))
-    monkeypatch.setattr(yaml, "safe_dump", lambda *args, **options: "name: \ud800")  # cannot be written
-    with pytest.raises(UnicodeEncodeError):
+    monkeypatch.setattr(yaml, "safe_dump", lambda *args, **options: 3)  # cannot be written
+    with pytest.raises((TypeError, AttributeError)):
         load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels")
     assert list((tmp_path / "pack").iterdir()) == []
 
