@@ -13,10 +13,11 @@ from monai.transforms import MapTransform
 
 from ..geometry.affine import same_grid
 from .arrays import file_of
-from .errors import UnreadableCase, UnrefinableCase
+from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import VOLUMES, case_name
 from .read import read_label_map
 
+SENT = "the label that was sent"  # a host gives it a name that the sender does not know
 STORE = Path("labels") / "final"  # where MONAI Label keeps submitted labels, beside the images
 
 
@@ -48,10 +49,14 @@ class CurrentLabeld(MapTransform):
         image: MetaTensor = d[self.image_key]
         sent = d.get(self.label_key)
         path = sent_label(sent, file_of(image)) if sent else stored_label(file_of(image))
-        label = read_label_map(path)
+        name = SENT if path.parent == Path(tempfile.gettempdir()).resolve() else str(path)
+        try:
+            label = read_label_map(path)
+        except CaseError as error:
+            raise type(error)(str(error).replace(str(path), name)) from error
         if not same_grid(label.shape[1:], label.affine, image.shape[1:], image.affine):
             raise UnrefinableCase(
-                f"{path} of shape {tuple(label.shape[1:])} is not on the grid of {file_of(image)} of shape "
+                f"{name} of shape {tuple(label.shape[1:])} is not on the grid of {file_of(image)} of shape "
                 f"{tuple(image.shape[1:])}: draw or resample it on the image"
             )
         d[self.keys[0]] = label

@@ -21,6 +21,8 @@ from ..refine.settings import known_presets
 from ..unet.network import check_unet, network_file
 from .options import choice, is_true
 
+FROM_LABEL = " (current label)"  # ending of an organ that a host's menu offers without a U-Net
+
 
 class BadRequest(CaseError):
     """The request asks for something that is not there."""
@@ -75,7 +77,7 @@ class Request:
             refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
             if not has_mask:
                 check_unet(pack)
-            if not has_mask and not pack.default and not Path(network_file(pack)).is_file():
+            if not has_mask and not has_unet(pack):
                 raise OrganError(
                     f"organ '{pack.name}' has no U-Net, {network_file(pack)} is missing: train it with "
                     "configs/train.yaml, or refine masks that are there"
@@ -159,6 +161,30 @@ class OpenRequest:
             self.device = host_device(data["device"])
 
 
+def has_unet(pack: OrganPack) -> bool:
+    """Return whether images can be segmented with a pack; of the default organ the host holds the U-Net."""
+    return pack.default or Path(network_file(pack)).is_file()
+
+
+def offered_organs() -> list[str]:
+    """Return the organs that a host's menu offers, the default organ first, then those with a U-Net.
+
+    An organ with priors alone is offered as `<organ> (current label)`, and asks for the refinement of that label. What
+    can do neither, and what cannot be read, is not offered.
+    """
+    segment, refine = [], []
+    for name in known_organs():
+        try:
+            pack = OrganPack.load(name)
+        except OrganError:
+            continue
+        if has_unet(pack):
+            segment.append(name)
+        elif all(structure.prior.is_file() for structure in pack.structures):
+            refine.append(name + FROM_LABEL)
+    return segment + refine
+
+
 def host_options(data: Mapping[Hashable, Any]) -> dict[str, Any]:
     """Return the options that a host has put into the data; they are compared with known values, and nothing else.
 
@@ -166,13 +192,19 @@ def host_options(data: Mapping[Hashable, Any]) -> dict[str, Any]:
         BadRequest: one is none of the known values.
     """
     options: dict[str, Any] = {}
+    from_label = False
     choices = (("organ", "no organ pack", known_organs()), ("preset", "unknown preset", known_presets()))
     for name, words, known in choices:
         if name in data:
             options[name] = choice(data[name])
+            if name == "organ" and isinstance(options[name], str) and options[name].endswith(FROM_LABEL):
+                options[name] = options[name].removesuffix(FROM_LABEL)
+                from_label = True
             if not isinstance(options[name], str) or options[name] not in known:
                 said = shown(str(options[name]))
                 raise BadRequest(f"{name}: {words} {said}; choose one of {', '.join(known)}")
+    if from_label:
+        data = {**data, "current_label": True}
     for name in ("refine", "current_label"):
         if name in data:
             try:

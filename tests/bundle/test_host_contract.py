@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from tests.helpers.mean_shape import damaged, mean_shape
 
@@ -147,6 +148,14 @@ def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def attack_folder(answers, tmp_path_factory) -> Path:
     return next(tmp_path_factory.getbasetemp().glob("attacks*"))
+
+
+def test_version_of_the_deploy_application_is_the_bundles(bundle_root):
+    version = json.loads((bundle_root / "configs" / "metadata.json").read_text())["version"]
+    settings = yaml.safe_load((bundle_root / "docs" / "examples" / "deploy" / "app.yaml").read_text())
+    assert settings["application"]["version"] == version
+    page = (bundle_root / "docs" / "monai_deploy.md").read_text()
+    assert set(re.findall(r"(?:refinement|amd64):(\d+\.\d+\.\d+)", page)) == {version}
 
 
 def test_values_of_a_request_are_never_evaluated(answers, attack_folder):

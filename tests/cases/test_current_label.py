@@ -60,6 +60,21 @@ def test_label_on_another_grid_is_refused(tmp_path, grid):
         CurrentLabeld()({"image": image, "label": str(label)})
 
 
+def test_label_that_was_sent_is_not_called_by_the_name_of_the_upload(tmp_path, monkeypatch):
+    """A host keeps what is sent as tmp….nii.gz; who sent it does not know that name."""
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(uploads))
+    image = read_volume(save(tmp_path / "study" / "a.nii.gz", blocks(), OBLIQUE))
+    sent = save(uploads / "tmpq1x2.nii.gz", blocks()[:-1], OBLIQUE)
+    with pytest.raises(UnrefinableCase, match="^the label that was sent of shape .* is not on the grid of"):
+        CurrentLabeld()({"image": image, "label": str(sent)})
+    sent.write_bytes(sent.read_bytes()[:80])
+    with pytest.raises(UnreadableCase, match="^the label that was sent cannot be read") as refused:
+        CurrentLabeld()({"image": image, "label": str(sent)})
+    assert "tmpq1x2" not in str(refused.value) and refused.value.status_code == 422
+
+
 def test_no_network_is_applied():
     image = torch.rand(1, 1, 3, 4, 5)
     assert NoNetworkInferer()(image, lambda x: x / 0) is image

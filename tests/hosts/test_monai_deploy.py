@@ -150,6 +150,10 @@ def test_exported_model_on_an_oblique_series_of_oblong_pixels(bundle_root, pytho
     seg = same_masks(output, expected)
     assert [s.SegmentLabel for s in seg.SegmentSequence] == ["anterior", "posterior"]
     assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Hippocampus"
+    colours = [tuple(s.RecommendedDisplayCIELabValue) for s in seg.SegmentSequence]
+    assert len(set(colours)) == 2 and all(0 < lightness < 65536 for lightness, _, _ in colours)
+    version = json.loads((bundle_root / "configs" / "metadata.json").read_text())["version"]
+    assert seg.ContributingEquipmentSequence[0].SoftwareVersions == version
     source = pydicom.dcmread(next((tmp_path / "dicom").iterdir()), stop_before_pixels=True)
     for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
         assert seg[name].value == source[name].value
@@ -166,6 +170,17 @@ def test_a_series_of_another_modality_is_refused_in_one_line(bundle_root, python
     last = done.stderr.splitlines()[-1]
     assert last.startswith("Error: no series fits hippocampus, which needs MR; the input has CT: ")
     assert not list((tmp_path / "output").glob("*"))
+
+
+def test_results_of_another_run_are_refused_and_named(bundle_root, python, app, box, tmp_path):
+    make_case(tmp_path, box)
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "1.2.3.dcm").write_bytes(b"")
+    done = start_app(python, app, tmp_path, "-m", str(bundle_root))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]  # lines of the SDK follow
+    assert said.endswith("holds results of another run, 1.2.3.dcm: give an empty folder")
+    assert [file.name for file in (tmp_path / "output").iterdir()] == ["1.2.3.dcm"]
 
 
 def test_the_sdk_s_own_operator_gives_the_same_seg(bundle_root, python, box, tmp_path):

@@ -116,6 +116,7 @@ def test_clients_are_told_the_options(server):
     assert model["labels"] == {"anterior": 1, "posterior": 2}
     options = model["config"]
     assert options["organ"][0] == "hippocampus" and {OTHER, "thorax"} <= set(options["organ"])
+    assert "kidneys (current label)" in options["organ"] and "kidneys" not in options["organ"]  # it has no U-Net
     assert options["preset"][0] == "default" and {"linear", "paper"} <= set(options["preset"])
     assert (options["refine"], options["current_label"]) == (True, False)
 
@@ -243,6 +244,8 @@ def test_label_is_no_file_of_the_server(server, label):
 
 
 def test_organ_without_network_is_refused_but_refines_labels(server, drawing):
+    answer = server.infer(LEFT, organ="kidneys (current label)")  # as the menu names it
+    assert answer.status_code == 422 and "there is no current label" in answer.json()["detail"]
     weights = server.bundle / "models" / OTHER / "model.pt"
     weights.rename(weights.with_suffix(".aside"))
     try:

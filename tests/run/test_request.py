@@ -5,7 +5,7 @@ import torch
 
 from scripts.organ.pack import MODELS, OrganPack, known_organs
 from scripts.refine.settings import known_presets
-from scripts.run.request import BadRequest, CheckRequestd, OpenRequest, Request
+from scripts.run.request import FROM_LABEL, BadRequest, CheckRequestd, OpenRequest, Request, has_unet, offered_organs
 from scripts.unet.network import build_unet
 from tests.helpers.small_pack import write_pack
 
@@ -50,6 +50,27 @@ def test_choices_begin_with_the_default():
     assert known_organs()[0] == "hippocampus"
     assert set(known_organs()) == {file.parent.name for file in MODELS.glob("*/organ.yaml")}
     assert known_presets()[0] == "default" and set(known_presets()) >= {"linear", "paper"}
+
+
+def test_menu_offers_only_what_can_answer():
+    """Every organ that the menu offers is refined or segmented: none is answered that its U-Net is missing."""
+    offered = offered_organs()
+    assert offered[0] == known_organs()[0]
+    assert [name.removesuffix(FROM_LABEL) for name in sorted(offered)] == sorted(known_organs())
+    for name in offered:
+        request = OpenRequest("hippocampus", "linear")
+        request.take({"organ": name, "current_label": False})
+        assert request.asked["current_label"] is name.endswith(FROM_LABEL)
+        assert request.asked["organ"] == name.removesuffix(FROM_LABEL)
+        pack = OrganPack.load(request.asked["organ"])
+        assert has_unet(pack) is not name.endswith(FROM_LABEL)
+    kidneys = "kidneys" + FROM_LABEL
+    assert kidneys in offered and problem_of("kidneys", current_label=True) == ""
+
+
+def test_organ_of_the_menu_that_is_none_is_named_as_it_was_asked_for():
+    with pytest.raises(BadRequest, match=r"organ: no organ pack 'spleen'; choose one of"):
+        OpenRequest("hippocampus").take({"organ": "spleen" + FROM_LABEL})
 
 
 def test_request_is_refused_by_the_first_transform():

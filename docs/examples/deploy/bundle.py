@@ -1,5 +1,6 @@
 """The bundle's inference config, read from its folder or from an exported `model.ts`."""
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class Bundle:
             raise ValueError(problem)
         self.version: str = self.config["_meta_"]["version"]
         self.pack = self.config.get_parsed_content("pack")
+        palette = importlib.import_module("scripts.report.palette")  # lies on the path since a few lines
+        self.colours = palette.structure_colours(len(self.pack.labels))
         self.inferer = self.config.get_parsed_content("inferer")
         self.preprocessing = self.config.get_parsed_content("preprocessing")
         self.postprocessing = self.config.get_parsed_content("postprocessing")
