@@ -35,7 +35,10 @@ def test_odd_values_are_refused_in_a_line(name, value):
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
-def test_numbers_as_text_and_labels_as_numbers_are_taken():
-    check_options(network_lr="2e-4", label=3, hidden="64", keep_best="false", train_cases=None)
+def test_labels_as_numbers_and_switches_as_text_are_taken_numbers_as_text_are_not():
+    check_options(network_lr=2e-4, label=3, hidden=64, keep_best="false", train_cases=None, code_lr=1)
+    for name, value, meant in (("network_lr", "2e-4", "0.0002"), ("hidden", "64", "64"), ("seed", 1e9, "1000000000")):
+        with pytest.raises(SystemExit, match=f"--{name} must be written as {meant}, not"):
+            check_options(**{name: value})
     with pytest.raises(SystemExit, match="--keep_best must be true or false"):
         check_options(keep_best="perhaps")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...organ.checks import Check, OrganError, flag, mapping_of, number, one_of, text, whole
+from ...organ.checks import Check, OrganError, flag, mapping_of, number, one_of, shown, text, whole
 
 
 def _or_none(check: Check) -> Check:
@@ -74,6 +74,9 @@ def check_options(**given: Any) -> None:
     """
     for name, value in given.items():
         try:
-            OPTIONS[name](value, f"--{name}")
+            meant = OPTIONS[name](value, f"--{name}")
         except OrganError as error:
             raise SystemExit(f"Error: {error}") from None
+        is_text = isinstance(value, str) and not isinstance(meant, (str, bool))
+        if is_text or (isinstance(value, float) and isinstance(meant, int)):
+            raise SystemExit(f"Error: --{name} must be written as {meant}, not {shown(value)}")
