@@ -62,6 +62,7 @@ class Found:
     """What came of a run.
 
     Attributes:
+        inputs: how many it had.
         troubles: how often each of `TROUBLES` occurred.
         statuses: how many cases have each status; "refused" is a run that was refused in one line.
         peak_mb: memory beyond what the fuzzer itself has.
@@ -69,6 +70,7 @@ class Found:
         said: the last line of its log.
     """
 
+    inputs: int = 0
     troubles: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     peak_mb: float = 0.0
@@ -83,7 +85,7 @@ def run(job: Job) -> Found:
     if child == 0:
         _refine(job)
     limit = START_SECONDS + CASE_SECONDS * len(job.numbers)
-    found, status = Found(), None
+    found, status = Found(len(job.numbers)), None
     while status is None:
         ended, code, usage = os.wait4(child, os.WNOHANG)
         if ended:
@@ -176,6 +178,7 @@ def added(rows: Sequence[Found]) -> Found:
     """Return several runs' figures together: the highest peak, the sum of all else."""
     total = Found()
     for row in rows:
+        total.inputs += row.inputs
         total.troubles += row.troubles
         total.statuses += row.statuses
         total.peak_mb = max(total.peak_mb, row.peak_mb)
