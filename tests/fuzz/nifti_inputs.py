@@ -89,7 +89,7 @@ class NiftiFile:
     def write(self, path: Path, content: bytes | None = None) -> Path:
         """Write the file, or other bytes in its place, compressed where the name says so."""
         content = self.content() if content is None else content
-        path.write_bytes(gzip.compress(content, 1) if path.name.endswith(".gz") else content)
+        path.write_bytes(gzip.compress(content, 1, mtime=0) if path.name.endswith(".gz") else content)
         return path
 
 

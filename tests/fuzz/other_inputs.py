@@ -13,6 +13,7 @@ import nrrd
 import numpy as np
 import yaml
 
+from scripts.cases.nrrd_file import WRITTEN_ON
 from scripts.organ.places import PRESETS
 from tests.fuzz.nifti_inputs import HEADER_CHANGES, NiftiFile, Rng, egg, place, write_sound
 from tests.fuzz.nifti_inputs import KINDS as NIFTI_KINDS
@@ -50,6 +51,7 @@ def _nrrd(folder: Path, name: str, rng: Rng, segments: bool) -> Path:
         header |= {"Segment0_Layer": "0", "Segment0_Extent": str(rng.choice(["0 23 0 21 0 15", "x", "0 -1 0 -1 0 -1"]))}
     path = folder / f"{name}{'.seg' if segments or rng.random() < 0.3 else ''}.nrrd"
     nrrd.write(str(path), egg(rng), header)
+    path.write_bytes(WRITTEN_ON.sub(b"", path.read_bytes(), count=1))
     return path
 
 
