@@ -26,6 +26,7 @@ from scipy import ndimage
 
 from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
+from ..organ.checks import shown
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from ..organ.sides import LEFT, RIGHT
 from .arrays import in_world
@@ -135,7 +136,7 @@ class LabelSource:
         pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
         if name and name not in {OWN_SOURCE, *pack.sources}:
             known = ", ".join([*pack.sources, OWN_SOURCE])
-            raise OrganError(f"organ '{pack.name}' has no source '{name}': choose one of {known}")
+            raise OrganError(f"organ '{pack.name}' has no source {shown(name)}: choose one of {known}")
         return cls(pack, name)
 
     def label_of(self, name: str) -> int | None:
