@@ -282,10 +282,11 @@ def load_case(
 
 def _draw(run: Run, page: CasePage, full_size: dict[str, dict[str, trimesh.Trimesh]] | None) -> None:
     """Fill in slices and surfaces of a case, and the figures that are taken from them; see `load_case`."""
-    crop, maps, masks = _read_masks(run, page)
-    page.slices = _slices(run, page, crop, maps, masks)
+    crop, maps = _read_masks(run, page)
+    page.slices = _slices(run, page, crop, maps)
+    shapes = {shape.name: shape for shape in shapes_of_case(run.structures, page.record)}
     for shown in page.structures:
-        parts = {stage: own[shown.name] for stage, own in masks.items()}
+        parts = {stage: own.of(shapes[shown.name]) for stage, own in maps.items()}
         meshes = _show_structure(run, page, crop, parts, shown)
         if full_size is not None:
             full_size[shown.name] = meshes
@@ -306,8 +307,31 @@ def _fit_figures(quality: Mapping[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
-    """Return the crop around a case's masks and, in it, stage → label map, and stage → structure → mask."""
+@dataclass(frozen=True)
+class CroppedMap:
+    """A label map in the crop that is shown.
+
+    Attributes:
+        values: (X, Y, Z) of the crop.
+        sided: structure of one side → its voxels, (X, Y, Z) bool: these are known from the whole volume only.
+    """
+
+    values: np.ndarray
+    sided: dict[str, np.ndarray]
+
+    @classmethod
+    def cut(cls, values: np.ndarray, affine: np.ndarray, crop: Crop, shapes: Sequence[Structure]) -> CroppedMap:
+        """Cut a whole label map (X, Y, Z) with its affine (4, 4), voxel → world mm."""
+        masks = structure_masks([shape for shape in shapes if shape.side], values, affine)
+        return cls(crop.of(values), {name: crop.of(mask) for name, mask in masks.items()})
+
+    def of(self, shape: Structure) -> np.ndarray:
+        """Return a structure's voxels, (X, Y, Z) bool: one at a time, for memory."""
+        return self.sided[shape.name] if shape.side else shape.union(self.values)
+
+
+def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, CroppedMap]]:
+    """Return the crop around a case's masks and, in it, stage → label map."""
     files = {stage: run.file(page.record, stage) for stage in (INITIAL, REFINED)}
     found = match_name(page.name, run.truths)
     files[TRUTH] = None if found is None else run.truths[found]
@@ -327,28 +351,18 @@ def _read_masks(run: Run, page: CasePage) -> tuple[Crop, dict[str, np.ndarray], 
         raise ValueError(f"No mask of this case lies in {run.folder / page.name}.")
     crop = Crop.around(maps, affine)
     shapes = shapes_of_case(run.structures, page.record)
-    masks = {
-        stage: {name: crop.of(mask) for name, mask in structure_masks(shapes, values, affine).items()}
-        for stage, values in maps.items()
-    }
-    return crop, {stage: crop.of(values) for stage, values in maps.items()}, masks
+    return crop, {stage: CroppedMap.cut(values, affine, crop, shapes) for stage, values in maps.items()}
 
 
-def _slices(
-    run: Run,
-    page: CasePage,
-    crop: Crop,
-    maps: Mapping[str, np.ndarray],
-    masks: Mapping[str, Mapping[str, np.ndarray]],
-) -> SlicesPage:
+def _slices(run: Run, page: CasePage, crop: Crop, maps: Mapping[str, CroppedMap]) -> SlicesPage:
     spacing = spacing_mm(crop.affine)
     labels = {}
-    for stage, values in maps.items():
+    shapes = {shape.name: shape for shape in shapes_of_case(run.structures, page.record)}
+    for stage, cropped in maps.items():
         labels[stage] = np.zeros(crop.shape, np.uint8)
         for number, (name, value) in run.parts.items():
-            if name not in masks[stage]:
-                continue
-            labels[stage][masks[stage][name] & (values == value)] = number
+            if name in shapes:
+                labels[stage][cropped.of(shapes[name]) & (cropped.values == value)] = number
     slices = SlicesPage(crop.affine, spacing, labels)
     file = run.image_file(page.record)
     if file is None:

@@ -186,6 +186,7 @@ class CaseEvaluator(SupervisedEvaluator):
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
         """Run one case; only `KeyboardInterrupt` and its like escape."""
+        engine.state.output = None  # the volumes of the case before
         set_determinism(self.seed)
         inputs = {key: str(value) for key, value in batchdata.items() if key not in (CASE, REASON)}
         record = CaseRecord(batchdata[CASE], inputs)
