@@ -42,6 +42,15 @@ def whole_numbers(values: np.ndarray, path: str | Path, slope: float = 1.0) -> n
     return labels
 
 
+def narrow(values: np.ndarray, highest: int = 0) -> np.ndarray:
+    """Return whole numbers in the smallest of int8, int16 and int32 that holds them, and 0 to `highest`."""
+    low, high = (int(values.min()), max(int(values.max()), highest)) if values.size else (0, highest)
+    for dtype in (np.int8, np.int16):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return values.astype(dtype, copy=False)
+    return values.astype(np.int32, copy=False)
+
+
 def label_values(label_map: np.ndarray) -> list[int]:
     """Return the values that occur in a label map, sorted."""
     return sorted(label_counts(label_map))

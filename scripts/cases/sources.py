@@ -32,7 +32,7 @@ from ..organ.sides import LEFT, RIGHT
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import NAMED_AT_MOST, case_name, is_nifti, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
-from .labels import label_values, looks_like_an_image, whole_numbers
+from .labels import COUNTED_AT_ONCE, label_values, looks_like_an_image, narrow, whole_numbers
 from .layers import Place, read_segments
 from .nrrd_file import Segment, is_named, segment_names, segments_of
 from .read import check_header, open_volume, read_label_map, read_labels, read_values
@@ -52,7 +52,7 @@ class GivenLabels:
     """A label map as another model gave it, and what its values mean.
 
     Attributes:
-        values: (X, Y, Z) int32, the values of the file, or the numbers of `files` or `places`.
+        values: (X, Y, Z), the values of the file, or the numbers of `files` or `places`; in a small type, see `narrow`.
         affine: (4, 4) voxel index → world mm.
         meaning: value → label of the pack.
         files: value → binary mask file; empty where it was one label map.
@@ -74,23 +74,34 @@ class GivenLabels:
     places: dict[int, Place] = field(default_factory=dict)
 
     def in_pack_values(self) -> np.ndarray:
-        """Return the label map (X, Y, Z) int32 with the pack's values, `OTHER` where it has none."""
+        """Return the label map (X, Y, Z) with the pack's values, `OTHER` where it has none; see `narrow`."""
         if self.is_own:
             return self.values
         low, high = min(int(self.values.min()), 0), int(self.values.max())
         if high - low > LONGEST_TABLE:  # a label of 2^31 - 1 takes no table up to it
             found = label_values(self.values)
             means = [0 if value == 0 else self.meaning.get(value, OTHER) for value in found]
-            return np.array(means, np.int32)[np.searchsorted(found, self.values)]
+            return narrow(np.array(means, np.int32))[np.searchsorted(found, self.values)]
         table = np.full(high - low + 1, OTHER, np.int32)
         table[-low] = 0
         for value, label in self.meaning.items():
             if 0 <= value - low < len(table):
                 table[value - low] = label
-        return table[self.values - low]
+        table = narrow(table)
+        pieces = np.nditer(
+            [self.values, None],
+            ["external_loop", "buffered"],
+            [["readonly"], ["writeonly", "allocate"]],
+            [self.values.dtype, table.dtype],
+            buffersize=COUNTED_AT_ONCE,
+        )
+        with pieces:  # places in a table take eight bytes a voxel
+            for values, ours in pieces:
+                ours[...] = table[values.astype(np.intp) - low]
+            return pieces.operands[1]
 
     def in_given_values(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Return the given label map with what was changed of it, (X, Y, Z) int32.
+        """Return the given label map with what was changed of it, (X, Y, Z).
 
         Where several values mean one label, a new voxel takes that of the nearest voxel of these.
 
@@ -189,7 +200,7 @@ class LabelSource:
         if (segments := _layered(path)) is not None:
             return self._read_layers(path, segments)
         values, affine = read_labels(path)
-        values = values.astype(np.int32, copy=False)
+        values = narrow(values, max(self.pack.labels))
         meaning, names = self._meaning(path)
         if meaning is None and self._named(path) is not None:
             only = [value for value in label_values(values) if value != 0]
@@ -462,7 +473,7 @@ def _on_one_grid(files: list[Path]) -> bool:
 
 
 class ReadMaskd(MapTransform):
-    """Read label maps of other models: path → (1, X, Y, Z) int32 MetaTensor with the pack's values.
+    """Read label maps of other models: path → (1, X, Y, Z) MetaTensor with the pack's values, see `narrow`.
 
     What belongs to no label of the pack is `OTHER`. Beside `<key>` goes `<key>_given`: the `GivenLabels`, for whoever
     writes the label map as it came.
