@@ -78,7 +78,10 @@ def as_labels(mask: Any) -> np.ndarray:
 def known_labels(mask: Any) -> np.ndarray:
     """Return a label map tensor (1, X, Y, Z) as an integer array (X, Y, Z), 0 where no label of the pack is.
 
+    Where there is nothing negative, it is the tensor's own memory: not to be changed.
+
     Raises:
         RuntimeError: it is not of that shape.
     """
-    return np.maximum(as_labels(mask), 0)
+    values = as_labels(mask)
+    return np.maximum(values, 0) if values.size and values.min() < 0 else values
