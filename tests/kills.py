@@ -134,7 +134,7 @@ def kill(name: str, count: int, seed: int, folder: Path) -> tuple[int, list[str]
     cut_short, wrong = 0, []
     for number in range(count):
         output = folder / f"out_{number}"
-        cut_short += in_child(lambda: job.run(output), draw.uniform(0.05, 0.95) * seconds) != 0  # noqa: B023
+        cut_short += in_child(lambda: job.run(output), draw.uniform(0.05, 0.7) * seconds) != 0  # noqa: B023
         wrong += [f"kill {number}: {what}" for what in job.partial(output, expected)]
         ended = in_child(lambda: job.run(output))  # noqa: B023
         if ended != 0 or job.whole(output) != expected:

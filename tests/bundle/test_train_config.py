@@ -288,13 +288,28 @@ def test_missing_data_are_said_plainly(bundle_root, tmp_path):
     assert "must hold images/ and labels/" in run.stderr
 
 
-@pytest.mark.parametrize("overlays", [(), ("evaluate_network.yaml",)])
 @pytest.mark.parametrize(
-    ("organ", "message"), [("spline", "no organ pack 'spline'"), ("lung_lobes", "organ 'lung_lobes' has no U-Net")]
+    ("organ", "message", "overlays"),
+    [
+        ("spline", "no organ pack 'spline'", ()),
+        ("spline", "no organ pack 'spline'", ("evaluate_network.yaml",)),
+        ("lung_lobes", "organ 'lung_lobes' has no U-Net", ("evaluate_network.yaml",)),  # none is planned to be scored
+    ],
 )
 def test_an_organ_without_pack_or_network_stops_with_one_line(bundle_root, data, tmp_path, overlays, organ, message):
     with pytest.raises(SystemExit, match=f"^Error: {message}"):
         train(bundle_root, data, organ, tmp_path, overlays)
+
+
+def test_a_pack_without_network_gets_one_and_trains(bundle_root, data, tmp_path):
+    file = write_pack(tmp_path / "pack") / "organ.yaml"
+    settings = yaml.safe_load(file.read_text())
+    del settings["network"], settings["patch_size"]
+    file.write_text(yaml.safe_dump(settings))
+    train(bundle_root, data, file.parent, tmp_path, **{"train#trainer#max_epochs": 1})
+    pack = OrganPack.load(file.parent)
+    assert pack.network["out_channels"] == 3
+    build_unet(pack).load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
 
 
 def test_images_without_labels_are_named(bundle_root, data, tmp_path):
