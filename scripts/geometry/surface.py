@@ -85,7 +85,8 @@ def _distance_to(solid: Array, spacing: Array, limit_mm: float) -> Array:
         column[:] = costs[:, index]
         _minimum_envelope(column, scratch_x, spacing[0], limit_mm)
         costs[:, index] = column
-    return np.sqrt(np.minimum(costs, np.float32(limit_mm**2)))
+    np.minimum(costs, np.float32(limit_mm**2), out=costs)
+    return np.sqrt(costs, out=costs)
 
 
 def mask_signed_distance(mask: ArrayLike, spacing_mm: ArrayLike, limit_mm: float | None = None) -> Array:

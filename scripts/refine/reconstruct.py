@@ -164,7 +164,7 @@ class ReconstructShape:
                 seen_mm = _on_grid(evidence.distance(fitted.name), evidence.affine, grid)
                 fused = fuse(mask_mm, seen_mm, chosen.tau_evidence_mm)
                 tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
-        fused = fuse(fused, fit_mm, tau_mm).astype(np.float32)
+        fused = fuse(fused, fit_mm, tau_mm).astype(np.float32, copy=False)
         regions: list[Region] = []
         bodies: list[Body] = []
         followed = 0
