@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,24 @@ LARGE_MM = 25.0  # radius of the ball of an organ's volume from which on the pre
 logger = logging.getLogger(__name__)
 
 
-def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10) -> OrganPack:
+def load_or_create_pack(
+    organ: str, dataset_dir: str | Path, label: str | int | Sequence[str | int] | None = None, n_scanned: int = 10
+) -> OrganPack:
     """The organ's pack; where it has none, a minimal one made from the first label maps.
 
-    It has a structure for every label value found, named as the label maps name it where they do. Small structures get
-    refinement lengths of their own, see `lengths`. Files that hold other values than labels are named and passed over.
+    It has a structure for every label value found, or for those of `label` only, since a pack can be used when all its
+    structures have priors; they are named as the label maps name them where they do. Small structures get refinement
+    lengths of their own, see `lengths`. Files that hold other values than labels are named and passed over.
 
     Args:
         organ: name of the pack, or its folder.
         dataset_dir: folder of label maps.
+        label: names or label values, several with commas, of which a new pack has structures; None for all.
         n_scanned: label maps that are looked at.
 
     Raises:
-        ValueError: the label maps hold no labels, or the pack's name cannot be that of a folder.
+        ValueError: the label maps hold no labels, or not that of `label`, or the pack's name cannot be that of a
+            folder.
     """
     folder = Path(organ) if os.sep in organ else MODELS / safe_name(organ, "organ")
     if (folder / ORGAN_FILE).is_file():
@@ -79,7 +84,7 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
         "labels": names,
         "structures": [
             {"name": names[value], "labels": [value], **lengths(float(np.median(volumes_mm3[value])))}
-            for value in sorted(volumes_mm3)
+            for value in _chosen(names, label)
         ],
         "provenance": {"dataset": "unknown", "source": "unknown", "licence": "unknown"},
     }
@@ -91,6 +96,25 @@ def load_or_create_pack(organ: str, dataset_dir: str | Path, n_scanned: int = 10
     write_text(pack.file, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     logger.warning("made a new organ pack: %s", pack.file)
     return pack
+
+
+def _chosen(names: Mapping[int, str], label: str | int | Sequence[str | int] | None) -> list[int]:
+    """Return the label values, sorted, whose names or values `label` lists.
+
+    Raises:
+        ValueError: it lists others.
+    """
+    if label in (None, "all"):
+        return sorted(names)
+    given = label if isinstance(label, (list, tuple)) else str(label).split(",")
+    wanted = {str(one).strip() for one in given}
+    unknown = wanted - {str(value) for value in names} - set(names.values())
+    if unknown:
+        listed = ", ".join(f"{name} ({value})" for value, name in sorted(names.items()))
+        raise ValueError(
+            f"--label {', '.join(sorted(unknown))}: the label maps hold {listed}; give one of these names or values"
+        )
+    return [value for value, name in sorted(names.items()) if {str(value), name} & wanted]
 
 
 def names_of_files(names: Mapping[int, str]) -> dict[int, str]:

@@ -38,6 +38,4 @@ class TrainingWords:
             return
         logger.info("best validation Dice %.3f, after epoch %d: %s", best, epoch, self.model_file)
         if best < 0.05:
-            logger.warning(
-                "the network finds next to nothing: train longer, or see that images and labels match"
-            )
+            logger.warning("the network finds next to nothing: train longer, or see that images and labels match")

@@ -32,6 +32,18 @@ def test_a_new_pack_takes_the_names_of_nnunet(tmp_path):
     assert not LabelSource.of(pack).key(files[0])
 
 
+@pytest.mark.parametrize("label", [2, "2", "pack_2", [2]])
+def test_a_pack_has_structures_of_the_labels_that_are_asked_for(tmp_path, label):
+    values = np.zeros((12, 12, 12), np.int16)
+    values[2:5], values[6:9] = 1, 2
+    save(tmp_path / "labels" / "a.nii.gz", values)
+    with pytest.raises(ValueError, match=r"--label spleen: the label maps hold pack_1 \(1\), pack_2 \(2\); give one"):
+        load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels", "spleen")
+    assert not (tmp_path / "pack").exists()
+    pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels", label)
+    assert [s.labels for s in pack.structures] == [(2,)] and list(pack.labels) == [1, 2]
+
+
 def test_label_maps_without_labels_make_no_pack(tmp_path):
     (tmp_path / "labels").mkdir()
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), tmp_path / "labels" / "a.nii.gz")
