@@ -64,6 +64,12 @@ class FolderLock:
         except FileNotFoundError:
             return False
 
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
         """Let others in."""
         if self.file is not None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.cases.lock import LOCK, FolderInUse, FolderLock
 from scripts.evidence.ensemble import EvidenceEnsemble
 from scripts.training.evidence import job
 from scripts.training.evidence.patches import Example
@@ -82,3 +83,15 @@ def test_what_is_kept_serves_the_same_question_only(folder):
     nib.save(nib.Nifti1Image(values.astype(np.float32), np.eye(4)), place / "data" / "images" / "box_4.nii.gz")
     run(place, members=1)
     assert asked["drafts"][-1][0] not in caches and asked["drafts"][-1][1] == ["box_0.nii.gz", "box_4.nii.gz"]
+
+
+def test_two_trainings_at_once_do_not_share_what_is_kept(folder):
+    place, asked = folder
+    run(place, members=1)
+    (cache,) = (place / "cache").iterdir()
+    assert not (cache / LOCK).exists()
+    lock = FolderLock(cache)
+    with pytest.raises(FolderInUse, match="is in use by process"):
+        run(place, members=1)
+    lock.release()
+    run(place, members=1)

@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ...cases.files import whole_file
+from ...cases.lock import FolderLock
 from ...cases.split import training_files
 from ...evidence.ensemble import EvidenceEnsemble
 from ...evidence.network import EvidenceNet
@@ -55,37 +56,38 @@ def evidence(
     names = [file.name for file in training_files(pack, labels)]
     # what is kept there was made without the cases of a fold: other cases or folds must not find it
     cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr((names, folds, seed)).encode()):08x}"
-    files = [images / n for n in names], [labels / n for n in names]
-    make_drafts(*files, cache / "drafts", pack.intensity, folds, seed=seed)
-    structures = [s.name for s in pack.structures]
-    examples = []
-    for fold in range(folds):
-        own = [n for k, n in enumerate(names) if k % folds == fold]
-        joint_file = cache / f"joint_without_fold{fold}.safetensors"
-        if not joint_file.is_file():
-            fit_joint([labels / n for n in names if n not in own], pack).save(joint_file)
-        if fold == hold_out:
-            continue
-        model = JointShapeModel.load(joint_file)
-        drafts = sorted((cache / "drafts").glob("step*"))[-2:]  # the earliest networks know next to nothing
-        for name in tqdm(own, desc=f"examples of fold {fold + 1}/{folds}"):
-            examples.append(_cached(cache / f"{name}.pt", name, images, labels, drafts, pack, model, SPACING_MM))
-    networks, losses = [], []
-    for member in range(members):
-        torch.manual_seed(seed + member)
-        networks.append(EvidenceNet(structures, SPACING_MM))
-        losses.append(float(np.mean(train_evidence(examples, networks[-1], steps, seed=seed + member)[-50:])))
-    card = {
-        "organ": pack.name,
-        "provenance": pack.provenance,
-        "trained_on": [n for k, n in enumerate(names) if k % folds != hold_out],
-        "steps": steps,
-        "seed": seed,
-        "final_losses": [round(loss, 4) for loss in losses],
-    }
-    target = Path(output) if output else pack.folder / EVIDENCE_FILE
-    EvidenceEnsemble(networks, card).save(target)
-    return f"{members} evidence networks, losses {card['final_losses']}: {target}"
+    with FolderLock(cache):  # two trainings at once would spoil each other's files
+        files = [images / n for n in names], [labels / n for n in names]
+        make_drafts(*files, cache / "drafts", pack.intensity, folds, seed=seed)
+        structures = [s.name for s in pack.structures]
+        examples = []
+        for fold in range(folds):
+            own = [n for k, n in enumerate(names) if k % folds == fold]
+            joint_file = cache / f"joint_without_fold{fold}.safetensors"
+            if not joint_file.is_file():
+                fit_joint([labels / n for n in names if n not in own], pack).save(joint_file)
+            if fold == hold_out:
+                continue
+            model = JointShapeModel.load(joint_file)
+            drafts = sorted((cache / "drafts").glob("step*"))[-2:]  # the earliest networks know next to nothing
+            for name in tqdm(own, desc=f"examples of fold {fold + 1}/{folds}"):
+                examples.append(_cached(cache / f"{name}.pt", name, images, labels, drafts, pack, model, SPACING_MM))
+        networks, losses = [], []
+        for member in range(members):
+            torch.manual_seed(seed + member)
+            networks.append(EvidenceNet(structures, SPACING_MM))
+            losses.append(float(np.mean(train_evidence(examples, networks[-1], steps, seed=seed + member)[-50:])))
+        card = {
+            "organ": pack.name,
+            "provenance": pack.provenance,
+            "trained_on": [n for k, n in enumerate(names) if k % folds != hold_out],
+            "steps": steps,
+            "seed": seed,
+            "final_losses": [round(loss, 4) for loss in losses],
+        }
+        target = Path(output) if output else pack.folder / EVIDENCE_FILE
+        EvidenceEnsemble(networks, card).save(target)
+        return f"{members} evidence networks, losses {card['final_losses']}: {target}"
 
 
 def _cached(
