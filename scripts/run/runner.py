@@ -172,7 +172,8 @@ class CaseEvaluator(SupervisedEvaluator):
         logger.info(f"figures: {self.report.path}")
         if self.html:
             for case in self.state.output or []:  # the page reads files: what was written need not stay in memory
-                case.pop("pred_shapes", None)
+                for key in ("initial", "pred_shapes", f"pred{GIVEN}"):
+                    case.pop(key, None)
             try_page(page.parent, self.pack)
         if stopped:
             raise SystemExit(INTERRUPTED)
