@@ -37,10 +37,9 @@ def crop_box(mask: ArrayLike, margin: int | Sequence[int] = 0) -> tuple[slice, s
     array = np.asarray(mask)
     if array.ndim != 3:
         raise ValueError(f"expected a 3D mask, got shape {array.shape}")
-    solid = array if array.dtype == bool else array != 0
     slices = []
     for axis, room in enumerate(np.broadcast_to(margin, 3)):
-        occupied = np.flatnonzero(solid.any(axis=tuple(other for other in range(3) if other != axis)))
+        occupied = np.flatnonzero(array.any(axis=tuple(other for other in range(3) if other != axis)))
         if occupied.size == 0:
             raise ValueError("the mask is empty")
         slices.append(slice(max(int(occupied[0] - room), 0), min(int(occupied[-1] + 1 + room), array.shape[axis])))
