@@ -244,7 +244,7 @@ def test_label_is_no_file_of_the_server(server, label):
 
 
 def test_organ_without_network_is_refused_but_refines_labels(server, drawing):
-    answer = server.infer(LEFT, organ="kidneys (current label)")  # as the menu names it
+    answer = server.infer(RIGHT, organ="kidneys (current label)")  # as the menu names it
     assert answer.status_code == 422 and "there is no current label" in answer.json()["detail"]
     weights = server.bundle / "models" / OTHER / "model.pt"
     weights.rename(weights.with_suffix(".aside"))

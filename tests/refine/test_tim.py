@@ -50,8 +50,8 @@ def thorax_structures() -> list[dict]:
 def test_a_structure_may_have_settings_of_its_own(tmp_path):
     structures = thorax_structures()
     structures[2]["refine"] = {"samples": 321}
-    tim = Refiner(copy_pack(tmp_path / "own", structures=structures)).tim
-    assert (tim["trachea"].samples, tim["aorta"].samples) == (321, RefineSettings.load().samples)
+    steps = Refiner(copy_pack(tmp_path / "own", structures=structures)).steps
+    assert (steps["trachea"].tim.samples, steps["aorta"].tim.samples) == (321, RefineSettings.load().samples)
 
 
 def test_evidence_networks_of_structures_in_another_order_are_refused(tmp_path):

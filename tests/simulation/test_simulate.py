@@ -101,7 +101,7 @@ def test_wrong_options_are_refused(folder):
     with pytest.raises(ValueError, match=r"no split 'tset'; it has \['test', 'train'\].*--split ''"):
         choose_labels(folder / "labels", pack, "tset")
     (folder / "labels" / "flipped.nii.gz").unlink()
-    with pytest.raises(ValueError, match="lacks cases of the split 'test': flipped"):
+    with pytest.raises(ValueError, match=r"lacks cases of the split 'test' \(flipped\): add them"):
         choose_labels(folder / "labels", pack, "test")
     (folder / "labels" / "straight.nii.gz").write_bytes(b"no volume")
     with pytest.raises(UnreadableCase, match="straight.nii.gz"):

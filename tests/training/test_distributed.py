@@ -25,6 +25,7 @@ def trained(bundle_root, organ, tmp_path_factory):
     spy = {
         "finalize": [
             f"$torch.save(@field_with_codes.state_dict(), '{folder}/rank' + str(dist.get_rank()) + '.pt')",
+            "$@folder_lock and @folder_lock.release()",
             "$dist.destroy_process_group()",
         ]
     }
