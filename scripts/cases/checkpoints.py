@@ -1,0 +1,38 @@
+"""Checkpoints that appear whole or not at all, even where the process is killed while it writes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.handlers import Checkpoint, DiskSaver
+from monai.handlers import CheckpointSaver
+
+from .files import whole_file
+
+
+class WholeCheckpointSaver(CheckpointSaver):
+    """MONAI's `CheckpointSaver`, whose files appear whole or not at all; its arguments are those."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for checkpoint in (self._final_checkpoint, self._key_metric_checkpoint, self._interval_checkpoint):
+            if isinstance(checkpoint, Checkpoint):
+                checkpoint.save_handler = _WholeFiles(checkpoint.save_handler)
+
+
+class _WholeFiles(DiskSaver):
+    """Writes checkpoints by `whole_file` to where another saver would write them."""
+
+    def __init__(self, saver: Any) -> None:
+        super().__init__(saver.dirname, require_empty=False)
+        self.filename: str | None = saver.filename
+
+    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
+        with whole_file(Path(self.dirname) / (self.filename or filename)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def remove(self, filename: str) -> None:
+        (Path(self.dirname) / (self.filename or filename)).unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""Checkpoints appear whole or not at all, under the names that MONAI gives them."""
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from scripts.cases import checkpoints
+from scripts.cases.checkpoints import WholeCheckpointSaver
+
+
+def run(folder, epochs=3):
+    network = torch.nn.Linear(2, 1)
+    saver = WholeCheckpointSaver(
+        str(folder), {"network": network}, save_interval=1, n_saved=1, save_final=True, final_filename="final.pt"
+    )
+    engine = Engine(lambda *_: None)
+    saver.attach(engine)
+    engine.run([0], max_epochs=epochs)
+    return network
+
+
+def test_the_last_ones_are_kept_and_can_be_loaded(tmp_path):
+    network = run(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["final.pt", "network_epoch=3.pt"]
+    for file in tmp_path.iterdir():
+        loaded = torch.load(file, weights_only=True)
+        weight = loaded["network"]["weight"] if "network" in loaded else loaded["weight"]
+        torch.testing.assert_close(weight, network.weight.detach())
+
+
+def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
+    (tmp_path / "final.pt").write_bytes(b"earlier")
+
+    def cut_off(_, file):
+        file.write_bytes(b"half of i")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.torch, "save", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("final.pt", b"earlier")]
