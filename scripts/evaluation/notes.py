@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..metrics.earth_movers import EMD_SAMPLES
@@ -47,18 +47,21 @@ def notes_of(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     if pairing.without_prediction:
         notes.append(f"Labels without a prediction, not scored: {', '.join(pairing.without_prediction)}.")
     if pairing.counted_missing:
-        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.counted_missing.items())
-        notes.append(f"Scored as an empty mask, since there is no prediction: {cases}.")
+        notes.append(f"Scored as an empty mask, since there is no prediction: {_listed(pairing.counted_missing)}.")
     if pairing.failed:
-        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.failed.items())
-        notes.append(f"Not scored, failed in the run: {len(pairing.failed)} cases: {cases}.")
+        notes.append(f"Not scored, failed in the run: {len(pairing.failed)} cases: {_listed(pairing.failed)}.")
     if pairing.kept:
-        cases = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.kept.items())
-        notes.append(f"Scored with the initial mask, which the run kept: {len(pairing.kept)} cases: {cases}.")
+        notes.append(
+            f"Scored with the initial mask, which the run kept: {len(pairing.kept)} cases: {_listed(pairing.kept)}."
+        )
     if pairing.incomplete:
-        lacking = "; ".join(f"{case} ({', '.join(methods)})" for case, methods in pairing.incomplete.items())
-        notes.append(f"Not scored, missing in some method: {lacking}.")
+        notes.append(f"Not scored, missing in some method: {_listed(pairing.incomplete)}.")
     return notes
+
+
+def _listed(methods_of: Mapping[str, Sequence[str]]) -> str:
+    """Return case → methods as text, such as "a (default, linear); b (paper)"."""
+    return "; ".join(f"{case} ({', '.join(methods)})" for case, methods in methods_of.items())
 
 
 def count_cases(pairing: Pairing) -> str:
