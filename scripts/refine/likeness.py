@@ -1,8 +1,9 @@
 """Likeness: whether a mask looks like its organ where its header puts it.
 
 A fit follows nearly any mask somehow. Where the orientation in the header is lost or label values are exchanged, it is
-wrong by more than any gate can see region by region, so all signs together are weighed once, before the gate. No single
-weak sign is proof: true kidneys stand at the limit of the rotation, and a broken mask has a low Dice with its fit.
+wrong by more than any gate can see region by region, so all signs together are weighed once, before the gate, or where
+there is none, before the fit replaces the mask. No single weak sign is proof: true kidneys stand at the limit of the
+rotation, and a broken mask has a low Dice with its fit.
 """
 
 from __future__ import annotations

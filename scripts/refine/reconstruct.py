@@ -141,12 +141,15 @@ class ReconstructShape:
         outside_box = _outside(mask, box)
         agreement = _dice(initial, fit_mm < 0, len(outside_box))
         lost = hopeless(fitted, agreement)
+        signs = doubts(fitted, agreement)
+        if (signs or lost) and not (chosen.fusion and chosen.gate):  # a fit that is not judged is taken or left whole
+            why = unlike(fitted.name, signs, "it was left as it is") if signs else f"the mask was left as it is: {lost}"
+            own_mm = mask_signed_distance(initial, spacing_mm(fitted.affine), LIMIT_MM)
+            return Reconstruction(box, own_mm, [], np.zeros((0, 3), int), 0, agreement, warnings=(why,), doubtful=True)
         if mask_mm is None:
-            warned = (lost,) if lost else ()
-            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, "shape", warned, bool(lost))
+            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement)
         probability = probability_at = None
         of_segmenter = False
-        signs = doubts(fitted, agreement) if chosen.gate else []
         evidence = None if signs else fitted.evidence
         if evidence is not None and evidence.source == "image":
             if agreement > chosen.plausible_dice:

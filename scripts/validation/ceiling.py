@@ -49,7 +49,7 @@ class Ceiling:
             CODES: {name: LatentFinetune(replace(chosen, weight_steps=0), device) for name, chosen in own},
             WEIGHTS: {name: LatentFinetune(chosen, device) for name, chosen in own},
         }
-        self.draw = {name: ReconstructShape(replace(chosen, fusion=False, gate=False)) for name, chosen in own}
+        self.draw = {name: ReconstructShape(replace(chosen, fusion=False)) for name, chosen in own}
 
     def score(self, file: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Fit every structure of a label map.
@@ -87,9 +87,10 @@ class Ceiling:
         sure = np.ones(len(points))
         samples = TrustedSamples(points, normals, sure, sure)
         found = fit(samples, aligned.transform, aligned.prior, self.refiner.seed)
-        drawn = self.draw[aligned.name](aligned.then(Fitted, samples=samples, context=None, evidence=None, fit=found))
+        stage = aligned.then(Fitted, samples=samples, context=None, evidence=None, fit=found)
+        drawn = self.draw[aligned.name].measure(stage)
         fitted = np.zeros(aligned.mask.shape, bool)
-        fitted[drawn.box] = drawn.signed_mm < 0
+        fitted[drawn.box] = drawn.fit_mm < 0
         return fitted
 
 

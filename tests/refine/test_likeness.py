@@ -1,12 +1,19 @@
 """A mask that cannot be its organ where its header puts it: its signs, weighed together, and what is left alone."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
 
+from scripts.organ.pack import OrganPack
 from scripts.refine.likeness import doubts, hopeless
-from tests.helpers.mean_shape import KINDS, damaged, mean_shape, run
+from scripts.refine.reconstruct import ReconstructShape
+from scripts.refine.settings import RefineSettings
+from tests.helpers.mean_shape import KINDS, chain, damaged, mean_shape, run
 
 LOST = {"as if LPS": np.diag([-1.0, -1.0, 1.0, 1.0]), "axes exchanged": np.eye(4)[[1, 0, 2, 3]]}
 
@@ -73,8 +80,50 @@ def test_a_mask_that_lost_its_orientation_is_left_alone_but_for_islands(kind, lo
     assert case.failure or case.quality["doubtful"]
 
 
+@pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mask_that_stands_right_has_no_warning(kind):
+def test_a_fit_does_not_replace_a_mask_that_lost_its_orientation(kind, lost):
     truth, affine = mean_shape(kind)
-    (case,) = run(damaged(truth, affine), affine)["pred_shapes"]
+    broken = damaged(truth, affine)
+    result = run(broken, LOST[lost] @ affine, "paper")
+    (case,) = result["pred_shapes"]
+    np.testing.assert_array_equal(result["pred"].numpy()[0], broken)
+    said = case.failure or " ".join(case.quality["warnings"])
+    assert "does not look like hippocampus where its header puts it" in said and "it was left as it is" in said
+    assert case.failure or (case.quality["doubtful"] and case.mesh.is_watertight)
+
+
+@pytest.mark.parametrize("settings", [{"preset": "paper"}, {"gate": False}], ids=["paper", "no gate"])
+def test_where_nothing_is_judged_region_by_region_a_doubted_mask_is_left_whole(settings):
+    truth, affine = mean_shape("oblique")
+    broken = damaged(truth, affine)
+    pred = MetaTensor(torch.from_numpy(broken[None].copy()), affine=torch.as_tensor(affine))
+    (case,) = Compose(chain("linear").transforms[:3])({"pred": pred})["pred_shapes"]
+    reconstruct = ReconstructShape(RefineSettings.load(pack=OrganPack.load("hippocampus"), **settings))
+    free = reconstruct(case)
+    assert not free.doubtful and not free.warnings and ((free.signed_mm < 0) != (broken[free.box] > 0)).any()
+    left = reconstruct(replace(case, transform=replace(case.transform, turn="turned by 90°")))
+    np.testing.assert_array_equal(left.signed_mm < 0, broken[left.box] > 0)
+    assert left.doubtful and not len(left.outside) and not left.regions
+    assert "turned by 90° it would fit" in left.warnings[0] and "it was left as it is" in left.warnings[0]
+    assert left.mesh.volume == pytest.approx((left.signed_mm < 0).sum() * abs(np.linalg.det(affine)), rel=0.02)
+
+
+def test_a_fit_that_lies_elsewhere_does_not_replace_the_mask():
+    truth, affine = mean_shape("plain")
+    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
+    (case,) = Compose(chain("linear").transforms[:3])({"pred": pred})["pred_shapes"]
+    sdf, aside = case.fit.sdf_canonical, torch.tensor([0.6, 0.0, 0.0])
+    fit = replace(case.fit, sdf_canonical=lambda points: sdf(points + aside))
+    case = replace(case, fit=fit, transform=replace(case.transform, converged=False))
+    left = ReconstructShape(RefineSettings.load("paper", OrganPack.load("hippocampus")))(case)
+    np.testing.assert_array_equal(left.signed_mm < 0, truth[left.box] > 0)
+    assert left.doubtful and "the mask was left as it is: the fit cannot be right" in left.warnings[0]
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_that_stands_right_has_no_warning(kind, preset):
+    truth, affine = mean_shape(kind)
+    (case,) = run(damaged(truth, affine), affine, preset)["pred_shapes"]
     assert case.quality["warnings"] == [] and case.transform.turn == "" and not case.quality["doubtful"]
