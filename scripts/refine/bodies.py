@@ -1,4 +1,7 @@
-"""Bodies beside the organ: what is comparable to it in size is no island, but another organ in the same mask."""
+"""Bodies beside the organ: what is comparable to it in size is no island, but another organ in the same mask.
+
+What is small and far from all the rest is an island even where no fit can tell, see `far_islands`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ..geometry.affine import apply_affine, spacing_mm, voxel_volume_mm3
+from ..geometry.boxed import BoxedMask
 from ..geometry.surface import crop_box, grow
 from ..organ.sides import COMPARABLE_SHARE
 
 TOUCH = np.ones((3, 3, 3), bool)
 SAMPLED = 2000  # surface voxels between which a gap is measured
+SMALL_SHARE = 0.05  # of the largest piece: larger ones may be a part of the organ that is broken off
+FAR_RADII = 0.5  # of the ball of the largest piece's volume: nearer ones may have been cut off by a thin gap
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,9 @@ def other_bodies(mask: np.ndarray, kept: np.ndarray, affine: np.ndarray, togethe
     bodies = []
     for number in np.flatnonzero(sizes[1:] >= max(least, 1.0)) + 1:
         voxels = np.argwhere(groups == number) + corner
-        x, y, z = (round(float(v), 1) for v in apply_affine(affine, voxels.astype(float)).mean(0))
         gap_mm = _gap_mm(groups == number, kept[box], affine)
-        bodies.append(Body(voxels, len(voxels) * voxel_volume_mm3(affine), gap_mm, (x, y, z)))
+        volume_mm3 = len(voxels) * voxel_volume_mm3(affine)
+        bodies.append(Body(voxels, volume_mm3, gap_mm, _centre_world(voxels, affine)))
     return bodies
 
 
@@ -93,6 +99,68 @@ def two_organs(mask: np.ndarray, affine: np.ndarray) -> str:
         f"the mask holds two bodies, of {volumes}, {gap_mm:.0f} mm apart: two organs in one mask? "
         "Give each organ a mask of its own"
     )
+
+
+@dataclass(frozen=True)
+class Islands:
+    """Small pieces of a mask far from its largest one.
+
+    Attributes:
+        voxels: their indices (N, 3) in the mask's grid.
+        count: how many pieces they are.
+        volume_mm3: their volume.
+        centre_world: their centroid, world mm.
+    """
+
+    voxels: np.ndarray
+    count: int
+    volume_mm3: float
+    centre_world: tuple[float, float, float]
+
+    def __str__(self) -> str:
+        """Say how many and how large, such as "2 small islands of together 0.31 ml"."""
+        together = "" if self.count == 1 else "together "
+        return f"{self.count} small island{'s' * (self.count > 1)} of {together}{self.volume_mm3 / 1000:.2g} ml"
+
+
+def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
+    """Find what no fit is needed for to tell that it is not the organ: small pieces far from the largest one.
+
+    Of a thin tube the pieces belong to the organ though it is broken. So nothing is found where all that is not the
+    largest piece is together comparable to it; and of the pieces, those count which are smaller than `SMALL_SHARE` of
+    it and farther away than `FAR_RADII` of the radius of a ball of its volume.
+
+    Args:
+        mask: of one structure.
+        affine: (4, 4) voxel → world mm.
+
+    Returns:
+        The islands; None where there are none.
+    """
+    pieces, count = ndimage.label(mask.part, TOUCH)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    largest = int(sizes.max())
+    if count < 2 or is_comparable(int(sizes.sum()) - largest, int(sizes.sum())):
+        return None
+    organ = pieces == sizes.argmax()
+    tree = cKDTree(apply_affine(affine, np.argwhere(organ & ~ndimage.binary_erosion(organ)).astype(float)))
+    reach_mm = FAR_RADII * np.cbrt(3.0 * largest * voxel_volume_mm3(affine) / (4.0 * np.pi))
+    voxels = np.argwhere((pieces > 0) & (sizes < SMALL_SHARE * largest)[pieces])
+    numbers = pieces[tuple(voxels.T)]
+    gaps_mm = tree.query(apply_affine(affine, voxels.astype(float)), distance_upper_bound=reach_mm)[0]
+    far = ~np.isin(numbers, numbers[gaps_mm <= reach_mm])
+    if not far.any():
+        return None
+    found = voxels[far] + [side.start for side in mask.box]
+    count = len(np.unique(numbers[far]))
+    return Islands(found, count, len(found) * voxel_volume_mm3(affine), _centre_world(found, affine))
+
+
+def _centre_world(voxels: np.ndarray, affine: np.ndarray) -> tuple[float, float, float]:
+    """Return the centroid, world mm, of voxels, indices (N, 3)."""
+    x, y, z = (round(float(v), 1) for v in apply_affine(affine, voxels.astype(float)).mean(0))
+    return x, y, z
 
 
 def _gap_mm(one: np.ndarray, other: np.ndarray, affine: np.ndarray) -> float | None:

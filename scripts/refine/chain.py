@@ -25,7 +25,7 @@ from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..prior.context import Context, fit_context_to_surfaces
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
-from .bodies import two_organs
+from .bodies import Islands, far_islands, two_organs
 from .finetune import LatentFinetune
 from .likeness import unlike
 from .merge import describe, merge
@@ -166,7 +166,7 @@ class Refiner:
         why = ""
         if transform.failure:
             seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
-            why = two_organs(mask, affine) or unlike(name, seen, "it was left as it is")
+            why = two_organs(mask, affine) or unlike(name, seen, "it was not refined")
         return replace(transform, failure=why, turn=turn)
 
     def sample(
@@ -179,7 +179,8 @@ class Refiner:
     ) -> list[Sampled | Unrefined]:
         """Sample each surface with a trust a point; fit the joint model, and read image and probabilities for it.
 
-        A mask too broken to be aligned by itself is placed by the joint model, where that was fitted.
+        A mask too broken to be aligned by itself is placed by the joint model, where that was fitted; otherwise only
+        small islands far from the rest of it go.
 
         Args:
             aligned: what `align` returned for this label map.
@@ -208,7 +209,7 @@ class Refiner:
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
-                return aligned.stopped(aligned.failure)
+                return aligned.stopped(aligned.failure, self._islands(aligned, context))
             aligned = replace(aligned, transform=replace(found, turn=aligned.transform.turn))
         begun = time.perf_counter()
         samples = self.steps[name].tim(
@@ -216,6 +217,11 @@ class Refiner:
         )
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
         return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seconds=seconds)
+
+    def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
+        """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
+        judged = self.steps[aligned.name].settings.gate and context is None
+        return far_islands(aligned.mask, aligned.affine) if judged else None
 
     def _context(self, aligned: Sequence[Aligned | Unrefined]) -> Context | None:
         surfaces = {one.name: one.surface for one in aligned if isinstance(one, Aligned)}
@@ -257,7 +263,7 @@ class Refiner:
         except ValueError as error:
             if len(batch) > 1:  # one after another, to find out whose failure it is
                 return [fitted for one in batch for fitted in self._fit_batch([one])]
-            return [batch[0].stopped(f"the fit failed: {error}")]
+            return [batch[0].stopped(f"the fit failed: {error}", self._islands(batch[0], batch[0].context))]
         spent = (time.perf_counter() - begun) / len(batch)
         return [
             one.then(Fitted, fit=fit, seconds={**one.seconds, "finetune": spent})
@@ -290,10 +296,13 @@ class Refiner:
             try:
                 part = self.steps[one.name].reconstruction(one)
             except ValueError as error:
-                results[one.name] = one.stopped(f"not reconstructed: {error}")
+                results[one.name] = one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
                 continue
             parts.append((replace(one, seconds={**one.seconds, "reconstruct": time.perf_counter() - begun}), part))
         refined, after = merge(label_map, affine, parts)
+        for result in results.values():
+            if isinstance(result, Unrefined) and result.islands is not None:
+                refined[tuple(result.islands.T)] = 0
         for one, part in parts:
             results[one.name] = _refined(one, part, after[one.name])
         return refined, [results[one.name] for one in fitted]

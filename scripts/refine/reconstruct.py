@@ -18,8 +18,8 @@ from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
-from .bodies import Body, is_comparable, other_bodies
-from .fusion import REMOVE, SAMPLED, Region, Soundness, follow, fuse, judge_beyond, judge_regions
+from .bodies import Body, Islands, far_islands, is_comparable, other_bodies
+from .fusion import LEAST_SOUND, REMOVE, SAMPLED, Region, Soundness, follow, fuse, judge_beyond, judge_regions
 from .likeness import doubts, hopeless, unlike
 from .settings import RefineSettings
 from .stages import Fitted
@@ -170,6 +170,7 @@ class ReconstructShape:
         fused = fuse(fused, fit_mm, tau_mm).astype(np.float32, copy=False)
         regions: list[Region] = []
         bodies: list[Body] = []
+        islands: Islands | None = None
         followed = 0
         if chosen.gate:
             if signs or fitted.context is None:  # a joint model knows of no second organ
@@ -179,11 +180,15 @@ class ReconstructShape:
                     kept = np.zeros_like(whole)
                     kept[box] = initial & (fused < 0)
                     bodies = other_bodies(whole, kept, fitted.affine, chosen.slab_mm)
-            spared = _marked(mask.shape, bodies)
             sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement, not signs)
+            tells = not signs and agreement >= chosen.sound_dice and sound.near >= LEAST_SOUND
+            if not tells and not bodies and fitted.context is None and evidence is None:
+                islands = far_islands(mask, fitted.affine)
+            spared = _marked(mask.shape, [body.voxels for body in bodies])
+            adrift = _marked(mask.shape, [islands.voxels] if islands else [])
             refused, specks, regions = judge_regions(
-                initial,
-                (fused < 0) | spared[box],
+                initial & ~adrift[box],
+                ((fused < 0) & ~adrift[box]) | spared[box],
                 fit_mm,
                 grid.affine,
                 chosen,
@@ -194,7 +199,7 @@ class ReconstructShape:
             )
             if len(outside_box):
                 outside_box, beyond = judge_beyond(
-                    mask.whole() & ~spared if bodies else mask.whole(),
+                    mask.whole() & ~(spared | adrift) if bodies or islands else mask.whole(),
                     box,
                     fitted.affine,
                     chosen,
@@ -206,7 +211,7 @@ class ReconstructShape:
                 )
                 regions += beyond
             regions += [_left(body, fitted) for body in bodies]
-            left = refused | specks | spared[box]
+            left = refused | specks | spared[box] | adrift[box]
             fused[left] = mask_mm[left]
             seen_here = None if of_segmenter else probability
             judged = fused < 0
@@ -215,6 +220,10 @@ class ReconstructShape:
                 stays = refused | spared[box]
                 fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, stays, seen_here, sure)
             followed = int(np.count_nonzero(judged != (fused < 0)))
+            if islands is not None:
+                fused = np.where(adrift[box], np.abs(mask_mm), fused)
+                outside_box = np.concatenate([outside_box, _beyond(islands.voxels, box)])
+                regions.append(_adrift(islands, fitted))
         source = evidence.source if evidence is not None else "shape"
         said = unlike(fitted.name, signs) if signs else lost
         warnings = [said] * bool(said) + [body.beside(fitted.name) for body in bodies]
@@ -249,19 +258,34 @@ def _dice(one: np.ndarray, other: np.ndarray, beyond: int) -> float:
 
 def _left(body: Body, fitted: Fitted) -> Region:
     """Return a body that is left as a region of the report."""
-    points = apply_affine(fitted.affine, body.voxels[:: len(body.voxels) // SAMPLED + 1].astype(float))
+    return _region(body, fitted, False, body.beside(fitted.name))
+
+
+def _adrift(islands: Islands, fitted: Fitted) -> Region:
+    """Return small islands that go, whatever the fit says, as a region of the report."""
+    return _region(islands, fitted, True, f"{islands}, far from the rest; the fit explains the mask too badly to tell")
+
+
+def _region(pieces: Body | Islands, fitted: Fitted, accepted: bool, reason: str) -> Region:
+    points = apply_affine(fitted.affine, pieces.voxels[:: len(pieces.voxels) // SAMPLED + 1].astype(float))
     fit_mm = round(float(fitted.fit.sdf_mm(points).mean()), 3)
-    volume = round(body.volume_mm3, 1)
-    return Region(REMOVE, volume, fit_mm, None, None, True, False, body.beside(fitted.name), body.centre_world)
+    volume = round(pieces.volume_mm3, 1)
+    return Region(REMOVE, volume, fit_mm, None, None, True, accepted, reason, pieces.centre_world)
 
 
-def _marked(shape: tuple[int, ...], bodies: Sequence[Body]) -> np.ndarray:
-    """Return the voxels of bodies, (X, Y, Z) bool; where there are none, a view that takes no memory."""
-    if not bodies:
+def _marked(shape: tuple[int, ...], voxels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return voxels, each (N, 3) indices, as (X, Y, Z) bool; where there are none, a view that takes no memory."""
+    if not voxels:
         return np.broadcast_to(np.zeros((), bool), shape)
     marked = np.zeros(shape, bool)
-    marked[tuple(np.concatenate([body.voxels for body in bodies]).T)] = True
+    marked[tuple(np.concatenate(voxels).T)] = True
     return marked
+
+
+def _beyond(voxels: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+    """Return the voxels, indices (N, 3), that lie outside of a box."""
+    inside = (voxels >= [side.start for side in box]) & (voxels < [side.stop for side in box])
+    return voxels[~inside.all(axis=1)]
 
 
 def evaluate_near_surface(

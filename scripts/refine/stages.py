@@ -15,13 +15,14 @@ import torch
 import trimesh
 
 from ..evidence.reading import Evidence
-from ..geometry.affine import Similarity
+from ..geometry.affine import Similarity, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import CanonicalTransform
 from ..organ.pack import Structure
 from ..prior.context import Context
 from ..prior.correspondence import Correspondence
 from ..prior.prior import ShapePrior
+from .bodies import Islands
 
 Next = TypeVar("Next", bound="Aligned")
 
@@ -79,17 +80,21 @@ class FittedShape:
 
 @dataclass(frozen=True)
 class Unrefined:
-    """A structure that keeps its initial voxels.
+    """A structure that keeps its initial voxels, or all but small islands.
 
     Attributes:
         structure: from the organ pack.
-        failure: why.
+        failure: why; "" where islands go, and a warning of the quality says why no more was done.
         seconds: stage → seconds.
+        islands: indices (N, 3) of the voxels that go; None where all are kept.
+        quality: plain JSON values; there are some only where islands go.
     """
 
     structure: Structure
     failure: str
     seconds: dict[str, float] = field(default_factory=dict)
+    islands: np.ndarray | None = None
+    quality: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -105,11 +110,6 @@ class Unrefined:
     @property
     def correspondence(self) -> None:
         """There is none."""
-
-    @property
-    def quality(self) -> dict[str, Any]:
-        """There are no figures."""
-        return {}
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,20 @@ class Aligned:
         known = {one.name: getattr(self, one.name) for one in fields(self)}
         return stage(**(known | found))
 
-    def stopped(self, failure: str) -> Unrefined:
-        """Return the structure as one that keeps its initial voxels."""
-        return Unrefined(self.structure, failure, self.seconds)
+    def stopped(self, failure: str, islands: Islands | None = None) -> Unrefined:
+        """Return the structure as one that keeps its initial voxels, but for islands where there are some."""
+        if islands is None:
+            return Unrefined(self.structure, failure, self.seconds)
+        before_ml = self.mask.count * voxel_volume_mm3(self.affine) / 1000.0
+        gone_ml = islands.volume_mm3 / 1000.0
+        quality = {
+            "warnings": [f"{failure}; {islands}, far from the rest, removed"],
+            "volume_ml": {"initial": round(before_ml, 4), "refined": round(before_ml - gone_ml, 4)},
+            "changed_voxels": len(islands.voxels),
+            "removed_ml": round(gone_ml, 4),
+            "added_ml": 0.0,
+        }
+        return Unrefined(self.structure, "", self.seconds, islands.voxels, quality)
 
 
 @dataclass(frozen=True)

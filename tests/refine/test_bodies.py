@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scripts.geometry.affine import apply_affine
+from scripts.geometry.boxed import BoxedMask
 from scripts.organ.pack import OrganPack
-from scripts.refine.bodies import other_bodies, two_organs
+from scripts.refine.bodies import far_islands, other_bodies, two_organs
 from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape, run, whole_head
 from tests.helpers.volumes import OBLIQUE
 
@@ -80,3 +82,27 @@ def test_all_that_would_go_is_a_body_where_nothing_is_kept():
 def test_one_body_and_an_island_are_no_two_organs():
     assert two_organs(blocks((0, 40), (50, 53)), np.eye(4)) == ""
     assert two_organs(blocks((0, 20), (30, 44)), np.eye(4)).startswith("the mask holds two bodies, of 0.32 ml and 0.22")
+
+
+@pytest.mark.parametrize("affine", [np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]), OBLIQUE])
+def test_small_pieces_far_from_the_largest_are_islands(affine):
+    mask = blocks((2, 42), (43, 44), (52, 53), (57, 58))  # the first of the three may have been cut off by a thin gap
+    found = far_islands(BoxedMask.of(mask), affine)
+    np.testing.assert_array_equal(np.unique(found.voxels[:, 0]), [52, 57])
+    assert found.count == 2 and len(found.voxels) == 32 and mask[tuple(found.voxels.T)].all()
+    assert found.volume_mm3 == pytest.approx(32 * abs(np.linalg.det(affine[:3, :3])))
+    np.testing.assert_allclose(found.centre_world, apply_affine(affine, np.array([[54.5, 3.5, 3.5]]))[0], atol=0.06)
+    assert str(found).startswith("2 small islands of together 0.0")
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        ((0, 40),),
+        ((0, 40), (50, 53)),  # of 7 % of the largest: it may have been broken off
+        ((0, 12), (18, 30), (36, 47)),  # a tube in pieces
+        ((0, 30), *((at, at + 1) for at in range(40, 52, 2))),  # single ones are small, but not all together
+    ],
+)
+def test_pieces_that_may_be_the_organ_are_no_islands(spans):
+    assert far_islands(BoxedMask.of(blocks(*spans)), np.eye(4)) is None

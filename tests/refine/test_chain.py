@@ -12,6 +12,7 @@ from monai.transforms import Compose
 from scripts.evidence.reading import Evidence
 from scripts.organ.pack import OrganPack
 from scripts.refine.chain import Refiner
+from scripts.refine.merge import merge
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
 from scripts.refine.transforms import (
@@ -19,7 +20,8 @@ from scripts.refine.transforms import (
     RefineShapeD,
     RefineShaped,
 )
-from tests.helpers.mean_shape import KINDS, chain, damaged, dice, mean_shape, run
+from scripts.report.outcome import status_of
+from tests.helpers.mean_shape import CENTRE, KINDS, chain, damaged, dice, grid_of, mean_shape, run
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -201,6 +203,54 @@ def test_what_cannot_be_refined_keeps_its_voxels():
     result = run(label_map, np.eye(4))
     assert "only 4 voxels" in result["pred_shapes"][0].failure
     assert (result["pred"].numpy()[0] == label_map).all()
+
+
+def too_small(kind: str, second_mm: float = 1.4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A ball too small for a hippocampus and another far from it, of that radius; the first alone; and affine."""
+    grid = grid_of(kind)
+    away = grid.points_world() - CENTRE
+    first = np.linalg.norm(away, axis=-1) < 4.5
+    second = np.linalg.norm(away - [11.0, 8.0, 12.0], axis=-1) < second_mm
+    return np.where(first | second, 2, 0).astype(np.uint8), first, grid.affine
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_what_cannot_be_aligned_small_islands_go(kind):
+    label_map, first, affine = too_small(kind)
+    result = run(label_map, affine)
+    (case,) = result["pred_shapes"]
+    np.testing.assert_array_equal(result["pred"].numpy()[0], np.where(first, 2, 0))
+    gone = int((label_map > 0).sum() - first.sum())
+    assert gone > 0 and case.failure == "" and case.quality["changed_voxels"] == gone
+    (said,) = case.quality["warnings"]
+    assert "alignment failed" in said and "not refined" in said and said.endswith("ml, far from the rest, removed")
+    assert status_of(case) == "refined"
+    volumes = case.quality["volume_ml"]
+    assert volumes["initial"] - volumes["refined"] == pytest.approx(case.quality["removed_ml"], abs=2e-4)
+    assert (run(label_map, affine, "paper")["pred"].numpy()[0] == label_map).all()  # as published
+
+
+def test_of_what_cannot_be_aligned_large_pieces_stay():
+    label_map, _, affine = too_small("plain", second_mm=2.4)
+    result = run(label_map, affine)
+    assert (result["pred"].numpy()[0] == label_map).all() and result["pred_shapes"][0].failure
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("sound_dice", "goes"), [(0.0, False), (1.0, True)])
+def test_where_the_fit_cannot_tell_small_far_islands_go(kind, sound_dice, goes):
+    """The fit itself would remove nothing here."""
+    truth, affine = mean_shape(kind)
+    broken = damaged(truth, affine)
+    pred = MetaTensor(torch.from_numpy(broken[None].copy()), affine=torch.as_tensor(affine))
+    (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
+    wary = {"island_mm": 900.0, "excess_mm": 900.0, "missing_mm": 900.0, "sound_dice": sound_dice}
+    part = ReconstructShape(RefineSettings.load("default", OrganPack.load("hippocampus"), **wary))(case)
+    after, _ = merge(broken, affine, [(case, part)])
+    island = (broken > 0) & (truth == 0)
+    assert (after[~island] == broken[~island]).all() and (after[island] == 0).all() == goes
+    found = [r for r in part.regions if r.accepted]
+    assert [r.reason.startswith("1 small island of ") for r in found] == [True] * goes
 
 
 def test_specks_that_have_no_surface_are_a_failure_of_their_structure():
