@@ -10,6 +10,7 @@ import trimesh
 from numpy.typing import ArrayLike
 from scipy import ndimage
 from skimage import measure
+from trimesh.geometry import weighted_vertex_normals
 
 from .affine import apply_affine, check_affine, spacing_mm, voxel_volume_mm3
 
@@ -287,10 +288,26 @@ def with_volume(mesh: trimesh.Trimesh, volume_mm3: float, limit_mm: float) -> tr
         volume_mm3: what it shall enclose.
         limit_mm: how far one step moves it at most, so that a lost part cannot swell the others.
     """
+    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
     for _ in range(2):
-        beyond_mm = np.clip((volume_mm3 - mesh.volume) / mesh.area, -limit_mm, limit_mm)
-        mesh = trimesh.Trimesh(mesh.vertices + beyond_mm * mesh.vertex_normals, mesh.faces, process=False)
-    return mesh
+        corners = vertices[faces]
+        crosses = trimesh.triangles.cross(corners)
+        area_mm2 = trimesh.triangles.area(crosses=crosses).sum()
+        beyond_mm = np.clip((volume_mm3 - _enclosed(corners, crosses)) / area_mm2, -limit_mm, limit_mm)
+        flat = np.zeros_like(crosses)
+        found, valid = trimesh.triangles.normals(crosses=crosses)
+        flat[valid] = found
+        angles = trimesh.triangles.angles(corners)
+        vertices = vertices + beyond_mm * weighted_vertex_normals(len(vertices), faces, flat, angles)
+    return trimesh.Trimesh(vertices, faces, process=False)
+
+
+def _enclosed(corners: Array, crosses: Array) -> float:
+    """Return the volume that closed triangles (F, 3, 3) enclose; `crosses` (F, 3) are their edges' cross products.
+
+    The sum is that of ``trimesh.Trimesh.volume``, which integrates all moments of inertia on the way.
+    """
+    return float((crosses[:, 0] * (corners[:, 0, 0] + corners[:, 1, 0] + corners[:, 2, 0])).sum() / 6.0)
 
 
 def _level_of_volume(field_mm: Array, cells: float, step_mm: float, reach_mm: float) -> np.float32:

@@ -132,6 +132,18 @@ def test_a_slice_alone_keeps_its_volume():
     assert mesh.volume == pytest.approx(144 * 8.0, rel=0.05)
 
 
+@pytest.mark.parametrize("share", [0.9, 1.0, 1.1])
+def test_a_mesh_is_moved_until_it_encloses_a_volume(share):
+    """Trimesh integrates the volume by itself; beyond the sphere lies a ball that moves as far."""
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=4.0).apply_translation([30.0, 5.0, -2.0])
+    mesh = trimesh.util.concatenate([trimesh.creation.icosphere(subdivisions=4, radius=12.0), ball])
+    moved = surface.with_volume(mesh, share * mesh.volume, 1.0)
+    assert moved.volume == pytest.approx(share * mesh.volume, rel=1e-4)
+    away = np.einsum("vd,vd->v", moved.vertices - mesh.vertices, mesh.vertex_normals)
+    np.testing.assert_allclose(away, away[0], atol=0.01)
+    assert np.sign(away[0]) == np.sign(share - 1.0) or abs(away[0]) < 1e-9
+
+
 def test_smoothing_helps_a_rastered_sphere_and_is_bounded():
     affine = np.eye(4)
     centre = middle(affine, SHAPE)
