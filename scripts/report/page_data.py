@@ -27,7 +27,6 @@ from .run_report import KEPT, read_report
 from .surfaces import (
     INITIAL,
     REFINED,
-    STAGES,
     TRUTH,
     Surface,
     display_surfaces,
@@ -387,10 +386,11 @@ def _show_structure(
     shown: StructurePage,
 ) -> dict[str, trimesh.Trimesh]:
     """Fill in a structure's figures, words and surfaces from stage → mask; return stage → surface in full."""
-    meshes = {stage: mask_surface(parts[stage], crop.affine) for stage in STAGES if stage in parts}
     mesh_file = run.file(page.record, shown.name)
+    meshes: dict[str, trimesh.Trimesh | None] = {}
     if mesh_file is not None:
         meshes[REFINED] = read_mesh(mesh_file, join=True)
+    meshes |= {stage: mask_surface(mask, crop.affine) for stage, mask in parts.items() if stage not in meshes}
     if REFINED in parts:
         shown.figures |= volume_figures(parts[INITIAL], parts[REFINED], voxel_volume_mm3(crop.affine))
         shown.figures |= topology_figures(parts[INITIAL], parts[REFINED])

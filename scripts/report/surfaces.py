@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from trimesh.visual import ColorVisuals
 
 from ..cases.mesh import read_mesh
-from ..geometry.distance import signed_distance
+from ..geometry.distance import signed_distance, surface_distance
 from ..geometry.surface import mask_to_surface, sample_surface
 
 INITIAL, REFINED, TRUTH = "initial", "refined", "truth"
@@ -97,7 +97,7 @@ def moved_figures(initial: trimesh.Trimesh | None, refined: trimesh.Trimesh | No
     """Return mean and largest distance in mm of points of the refined surface from the initial one; {} without both."""
     if initial is None or refined is None:
         return {}
-    distance_mm = np.abs(signed_distance(initial, sample_surface(refined, MOVED_POINTS, seed=0)[0]))
+    distance_mm = surface_distance(initial, sample_surface(refined, MOVED_POINTS, seed=0)[0])
     return {"moved_mean_mm": float(distance_mm.mean()), "moved_max_mm": float(distance_mm.max())}
 
 
