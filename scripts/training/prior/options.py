@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...organ.checks import Check, OrganError, flag, mapping_of, number, one_of, shown, text, whole
-
-
-def _or_none(check: Check) -> Check:
-    return lambda value, where: None if value is None else check(value, where)
-
-
-def _switch(value: Any, where: str) -> bool:
-    return flag({"true": True, "false": False}.get(str(value).lower(), value), where)
+from ...organ.checks import Check, mapping_of, number, one_of, text, whole
+from ...organ.options import or_none, require, switch
 
 
 def _several(value: Any, where: str) -> str:
@@ -22,21 +15,21 @@ def _several(value: Any, where: str) -> str:
 
 OPTIONS: dict[str, Check] = {
     **dict.fromkeys(("dataset_dir", "organ", "cache_dir"), text),
-    **dict.fromkeys(("source", "init", "resume", "output_file", "anchor"), _or_none(text)),
-    "label": _or_none(_several),
+    **dict.fromkeys(("source", "init", "resume", "output_file", "anchor"), or_none(text)),
+    "label": or_none(_several),
     "seed": whole(0, 2**32 - 1),
     "workers": whole(0, 1024),
-    "train_cases": _or_none(whole(1, 10**6)),
+    "train_cases": or_none(whole(1, 10**6)),
     "validation_share": number(0, 0.9),
     "cut_shapes": one_of(("exclude", "observed")),
     "cut_share": number(0, 1),
     "min_voxels": whole(1, 10**9),
-    "mirror_augment": _switch,
+    "mirror_augment": switch,
     "deform_augment": whole(0, 1000),
     "deform_amplitude": number(0, 1),
     "picct_points": whole(10, 10_000),
     "grid_size": whole(4, 256),
-    "target_spacing_mm": _or_none(number(0.01, 100)),
+    "target_spacing_mm": or_none(number(0.01, 100)),
     "linear_modes": whole(1, 1000),
     "hidden": whole(4, 1024),
     "layers": whole(2, 32),
@@ -58,7 +51,7 @@ OPTIONS: dict[str, Check] = {
     "val_interval": whole(0, 10**6),
     "val_steps": whole(1, 10**5),
     "val_shapes": whole(0, 10**4),
-    "keep_best": _switch,
+    "keep_best": switch,
     "held_out_steps": whole(1, 10**5),
 }
 
@@ -72,11 +65,4 @@ def check_options(**given: Any) -> None:
     Raises:
         SystemExit: one is; with a plain message.
     """
-    for name, value in given.items():
-        try:
-            meant = OPTIONS[name](value, f"--{name}")
-        except OrganError as error:
-            raise SystemExit(f"Error: {error}") from None
-        is_text = isinstance(value, str) and not isinstance(meant, (str, bool))
-        if is_text or (isinstance(value, float) and isinstance(meant, int)):
-            raise SystemExit(f"Error: --{name} must be written as {meant}, not {shown(value)}")
+    require(OPTIONS, given)
