@@ -7,13 +7,11 @@ Coherent Point Drift against an anchor shape that already stands in the unit sph
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pycpd import RigidRegistration
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from .affine import Similarity, rotation_angle_deg
@@ -23,26 +21,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MIN_POINTS = 20
 MAX_ROTATION_DEG = 30.0
 MIRROR_MODES = ("never", "auto", "always")
-_MIRROR_X = np.diag([-1.0, 1.0, 1.0])
+MIRROR_X = np.diag([-1.0, 1.0, 1.0])
 _MIRROR_GAIN = 0.9  # a mirrored fit must be this much tighter than the plain one to be taken
 _MAX_RELATIVE_SIGMA = 0.3  # of the anchor's RMS radius; beyond, the shapes have nothing in common
 _START_RELATIVE_SIGMA = 0.3
 _FLOOR_RELATIVE_SIGMA = 1e-3
 _MAX_CHANGE = 5e-3  # still changing by more than this share a step at the end: no convergence
-_COARSE_POINTS = 250
+COARSE_POINTS = 250
 _BLOCK = 32
-_TURNS = [  # what a lost orientation does to world axes: any order of them, any of them reversed
-    np.diag(signs) @ np.eye(3)[list(order)]
-    for order in permutations(range(3))
-    for signs in product((1.0, -1.0), repeat=3)
-]
-_TURNS_TRIED = 2  # the likeliest
-_TURN_SIGMA = 0.1  # of the anchor's RMS radius; what fits more tightly is not turned
-_TURN_MATCHES = (
-    1.3  # a turn is tried where its start, unaligned, is at most this much farther off than the case aligned
-)
-_COARSER = 1.1  # by which factor a fit of few points is wider
-_TURN_GAIN = 0.8  # a turned fit must be this much tighter than the one that the header asks for
 
 
 def normalise(points_world: ArrayLike) -> Similarity:
@@ -148,7 +134,7 @@ class CanonicalTransform:
         mirrored: whether the similarity reflects the case.
         rotation_deg: angle of the rotation, the reflection about the sagittal plane taken out.
         failure: why the alignment cannot be trusted; "" when it is sound. The similarity is then the moment start.
-        turn: with its axes turned so, the case would fit clearly better, see `PICCT.better_turned`; "" where none does.
+        turn: with its axes turned so, the case would fit clearly better, see `turns`; "" where none does.
     """
 
     similarity: Similarity
@@ -181,15 +167,9 @@ def _rms_radius(points: Array) -> float:
     return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
 
-def _subset(points: Array, count: int, rng: np.random.Generator) -> Array:
+def subset(points: Array, count: int, rng: np.random.Generator) -> Array:
+    """Draw `count` of the points (N, 3), all where there are no more."""
     return points if len(points) <= count else points[rng.choice(len(points), count, replace=False)]
-
-
-def _in_words(turn: Array) -> str:
-    """Say what a turn (3, 3), an orthogonal matrix, does."""
-    mirrors = np.linalg.det(turn) < 0
-    angle = round(rotation_angle_deg(turn @ _MIRROR_X if mirrors else turn))
-    return " and ".join([f"turned by {angle}°"] * (angle > 0) + ["mirrored"] * bool(mirrors))
 
 
 class PICCT:
@@ -244,8 +224,8 @@ class PICCT:
         self.max_scale_ratio = float(max_scale_ratio)
         self.mirror = mirror
         self.rotation_shrinkage = float(rotation_shrinkage)
-        self._rms = _rms_radius(anchor)
-        self._volume = float(np.prod(np.ptp(anchor, axis=0) + 2 * 0.1 * self._rms))
+        self.rms_radius = _rms_radius(anchor)
+        self._volume = float(np.prod(np.ptp(anchor, axis=0) + 2 * 0.1 * self.rms_radius))
 
     def __call__(self, points_world: ArrayLike, seed: int = 0) -> CanonicalTransform:
         """Find the similarity from world to canonical.
@@ -259,7 +239,7 @@ class PICCT:
         """
         points = np.asarray(points_world, dtype=np.float64).reshape(-1, 3)
         finite = points[np.isfinite(points).all(axis=1)]
-        start = self._moment_start(finite, mirrored=self.mirror == "always")
+        start = self.moment_start(finite, mirrored=self.mirror == "always")
         if len(finite) < len(points):
             return self._failed(start, f"{len(points) - len(finite)} points are not finite")
         if len(points) < MIN_POINTS:
@@ -267,10 +247,10 @@ class PICCT:
         if not _rms_radius(points) > 1e-6:
             return self._failed(start, "all points coincide")
         rng = np.random.default_rng(seed)
-        moving, data = _subset(points, self.n_points, rng), _subset(self.anchor_points, self.n_points, rng)
-        result = self._align(moving, data, self._moment_start(points, self.mirror == "always"))
+        moving, data = subset(points, self.n_points, rng), subset(self.anchor_points, self.n_points, rng)
+        result = self.align(moving, data, self.moment_start(points, self.mirror == "always"))
         if self.mirror == "auto":
-            other = self._align(moving, data, self._moment_start(points, mirrored=True))
+            other = self.align(moving, data, self.moment_start(points, mirrored=True))
             if not other.failure and (result.failure or other.sigma < _MIRROR_GAIN * result.sigma):
                 result = other
         return result
@@ -287,81 +267,45 @@ class PICCT:
             The transform with its verdict.
         """
         rng = np.random.default_rng(seed)
-        moving = _subset(np.asarray(points, dtype=np.float64), self.n_points, rng)
-        return self._align(moving, _subset(self.anchor_points, self.n_points, rng), start)
+        moving = subset(np.asarray(points, dtype=np.float64), self.n_points, rng)
+        return self.align(moving, subset(self.anchor_points, self.n_points, rng), start)
 
-    def better_turned(self, points_world: ArrayLike, found: CanonicalTransform, seed: int = 0) -> str:
-        """Say whether a case would match the anchor clearly better with its axes in another order or reversed.
-
-        That shows a mask whose header lost its orientation. All turns are compared without alignment, which is fast;
-        the likeliest are aligned, if they come near what was found. A case that fits tightly as it is is not turned.
-
-        Args:
-            points_world: (N, 3) the points that were aligned, world mm.
-            found: their alignment, sound or not.
-            seed: of the subsets drawn.
-
-        Returns:
-            The turn in words, such as "turned by 90°"; "" where none is clearly better.
-        """
-        points = np.asarray(points_world, dtype=np.float64)
-        if len(points) < MIN_POINTS or not (found.failure or found.sigma > _TURN_SIGMA * self._rms):
-            return ""
-        rng = np.random.default_rng(seed)
-        moving, data = _subset(points, _COARSE_POINTS, rng), _subset(self.anchor_points, _COARSE_POINTS, rng)
-        start, centre = self._moment_start(points, found.mirrored), self.anchor_points.mean(axis=0)
-        placed, wanted = start.apply(moving) - centre, data - centre
-        of_placed, of_wanted = cKDTree(placed), cKDTree(wanted)
-
-        def gap(moved: Array, turn: Array) -> float:
-            """Mean distance between the data and points (M, 3) that a turn of the start has moved."""
-            return float(of_wanted.query(moved)[0].mean() + of_placed.query(wanted @ turn)[0].mean())
-
-        aligned = found.similarity.apply(moving) - centre
-        own = float(of_wanted.query(aligned)[0].mean() + cKDTree(aligned).query(wanted)[0].mean())
-        same = [np.eye(3), start.rotation @ _MIRROR_X @ start.rotation.T][: 2 if self.mirror == "auto" else 1]
-        others = [turn for turn in _TURNS if not any(np.allclose(turn, known) for known in same)]
-        gaps = [gap(placed @ turn.T, turn) for turn in others]
-        likely = [k for k in np.argsort(gaps)[:_TURNS_TRIED] if gaps[k] <= _TURN_MATCHES * own]
-        if not likely:
-            return ""
-        straight = [self._align(moving, data, start).sigma, 0.0 if found.failure else _COARSER * found.sigma]
-        limit = _TURN_GAIN * min((sigma for sigma in straight if sigma > 0), default=np.inf)
-        best = ""
-        for k in likely:
-            turn = others[k]
-            result = self._align(moving, data, Similarity(1.0, turn, centre - turn @ centre).compose(start))
-            if not result.failure and result.sigma < limit:
-                limit, best = result.sigma, _in_words(turn)
-        return best
-
-    def _moment_start(self, points: Array, mirrored: bool) -> Similarity:
+    def moment_start(self, points: Array, mirrored: bool) -> Similarity:
         """Centroid and RMS radius matched, the scale kept within its bounds, world axes kept or x reflected."""
         centre = points.mean(axis=0) if len(points) else np.zeros(3)
         spread = _rms_radius(points) if len(points) else 0.0
-        scale = self._rms / spread if spread > 1e-6 else 1.0 / self.scale_mm
+        scale = self.rms_radius / spread if spread > 1e-6 else 1.0 / self.scale_mm
         bounds = 1.0 / (self.scale_mm * self.max_scale_ratio), self.max_scale_ratio / self.scale_mm
         scale = float(np.clip(scale, *bounds))
-        axes = _MIRROR_X if mirrored else np.eye(3)
+        axes = MIRROR_X if mirrored else np.eye(3)
         return Similarity(scale, axes, self.anchor_points.mean(axis=0) - scale * (axes @ centre))
 
     def _failed(self, start: Similarity, reason: str, sigma: float = 0.0) -> CanonicalTransform:
         return CanonicalTransform(start, sigma, False, start.mirrored, 0.0, reason)
 
-    def _align(self, moving_world: Array, data: Array, start: Similarity) -> CanonicalTransform:
-        """EM from one start, coarse to fine; the rotation's cap; the verdict."""
+    def align(self, moving_world: Array, data: Array, start: Similarity) -> CanonicalTransform:
+        """EM from one start, coarse to fine; the rotation's cap; the verdict.
+
+        Args:
+            moving_world: (M, 3) all the points that move, world mm.
+            data: (N, 3) all the anchor's points that they are aligned with, canonical.
+            start: where EM begins.
+
+        Returns:
+            The transform with its verdict.
+        """
         moving = start.apply(moving_world)
         coarse = self._run(
-            moving[:_COARSE_POINTS],
-            data[:_COARSE_POINTS],
-            _Fit(Similarity.identity(), _START_RELATIVE_SIGMA * self._rms),
+            moving[:COARSE_POINTS],
+            data[:COARSE_POINTS],
+            _Fit(Similarity.identity(), _START_RELATIVE_SIGMA * self.rms_radius),
         )
         fit = coarse and self._run(moving, data, coarse)
         angle = rotation_angle_deg(fit.step.rotation) if fit else 0.0
         if fit and angle > self.max_rotation_deg:
             vector = Rotation.from_matrix(fit.step.rotation).as_rotvec() * (self.max_rotation_deg / angle)
             capped = Similarity(1.0, Rotation.from_rotvec(vector).as_matrix(), np.zeros(3))
-            fit = self._run(moving, data, _Fit(capped, _START_RELATIVE_SIGMA * self._rms), keep_rotation=True)
+            fit = self._run(moving, data, _Fit(capped, _START_RELATIVE_SIGMA * self.rms_radius), keep_rotation=True)
             angle = self.max_rotation_deg
         if fit is None:
             return self._failed(start, "CPD diverged")
@@ -370,7 +314,7 @@ class PICCT:
         ratio = similarity.scale * self.scale_mm
         if not 1.0 / self.max_scale_ratio <= ratio <= self.max_scale_ratio:
             reason = f"scale {ratio:.2f} of the anchor's is outside the limit of {self.max_scale_ratio:g}"
-        elif fit.sigma > _MAX_RELATIVE_SIGMA * self._rms:
+        elif fit.sigma > _MAX_RELATIVE_SIGMA * self.rms_radius:
             reason = f"CPD's width {fit.sigma:.3f} is too large for a match"
         elif fit.change > max(_MAX_CHANGE, self.tolerance):
             reason = f"CPD did not converge in {self.max_iterations} iterations"
@@ -392,7 +336,7 @@ class PICCT:
         )
         engine.R, engine.t, engine.s = begin.step.rotation.T, begin.step.translation[None], begin.step.scale
         engine.transform_point_cloud()
-        floor = (_FLOOR_RELATIVE_SIGMA * self._rms) ** 2
+        floor = (_FLOOR_RELATIVE_SIGMA * self.rms_radius) ** 2
         change = np.inf
         with np.errstate(all="ignore"):
             for _ in range(self.max_iterations):

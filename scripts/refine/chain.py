@@ -21,6 +21,7 @@ from ..evidence.reading import Evidence, evidence_from_image, evidence_from_prob
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
+from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..prior.context import Context, fit_context_to_surfaces
 from ..prior.joint import JointShapeModel
@@ -161,8 +162,9 @@ class Refiner:
 
     def _place(self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> CanonicalTransform:
         """Align surface points (N, 3), world mm, of a mask; say in plain words what is wrong with it."""
-        transform = self.steps[name].picct(points, self.seed)
-        turn = self.steps[name].picct.better_turned(points, transform, self.seed)
+        picct = self.steps[name].picct
+        transform = picct(points, self.seed)
+        turn = better_turned(picct, points, transform, self.seed)
         why = ""
         if transform.failure:
             seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]

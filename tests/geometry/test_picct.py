@@ -7,21 +7,11 @@ from hypothesis import strategies as st
 from pycpd import RigidRegistration
 from scipy.spatial.transform import Rotation
 
-from scripts.geometry.affine import Similarity, rotation_angle_deg
+from scripts.geometry.affine import rotation_angle_deg
 from scripts.geometry.picct import PICCT, CanonicalTransform, ConstrainedRegistration, VectorisedRegistration, normalise
+from tests.helpers.bean import bean, world
 
 RNG = np.random.default_rng(0)
-
-
-def bean(count, seed):
-    """Points on an asymmetric ellipsoid-like surface, about 80 x 56 x 40 mm, nearly uniform by area."""
-    rng = np.random.default_rng(seed)
-    direction = rng.normal(size=(30 * count, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    x, y, z = direction.T
-    points = direction * (1 + 0.25 * x * y + 0.2 * z**3 + 0.15 * x)[:, None] * (40.0, 28.0, 20.0)
-    _, first = np.unique(np.floor(points / 3.0).astype(int), axis=0, return_index=True)
-    return points[rng.permutation(first)[:count]]
 
 
 ANCHOR = bean(1000, seed=1)
@@ -31,11 +21,6 @@ TO_CANONICAL = normalise(ANCHOR)
 def picct(**options):
     settings_ = {"n_points": 300, **options}
     return PICCT(TO_CANONICAL.apply(ANCHOR), 1.0 / TO_CANONICAL.scale, **settings_)
-
-
-def world(degrees, scale=1.0, shift=(50.0, -120.0, 300.0), axis=(0.36, 0.48, 0.8)):
-    rotation = Rotation.from_rotvec(np.radians(degrees) * np.array(axis)).as_matrix()
-    return Similarity(scale, rotation, np.array(shift))
 
 
 def errors(result, truth, points):
@@ -268,52 +253,3 @@ def test_bad_anchor():
             PICCT(anchor, 40.0)
     with pytest.raises(ValueError, match="scale_mm"):
         PICCT(TO_CANONICAL.apply(ANCHOR), 0.0)
-
-
-TURNS = {  # what a lost orientation does to world axes
-    "turned by 180°": np.diag([-1.0, -1.0, 1.0]),
-    "turned by 90°": np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
-    "turned by 120°": np.eye(3)[[1, 2, 0]],
-    "mirrored": np.diag([-1.0, 1.0, 1.0]),
-}
-
-
-def boot(seed):
-    """A bean bent to one side and up at one end: with its axes turned it is another shape."""
-    points = bean(1000, seed)
-    x = points[:, 0]
-    return points + np.stack([0.0 * x, 0.015 * x**2, 0.7 * np.maximum(x, 0.0)], axis=1)
-
-
-def boot_picct(**options):
-    anchor = boot(seed=1)
-    to_canonical = normalise(anchor)
-    return PICCT(to_canonical.apply(anchor), 1.0 / to_canonical.scale, n_points=300, **options)
-
-
-@pytest.mark.parametrize("words", TURNS)
-@pytest.mark.parametrize("degrees", [0, 15])
-def test_axes_in_another_order_or_reversed_are_told(words, degrees):
-    """The header is wrong by what is told, the other way round."""
-    aligner, points = boot_picct(), world(degrees).apply(boot(seed=2)) @ TURNS[words].T
-    assert words in aligner.better_turned(points, aligner(points))
-
-
-@pytest.mark.parametrize("degrees", [0, 15, 25])
-def test_a_case_that_stands_as_the_anchor_does_is_not_turned(degrees):
-    aligner, points = boot_picct(), world(degrees).apply(boot(seed=2))
-    broken = points[points[:, 0] < np.quantile(points[:, 0], 0.7)]
-    for part in (points, broken):
-        assert aligner.better_turned(part, aligner(part)) == ""
-
-
-def test_the_other_side_of_a_paired_organ_is_no_turn():
-    aligner, points = boot_picct(mirror="auto"), boot(seed=2) * [-1.0, 1.0, 1.0]
-    assert aligner(points).mirrored and aligner.better_turned(points, aligner(points)) == ""
-
-
-def test_turns_are_found_for_alignments_that_failed_but_not_for_too_few_points():
-    aligner, points = boot_picct(), boot(seed=2) @ TURNS["turned by 90°"].T
-    failed = CanonicalTransform(aligner(points).similarity, 0.0, False, False, 0.0, "no match")
-    assert aligner.better_turned(points, failed) == "turned by 90°"
-    assert aligner.better_turned(points[:5], failed) == ""
