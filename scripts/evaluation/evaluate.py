@@ -20,6 +20,7 @@ from ..metrics.statistics import RESAMPLES, summarise
 from ..organ.pack import OrganPack, Structure
 from ..run.errors import plainly
 from ..run.options import is_true
+from .elsewhere import elsewhere_notes, refuse_other_organs
 from .notes import notes_of, unusable_note
 from .pairing import STAGE_MARK, Pairing, pair_methods
 from .plots import write_plots
@@ -246,10 +247,10 @@ def score_folders(
     rows = _score_cases(pairing, scoring, processes)
     for case, reason in pairing.unusable.items():
         logger.error("%s is not scored: %s", case, reason)
-    refuse_other_organs(rows)
+    refuse_other_organs(rows, methods, label_dir)
     summary = summarise(rows, scoring.reference, resamples, seed)
     notes = notes_of(pairing, scoring, resamples)
-    notes += unusable_note(pairing, [label_dir, *methods.values()])
+    notes += unusable_note(pairing, [label_dir, *methods.values()]) + elsewhere_notes(rows)
     table = markdown_report(title, notes, rows, summary, scoring.nsd_tolerance_mm, scoring.reference)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -259,24 +260,9 @@ def score_folders(
     write_text(folder / "table.tex", latex_report(summary, scoring.nsd_tolerance_mm))
     write_plots(folder, rows)
     if talk:
-        said = [note for note in notes if note.startswith(("Scored", "Not scored", "Labels", "Predictions"))]
+        said = [note for note in notes if note.startswith(("Scored", "Not scored", "Labels", "Predictions", "Look"))]
         print(console_report(said, summary, scoring.nsd_tolerance_mm))
     return folder / "table.md", len(pairing.unusable)
-
-
-def refuse_other_organs(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to compare masks with labels that none of them touches.
-
-    Raises:
-        ValueError: of two patients or more, a method has no mask that overlaps its label, though both are there.
-    """
-    for method in dict.fromkeys(row["method"] for row in rows):
-        both = [row for row in rows if row["method"] == method and row["volume_ml"] and row["truth_volume_ml"]]
-        if len({row["patient"] for row in both}) > 1 and not any(row["recall"] for row in both):
-            raise ValueError(
-                f"{method}: no mask overlaps its label, in {len({row['case'] for row in both})} cases: these are "
-                "masks of another organ, have other label values (see --source), or lie in another frame"
-            )
 
 
 def _score_cases(pairing: Pairing, scoring: Scoring, processes: int) -> list[dict[str, Any]]:

@@ -135,12 +135,21 @@ def score_case(case: ScoredCase, scoring: Scoring) -> list[dict[str, Any]]:
                     "volume_ml": volumes[0],
                     "truth_volume_ml": volumes[1],
                     "volume_difference_percent": volume_difference_percent(*volumes),
+                    "centroid_distance_mm": centroid_distance_mm(pred, true, affine),
                     **overlap_scores(pred, true),
                 }
                 if scoring.shape_metrics:
                     row |= references[structure].score(pred, affine, scoring.policy)
                 rows[structure, name] = row
     return [rows[structure, name] for structure in truths for name in order]
+
+
+def centroid_distance_mm(pred: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> float:
+    """Return how far apart the centroids of two masks (X, Y, Z) bool lie, mm; NaN where one is empty."""
+    if not pred.any() or not truth.any():
+        return float("nan")
+    one, other = (np.argwhere(mask).mean(axis=0) for mask in (pred, truth))
+    return float(np.linalg.norm(affine[:3, :3] @ (one - other)))
 
 
 def overlap_scores(pred: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,26 @@ Curve = Sequence[tuple[int, float]]
 CURVES, SHAPES, REPORT = "curves.png", "shapes.png", "report.md"
 LEAST_DSC = 0.1  # range of the axis of DSC
 
+logger = logging.getLogger(__name__)
 
-def write_report(folder: str | Path, prior: ShapePrior, curves: Mapping[str, Curve]) -> Path:
-    """Write the report of a training.
+
+def write_report(
+    folder: str | Path,
+    prior: ShapePrior,
+    curves: Mapping[str, Curve],
+    organ: str = "",
+    label_dir: str = "",
+    split: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Write the report of a training, and say what to run next.
 
     Args:
         folder: where `report.md`, `curves.png` and `shapes.png` go.
         prior: the trained prior, on the CPU, with its card.
         curves: name → (step, value); `loss/...` are weighted terms, `held_out/dsc` and `held_out/cd` the validation.
+        organ: the organ pack as it was asked for, for the commands; "" for none.
+        label_dir: folder of the label maps, likewise.
+        split: part → file names that the pack names.
 
     Returns:
         The path of the report.
@@ -37,12 +51,33 @@ def write_report(folder: str | Path, prior: ShapePrior, curves: Mapping[str, Cur
     target = Path(folder) / REPORT
     draw_curves(target.with_name(CURVES), curves)
     draw_shapes(target.with_name(SHAPES), prior)
-    write_text(target, report_text(prior, curves))
+    steps = next_steps(organ, label_dir, split or {}) if organ else {}
+    write_text(target, report_text(prior, curves, steps))
+    for what, command in steps.items():
+        logger.info("next, %s: %s", what, command)
     return target
 
 
-def report_text(prior: ShapePrior, curves: Mapping[str, Curve]) -> str:
-    """The report as Markdown."""
+def next_steps(organ: str, label_dir: str, split: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return what to do with a prior → the command for it, ready to be pasted but for folders in capitals.
+
+    Limits are chosen on the pack's validation shapes and validated on its test shapes; a pack that names none of a part
+    needs a folder of label maps that the prior has not seen.
+    """
+    pack = f"--organ {shlex.quote(organ)}"
+
+    def unseen(part: str) -> str:
+        return f"--label_dir {shlex.quote(label_dir)}" if split.get(part) else "--label_dir UNSEEN_LABELS/ --split ''"
+
+    return {
+        "refine masks": f"python -m scripts refine --dataset_dir MASKS/ {pack} --output_dir output/",
+        "choose the gate's limits": f"python -m scripts limits {pack} {unseen('validation')} --output_dir limits/",
+        "see what it can do": f"python -m scripts validate {pack} {unseen('test')} --output_dir validation/",
+    }
+
+
+def report_text(prior: ShapePrior, curves: Mapping[str, Curve], steps: Mapping[str, str] | None = None) -> str:
+    """The report as Markdown; `steps` are what to do next → the command for it."""
     card = prior.card
     training, unseen = card["dice_training"], card["held_out"]
     lines = [
@@ -72,6 +107,9 @@ def report_text(prior: ShapePrior, curves: Mapping[str, Curve]) -> str:
         if cases:
             lines += [f"## {title}", ""]
             lines += [f"- {name}: {_reason(why)}" for name, why in cases.items()] + [""]
+    if steps:
+        lines += ["## What next?", "", "```bash"]
+        lines += [line for what, command in steps.items() for line in (f"# {what}", command)] + ["```", ""]
     return "\n".join(lines)
 
 

@@ -383,14 +383,47 @@ def test_precision_recall_and_signed_volume_bias(folders, pack):
     assert "| method | precision % | recall % | volume bias % |" in text
 
 
-def test_masks_that_touch_no_label_are_refused(folders, pack):
+def elsewhere(touching=0):
+    """A mask far from the label, but for some voxels of it."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[20:23, 0:3, 12:15] = 1
+    labels[tuple(np.argwhere(truth() == 1)[:touching].T)] = 1
+    return labels
+
+
+@pytest.mark.parametrize("touching", [0, 1])
+def test_masks_of_another_organ_are_refused(folders, pack, touching):
     for file in (folders / "masks").iterdir():
-        labels = np.zeros(SHAPE, np.uint8)
-        labels[20:23, 0:3, 12:15] = 1
-        write(file, labels)
-    with pytest.raises(ValueError, match="initial: no mask overlaps its label, in 4 cases: .* another organ"):
-        score(folders, pack, initial=str(folders / "masks"))
+        write(file, elsewhere(touching))
+    masks = str(folders / "masks")
+    said = (
+        f"initial: 4 of 4 masks lie elsewhere .* {masks} or {folders / 'labels'} is the wrong folder: .* another organ"
+    )
+    with pytest.raises(ValueError, match=said):
+        score(folders, pack, initial=masks)
     assert not (folders / "eval").exists()
+
+
+def test_the_folder_that_is_probably_wrong_is_named(folders, pack):
+    other = folders / "other"
+    other.mkdir()
+    for file in (folders / "masks").iterdir():
+        write(other / file.name, elsewhere())
+    masks = str(folders / "masks")
+    with pytest.raises(
+        ValueError, match=f"refined: 4 of 4 .* probably {other} is the wrong folder, since other methods'"
+    ):
+        score(folders, pack, initial=masks, refined=str(other))
+    for file in (folders / "masks").iterdir():
+        write(file, elsewhere(1))
+    with pytest.raises(ValueError, match=f"probably {folders / 'labels'} is the wrong folder, since no method's"):
+        score(folders, pack, initial=masks, refined=str(other))
+
+
+def test_a_single_mask_elsewhere_is_noted(folders, pack):
+    write(folders / "masks" / "p1.nii.gz", elsewhere())
+    text = score(folders, pack, initial=str(folders / "masks"), postprocessing="none")
+    assert "Look at these, they lie elsewhere than their labels: p1, whole (initial)." in text
 
 
 def test_one_patient_has_no_p(folders, pack):

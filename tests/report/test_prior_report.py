@@ -61,6 +61,20 @@ def test_a_run_without_held_out_shapes_has_a_report(prior, tmp_path):
     assert "| held out | codes only | 0 | – | – | – | – |" in text and "Validation during" not in text
 
 
+def test_the_report_ends_with_what_to_run_next(prior, tmp_path, caplog):
+    curves = {"loss/total": [(50, 9.0)]}
+    with caplog.at_level("INFO"):
+        text = write_report(tmp_path, prior, curves, "my packs/ball", "data/labels", {"test": ["a.nii.gz"]}).read_text()
+    commands = text.split("## What next?")[1].split("```")[1].splitlines()
+    assert [line for line in commands if line.startswith("python")] == [
+        "python -m scripts refine --dataset_dir MASKS/ --organ 'my packs/ball' --output_dir output/",
+        "python -m scripts limits --organ 'my packs/ball' --label_dir UNSEEN_LABELS/ --split '' --output_dir limits/",
+        "python -m scripts validate --organ 'my packs/ball' --label_dir data/labels --output_dir validation/",
+    ]
+    assert all(line in caplog.text for line in commands if line.startswith("python"))
+    assert "What next" not in write_report(tmp_path, prior, curves).read_text()
+
+
 def test_curves_do_not_blow_up_noise_and_the_legend_hides_none():
     steps = range(0, 500, 50)
     curves = {f"loss/{term}": [(step, 1.0 + n) for step in steps] for n, term in enumerate(["total", "sdf", "codes"])}
