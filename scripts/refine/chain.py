@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..evidence.ensemble import EvidenceEnsemble
-from ..evidence.reading import Evidence, evidence_from_image, evidence_from_probabilities
+from ..evidence.head import VoxelHead
+from ..evidence.reading import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
@@ -31,26 +31,14 @@ from .finetune import LatentFinetune
 from .likeness import unlike
 from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
+from .seen import ReadImage
 from .settings import RefineSettings
-from .stages import Aligned, Fitted, FittedShape, Refined, Sampled, Unrefined
+from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Unrefined
 from .tim import TIMSample
 
 logger = logging.getLogger(__name__)
 
 LEAST_VOXELS = 8
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image beside a label map, on a grid of its own.
-
-    Attributes:
-        values: (X, Y, Z).
-        affine: (4, 4) voxel → world mm.
-    """
-
-    values: np.ndarray
-    affine: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,14 @@ class Steps:
     reconstruction: ReconstructShape
 
     @classmethod
-    def of(cls, structure: Structure, settings: RefineSettings, prior: ShapePrior, device: str | torch.device) -> Steps:
+    def of(
+        cls,
+        structure: Structure,
+        settings: RefineSettings,
+        prior: ShapePrior,
+        read: ReadImage | None,
+        device: str | torch.device,
+    ) -> Steps:
         """Set up the steps of one shape."""
         anchor = prior.anchor_points.cpu().numpy()
         return cls(
@@ -74,7 +69,7 @@ class Steps:
             PICCT(anchor, prior.scale_mm, n_points=settings.alignment_points, mirror=structure.mirror),
             TIMSample(settings.samples, settings.keep_share, soft=settings.method != "paper"),
             LatentFinetune(settings, device),
-            ReconstructShape(settings),
+            ReconstructShape(settings, read),
         )
 
 
@@ -84,8 +79,9 @@ class Refiner:
     Args:
         organ: an organ pack, its name, or its path.
         preset: see `configs/presets.yaml`.
-        device: where priors, fields and the evidence networks are evaluated.
+        device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
+        see: whether the pack's voxel head is read, where it has one.
 
     Attributes:
         pack: the organ pack.
@@ -93,7 +89,7 @@ class Refiner:
         priors: structure name → its shape prior; structures may share one.
         steps: shape name → its steps; the shapes are the structures, and both sides of paired ones.
         joint: the joint model of the pack's structures; None without one, or where no structure uses it.
-        networks: the pack's evidence networks, which need the joint model; None without such.
+        head: the pack's voxel head, which reads images; None without such.
 
     Raises:
         OrganError: there is no such organ pack.
@@ -108,28 +104,31 @@ class Refiner:
         preset: str = "default",
         device: str | torch.device = "cpu",
         seed: int = 0,
+        see: bool = True,
     ) -> None:
         self.pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
         self.settings = RefineSettings.of_pack(self.pack, preset)
         self.seed = seed
         read = {path: ShapePrior.load(path, device) for path in dict.fromkeys(s.prior for s in self.pack.structures)}
         self.priors = {s.name: read[s.prior] for s in self.pack.structures}
-        joint, networks = self.pack.folder / JOINT_FILE, self.pack.folder / EVIDENCE_FILE
+        joint, seen = self.pack.folder / JOINT_FILE, self.pack.folder / EVIDENCE_FILE
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
-        self.networks = EvidenceEnsemble.load(networks, device) if self.joint and networks.is_file() else None
-        if networks.is_file() and not joint.is_file():
-            logger.warning("images are not read: %s needs %s: make it with the command joint", networks, joint.name)
+        self.head = VoxelHead.load(seen, device) if see and seen.is_file() else None
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")
-        if self.networks is not None and self.networks.structures != [s.name for s in self.pack.structures]:
-            raise ValueError(
-                f"{networks} knows {', '.join(self.networks.structures)}, in this order, but the pack's structures are "
-                f"{', '.join(s.name for s in self.pack.structures)}: train it anew (python -m scripts evidence)"
-            )
+        unseen = [own.name for own in self.pack.structures if self.head and own.name not in self.head.structures]
+        if unseen:
+            raise ValueError(f"{seen} does not know {', '.join(unseen)}: train it anew (python -m scripts evidence)")
         self.steps = {
-            shape.name: Steps.of(shape, self.settings[structure.name], self.priors[structure.name], device)
+            shape.name: Steps.of(
+                shape,
+                self.settings[structure.name],
+                self.priors[structure.name],
+                ReadImage(self.head, structure.name) if self.head is not None else None,
+                device,
+            )
             for structure in self.pack.structures
             for shape in (structure, *structure.pair)
         }
@@ -179,7 +178,7 @@ class Refiner:
         image: Image | None = None,
         prob: np.ndarray | None = None,
     ) -> list[Sampled | Unrefined]:
-        """Sample each surface with a trust a point; fit the joint model, and read image and probabilities for it.
+        """Sample each surface with a trust a point; fit the joint model, and read probabilities for it.
 
         A mask too broken to be aligned by itself is placed by the joint model, where that was fitted; otherwise only
         small islands far from the rest of it go.
@@ -188,9 +187,9 @@ class Refiner:
             aligned: what `align` returned for this label map.
             label_map: (X, Y, Z), the pack's label values.
             affine: (4, 4) voxel → world mm.
-            image: on any grid; read by the pack's evidence networks, where it has some.
-            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
-                has read an image, or where what it read is set aside.
+            image: on any grid; kept for the pack's voxel head, where it has one.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image is
+                read.
 
         Raises:
             ValueError: the number of classes is not that of the pack's labels and the background.
@@ -198,16 +197,26 @@ class Refiner:
         begun = time.perf_counter()
         context = self._context(aligned)
         fitted = time.perf_counter()
-        evidence = self._evidence(label_map, affine, context, image, prob)
-        seen = time.perf_counter()
-        shared = {"context": (fitted - begun) / len(aligned), "evidence": (seen - fitted) / len(aligned)}
-        return [one if isinstance(one, Unrefined) else self._sample(one, context, evidence, shared) for one in aligned]
+        evidence = None
+        if prob is not None and (image is None or self.head is None):
+            evidence = evidence_from_probabilities(prob, label_map, affine, self.pack)
+        seen = image if self.head is not None else None
+        shared = {"context": (fitted - begun) / len(aligned)}
+        return [
+            one if isinstance(one, Unrefined) else self._sample(one, context, evidence, seen, shared) for one in aligned
+        ]
 
     def _sample(
-        self, aligned: Aligned, context: Context | None, evidence: Evidence | None, seconds: dict[str, float]
+        self,
+        aligned: Aligned,
+        context: Context | None,
+        evidence: Evidence | None,
+        image: Image | None,
+        seconds: dict[str, float],
     ) -> Sampled | Unrefined:
         name, own = aligned.name, self.steps[aligned.name].settings
-        context, evidence = context if own.context else None, evidence if own.method != "paper" else None
+        context = context if own.context else None
+        evidence, image = (evidence, image) if own.method != "paper" else (None, None)
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
@@ -218,7 +227,8 @@ class Refiner:
             aligned.surface, aligned.transform, aligned.prior, name, context, evidence, self.seed
         )
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
-        return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seconds=seconds)
+        found_all = {"context": context, "evidence": evidence, "image": image}
+        return aligned.then(Sampled, samples=samples, **found_all, seconds=seconds)
 
     def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
         """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
@@ -230,22 +240,6 @@ class Refiner:
         if self.joint is None or not surfaces:
             return None
         return fit_context_to_surfaces(surfaces, [one.name for one in aligned], self.joint)
-
-    def _evidence(
-        self,
-        label_map: np.ndarray,
-        affine: np.ndarray,
-        context: Context | None,
-        image: Image | None,
-        prob: np.ndarray | None,
-    ) -> Evidence | None:
-        if all(own.method == "paper" for own in self.settings.values()):
-            return None
-        of_segmenter = None if prob is None else evidence_from_probabilities(prob, label_map, affine, self.pack)
-        if self.networks is None or context is None or image is None:
-            return of_segmenter
-        seen = evidence_from_image(image.values, image.affine, label_map, affine, self.pack, context, self.networks)
-        return replace(seen, of_segmenter=of_segmenter)
 
     def fit(self, sampled: Sequence[Sampled | Unrefined]) -> list[Fitted | Unrefined]:
         """Fit each structure's prior to its samples (Eq. 53), those of the same sizes and settings in one batch."""
@@ -296,7 +290,7 @@ class Refiner:
                 continue
             begun = time.perf_counter()
             try:
-                part = self.steps[one.name].reconstruction(one)
+                part = self.steps[one.name].reconstruction(one, label_map)
             except ValueError as error:
                 results[one.name] = one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
                 continue

@@ -14,6 +14,7 @@ Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradien
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,17 @@ class LatentFinetune:
                 ]
             return self._robust([s for s, _, _ in structures], starts, [p for _, _, p in structures])
 
+    def linear(self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior) -> FittedShape:
+        """Return the linear model's fit alone, which every method but the paper's starts from.
+
+        Raises:
+            ValueError: the prior has no linear model.
+        """
+        if prior.linear is None:
+            raise ValueError("the prior has no linear model to start from; use the preset 'paper' or train anew")
+        with torch.inference_mode(False):
+            return _linear_shape(self._linear(samples, transform, prior), prior, len(samples.points_world))
+
     def batch_key(self, samples: TrustedSamples, prior: ShapePrior) -> tuple[Hashable, ...]:
         """Return what a structure must have in common with others to be fitted in one batch with them."""
         own = tuple(getattr(self.settings, name) for name in OF_THE_FIT)
@@ -175,7 +187,7 @@ class LatentFinetune:
                 alpha[i : i + 1],
                 poses[i],
                 samples[i],
-                starts[i].scores,
+                starts[i],
                 latent[i].detach(),
             )
             for i, prior in enumerate(priors)
@@ -227,7 +239,7 @@ class LatentFinetune:
         alpha: Tensor,
         pose: Similarity,
         samples: TrustedSamples,
-        scores: Tensor | None,
+        start: LinearFit | None,
         latent: Tensor,
     ) -> FittedShape:
         frozen = {name: value.detach() for name, value in weights.items()}
@@ -242,7 +254,8 @@ class LatentFinetune:
         def template(points: Tensor) -> Tensor:
             return template_places(prior, frozen, alpha, points.to(self.device)).cpu()
 
-        shape = FittedShape(pose, sdf, template, np.zeros(0), scores, {})
+        linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
+        shape = FittedShape(pose, sdf, template, np.zeros(0), linear, {})
         shape.residual_mm = shape.sdf_mm(samples.points_world)
         return _with_figures(shape, float((latent**2).mean().sqrt()))
 
@@ -309,7 +322,7 @@ def _linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> Fitte
         lambda points: model.evaluate(linear.scores, points),
         lambda points: template_places(prior, weights, alpha, points.to(prior.device)).cpu(),
         linear.residuals_mm[0][:n_surface],
-        linear.scores,
+        partial(linear.sdf_mm, model, torch.zeros(3)),
         {},
     )
     return _with_figures(shape, float((linear.scores**2).mean().sqrt()))

@@ -20,6 +20,7 @@ from .settings import RefineSettings
 REMOVE, ADD = "remove", "add"
 
 
+SURE = 2.0  # the odds from which on a voxel head overrules the mask
 SEGMENTER_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
 LEAST_SOUND = 0.25  # where the shape alone decides, removals need this share of the surface within 2 mm of the fit
 SAMPLED = 500  # voxels at which figures of a region beyond the box are read
@@ -81,6 +82,17 @@ def fuse(s_mask: np.ndarray, s_other: np.ndarray, tau_mm: float) -> np.ndarray:
     return np.where(np.isnan(s_other), s_mask, fused)
 
 
+def follow_odds(mask: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
+    """Return a mask (X, Y, Z) bool with the voxels changed that an image contradicts by odds of more than `SURE`.
+
+    Args:
+        mask: (X, Y, Z) bool, initial.
+        log_odds: (X, Y, Z) natural logarithm of the odds that a voxel belongs to it; NaN where nothing is known.
+    """
+    limit = np.log(SURE)
+    return np.where(mask, ~(log_odds < -limit), log_odds > limit)
+
+
 def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple[np.ndarray, list[int]]:
     """Label the connected regions (26 neighbours) of a change, long ones cut into slabs across their longest axis.
 
@@ -121,7 +133,7 @@ def decide(
     fit_mm: float,
     context_mm: float | None,
     probability: float | None,
-    of_segmenter: bool,
+    seen: bool,
     island: bool,
     sound: Soundness,
     limits: RefineSettings,
@@ -133,7 +145,7 @@ def decide(
         fit_mm: mean signed distance of the fit.
         context_mm: mean signed distance of the joint model, or None.
         probability: mean probability from the evidence, or None.
-        of_segmenter: whether the evidence is of the network that made the mask.
+        seen: whether the probability is an image's; otherwise it is of the network that made the mask.
         island: whether it touches nothing that is kept.
         sound: how well the fit explains the mask.
         limits: the gate's limits.
@@ -145,16 +157,17 @@ def decide(
             if kind == REMOVE and island
             else (False, "the mask does not look like its organ: see the warning")
         )
-    sure = probability is not None and not limits.sure_absent <= probability <= limits.sure_present
-    if probability is None or not sure or of_segmenter:
-        return _by_shape(kind, fit_mm, context_mm, probability if of_segmenter else None, island, sound, limits)
-    accepted = (probability > limits.sure_present) == (kind == ADD)
-    said = f"image evidence {'for' if accepted else 'against'} it (mean probability {probability:.2f})"
-    supported = fit_mm > limits.seen_excess_mm if kind == REMOVE else fit_mm < -limits.seen_missing_mm
-    if not accepted or supported or sound.dice < limits.alone_dice:
-        return accepted, said
-    accepted, reason = _by_shape(kind, fit_mm, context_mm, None, island, sound, limits)
-    return accepted, f"{said} without the fit's support; {reason}"
+    if seen and probability is not None:
+        return _by_image(kind, fit_mm, context_mm, probability, island)
+    return _by_shape(kind, fit_mm, context_mm, None if seen else probability, island, sound, limits)
+
+
+def _by_image(kind: str, fit_mm: float, context_mm: float | None, probability: float, island: bool) -> tuple[bool, str]:
+    """Decide on what a voxel head proposes: only parts that nothing but the image speaks for are refused."""
+    said = f"image evidence {'for' if kind == ADD else 'against'} it (mean probability {probability:.2f})"
+    if kind == ADD and island and min(fit_mm, fit_mm if context_mm is None else context_mm) > 0:
+        return False, f"{said}, but it touches nothing and lies {fit_mm:.1f} mm outside of the fit"
+    return True, said
 
 
 def _by_shape(
@@ -197,7 +210,7 @@ def judge_regions(
     limits: RefineSettings,
     context: np.ndarray | None = None,
     probability: np.ndarray | None = None,
-    of_segmenter: bool = False,
+    seen: bool = False,
     sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, np.ndarray, list[Region]]:
     """Decide on every region in which the proposal differs from the mask.
@@ -210,7 +223,7 @@ def judge_regions(
         limits: the gate's limits, the length of slabs, and the volume below which regions are specks.
         context: (X, Y, Z) signed distance of the joint model, mm.
         probability: (X, Y, Z) from the evidence, NaN where it says nothing.
-        of_segmenter: see `decide`.
+        seen: see `decide`.
         sound: see `decide`.
 
     Returns:
@@ -237,7 +250,7 @@ def judge_regions(
             context_mm = None if context is None else round(float(context[box][own].mean()), 3)
             mean_probability = _mean_or_none(probability, box, own)
             island = not touching[number]
-            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, of_segmenter, island, sound, limits)
+            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, seen, island, sound, limits)
             if not accepted:
                 refused[box] |= own
             world = _rounded(affine[:3, :3] @ centre + affine[:3, 3])
@@ -254,7 +267,7 @@ def judge_beyond(
     fit_mm_at: Callable[[np.ndarray], np.ndarray],
     context_mm_at: Callable[[np.ndarray], np.ndarray] | None = None,
     probability_at: Callable[[np.ndarray], np.ndarray] | None = None,
-    of_segmenter: bool = False,
+    seen: bool = False,
     sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, list[Region]]:
     """Decide on every region of a mask that lies beyond the box of its reconstruction, far from the fit.
@@ -267,7 +280,7 @@ def judge_beyond(
         fit_mm_at: world points (N, 3) → signed distance (N,) of the fit, mm.
         context_mm_at: the same of the joint model.
         probability_at: world points (N, 3) → probability (N,) from the evidence, NaN where it says nothing.
-        of_segmenter: see `decide`.
+        seen: see `decide`.
         sound: see `decide`.
 
     Returns:
@@ -296,7 +309,7 @@ def judge_beyond(
         context_mm = None if context_mm_at is None else round(float(context_mm_at(points).mean()), 3)
         probability = None if probability_at is None else _mean_of_known(probability_at(points))
         island = not touching[number]
-        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, of_segmenter, island, sound, limits)
+        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, seen, island, sound, limits)
         if accepted:
             removed.append(voxels)
         figures = (round(len(voxels) * voxel_mm3, 1), fit_mm, context_mm, probability, island)
@@ -319,8 +332,6 @@ def follow(
     spacing: np.ndarray,
     reach_mm: float,
     refused: np.ndarray,
-    probability: np.ndarray | None = None,
-    sure: tuple[float, float] = (0.1, 0.9),
 ) -> np.ndarray:
     """Follow the fit to its surface where a change was accepted.
 
@@ -334,8 +345,6 @@ def follow(
         spacing: (3,) mm.
         reach_mm: how far.
         refused: (X, Y, Z) bool, what the gate refused: it stays.
-        probability: (X, Y, Z) from an image, or None: voxels of which it is not sure stay.
-        sure: the probabilities below and above which the image is sure.
 
     Returns:
         (X, Y, Z) signed distance.
@@ -349,8 +358,6 @@ def follow(
         if core.any():
             near = grow(core, spacing, reach_mm)
             follows = near & ~refused & (mask != wanted) & ((target < 0) == wanted)
-            if probability is not None:
-                follows &= np.isnan(probability) | ((probability > sure[1]) if wanted else (probability < sure[0]))
             result[follows] = target[follows]
     return result
 

@@ -6,31 +6,43 @@ near its surface. The mesh is drawn from the same fused signed distances, so mas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import trimesh
-from scipy import ndimage
+from scipy import ndimage, special
 
 from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
 from .bodies import Body, Islands, far_islands, is_comparable, other_bodies
-from .fusion import LEAST_SOUND, REMOVE, SAMPLED, Region, Soundness, follow, fuse, judge_beyond, judge_regions
+from .fusion import (
+    LEAST_SOUND,
+    REMOVE,
+    SAMPLED,
+    Region,
+    Soundness,
+    follow,
+    follow_odds,
+    fuse,
+    judge_beyond,
+    judge_regions,
+)
 from .likeness import doubts, hopeless, unlike
+from .narrow_band import COARSE_MM, evaluate_near_surface
+from .seen import ReadImage
 from .settings import RefineSettings
 from .stages import Fitted
 
-COARSE_MM = 4.0
 MARGIN_MM = 15.0
 LIMIT_MM = 6.0  # signed distances of the mask are exact below it; only their signs and what is near 0 decide
+LEAST_MM = 0.01  # stands for a voxel's side before its distance is known
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
 FINE_CANONICAL = 1 / 80  # what the fields resolve: smaller voxels are interpolated
-EVALUATED_AT_ONCE = 1_000_000  # points, for memory
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class Measured:
         fit_mm: (x, y, z) signed distance of the fit.
         mask_mm: (x, y, z) signed distance of the initial mask; None without fusion.
         context_mm: (x, y, z) signed distance of the joint model; None without one.
+        log_odds: (x, y, z) of the voxel head, NaN where it says nothing; None where no image was read.
     """
 
     box: tuple[slice, slice, slice]
@@ -79,6 +92,7 @@ class Measured:
     fit_mm: np.ndarray
     mask_mm: np.ndarray | None
     context_mm: np.ndarray | None
+    log_odds: np.ndarray | None = None
 
 
 class ReconstructShape:
@@ -86,10 +100,12 @@ class ReconstructShape:
 
     Args:
         settings: see `RefineSettings`.
+        read: what an image says of the structure, if the pack has a voxel head.
     """
 
-    def __init__(self, settings: RefineSettings) -> None:
+    def __init__(self, settings: RefineSettings, read: ReadImage | None = None) -> None:
         self.settings = settings
+        self.read = read
 
     def __call__(self, fitted: Fitted) -> Reconstruction:
         """Reconstruct one structure, and draw its mesh.
@@ -122,7 +138,10 @@ class ReconstructShape:
         context_mm = None
         if fitted.context is not None:
             context_mm = evaluate_near_surface(partial(fitted.context.of, fitted.name), grid, spacing, 0.0)
-        return Measured(box, grid, fit_mm, mask_mm, context_mm)
+        log_odds = None
+        if self.read is not None and fitted.seen is not None:
+            log_odds = self.read(fitted, fitted.seen, box, grid, fit_mm, context_mm)
+        return Measured(box, grid, fit_mm, mask_mm, context_mm, log_odds)
 
     def judge(self, measured: Measured, fitted: Fitted) -> Reconstruction:
         """Fuse mask and fit, and decide on every region in which they disagree.
@@ -148,26 +167,19 @@ class ReconstructShape:
             return Reconstruction(box, own_mm, [], np.zeros((0, 3), int), 0, agreement, warnings=(why,), doubtful=True)
         if mask_mm is None:
             return Reconstruction(box, fit_mm, [], outside_box, 0, agreement)
-        probability = probability_at = None
-        of_segmenter = False
-        evidence = None if signs else fitted.evidence
-        if evidence is not None and evidence.source == "image":
-            if agreement > chosen.plausible_dice:
-                evidence = evidence.of_segmenter  # the prior explains such a mask: the networks may judge it worse
-            elif agreement < chosen.poor_dice and evidence.averaged is not None:
-                evidence = evidence.averaged  # such a mask needs more change than what all networks are sure of
+        seen = measured.log_odds is not None and not signs
+        evidence = None if seen or signs else fitted.evidence
         context_at = None if fitted.context is None else partial(fitted.context.of, fitted.name)
-        fused = mask_mm
-        tau_mm = chosen.tau_mm
-        if evidence is not None:
-            of_segmenter = evidence.source == "probability"
-            probability_at = partial(evidence.of, fitted.name)
-            probability = _on_grid(evidence.probability[fitted.name], evidence.affine, grid)
-            if not of_segmenter:
-                seen_mm = _on_grid(evidence.distance(fitted.name), evidence.affine, grid)
-                fused = fuse(mask_mm, seen_mm, chosen.tau_evidence_mm)
-                tau_mm = 2.0 * tau_mm  # seen surfaces are nearer to the truth than fitted ones
-        fused = fuse(fused, fit_mm, tau_mm).astype(np.float32, copy=False)
+        probability = probability_at = None
+        if seen and measured.log_odds is not None and fitted.seen is not None:
+            probability = special.expit(measured.log_odds)
+            proposal = follow_odds(fitted.seen.mask[box], measured.log_odds)
+            fused = np.where(proposal == initial, mask_mm, np.where(proposal, -LEAST_MM, LEAST_MM)).astype(np.float32)
+        else:
+            if evidence is not None:
+                probability_at = partial(evidence.of, fitted.name)
+                probability = _on_grid(evidence.probability[fitted.name], evidence.affine, grid)
+            fused = fuse(mask_mm, fit_mm, chosen.tau_mm).astype(np.float32, copy=False)
         regions: list[Region] = []
         bodies: list[Body] = []
         islands: Islands | None = None
@@ -182,7 +194,7 @@ class ReconstructShape:
                     bodies = other_bodies(whole, kept, fitted.affine, chosen.slab_mm)
             sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement, not signs)
             tells = not signs and agreement >= chosen.sound_dice and sound.near >= LEAST_SOUND
-            if not tells and not bodies and fitted.context is None and evidence is None:
+            if not tells and not bodies and fitted.context is None and evidence is None and not seen:
                 islands = far_islands(mask, fitted.affine)
             spared = _marked(mask.shape, [body.voxels for body in bodies])
             adrift = _marked(mask.shape, [islands.voxels] if islands else [])
@@ -194,7 +206,7 @@ class ReconstructShape:
                 chosen,
                 context_mm,
                 probability,
-                of_segmenter,
+                seen,
                 sound,
             )
             if len(outside_box):
@@ -206,25 +218,28 @@ class ReconstructShape:
                     fitted.fit.sdf_mm,
                     context_at,
                     probability_at,
-                    of_segmenter,
+                    False,
                     sound,
                 )
                 regions += beyond
             regions += [_left(body, fitted) for body in bodies]
-            left = refused | specks | spared[box] | adrift[box]
+            left = refused | spared[box] | adrift[box]
+            if not seen:
+                left |= specks
             fused[left] = mask_mm[left]
-            seen_here = None if of_segmenter else probability
             judged = fused < 0
-            sure = chosen.sure_absent, chosen.sure_present
-            if not signs:
+            if seen:
+                fused = mask_signed_distance(judged, spacing_mm(grid.affine), LIMIT_MM)
+                followed = int(np.count_nonzero(specks))
+            elif not signs:
                 stays = refused | spared[box]
-                fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, stays, seen_here, sure)
-            followed = int(np.count_nonzero(judged != (fused < 0)))
+                fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, stays)
+                followed = int(np.count_nonzero(judged != (fused < 0)))
             if islands is not None:
                 fused = np.where(adrift[box], np.abs(mask_mm), fused)
                 outside_box = np.concatenate([outside_box, _beyond(islands.voxels, box)])
                 regions.append(_adrift(islands, fitted))
-        source = evidence.source if evidence is not None else "shape"
+        source = "image" if seen else "probability" if evidence is not None else "shape"
         said = unlike(fitted.name, signs) if signs else lost
         warnings = [said] * bool(said) + [body.beside(fitted.name) for body in bodies]
         return Reconstruction(
@@ -233,16 +248,13 @@ class ReconstructShape:
 
 
 def _box(fitted: Fitted) -> tuple[slice, slice, slice]:
-    """Slices of the mask's grid around the fitted shape and the evidence's surface, with a margin.
+    """Slices of the mask's grid around the fitted shape, with a margin.
 
     Raises:
         ValueError: they lie outside of the grid.
     """
-    clouds = [fitted.fit.similarity.inverse().apply(fitted.prior.anchor_points.cpu().numpy())]
-    if fitted.evidence is not None and fitted.evidence.source == "image":
-        widest = fitted.evidence.averaged or fitted.evidence
-        clouds.append(widest.surface_points(fitted.name, 2000, 0))
-    index = apply_affine(np.linalg.inv(fitted.affine), np.concatenate(clouds))
+    cloud = fitted.fit.similarity.inverse().apply(fitted.prior.anchor_points.cpu().numpy())
+    index = apply_affine(np.linalg.inv(fitted.affine), cloud)
     margin = np.ceil(MARGIN_MM / spacing_mm(fitted.affine))
     lower = np.maximum(np.floor(index.min(0) - margin), 0).astype(int)
     upper = np.minimum(np.ceil(index.max(0) + margin) + 1, fitted.mask.shape).astype(int)
@@ -286,64 +298,6 @@ def _beyond(voxels: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
     """Return the voxels, indices (N, 3), that lie outside of a box."""
     inside = (voxels >= [side.start for side in box]) & (voxels < [side.stop for side in box])
     return voxels[~inside.all(axis=1)]
-
-
-def evaluate_near_surface(
-    sdf_mm: Callable[[np.ndarray], np.ndarray],
-    grid: WorldGrid,
-    spacing: np.ndarray,
-    band_mm: float,
-    fine_mm: float = 0.0,
-) -> np.ndarray:
-    """Evaluate a signed distance at a grid's voxel centres: closely within `band_mm` of its surface, else coarsely.
-
-    Args:
-        sdf_mm: world points (N, 3) → signed distances (N,) in mm.
-        grid: whose voxel centres are evaluated.
-        spacing: (3,) mm of the grid.
-        band_mm: 0 evaluates coarsely everywhere (about every 4 mm, linearly interpolated).
-        fine_mm: within the band the field is evaluated at every voxel or, where voxels are smaller, about every
-            `fine_mm`, and interpolated linearly: off by at most `fine_mm² / 4 R` at a surface of radius of curvature R.
-
-    Returns:
-        (X, Y, Z) float32.
-    """
-    counts = _node_counts(grid.shape, spacing, COARSE_MM)
-    values = sdf_mm(_node_points(grid, counts)).reshape(counts).astype(np.float32)
-    if band_mm > 0:
-        fine = _node_counts(grid.shape, spacing, fine_mm)
-        values = _between(values, fine)
-        # a node beyond the band may still be a corner of the cell that a voxel of the band lies in
-        near = np.argwhere(np.abs(values) < band_mm + (fine_mm if fine != grid.shape else 0.0))
-        for part in np.array_split(near, len(near) // EVALUATED_AT_ONCE + 1):
-            values[tuple(part.T)] = sdf_mm(_node_points(grid, fine, part))
-    return _between(values, grid.shape)
-
-
-def _node_counts(shape: Sequence[int], spacing: np.ndarray, step_mm: float) -> tuple[int, ...]:
-    """Return how many nodes an axis needs to have one at least every `step_mm`; never more than it has voxels."""
-    wanted = [(n - 1) * h / step_mm if step_mm > 0 else n for n, h in zip(shape, spacing, strict=True)]
-    return tuple(min(n, max(int(np.ceil(w)) + 1, 2)) for n, w in zip(shape, wanted, strict=True))
-
-
-def _node_points(grid: WorldGrid, counts: Sequence[int], nodes: np.ndarray | None = None) -> np.ndarray:
-    """Return the world points (N, 3) of nodes (N, 3), of all where there are none, spread evenly over a grid."""
-    if nodes is None:
-        nodes = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1).reshape(-1, 3)
-    step = [(n - 1) / max(c - 1, 1) for n, c in zip(grid.shape, counts, strict=True)]
-    return apply_affine(grid.affine, nodes * np.array(step))
-
-
-def _between(values: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Interpolate nodes (X, Y, Z) linearly at `counts` nodes an axis spread over the same range."""
-    for axis, (have, want) in enumerate(zip(values.shape, counts, strict=True)):
-        if have == want:
-            continue
-        position = np.arange(want) * (have - 1) / max(want - 1, 1)
-        low = np.minimum(position.astype(int), have - 2)
-        share = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        values = values.take(low, axis) * (1 - share) + values.take(low + 1, axis) * share
-    return values
 
 
 def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray, smooth_mm: float) -> trimesh.Trimesh | None:

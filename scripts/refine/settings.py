@@ -14,7 +14,7 @@ from ..organ.yaml_file import read_yaml
 METHODS = ("robust", "linear", "paper")
 DEFAULT = "default"
 LONGEST_MM = 1000.0
-IN_ORDER = (("across_cosine", "along_cosine"), ("sure_absent", "sure_present"))
+IN_ORDER = (("across_cosine", "along_cosine"),)
 
 _length = number(0, LONGEST_MM)
 _share = number(0, 1)
@@ -49,7 +49,6 @@ class RefineSettings:
     along_cosine: float = setting(_cosine)
     fusion: bool = setting(flag)
     tau_mm: float = setting(_length)
-    tau_evidence_mm: float = setting(_length)
     gate: bool = setting(flag)
     min_region_mm3: float = setting(number(0, 1e9))
     slab_mm: float = setting(number(0.1, LONGEST_MM))
@@ -58,13 +57,6 @@ class RefineSettings:
     missing_mm: float = setting(_length)
     sound_share: float = setting(_share)
     sound_dice: float = setting(_share)
-    sure_present: float = setting(_share)
-    sure_absent: float = setting(_share)
-    seen_excess_mm: float = setting(number(-LONGEST_MM, LONGEST_MM))
-    seen_missing_mm: float = setting(number(-LONGEST_MM, LONGEST_MM))
-    alone_dice: float = setting(_share)
-    plausible_dice: float = setting(_share)
-    poor_dice: float = setting(_share)
     reach_mm: float = setting(number(0, 100))
     smooth_mm: float = setting(number(0, 20))
 

@@ -28,6 +28,34 @@ Next = TypeVar("Next", bound="Aligned")
 
 
 @dataclass(frozen=True)
+class Image:
+    """An image beside a label map, on a grid of its own.
+
+    Attributes:
+        values: (X, Y, Z).
+        affine: (4, 4) voxel → world mm.
+    """
+
+    values: np.ndarray
+    affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a voxel head sees of a structure beside its fit.
+
+    Attributes:
+        image: the case's image.
+        label_map: (X, Y, Z), in which the other structures are.
+        mask: the structure's voxels that the head corrects: the initial ones, or what an earlier reading made of them.
+    """
+
+    image: Image
+    label_map: np.ndarray
+    mask: BoxedMask
+
+
+@dataclass(frozen=True)
 class TrustedSamples:
     """Points that the fit shall explain, from TIM.
 
@@ -55,7 +83,8 @@ class FittedShape:
         template_canonical: canonical points (N, 3) float32 tensor → the places (N, 3) of the template's surface to
             which the fitted deformation takes them, canonical.
         residual_mm: (N,) of the samples fitted.
-        linear_scores: whitened scores of the linear model, or None.
+        linear_mm: world points (N, 3) → signed distance (N,) in mm of the linear fit that this one is, or started from;
+            None where there is none.
         figures: what the fit says of itself, plain numbers.
     """
 
@@ -63,7 +92,7 @@ class FittedShape:
     sdf_canonical: Callable[[torch.Tensor], torch.Tensor]
     template_canonical: Callable[[torch.Tensor], torch.Tensor]
     residual_mm: np.ndarray
-    linear_scores: torch.Tensor | None
+    linear_mm: Callable[[np.ndarray], np.ndarray] | None
     figures: dict[str, float]
 
     def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:
@@ -172,12 +201,14 @@ class Sampled(Aligned):
     Attributes:
         samples: TIM's points.
         context: the pack's joint model fitted to all structures of the case, where the structure uses it.
-        evidence: probabilities from an image or a network, where there are such.
+        evidence: probabilities of the network that made the mask, where there are such.
+        seen: what the pack's voxel head sees, where there are an image and a head.
     """
 
     samples: TrustedSamples
     context: Context | None
     evidence: Evidence | None
+    seen: Seen | None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class ToNetworkd(MapTransform, InvertibleTransform):
         if request.has_mask:
             return d
         d = dict(CheckImaged(self.keys)(d))
-        if self.image_evidence and request.refiner is not None and request.refiner.networks is not None:
+        if self.image_evidence and request.refiner is not None and request.refiner.head is not None:
             d = CopyItemsd(self.keys, names=self.seen_key)(d)
         pack = request.pack
         self.chain = Compose(

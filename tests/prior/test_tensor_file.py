@@ -8,9 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from scripts.evidence import ensemble as evidence_module
-from scripts.evidence.ensemble import EvidenceEnsemble
-from scripts.evidence.network import EvidenceNet
+from scripts.evidence import head as head_module
+from scripts.evidence.head import VoxelHead, VoxelNet
 from scripts.prior import prior as prior_module
 from scripts.prior.field import DeformTemplateField, field_sizes
 from scripts.prior.joint import JointPart, JointShapeModel
@@ -100,7 +99,7 @@ def test_headers_without_what_they_must_hold(file):
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", b"\xff" * 64, (2**40).to_bytes(8, "little") + b"{}"])
-@pytest.mark.parametrize("load", [ShapePrior.load, JointShapeModel.load, EvidenceEnsemble.load])
+@pytest.mark.parametrize("load", [ShapePrior.load, JointShapeModel.load, VoxelHead.load])
 def test_other_files_are_named(tmp_path, load, content):
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(BrokenFile, match="a.safetensors is no safetensors file .*: copy it again or train it anew"):
@@ -134,7 +133,7 @@ def test_a_header_costs_no_memory(file):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
-# -------------------------------------------------------------------------------------- joint model, evidence networks
+# -------------------------------------------------------------------------------------- joint model, voxel head
 
 
 @pytest.fixture
@@ -173,25 +172,23 @@ def test_broken_joint_models_are_named(joint, change, tensors, without, message)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"members": 10**6}, "members is no whole number from 1 to 64"),
-        ({"members": 3}, "it lacks the tensor 2.net."),
-        ({"members": 1}, "its header's networks have no ['1.net."),
-        ({"features": [10**6] * 6}, "features is no whole number from 1 to 1024"),
-        ({"features": [1024] * 6}, "0.net.conv_0.conv_0.conv.weight has the shape"),
-        ({"features": [4, 4]}, "its header has no 6 features"),
-        ({"features": "wide"}, "its header has no 6 features"),
-        ({"structures": ["a"] * 200}, "has the shape"),
+        ({"width": 10**6}, "width is no whole number from 1 to 1024"),
+        ({"width": 65}, "0.layers.0.weight has the shape"),
+        ({"channels": ["mask"]}, "its channels are not those of this version"),
+        ({"structures": ["ball", "cube"]}, "it lacks the tensor 1."),
+        ({"structures": []}, "names no structures"),
         ({"structures": [str(k) for k in range(10**5)]}, "more than 256"),
         ({"structures": [1]}, "structures are no names"),
-        ({"spacing_mm": 0}, "spacing_mm is no number above 0"),
+        ({"step_mm": 0}, "step_mm is no number above 0"),
+        ({"card": "good"}, "its card is no mapping"),
     ],
 )
-def test_broken_evidence_networks_are_named_and_none_is_made(tmp_path, monkeypatch, change, message):
+def test_broken_voxel_heads_are_named_and_none_is_made(tmp_path, monkeypatch, change, message):
     file = tmp_path / "evidence.safetensors"
-    EvidenceEnsemble([EvidenceNet(["ball"], features=(4, 4, 8, 8, 8, 4)) for _ in range(2)]).save(file)
+    VoxelHead({"ball": VoxelNet()}, 1.0).save(file)
     changed(file, "evidence", lambda header: header.update(change))
-    monkeypatch.setattr(evidence_module.EvidenceEnsemble, "__init__", lambda *args: pytest.fail("networks were made"))
-    assert message in refusal(EvidenceEnsemble.load, file)
+    monkeypatch.setattr(head_module.VoxelHead, "__init__", lambda *args: pytest.fail("a head was made"))
+    assert message in refusal(VoxelHead.load, file)
 
 
 def test_a_file_is_read_by_its_shapes_first(file):

@@ -1,17 +1,12 @@
 """The whole chain on the packaged hippocampus prior's own mean shape, drawn on grids of several kinds and damaged."""
 
-import shutil
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from scripts.evidence.reading import Evidence
 from scripts.organ.pack import OrganPack
-from scripts.refine.chain import Refiner
 from scripts.refine.merge import merge
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
@@ -94,17 +89,6 @@ def test_the_log_says_where_nothing_was_refined(caplog):
     assert [record.levelname for record in caplog.records if record.name.startswith("scripts")] == ["WARNING"]
 
 
-def test_the_log_says_where_a_pack_s_networks_cannot_see_images(tmp_path, caplog):
-    """They read an image with the joint model's help; a pack that lacks it is said to, once."""
-    shutil.copytree(OrganPack.load("hippocampus").folder, tmp_path / "pack")
-    Refiner(str(tmp_path / "pack"))
-    assert not caplog.records
-    (tmp_path / "pack" / "evidence.safetensors").touch()
-    assert Refiner(str(tmp_path / "pack")).networks is None
-    (record,) = caplog.records
-    assert "images are not read" in record.message and "make it with the command joint" in record.message
-
-
 def test_a_clean_mask_is_left_alone():
     truth, affine = mean_shape("plain")
     assert dice(run(truth, affine)["pred"].numpy()[0] > 0, truth > 0) > 0.99
@@ -139,54 +123,6 @@ def test_the_network_s_own_certainty_protects_a_region():
     removals = [r for r in result["pred_shapes"][0].quality["regions"] if r["kind"] == "remove"]
     assert removals and not any(r["accepted"] for r in removals)
     assert all("sure" in r["reason"] for r in removals)
-
-
-@pytest.mark.parametrize(
-    ("limit", "least_mm", "source", "heeded"),
-    [(1.0, -100.0, "image", True), (1.0, 0.0, "image", False), (0.8, -100.0, "shape", False)],
-)
-def test_an_image_has_no_say_on_a_mask_that_its_prior_explains_nor_alone(limit, least_mm, source, heeded):
-    """Evidence that is sure of half the organ's absence, against a whole organ and its fit."""
-    truth, affine = mean_shape("plain")
-    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
-    (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
-    case = replace(case, evidence=Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image"))
-    pack = OrganPack.load("hippocampus")
-    settings = RefineSettings.load("default", pack, plausible_dice=limit, seen_excess_mm=least_mm)
-    result = ReconstructShape(settings)(case)
-    assert result.dice_with_fit > 0.9
-    assert result.evidence == source
-    left = (result.signed_mm < 0).sum() / (truth > 0).sum()
-    assert left < 0.9 if heeded else left == pytest.approx(1.0, abs=0.03)
-
-
-def test_where_an_image_is_set_aside_the_networks_own_probabilities_count():
-    truth, affine = mean_shape("plain")
-    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
-    (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
-    own = Evidence({"hippocampus": (truth > 0).astype(np.float32)}, affine, "probability")
-    case = replace(
-        case, evidence=Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image", of_segmenter=own)
-    )
-    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), plausible_dice=0.8)
-    assert ReconstructShape(settings)(case).evidence == "probability"
-
-
-@pytest.mark.parametrize(("limit", "leans"), [(0.0, False), (0.999, True)])
-def test_on_a_poor_mask_the_networks_mean_counts(limit, leans):
-    """The networks agree on nothing, and are in the mean sure of half the organ's absence, which the fit denies."""
-    truth, affine = mean_shape("plain")
-    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
-    (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
-    mean = Evidence({"hippocampus": (truth == 2).astype(np.float32)}, affine, "image")
-    case = replace(
-        case, evidence=Evidence({"hippocampus": np.full(truth.shape, 0.5, np.float32)}, affine, "image", mean)
-    )
-    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), poor_dice=limit, alone_dice=limit)
-    result = ReconstructShape(settings)(case)
-    assert result.evidence == "image"
-    left = (result.signed_mm < 0).sum() / (truth > 0).sum()
-    assert left < 0.9 if leans else left == pytest.approx(1.0, abs=0.03)
 
 
 @pytest.mark.parametrize("preset", ["paper", "linear"])

@@ -1,11 +1,20 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.refine.fusion import ADD, REMOVE, Soundness, cut_regions, decide, follow, fuse, judge_beyond, judge_regions
+from scripts.refine.fusion import (
+    ADD,
+    REMOVE,
+    Soundness,
+    cut_regions,
+    decide,
+    follow,
+    follow_odds,
+    fuse,
+    judge_beyond,
+    judge_regions,
+)
 from scripts.refine.settings import RefineSettings
 
 LIMITS = RefineSettings.load("default")
@@ -34,55 +43,51 @@ def test_long_regions_are_cut_into_slabs():
 
 
 @pytest.mark.parametrize(
-    ("kind", "fit", "context", "probability", "own", "island", "sound", "accepted"),
+    ("kind", "fit", "context", "probability", "seen", "island", "sound", "accepted"),
     [
         (REMOVE, 9.0, None, None, False, True, 0.9, True),
         (REMOVE, 2.0, None, None, False, True, 0.9, False),
         (REMOVE, 9.0, -3.0, None, False, True, 0.9, False),  # the joint model says that it belongs
-        (REMOVE, 9.0, 4.0, 0.95, False, True, 0.9, False),  # the image says that it belongs
-        (REMOVE, 9.0, 4.0, 0.6, False, True, 0.9, True),  # the image does not say
-        (REMOVE, 4.0, -1.0, 0.05, False, False, 0.1, True),
-        (REMOVE, 9.0, None, 0.99, True, True, 0.9, False),  # the network was sure
-        (REMOVE, 9.0, None, 0.8, True, True, 0.9, True),
+        (REMOVE, 9.0, 4.0, None, False, True, 0.9, True),
+        (REMOVE, 9.0, None, 0.99, False, True, 0.9, False),  # the network was sure
+        (REMOVE, 9.0, None, 0.8, False, True, 0.9, True),
         (REMOVE, 9.0, None, None, False, True, 0.1, False),  # the fit explains next to nothing of the surface
         (REMOVE, 9.0, 4.0, None, False, True, 0.1, True),  # but the joint model agrees
         (ADD, -5.0, None, None, False, False, 0.9, True),
         (ADD, -5.0, None, None, False, False, 0.2, False),  # the fit explains too little of the surface
         (ADD, -5.0, 2.0, None, False, False, 0.9, False),
-        (ADD, -1.0, None, 0.95, False, False, 0.9, True),
-        (ADD, -9.0, -9.0, 0.05, False, False, 0.9, False),
-        (ADD, -9.0, -9.0, 0.2, False, False, 0.9, True),
+        (ADD, -9.0, -9.0, None, False, False, 0.9, True),
     ],
 )
-def test_decisions(kind, fit, context, probability, own, island, sound, accepted):
-    decision, reason = decide(kind, fit, context, probability, own, island, Soundness(sound), LIMITS)
+def test_decisions(kind, fit, context, probability, seen, island, sound, accepted):
+    decision, reason = decide(kind, fit, context, probability, seen, island, Soundness(sound), LIMITS)
     assert decision is accepted and len(reason) > 10
 
 
-@pytest.mark.parametrize(("kind", "least"), [(REMOVE, "seen_excess_mm"), (ADD, "seen_missing_mm")])
-def test_an_image_needs_the_fits_support(kind, least):
-    """Whatever the joint model says; but a mask that its fit hardly resembles has misled the fit."""
-    sure, support = (0.02, 1.0) if kind == REMOVE else (0.98, -1.0)
+@pytest.mark.parametrize("context_mm", [None, -9.0, 9.0])
+def test_an_image_decides_for_itself(context_mm):
+    def decision(kind, probability):
+        return decide(kind, 1.5, context_mm, probability, True, False, Soundness(0.9), LIMITS)
 
-    def decision(support_mm, context_mm=None, least_mm=2.0, probability=sure, dice=0.8):
-        limits = replace(LIMITS, alone_dice=0.5, **{least: least_mm})
-        return decide(kind, support * support_mm, context_mm, probability, False, False, Soundness(0.9, dice), limits)
-
-    refused = decision(1.5)
-    assert not refused[0] and "without the fit's support; " in refused[1] and "1.5 mm " in refused[1]
-    assert not decision(1.5, -9.0)[0] and not decision(1.5, 9.0)[0]
-    assert decision(2.5)[0] and decision(2.5, -9.0)[0] and decision(2.5, 9.0)[0]
-    assert decision(-0.5, least_mm=-1.0)[0] and not decision(-1.5, least_mm=-1.0)[0]
-    assert decision(-1.5, dice=0.4)[0]
-    assert decision(11.0, least_mm=12.0)[0]  # the shape alone would do it
-    assert not decision(9.0, probability=1.0 - sure)[0]  # and what it is sure against is not done
+    assert decision(REMOVE, 0.02) == (True, "image evidence against it (mean probability 0.02)")
+    assert decision(ADD, 0.98) == (True, "image evidence for it (mean probability 0.98)")
 
 
-def test_how_sure_an_image_must_be_differs_for_presence_and_absence():
-    wary = replace(LIMITS, sure_absent=0.02)
-    for probability, limits, accepted in ((0.05, LIMITS, True), (0.05, wary, False), (0.01, wary, True)):
-        assert decide(REMOVE, 3.5, None, probability, False, False, Soundness(0.9), limits)[0] is accepted
-    assert decide(ADD, -0.5, None, 0.95, False, False, Soundness(0.9), wary)[0]
+@pytest.mark.parametrize(
+    ("island", "fit_mm", "context_mm", "accepted"),
+    [(True, 3.0, None, False), (True, 3.0, 2.0, False), (True, 3.0, -2.0, True), (True, -1.0, None, True)]
+    + [(False, 3.0, None, True)],
+)
+def test_a_part_that_nothing_but_the_image_speaks_for_is_not_added(island, fit_mm, context_mm, accepted):
+    """It touches nothing, and neither fit nor joint model expects anything there."""
+    found, reason = decide(ADD, fit_mm, context_mm, 0.98, True, island, Soundness(0.9), LIMITS)
+    assert found is accepted and ("touches nothing" in reason) is not accepted
+
+
+def test_an_image_overrules_a_mask_by_sure_odds_only():
+    mask = np.array([True, True, True, True, False, False, False, False])
+    odds = np.array([9.0, 0.51, 0.49, np.nan, 2.01, 1.99, 0.1, np.nan])
+    assert follow_odds(mask, np.log(odds)).tolist() == [True, True, False, True, True, False, False, False]
 
 
 def test_a_fit_that_hardly_resembles_the_mask_only_removes_islands_by_itself():
@@ -96,7 +101,6 @@ def test_a_fit_that_hardly_resembles_the_mask_only_removes_islands_by_itself():
     refused = (False, "the mask's Dice with its fit is 0.70: too little to change it by shape alone")
     assert decision(ADD) == decision(REMOVE) == refused
     assert decision(ADD, context_mm=-4.0)[0] and decision(REMOVE, context_mm=4.0)[0]
-    assert decision(ADD, probability=0.95)[0] and decision(REMOVE, probability=0.05)[0]
     assert decision(REMOVE, island=True)[0]
 
 

@@ -10,7 +10,8 @@ from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import Structure
 from scripts.refine import reconstruct
 from scripts.refine.merge import merge
-from scripts.refine.reconstruct import Reconstruction, draw_mesh, evaluate_near_surface
+from scripts.refine.narrow_band import evaluate_near_surface
+from scripts.refine.reconstruct import Reconstruction, draw_mesh
 from scripts.refine.stages import Fitted
 
 CENTRE, RADIUS = np.array([12.0, -7.0, 30.0]), 14.0

@@ -5,6 +5,7 @@ import pytest
 import trimesh
 import yaml
 
+from scripts.evidence.head import VoxelHead, VoxelNet
 from scripts.organ.pack import MODELS
 from scripts.refine.chain import Refiner
 from scripts.refine.settings import RefineSettings
@@ -54,10 +55,13 @@ def test_a_structure_may_have_settings_of_its_own(tmp_path):
     assert (steps["trachea"].tim.samples, steps["aorta"].tim.samples) == (321, RefineSettings.load().samples)
 
 
-def test_evidence_networks_of_structures_in_another_order_are_refused(tmp_path):
-    structures = thorax_structures()[::-1]
-    with pytest.raises(ValueError, match="oesophagus, heart, trachea, aorta, in this order"):
-        Refiner(copy_pack(tmp_path / "reversed", structures=structures))
+def test_a_voxel_head_that_lacks_a_structure_is_refused(tmp_path):
+    folder = copy_pack(tmp_path / "own")
+    (folder / "evidence.safetensors").unlink(missing_ok=True)
+    VoxelHead({"heart": VoxelNet(), "aorta": VoxelNet()}, 2.0).save(folder / "evidence.safetensors")
+    with pytest.raises(ValueError, match="does not know oesophagus, trachea: train it anew"):
+        Refiner(folder)
+    assert Refiner(folder, see=False).head is None
 
 
 @pytest.mark.parametrize("wanted", [True, False])

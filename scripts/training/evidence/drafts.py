@@ -1,104 +1,129 @@
-"""Drafts: flawed masks of real networks on patients which these networks did not see.
+"""Drafts: flawed masks of known organs, from near-perfect to poor, made without a network.
 
-Whoever learns to correct segmentations needs examples of real errors. Small 2D U-Nets are trained in cross-validation
-on slices, and their predictions on the held-out fold are kept at several stages of training, so that the drafts of
-one patient range from very poor to fair: what a user's own CNN may hand us.
+Whoever learns to correct segmentations needs errors of every kind and strength. A draft lays the organ of another
+patient over the own one and blends the two; grows or shrinks the whole; lets the boundary waver; and bites, tears,
+floods or cuts it. How much of all is drawn at random, once a draft, so that good drafts are good throughout.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import nibabel as nib
 import numpy as np
-import torch
-from monai.losses import DiceCELoss
-from monai.networks.nets import BasicUNet
-from tqdm import tqdm
+from scipy import ndimage
 
-from ...cases.read import read_array, read_labels
-from ...cases.write import write_nifti
-from ...evidence.images import normalise_intensity, with_gamma
-from ...geometry.resample import WorldGrid, resample
-from ...organ.imaging import Intensity
+from ...geometry.affine import apply_affine, spacing_mm, voxel_volume_mm3
+from ...geometry.surface import mask_signed_distance
+from ...simulation.damage import damage
 
-FEATURES = (8, 8, 16, 32, 48, 8)
-
-
-def read_pair(image_file: Path, label_file: Path, intensity: Intensity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read an image and its label map, the labels resampled to the image's grid: image, labels, affine."""
-    image, affine = read_array(image_file)
-    labels, label_affine = read_labels(label_file)
-    label_map = resample(labels.astype(np.uint8), label_affine, WorldGrid(affine, image.shape), order=0)
-    return normalise_intensity(image, intensity), label_map, affine
+BLEND = 0.7  # most of another patient's organ in a draft
+GROWN, WAVER = 0.30, 0.35  # standard deviations of offset and boundary, over the organ's inner radius
+LEAST_WAVER = 0.8  # voxels: the best of networks are off by as much here and there
+FINE = 0.4  # of the waver, over a length of a third
+DAMAGE = {"chunk": 0.5, "leak": 0.3, "islands": 0.3, "hole": 0.2, "steps": 0.15}  # how often, in the worst drafts
+CUT = 0.35  # how often an end is cut, in the worst drafts
+WARP, WARP_LENGTH = 0.08, 0.6  # displacement and its length, over the mean radius of the organs of a case
 
 
-def _padded_slices(volume: np.ndarray) -> np.ndarray:
-    """Return axial slices (Z, X', Y') padded with zeros to multiples of 16."""
-    pads = [(0, -n % 16) for n in volume.shape[:2]]
-    return np.pad(volume, [*pads, (0, 0)]).transpose(2, 0, 1)
-
-
-def _predict(network: torch.nn.Module, image: np.ndarray) -> np.ndarray:
-    slices = torch.from_numpy(_padded_slices(image)[:, None].copy())
-    network.eval()
-    with torch.no_grad():
-        labels = torch.cat([network(part).argmax(1) for part in slices.split(16)])
-    network.train()
-    return labels.numpy().transpose(1, 2, 0)[: image.shape[0], : image.shape[1]].astype(np.uint8)
-
-
-def make_drafts(
-    image_files: list[Path],
-    label_files: list[Path],
-    out_dir: Path,
-    intensity: Intensity,
-    folds: int = 3,
-    snapshots: tuple[int, ...] = (100, 250, 500, 1000),
-    batch: int = 8,
-    seed: int = 0,
-) -> None:
-    """Write drafts of every case: `out_dir/step<n>/<case>.nii.gz` on the image's grid, by a network of another fold.
+class Organ:
+    """A mask (X, Y, Z) bool on a grid, with what drafts need to know of it.
 
     Args:
-        image_files: images, one a case.
-        label_files: label maps of the same cases, in the same order, on any grid.
-        out_dir: where the drafts go; folds whose drafts all exist are skipped.
-        intensity: the organ pack's `intensity`.
-        folds: number of folds.
-        snapshots: training steps after which the held-out fold is predicted.
-        batch: slices a step.
-        seed: seed of initialisation and sampling.
+        mask: not empty.
+        affine: (4, 4) voxel → world mm.
     """
-    cases = [read_pair(i, m, intensity) for i, m in zip(image_files, label_files, strict=True)]
-    classes = int(max(labels.max() for _, labels, _ in cases)) + 1
-    for fold in range(folds):
-        held = [k for k in range(len(cases)) if k % folds == fold]
-        targets = {(s, k): out_dir / f"step{s:04d}" / image_files[k].name for s in snapshots for k in held}
-        if all(file.is_file() for file in targets.values()):
-            continue
-        torch.manual_seed(seed + fold)
-        rng = np.random.default_rng(seed + fold)
-        network = BasicUNet(spatial_dims=2, in_channels=1, out_channels=classes, features=FEATURES)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
-        loss_of = DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
-        known = [k for k in range(len(cases)) if k % folds != fold]
-        side = [max(cases[k][0].shape[a] for k in known) for a in (0, 1)]
-        side = [n + -n % 16 for n in side]
-        for step in tqdm(range(1, max(snapshots) + 1), desc=f"drafts, fold {fold + 1}/{folds}"):
-            images = np.zeros((batch, 1, *side), np.float32)
-            labels = np.zeros((batch, 1, *side), np.int64)
-            for b in range(batch):
-                image, label_map, _ = cases[rng.choice(known)]
-                z = rng.integers(image.shape[2])
-                x, y = (int(rng.integers(0, side[a] - image.shape[a] + 1)) for a in (0, 1))
-                wide, high = image.shape[:2]
-                varied = with_gamma(image[:, :, z], np.exp(rng.normal(0, 0.2))) * np.exp(rng.normal(0, 0.1))
-                images[b, 0, x : x + wide, y : y + high] = varied
-                labels[b, 0, x : x + wide, y : y + high] = label_map[:, :, z]
-            optimiser.zero_grad()
-            loss = loss_of(network(torch.from_numpy(images)), torch.from_numpy(labels))
-            loss.backward()
-            optimiser.step()
-            for k in held if step in snapshots else []:
-                write_nifti(targets[step, k], nib.Nifti1Image(_predict(network, cases[k][0]), cases[k][2]))
+
+    def __init__(self, mask: np.ndarray, affine: np.ndarray) -> None:
+        self.affine = affine
+        self.signed_mm = mask_signed_distance(mask, spacing_mm(affine))
+        voxels = np.argwhere(mask)
+        world = apply_affine(affine, voxels)
+        self.centre = world.mean(0)
+        self.axes_mm = np.sqrt(((world - self.centre) ** 2).mean(0))
+        self.inner_mm = float(np.percentile(-self.signed_mm[mask], 99))
+        self.radius_mm = float(np.cbrt(3.0 * len(voxels) * voxel_volume_mm3(affine) / (4.0 * np.pi)))
+
+    def laid_over(self, other: Organ, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+        """Return this organ's signed distance (X, Y, Z) in mm on a grid, moved and stretched to another's place."""
+        stretch = self.axes_mm / np.maximum(other.axes_mm, 1e-3)
+        place = np.eye(4)
+        place[:3, :3], place[:3, 3] = np.diag(stretch), self.centre - stretch * other.centre
+        to_own = np.linalg.inv(self.affine) @ place @ affine
+        moved = ndimage.affine_transform(
+            self.signed_mm, to_own[:3, :3], to_own[:3, 3], output_shape=shape, order=1, mode="nearest"
+        )
+        return moved / float(np.cbrt(stretch.prod()))
+
+
+def draft(organ: Organ, other: Organ, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a flawed mask (X, Y, Z) bool of an organ on its own grid.
+
+    Args:
+        organ: the organ.
+        other: that of another patient.
+        severity: 0 nearly right to 1 poor.
+        rng: random generator.
+    """
+    spacing = spacing_mm(organ.affine)
+    blend = rng.uniform(0.0, BLEND) * severity
+    signed = (1.0 - blend) * organ.signed_mm
+    if blend > 0.01:
+        signed = signed + blend * other.laid_over(organ, signed.shape, organ.affine)
+    length_mm = max(organ.inner_mm, float(spacing.max()))
+    waver_mm = max(WAVER * severity * organ.inner_mm, LEAST_WAVER * float(spacing.min())) * rng.uniform(0.2, 1.0)
+    signed = signed + rng.normal(0.0, GROWN) * severity * organ.inner_mm
+    signed = signed + waver_mm * smooth_noise(signed.shape, length_mm / spacing, rng)
+    signed = signed + FINE * waver_mm * smooth_noise(signed.shape, length_mm / 3.0 / spacing, rng)
+    mask = signed < 0
+    if rng.random() < CUT * severity:
+        mask &= ~_beyond_an_end(organ, rng)
+    kinds = [kind for kind, often in DAMAGE.items() if rng.random() < often * severity]
+    if kinds and mask.any():
+        mask = damage(mask.astype(np.uint8), organ.affine, int(rng.integers(1 << 31)), kinds, None, 0.4 + severity) > 0
+    return mask
+
+
+def _beyond_an_end(organ: Organ, rng: np.random.Generator) -> np.ndarray:
+    """Return the voxels beyond a plane across the organ's long axis, or across the slices, near one of its ends."""
+    voxels = np.argwhere(organ.signed_mm < 0)
+    spacing = spacing_mm(organ.affine)
+    centred = (voxels - voxels.mean(0)) * spacing
+    axis = np.linalg.eigh(centred.T @ centred)[1][:, -1] if rng.random() < 0.5 else np.eye(3)[2]
+    axis = axis * rng.choice([-1.0, 1.0])
+    limit = np.quantile(centred @ axis, rng.uniform(0.7, 0.97))
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in organ.signed_mm.shape], indexing="ij"), -1)
+    return ((index - voxels.mean(0)) * spacing) @ axis > limit
+
+
+def smooth_noise(shape: tuple[int, ...], length: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return Gaussian noise (X, Y, Z) of standard deviation 1, smooth over `length` (3,) voxels."""
+    step = np.maximum(length / 2.0, 1.0)
+    nodes = rng.normal(size=np.ceil((np.array(shape) - 1) / step).astype(int) + 3)
+    nodes = ndimage.gaussian_filter(nodes, length / step / 2.0, mode="wrap")
+    nodes /= max(float(nodes.std()), 1e-6)
+    return ndimage.affine_transform(
+        nodes.astype(np.float32), np.diag(1.0 / step), rng.uniform(0, 1, 3), output_shape=shape, order=1, mode="nearest"
+    )
+
+
+def warp(shape: tuple[int, ...], affine: np.ndarray, radius_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """Return where the voxels of a grid come from in a smooth random deformation, (3, X, Y, Z) voxel indices.
+
+    A prior knows the shapes that it learned from too well to say how far its fits can be trusted on others. Deformed
+    cases are new to it.
+
+    Args:
+        shape: of the grid.
+        affine: (4, 4) voxel → world mm.
+        radius_mm: mean radius of the organs.
+        rng: random generator.
+    """
+    spacing = spacing_mm(affine)
+    length = np.maximum(WARP_LENGTH * radius_mm / spacing, 1.0)
+    index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"))
+    for axis in range(3):
+        index[axis] += WARP * radius_mm / spacing[axis] * smooth_noise(shape, length, rng)
+    return index
+
+
+def warped(volume: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return a volume (X, Y, Z) at voxel indices (3, X, Y, Z), linearly interpolated, float32."""
+    return ndimage.map_coordinates(volume.astype(np.float32), index, order=1, mode="nearest")

@@ -1,4 +1,4 @@
-"""Commands that train a pack's joint model and evidence network from images and labels."""
+"""The command that trains a pack's voxel head from images and labels."""
 
 from __future__ import annotations
 
@@ -6,104 +6,95 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from ...cases.files import whole_file
 from ...cases.lock import FolderLock
-from ...cases.split import training_files
-from ...evidence.ensemble import EvidenceEnsemble
-from ...evidence.network import EvidenceNet
+from ...cases.split import evenly_spaced, training_files
+from ...evidence.head import VoxelHead
 from ...organ.pack import EVIDENCE_FILE, OrganPack
-from ...prior.joint import JointShapeModel
-from ..prior.joint import fit_joint
-from .drafts import make_drafts
-from .patches import Example
-from .training import load_example, train_evidence
+from ...refine.chain import Refiner
+from .examples import Case, Examples, load_examples, make_examples, read_case, save_examples
+from .training import train_net
 
-SPACING_MM = 3.0  # of the grids that the networks read
+DONORS = 8  # patients whose organs are blended into others' drafts
+DRAFT_STEP_MM = 2.0  # spacing of a head's grid is that of the pack's images, but at most this
 
 
 def evidence(
     dataset_dir: str,
     organ: str,
+    mask_dir: str = "",
+    cases: int = 48,
+    drafts: int = 3,
     cache_dir: str = "cache/evidence",
-    steps: int = 2500,
-    folds: int = 3,
-    hold_out: int = -1,
-    members: int = 2,
+    steps: int = 3000,
     output: str = "",
     seed: int = 0,
 ) -> str:
-    """Train the evidence networks of an organ pack on drafts of its training split.
+    """Train the voxel head of an organ pack, which reads images, on flawed masks of its training split.
 
     Args:
         dataset_dir: folder with `images/` and `labels/` of NIfTI files of the same names.
         organ: organ pack, by name or path.
-        cache_dir: where drafts, the folds' joint models and prepared examples are kept.
-        steps: training steps.
-        folds: folds of the cross-validation that makes the drafts.
-        hold_out: a fold that is left out of training, for development; -1 trains on all.
-        members: networks, trained one after another with seeds of their own; what they agree on counts.
-        output: where the networks are written; by default into the pack.
-        seed: of drafts, initialisation and sampling.
+        mask_dir: folders, with commas between them, of real networks' masks of some of these patients, files of the
+            same names: each is a draft more.
+        cases: patients, at most; spread evenly over the training split.
+        drafts: flawed masks that are made of each patient.
+        cache_dir: where prepared examples are kept: a training that was stopped goes on from there.
+        steps: training steps of each structure's net.
+        output: where the head is written; by default into the pack.
+        seed: of drafts, initialisation and order.
 
     Returns:
-        Where the networks were written.
+        Where the head was written.
     """
-    pack = OrganPack.load(organ)
+    refiner = Refiner(OrganPack.load(organ), seed=seed, see=False)
+    pack = refiner.pack
     images, labels = Path(dataset_dir) / "images", Path(dataset_dir) / "labels"
-    names = [file.name for file in training_files(pack, labels)]
-    # what is kept there was made without the cases of a fold: other cases or folds must not find it
-    cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr((names, folds, seed)).encode()):08x}"
+    mask_dirs = [Path(folder) for folder in mask_dir.split(",") if folder]
+    files = training_files(pack, labels)
+    names = [files[i].name for i in evenly_spaced(len(files), cases)]
+    step_mm = min(*pack.spacing_mm, DRAFT_STEP_MM)
+    cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr((names, mask_dirs, drafts, seed)).encode()):08x}"
     with FolderLock(cache):  # two trainings at once would spoil each other's files
-        files = [images / n for n in names], [labels / n for n in names]
-        make_drafts(*files, cache / "drafts", pack.intensity, folds, seed=seed)
-        structures = [s.name for s in pack.structures]
-        examples = []
-        for fold in range(folds):
-            own = [n for k, n in enumerate(names) if k % folds == fold]
-            joint_file = cache / f"joint_without_fold{fold}.safetensors"
-            if not joint_file.is_file():
-                fit_joint([labels / n for n in names if n not in own], pack).save(joint_file)
-            if fold == hold_out:
-                continue
-            model = JointShapeModel.load(joint_file)
-            drafts = sorted((cache / "drafts").glob("step*"))[-2:]  # the earliest networks know next to nothing
-            for name in tqdm(own, desc=f"examples of fold {fold + 1}/{folds}"):
-                examples.append(_cached(cache / f"{name}.pt", name, images, labels, drafts, pack, model, SPACING_MM))
-        networks, losses = [], []
-        for member in range(members):
-            torch.manual_seed(seed + member)
-            networks.append(EvidenceNet(structures, SPACING_MM))
-            losses.append(float(np.mean(train_evidence(examples, networks[-1], steps, seed=seed + member)[-50:])))
+        parts: list[Examples] = []
+        donors: list[Case] = []
+        for number, name in enumerate(tqdm(names, desc="patients")):
+            file = cache / f"{name}.npz"
+            if not file.is_file():
+                donors = donors or [read_case(n, images, labels, [], refiner) for n in names[:DONORS]]
+                case = read_case(name, images, labels, mask_dirs, refiner)
+                save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed + 1000 * number))
+            parts.append(load_examples(file))
+        nets = {}
+        for structure in pack.structures:
+            own = [part[structure.name] for part in parts if structure.name in part]
+            values, truth = (np.concatenate([one[k] for one in own]) for k in (0, 1))
+            nets[structure.name] = train_net(values, truth, steps, seed, structure.name)
         card = {
             "organ": pack.name,
             "provenance": pack.provenance,
-            "trained_on": [n for k, n in enumerate(names) if k % folds != hold_out],
+            "trained_on": names,
+            "drafts": drafts,
+            "masks": [folder.name for folder in mask_dirs],
             "steps": steps,
             "seed": seed,
-            "final_losses": [round(loss, 4) for loss in losses],
         }
         target = Path(output) if output else pack.folder / EVIDENCE_FILE
-        EvidenceEnsemble(networks, card).save(target)
-        return f"{members} evidence networks, losses {card['final_losses']}: {target}"
+        VoxelHead(nets, step_mm, card).save(target)
+    return f"voxel head of {len(nets)} structures, {len(names)} patients: {target}"
 
 
-def _cached(
-    file: Path,
-    name: str,
-    images: Path,
-    labels: Path,
-    drafts: list[Path],
-    pack: OrganPack,
-    model: JointShapeModel,
-    spacing_mm: float,
-) -> Example:
-    if file.is_file():
-        stored = torch.load(file, weights_only=True)
-        return Example(**stored)
-    example = load_example(name, images, labels, drafts, pack, model, spacing_mm)
-    with whole_file(file) as temporary:
-        torch.save(vars(example), temporary)
-    return example
+def _of_case(case: Case, donors: list[Case], drafts: int, refiner: Refiner, step_mm: float, seed: int) -> Examples:
+    """Return the examples of all drafts of a patient."""
+    others = [donor for donor in donors if donor.name != case.name]
+    wanted: list[np.ndarray | None] = [*case.masks, *[None] * drafts]
+    found = [make_examples(case, others, mask, refiner, step_mm, seed + k) for k, mask in enumerate(wanted)]
+    names = sorted({name for part in found for name in part})
+    return {
+        name: (
+            np.concatenate([part[name][0] for part in found if name in part]),
+            np.concatenate([part[name][1] for part in found if name in part]),
+        )
+        for name in names
+    }

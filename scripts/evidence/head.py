@@ -1,0 +1,141 @@
+"""The voxel head: from what is known of a voxel to the odds that it belongs to a structure.
+
+A prior knows shapes and an image knows edges; which of them to believe, where, and how far a mask may be wrong, is
+learned per structure, from masks of every quality. A head is a small perceptron on the channels of each voxel by
+itself. It only proposes: what is taken over is decided region by region.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..cases.files import whole_file
+from ..prior.tensor_file import TensorFile, open_tensors
+from .channels import CHANNELS
+
+WIDTH = 64
+MOST_STRUCTURES = 256
+AT_ONCE = 200_000  # voxels, for memory
+LARGEST = 6.0  # of a channel, in its standard deviations
+
+
+class VoxelNet(nn.Module):
+    """The perceptron of one structure.
+
+    Args:
+        width: of its two hidden layers.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__()
+        self.width = width
+        self.register_buffer("mean", torch.zeros(len(CHANNELS)))
+        self.register_buffer("std", torch.ones(len(CHANNELS)))
+        self.layers = nn.Sequential(
+            nn.Linear(len(CHANNELS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1)
+        )
+
+    def normalise(self, values: Tensor) -> None:
+        """Take over mean and standard deviation of channels (N, C), NaN left out."""
+        known = values.isfinite()
+        count = known.sum(0).clamp_min(1)
+        filled = torch.where(known, values, 0.0)
+        self.mean.copy_(filled.sum(0) / count)
+        variance = torch.where(known, (filled - self.mean) ** 2, 0.0).sum(0) / count
+        self.std.copy_(variance.sqrt().clamp_min(1e-3))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the log odds (N,) of voxels whose channels are (N, C); unknown ones count as their mean."""
+        scaled = ((values - self.mean) / self.std).clamp(-LARGEST, LARGEST).nan_to_num(0.0)
+        return self.layers(scaled)[:, 0]
+
+
+class VoxelHead(nn.Module):
+    """The voxel nets of an organ pack's structures.
+
+    Args:
+        nets: structure name → its net.
+        step_mm: spacing of the grids that they judge; grids of larger voxels are judged as they are.
+        card: what they were trained on.
+    """
+
+    def __init__(self, nets: Mapping[str, VoxelNet], step_mm: float, card: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.structures = list(nets)
+        self.nets = nn.ModuleList(nets.values())
+        self.width = max(net.width for net in nets.values())
+        self.step_mm = float(step_mm)
+        self.card = dict(card or {})
+
+    def log_odds(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return the log odds (N,) that voxels with channels (N, C), see `channels`, belong to a structure."""
+        net = self.nets[self.structures.index(name)]
+        device = next(net.parameters()).device
+        with torch.no_grad():
+            parts = [net(torch.from_numpy(part).to(device)).cpu() for part in _split(values)]
+        return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write the head as safetensors with the card in the header."""
+        tensors = {name: value.contiguous() for name, value in self.nets.state_dict().items()}
+        header = {
+            "structures": self.structures,
+            "channels": list(CHANNELS),
+            "step_mm": self.step_mm,
+            "width": self.width,
+            "card": self.card,
+        }
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata={"evidence": json.dumps(header, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: Path, device: str | torch.device = "cpu") -> VoxelHead:
+        """Read a head that `save` wrote, in evaluation mode.
+
+        Raises:
+            BrokenFile: the file holds no voxel head, or its header does not fit its tensors.
+        """
+        with open_tensors(path, "evidence") as file:
+            width = _check(file)
+            header, state = file.header, file.tensors()
+        head = cls({name: VoxelNet(width) for name in header["structures"]}, header["step_mm"], header.get("card"))
+        head.nets.load_state_dict(state)
+        return head.to(torch.device(device)).eval()
+
+
+def _split(values: np.ndarray) -> Sequence[np.ndarray]:
+    return [values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE)]
+
+
+def _check(file: TensorFile) -> int:
+    """Check that the header fits the tensors, before a net is built of what it says; return the nets' width.
+
+    Raises:
+        BrokenFile: it does not.
+    """
+    structures = file.header.get("structures")
+    if not isinstance(structures, list) or not 1 <= len(structures) <= MOST_STRUCTURES:
+        raise file.broken(f"its header names no structures, or more than {MOST_STRUCTURES}")
+    file.require(all(isinstance(name, str) for name in structures), "its header's structures are no names")
+    file.require(file.header.get("channels") == list(CHANNELS), "its channels are not those of this version")
+    file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
+    file.length(file.header, "step_mm", 100.0)
+    width = file.whole(file.header, "width", 1024)
+    with torch.device("meta"):  # shapes only: no memory
+        net = VoxelNet(width).state_dict()
+    expected = {f"{k}.{key}": tuple(value.shape) for k in range(len(structures)) for key, value in net.items()}
+    unknown = [name for name in file.shapes if name not in expected]
+    file.require(not unknown, f"its header's nets have no {unknown[:1]}")
+    file.require_shapes(expected)
+    return width

@@ -1,0 +1,91 @@
+"""What an image says of a fitted structure: the log odds of the pack's voxel head on the structure's own grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..evidence.channels import FAR, REACH, Scene, voxel_channels
+from ..evidence.head import VoxelHead
+from ..geometry.affine import spacing_mm
+from ..geometry.boxed import Box
+from ..geometry.resample import WorldGrid, resample
+from ..geometry.surface import mask_signed_distance
+from .narrow_band import evaluate_near_surface, interpolate_nodes, node_counts
+from .stages import Fitted, Seen
+
+
+class ReadImage:
+    """Reads an image for one structure of a pack.
+
+    Args:
+        head: the pack's voxel head.
+        name: the structure's name in it.
+    """
+
+    def __init__(self, head: VoxelHead, name: str) -> None:
+        self.head = head
+        self.name = name
+
+    def __call__(
+        self,
+        fitted: Fitted,
+        seen: Seen,
+        box: Box,
+        grid: WorldGrid,
+        fit_mm: np.ndarray,
+        context_mm: np.ndarray | None,
+    ) -> np.ndarray:
+        """Return the log odds (X, Y, Z) that voxels are the structure's, NaN where nothing is said; see `scene_of`."""
+        scene = scene_of(fitted, seen, box, grid, fit_mm, context_mm, self.head.step_mm)
+        index, values = voxel_channels(scene)
+        odds = np.full(scene.grid.shape, np.nan, np.float32)
+        odds[tuple(index.T)] = self.head.log_odds(self.name, values)
+        return interpolate_nodes(odds, grid.shape)
+
+
+def scene_of(
+    fitted: Fitted,
+    seen: Seen,
+    box: Box,
+    grid: WorldGrid,
+    fit_mm: np.ndarray,
+    context_mm: np.ndarray | None,
+    step_mm: float,
+) -> Scene:
+    """Return what a voxel head sees of a structure.
+
+    Args:
+        fitted: the structure.
+        seen: image and mask.
+        box: slices of the label map around the structure.
+        grid: their own grid; the following arrays are of its shape.
+        fit_mm: signed distance of the fit.
+        context_mm: of the joint model, or None.
+        step_mm: the head's spacing; the scene's grid has that of the label map where it is larger.
+    """
+    spacing = spacing_mm(grid.affine)
+    mask = seen.mask[box]
+    reach_mm = FAR * max(step_mm, float(spacing.max()))
+    mask_mm = mask_signed_distance(mask, spacing, reach_mm)
+    others = (seen.label_map[box] != 0) & ~mask
+    counts = node_counts(grid.shape, spacing, step_mm)
+    ratio = [(n - 1) / max(c - 1, 1) for n, c in zip(grid.shape, counts, strict=True)]
+    nodes = WorldGrid(grid.affine @ np.diag([*ratio, 1.0]), counts)
+
+    def at_nodes(values: np.ndarray) -> np.ndarray:
+        return values if counts == grid.shape else resample(values, grid.affine, nodes)
+
+    linear_mm = None
+    if fitted.fit.linear_mm is not None:
+        linear_mm = evaluate_near_surface(fitted.fit.linear_mm, nodes, spacing_mm(nodes.affine), REACH * step_mm)
+    return Scene(
+        nodes,
+        step_mm,
+        resample(seen.image.values, seen.image.affine, nodes, fill=np.nan),
+        at_nodes(mask_mm),
+        at_nodes(others.astype(np.float32)),
+        at_nodes(fit_mm),
+        linear_mm,
+        None if context_mm is None else at_nodes(context_mm),
+        fitted.fit.similarity,
+    )

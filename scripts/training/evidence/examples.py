@@ -1,0 +1,149 @@
+"""Examples: what a voxel head sees of flawed masks that went through the refiner, and the truth beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from ...cases.files import whole_file
+from ...cases.read import read_array, read_labels
+from ...evidence.channels import voxel_channels
+from ...geometry.affine import apply_affine, box_affine, spacing_mm
+from ...geometry.resample import WorldGrid, resample
+from ...geometry.surface import crop_box, mask_signed_distance
+from ...refine.chain import Refiner
+from ...refine.seen import scene_of
+from ...refine.stages import Fitted, Image, Seen
+from .drafts import Organ, draft, warp, warped
+
+MARGIN_MM = 30.0  # of the image around the organs
+VOXELS = 8000  # drawn of each structure of a draft
+MILD = 1.3  # power of the uniform number that is a draft's severity: more drafts are good than poor
+
+Examples = dict[str, tuple[np.ndarray, np.ndarray]]  # structure → channels (N, C), truth (N,)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A patient, cut to the organs, on the image's grid.
+
+    Attributes:
+        name: of the files.
+        image: (X, Y, Z).
+        signed_mm: structure → signed distance (X, Y, Z) of the truth, mm; structures that are missing are left out.
+        masks: real networks' label maps (X, Y, Z).
+        affine: (4, 4) voxel → world mm.
+        organs: structure → the organ, as a donor of shapes for other patients' drafts.
+    """
+
+    name: str
+    image: np.ndarray
+    signed_mm: dict[str, np.ndarray]
+    masks: list[np.ndarray]
+    affine: np.ndarray
+    organs: dict[str, Organ]
+
+
+def read_case(name: str, image_dir: Path, label_dir: Path, mask_dirs: Sequence[Path], refiner: Refiner) -> Case:
+    """Read a patient; folders of masks that lack the patient are passed over.
+
+    Raises:
+        ValueError: the label map has none of the pack's structures.
+    """
+    image, affine = read_array(image_dir / name)
+    grid = WorldGrid(affine, (image.shape[0], image.shape[1], image.shape[2]))
+
+    def on_grid(file: Path) -> np.ndarray:
+        labels, own = read_labels(file)
+        return resample(labels, own, grid, order=0)
+
+    labels = on_grid(label_dir / name)
+    if not (labels > 0).any():
+        raise ValueError(f"{label_dir / name} is empty where its image lies")
+    box = crop_box(labels > 0, [int(np.ceil(MARGIN_MM / h)) for h in spacing_mm(affine)])
+    cut = box_affine(affine, [side.start for side in box])
+    masks = [on_grid(folder / name)[box] for folder in mask_dirs if (folder / name).is_file()]
+    found = {n: m for n, m in refiner.pack.masks(labels[box], cut).items() if m.any()}
+    organs = {n: Organ(m, cut) for n, m in found.items()}
+    return Case(name, image[box], {n: organ.signed_mm for n, organ in organs.items()}, masks, cut, organs)
+
+
+def make_examples(
+    case: Case, donors: Sequence[Case], mask: np.ndarray | None, refiner: Refiner, step_mm: float, seed: int
+) -> Examples:
+    """Return examples of one draft of a patient, both of them deformed at random.
+
+    Args:
+        case: the patient.
+        donors: other patients, whose organs are blended in.
+        mask: a real network's label map of the patient, which is the draft then; None to make one.
+        refiner: fits the priors of the pack.
+        step_mm: the head's spacing.
+        seed: of all that is random.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (case.image.shape[0], case.image.shape[1], case.image.shape[2])
+    radius_mm = float(np.exp(np.mean([np.log(organ.radius_mm) for organ in case.organs.values()])))
+    index = warp(shape, case.affine, radius_mm, rng)
+    truth_mm = {name: warped(signed, index) for name, signed in case.signed_mm.items()}
+    label_map = np.zeros(shape, np.uint8)
+    severity = rng.uniform() ** MILD
+    given = {} if mask is None else refiner.pack.masks(mask, case.affine)
+    for name in rng.permutation(list(truth_mm)):
+        if mask is not None:
+            own = warped(mask_signed_distance(given[name], spacing_mm(case.affine)), index) < 0
+        else:
+            organ = Organ(truth_mm[name] < 0, case.affine)
+            others = [donor.organs[name] for donor in donors if name in donor.organs]
+            other = others[rng.integers(len(others))] if others else organ
+            own = draft(organ, other, float(np.clip(severity + rng.normal(0.0, 0.1), 0.0, 1.0)), rng)
+        label_map[own & (label_map == 0)] = refiner.pack.structure(name).labels[0]
+    image = Image(warped(case.image, index), case.affine)
+    stages = refiner.fit(refiner.sample(refiner.align(label_map, case.affine), label_map, case.affine))
+    found: Examples = {}
+    for stage in stages:
+        if isinstance(stage, Fitted) and stage.name in truth_mm:
+            found[stage.name] = _examples(stage, truth_mm[stage.name], label_map, image, refiner, step_mm, rng)
+    return found
+
+
+def _examples(
+    stage: Fitted,
+    truth_mm: np.ndarray,
+    label_map: np.ndarray,
+    image: Image,
+    refiner: Refiner,
+    step_mm: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    measured = refiner.steps[stage.name].reconstruction.measure(stage)
+    seen = Seen(image, label_map, stage.mask)
+    scene = scene_of(stage, seen, measured.box, measured.grid, measured.fit_mm, measured.context_mm, step_mm)
+    at, values = voxel_channels(scene)
+    chosen = rng.permutation(len(at))[:VOXELS]
+    world = apply_affine(scene.grid.affine, at[chosen])
+    return values[chosen].astype(np.float16), sample(truth_mm, stage.affine, world) < 0
+
+
+def sample(volume: np.ndarray, affine: np.ndarray, points_world: np.ndarray) -> np.ndarray:
+    """Interpolate a volume (X, Y, Z) linearly at world points (N, 3); beyond it, its border's values go on."""
+    index = apply_affine(np.linalg.inv(affine), points_world)
+    return ndimage.map_coordinates(volume, index.T, order=1, mode="nearest")
+
+
+def save_examples(path: Path, examples: Examples) -> None:
+    """Write examples as plain arrays."""
+    arrays = {f"{name}.{what}": part for name, own in examples.items() for what, part in zip("xy", own, strict=True)}
+    with whole_file(path) as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def load_examples(path: Path) -> Examples:
+    """Read examples that `save_examples` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        names = sorted(key[:-2] for key in stored.files if key.endswith(".x"))
+        return {name: (stored[f"{name}.x"], stored[f"{name}.y"]) for name in names}
