@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
+import trimesh
 
 from ..evidence.head import VoxelHead
 from ..evidence.reading import Evidence, evidence_from_probabilities
@@ -29,6 +31,7 @@ from ..prior.prior import ShapePrior
 from .bodies import Islands, far_islands, two_organs
 from .finetune import LatentFinetune
 from .likeness import unlike
+from .mending import mend
 from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
 from .seen import ReadImage
@@ -200,23 +203,24 @@ class Refiner:
         evidence = None
         if prob is not None and (image is None or self.head is None):
             evidence = evidence_from_probabilities(prob, label_map, affine, self.pack)
-        seen = image if self.head is not None else None
         shared = {"context": (fitted - begun) / len(aligned)}
-        return [
-            one if isinstance(one, Unrefined) else self._sample(one, context, evidence, seen, shared) for one in aligned
+        sampled = [
+            one if isinstance(one, Unrefined) else self._sample(one, context, evidence, shared) for one in aligned
         ]
+        if image is None or self.head is None:
+            return sampled
+        return self._read(sampled, label_map, affine, image)
 
     def _sample(
         self,
         aligned: Aligned,
         context: Context | None,
         evidence: Evidence | None,
-        image: Image | None,
         seconds: dict[str, float],
     ) -> Sampled | Unrefined:
         name, own = aligned.name, self.steps[aligned.name].settings
         context = context if own.context else None
-        evidence, image = (evidence, image) if own.method != "paper" else (None, None)
+        evidence = evidence if own.method != "paper" else None
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
@@ -227,16 +231,43 @@ class Refiner:
             aligned.surface, aligned.transform, aligned.prior, name, context, evidence, self.seed
         )
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
-        found_all = {"context": context, "evidence": evidence, "image": image}
-        return aligned.then(Sampled, samples=samples, **found_all, seconds=seconds)
+        return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seen=None, seconds=seconds)
 
     def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
         """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
         judged = self.steps[aligned.name].settings.gate and context is None
         return far_islands(aligned.mask, aligned.affine) if judged else None
 
-    def _context(self, aligned: Sequence[Aligned | Unrefined]) -> Context | None:
-        surfaces = {one.name: one.surface for one in aligned if isinstance(one, Aligned)}
+    def _read(
+        self, sampled: Sequence[Sampled | Unrefined], label_map: np.ndarray, affine: np.ndarray, image: Image
+    ) -> list[Sampled | Unrefined]:
+        """Sample anew what an image made of the masks at first, and fit the joint model to it; see `mending`."""
+        begun = time.perf_counter()
+        mended = mend(sampled, label_map, affine, image, self.steps)
+        surfaces = {name: own.surface for name, own in mended.items()}
+        context = self._context(sampled, surfaces) if mended else None
+        result: list[Sampled | Unrefined] = []
+        for one in sampled:
+            own = mended.get(one.name)
+            if own is None or isinstance(one, Unrefined):
+                result.append(one)
+                continue
+            transform = replace(one.transform, similarity=own.similarity)
+            around = context if one.context is not None else None
+            samples = self.steps[one.name].tim(own.surface, transform, one.prior, one.name, around, None, self.seed)
+            seconds = {**one.seconds, "image": (time.perf_counter() - begun) / len(mended)}
+            result.append(
+                replace(one, transform=transform, samples=samples, context=around, seen=own.seen, seconds=seconds)
+            )
+        return result
+
+    def _context(
+        self,
+        aligned: Sequence[Aligned | Unrefined],
+        mended: Mapping[str, trimesh.Trimesh] = MappingProxyType({}),
+    ) -> Context | None:
+        """Fit the joint model to all surfaces, or to the mended ones where there are such."""
+        surfaces = {one.name: mended.get(one.name, one.surface) for one in aligned if isinstance(one, Aligned)}
         if self.joint is None or not surfaces:
             return None
         return fit_context_to_surfaces(surfaces, [one.name for one in aligned], self.joint)
@@ -290,7 +321,7 @@ class Refiner:
                 continue
             begun = time.perf_counter()
             try:
-                part = self.steps[one.name].reconstruction(one, label_map)
+                part = self.steps[one.name].reconstruction(one)
             except ValueError as error:
                 results[one.name] = one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
                 continue

@@ -1,0 +1,83 @@
+"""The first reading of an image: masks mended by their linear fits, for the fits to follow.
+
+A fit to a poor mask is poor, and misleads the voxel head that reads the image with it. So the head reads twice: first
+with the fast linear fit, and at last with the fit to what it saw at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import trimesh
+
+from ..geometry.affine import Similarity, box_affine
+from ..geometry.surface import mask_to_surface
+from .merge import merge
+from .reconstruct import Reconstruction
+from .stages import Fitted, Image, Sampled, Seen, Unrefined
+
+if TYPE_CHECKING:
+    from .chain import Steps
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What an image made of a mask at first.
+
+    Attributes:
+        similarity: world → canonical, of the linear fit.
+        seen: image, mended label map, and mended mask.
+        surface: closed surface of the mended mask, world mm.
+    """
+
+    similarity: Similarity
+    seen: Seen
+    surface: trimesh.Trimesh
+
+
+def mend(
+    sampled: Sequence[Sampled | Unrefined],
+    label_map: np.ndarray,
+    affine: np.ndarray,
+    image: Image,
+    steps: Mapping[str, Steps],
+) -> dict[str, Mended]:
+    """Read the image with the linear fits.
+
+    Args:
+        sampled: the structures.
+        label_map: (X, Y, Z) that they are of.
+        affine: (4, 4) voxel → world mm.
+        image: on any grid.
+        steps: shape name → its steps.
+
+    Returns:
+        Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
+    """
+    parts: list[tuple[Fitted, Reconstruction]] = []
+    for one in sampled:
+        if isinstance(one, Unrefined) or steps[one.name].settings.method == "paper":
+            continue
+        own = steps[one.name]
+        fit = own.finetune.linear(one.samples, one.transform, one.prior)
+        first = replace(one.then(Fitted, fit=fit), seen=Seen(image, label_map, one.mask))
+        try:
+            part = own.reconstruction.judge(own.reconstruction.measure(first), first)
+        except ValueError:
+            continue  # the fit has left the grid
+        if part.evidence == "image":
+            parts.append((first, part))
+    mended, after = merge(label_map, affine, parts)
+    found: dict[str, Mended] = {}
+    for first, _ in parts:
+        mask = after[first.name]
+        placed = box_affine(affine, [side.start for side in mask.box])
+        try:
+            surface = mask_to_surface(mask.part, placed)
+        except ValueError:
+            continue  # nothing is left
+        found[first.name] = Mended(first.fit.similarity, Seen(image, mended, mask), surface)
+    return found
