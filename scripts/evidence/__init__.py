@@ -1,1 +1,1 @@
-"""What the image says: a small network that reads image, mask and prior fit together."""
+"""What an image says of a voxel, beside mask and fit; and what the network that made the mask says."""

@@ -62,11 +62,16 @@ class Scene:
     pose: Similarity
 
     def near(self) -> np.ndarray:
-        """Return the voxels of the image near the mask or a fit, or inside one and outside another, (X, Y, Z) bool."""
+        """Return the voxels of the image near the mask or a fit, or inside one and outside another, (X, Y, Z) bool.
+
+        Where the image has but one intensity, it shows nothing, and there are none.
+        """
         known = [d for d in (self.mask_mm, self.fit_mm, self.linear_mm, self.context_mm) if d is not None]
         least, most = np.minimum.reduce(known), np.maximum.reduce(known)
         reach_mm = REACH * self.step_mm
-        return (least < reach_mm) & (most > -reach_mm) & np.isfinite(self.image)
+        near = (least < reach_mm) & (most > -reach_mm) & np.isfinite(self.image)
+        values = self.image[near]
+        return near if values.size and values.min() < values.max() else np.zeros_like(near)
 
 
 def voxel_channels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 A pack holds `organ.yaml` (labels, modality, intensity, spacing, structures, split, provenance), one shape prior a
 structure (`<structure>.safetensors`), and where there are such, the organ's own U-Net (`model.pt`), the joint model of
-its structures and its evidence networks. No code names an organ: a new one is a new folder. What can stand in
+its structures and its voxel head. No code names an organ: a new one is a new folder. What can stand in
 `organ.yaml` is listed in docs/organ_pack.md.
 """
 

@@ -19,7 +19,7 @@ import torch
 import trimesh
 
 from ..evidence.head import VoxelHead
-from ..evidence.reading import Evidence, evidence_from_probabilities
+from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
@@ -96,8 +96,8 @@ class Refiner:
 
     Raises:
         OrganError: there is no such organ pack.
-        ValueError: there is no such preset, or the pack's joint model or evidence networks were trained for other
-            structures.
+        ValueError: there is no such preset, or the pack's joint model or voxel head lacks
+            one of its structures.
         FileNotFoundError: a prior of the pack has not been trained.
     """
 

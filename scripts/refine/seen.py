@@ -34,10 +34,15 @@ class ReadImage:
         grid: WorldGrid,
         fit_mm: np.ndarray,
         context_mm: np.ndarray | None,
-    ) -> np.ndarray:
-        """Return the log odds (X, Y, Z) that voxels are the structure's, NaN where nothing is said; see `scene_of`."""
+    ) -> np.ndarray | None:
+        """Return the log odds (X, Y, Z) that voxels are the structure's, NaN where nothing is said; see `scene_of`.
+
+        It is None where the image shows nothing of the structure.
+        """
         scene = scene_of(fitted, seen, box, grid, fit_mm, context_mm, self.head.step_mm)
         index, values = voxel_channels(scene)
+        if not len(index):
+            return None
         odds = np.full(scene.grid.shape, np.nan, np.float32)
         odds[tuple(index.T)] = self.head.log_odds(self.name, values)
         return interpolate_nodes(odds, grid.shape)

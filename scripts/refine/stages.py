@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import trimesh
 
-from ..evidence.reading import Evidence
+from ..evidence.probabilities import Evidence
 from ..geometry.affine import Similarity, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import CanonicalTransform

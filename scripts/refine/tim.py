@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from ..evidence.reading import Evidence
+from ..evidence.probabilities import Evidence
 from ..geometry.picct import CanonicalTransform, ConstrainedRegistration
 from ..geometry.surface import sample_surface
 from ..prior.context import Context

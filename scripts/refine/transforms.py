@@ -55,9 +55,9 @@ class TIMSampled(MapTransform):
     Args:
         keys: the label map.
         refiner: of the organ.
-        image_key: an image on any grid; read by the pack's evidence networks, where the pack has some.
-        prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
-            has read an image, or where what it read is set aside.
+        image_key: an image on any grid; read by the pack's voxel head, where the pack has one.
+        prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image
+            is read.
         allow_missing_keys: see MapTransform.
     """
 
@@ -135,7 +135,7 @@ class RefineShape(Transform):
     Args:
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
-        device: where priors, fields and the evidence networks are evaluated.
+        device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
 
     Raises:
@@ -163,10 +163,10 @@ class RefineShape(Transform):
         Args:
             label_map: (1, X, Y, Z) or (X, Y, Z), the pack's label values; a MetaTensor's affine says where it lies,
                 voxel → world mm, RAS+ (the voxels of a tensor or array without one are 1 mm cubes).
-            image: (1, X', Y', Z') or (X', Y', Z') with an affine, on any grid; read by the pack's evidence networks,
-                where it has some.
-            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no such network
-                has read an image, or where what it read is set aside.
+            image: (1, X', Y', Z') or (X', Y', Z') with an affine, on any grid; read by the pack's voxel head,
+                where it has one.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image
+                is read.
 
         Returns:
             The refined label map, with the shape, data type, meta data and device of the given one; and one result a
@@ -193,9 +193,9 @@ class RefineShaped(MapTransform):
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
         image_key: an image on any grid, as evidence.
-        prob_key: class probabilities on the label map's grid, background first; used where no such network has read an
-            image, or where what it read is set aside.
-        device: where priors, fields and the evidence networks are evaluated.
+        prob_key: class probabilities on the label map's grid, background first; used where no image is
+            read.
+        device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
         allow_missing_keys: see MapTransform.
     """

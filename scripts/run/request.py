@@ -67,7 +67,7 @@ class Request:
             current_label: whether a mask is given; if not, the organ's U-Net must be there. That of the default organ
                 need not be: who runs the bundle has it, perhaps as TorchScript alone.
             source: whose labels the masks have, see `sources`.
-            device: where priors, fields and the evidence networks are evaluated.
+            device: where priors, fields and the voxel head are evaluated.
             seed: of the refinement.
         """
         try:

@@ -21,8 +21,8 @@ class ToNetworkd(MapTransform, InvertibleTransform):
     Args:
         keys: the image.
         request: names the organ.
-        seen_key: where a copy of the image as it is goes, if evidence networks will see it.
-        image_evidence: whether they may.
+        seen_key: where a copy of the image as it is goes, if a voxel head will see it.
+        image_evidence: whether it may.
     """
 
     def __init__(

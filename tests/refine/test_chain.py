@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose
 
+from scripts.organ.pack import OrganPack
 from scripts.refine.merge import merge
+from scripts.refine.reconstruct import ReconstructShape
+from scripts.refine.settings import RefineSettings
 from scripts.refine.transforms import (
     RefineShape,
     RefineShapeD,

@@ -1,97 +1,133 @@
-"""The job that trains evidence networks: what it keeps, and with what seeds; learning itself is tested elsewhere."""
+"""The job that trains a voxel head: from images and label maps to a file that reads them."""
 
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
+from scipy import ndimage
 
 from scripts.cases.lock import LOCK, FolderInUse, FolderLock
-from scripts.evidence.ensemble import EvidenceEnsemble
+from scripts.evidence.channels import CHANNELS
+from scripts.evidence.head import VoxelHead
+from scripts.organ.pack import EVIDENCE_FILE
+from scripts.refine.chain import Refiner
+from scripts.refine.stages import Image
 from scripts.training.evidence import job
-from scripts.training.evidence.patches import Example
-from tests.helpers.small_pack import write_data, write_pack
+from scripts.training.evidence.examples import load_examples, make_examples, read_case, save_examples
+from scripts.training.evidence.training import train_net
+from tests.helpers.bright_head import bright_image, pack_with_bright_head
+from tests.helpers.mean_shape import dice, mean_shape
+
+CASES = 3
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A pack of four training cases, and stand-ins that note what they were asked for."""
-    asked = {"drafts": [], "joint": [], "training": []}
-
-    def make_drafts(images, labels, output, intensity, folds, seed):
-        asked["drafts"].append((output.parent.name, [file.name for file in labels], folds, seed))
-        (output / "step0100").mkdir(parents=True, exist_ok=True)
-
-    class Joint:
-        def save(self, path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-
-    def fit_joint(files, pack):
-        asked["joint"].append([file.name for file in files])
-        return Joint()
-
-    def load_example(name, *_):
-        distance = torch.full((1, 4, 4, 4), float(nib.load(tmp_path / "data" / "labels" / name).shape[0]))
-        return Example(distance, distance, [distance], [distance], distance)
-
-    def train_evidence(examples, network, steps, seed):
-        asked["training"].append((len(examples), steps, seed, next(network.parameters()).detach().clone()))
-        return [0.5] * steps
-
-    monkeypatch.setattr(job, "make_drafts", make_drafts)
-    monkeypatch.setattr(job, "fit_joint", fit_joint)
-    monkeypatch.setattr(job, "load_example", load_example)
-    monkeypatch.setattr(job, "train_evidence", train_evidence)
-    monkeypatch.setattr(job.JointShapeModel, "load", lambda path: path)
-    write_data(tmp_path / "data", 4)
-    write_pack(tmp_path / "pack", split={"train": [f"box_{k}.nii.gz" for k in range(4)]})
-    return tmp_path, asked
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Three hippocampi of one shape in noise, and a pack whose split names two of them."""
+    folder = tmp_path_factory.mktemp("data")
+    truth, affine = mean_shape("plain")
+    for name in ("images", "labels", "network"):
+        (folder / name).mkdir()
+    for number in range(CASES):
+        image = bright_image(truth, affine).values + np.random.default_rng(number).normal(0, 20, truth.shape)
+        for part, values in (("images", image.astype(np.float32)), ("labels", truth)):
+            nib.save(nib.Nifti1Image(values, affine), folder / part / f"case_{number}.nii.gz")
+    small = np.where(ndimage.binary_erosion(truth > 0), truth, 0).astype(np.uint8)
+    nib.save(nib.Nifti1Image(small, affine), folder / "network" / "case_0.nii.gz")
+    pack = pack_with_bright_head(folder / "pack")
+    text = (pack / "organ.yaml").read_text()
+    start, end = text.index("split:"), text.index("provenance:")
+    split = "split:\n  train: [case_0.nii.gz, case_1.nii.gz]\n  test: [case_2.nii.gz]\n"
+    (pack / "organ.yaml").write_text(text[:start] + split + text[end:])
+    return folder
 
 
-def run(folder, **options):
-    return job.evidence(str(folder / "data"), str(folder / "pack"), str(folder / "cache"), steps=3, folds=2, **options)
+def run(data, tmp_path, **options):
+    options = {"drafts": 1, "steps": 150, "output": str(tmp_path / "evidence.safetensors")} | options
+    return job.evidence(str(data), str(data / "pack"), cache_dir=str(tmp_path / "cache"), **options)
 
 
-def test_members_have_seeds_of_their_own_and_the_card_says_what_they_saw(folder):
-    place, asked = folder
-    run(place, seed=7, hold_out=1)
-    (count, steps, first, weights), (_, _, second, other) = asked["training"]
-    assert (count, steps, first, second) == (2, 3, 7, 8)
-    assert not torch.equal(weights, other)
-    ensemble = EvidenceEnsemble.load(place / "pack" / job.EVIDENCE_FILE)
-    assert len(ensemble.members) == 2 and ensemble.structures == ["boxes"]
-    assert ensemble.card["trained_on"] == ["box_0.nii.gz", "box_2.nii.gz"]
-    assert (ensemble.card["seed"], ensemble.card["final_losses"]) == (7, [0.5, 0.5])
+@pytest.mark.slow
+def test_a_trained_head_mends_a_case_that_it_has_not_seen(data, tmp_path):
+    said = run(data, tmp_path, drafts=4, steps=400, mask_dir=str(data / "network"))
+    assert "2 patients" in said
+    head = VoxelHead.load(tmp_path / "evidence.safetensors")
+    assert head.card["trained_on"] == ["case_0.nii.gz", "case_1.nii.gz"] and head.card["masks"] == ["network"]
+    assert head.structures == ["hippocampus"] and head.step_mm == 1.0
+    head.save(data / "pack" / EVIDENCE_FILE)
+    truth, affine = mean_shape("plain")
+    small = np.where(ndimage.binary_erosion(truth > 0), truth, 0).astype(np.uint8)
+    image = nib.load(data / "images" / "case_2.nii.gz").get_fdata()
+    refined, (case,) = Refiner(data / "pack").refine(small, affine, Image(image, affine))
+    assert case.quality["evidence"] == "image"
+    assert dice(refined > 0, truth > 0) > dice(small > 0, truth > 0) + 0.1
 
 
-def test_joint_models_have_not_seen_the_fold_that_they_serve(folder):
-    place, asked = folder
-    run(place)
-    assert asked["joint"] == [["box_1.nii.gz", "box_3.nii.gz"], ["box_0.nii.gz", "box_2.nii.gz"]]
+def test_examples_are_of_the_deformed_patient_and_kept_as_plain_arrays(data, tmp_path):
+    refiner = Refiner(data / "pack", see=False)
+    cases = [
+        read_case(f"case_{k}.nii.gz", data / "images", data / "labels", [data / "network"], refiner) for k in (0, 1)
+    ]
+    assert len(cases[0].masks) == 1 and not cases[1].masks
+    found = make_examples(cases[0], cases[1:], cases[0].masks[0], refiner, 1.0, seed=3)
+    values, truth = found["hippocampus"]
+    assert values.shape == (len(truth), len(CHANNELS)) and 0.02 < truth.mean() < 0.6
+    by_mask = dict(zip(CHANNELS, values.astype(float).T, strict=True))
+    assert (truth[by_mask["mask"] < 0]).mean() > 0.9 > 0.5 > (truth[by_mask["mask"] > 2]).mean()
+    assert by_mask["ratio_0"][truth].mean() > by_mask["ratio_0"][~truth].mean() + 0.5
+    again = make_examples(cases[0], cases[1:], cases[0].masks[0], refiner, 1.0, seed=3)
+    np.testing.assert_array_equal(again["hippocampus"][0], values)
+    save_examples(tmp_path / "kept.npz", found)
+    kept = load_examples(tmp_path / "kept.npz")
+    np.testing.assert_array_equal(kept["hippocampus"][0], values)
+    np.testing.assert_array_equal(kept["hippocampus"][1], truth)
 
 
-def test_what_is_kept_serves_the_same_question_only(folder):
-    place, asked = folder
-    for options in ({}, {}, {"seed": 1}):
-        run(place, members=1, **options)
-    caches = [name for name, *_ in asked["drafts"]]
-    assert caches[0] == caches[1] != caches[2]
-    assert len(asked["joint"]) == 4  # two folds, for each seed; nothing for the repetition
-    values = np.asarray(nib.load(place / "data" / "labels" / "box_3.nii.gz").dataobj)
-    nib.save(nib.Nifti1Image(values, np.eye(4)), place / "data" / "labels" / "box_4.nii.gz")
-    write_pack(place / "pack", split={"train": ["box_0.nii.gz", "box_4.nii.gz"]})
-    nib.save(nib.Nifti1Image(values.astype(np.float32), np.eye(4)), place / "data" / "images" / "box_4.nii.gz")
-    run(place, members=1)
-    assert asked["drafts"][-1][0] not in caches and asked["drafts"][-1][1] == ["box_0.nii.gz", "box_4.nii.gz"]
+def test_what_is_kept_is_not_made_again_and_serves_the_same_question_only(data, tmp_path, monkeypatch):
+    asked = []
+
+    def made(case, donors, drafts, refiner, step_mm, seed):
+        asked.append((case.name, [donor.name for donor in donors], drafts, step_mm))
+        values = np.random.default_rng(seed).normal(size=(200, len(CHANNELS))).astype(np.float16)
+        return {"hippocampus": (values, values[:, 0] < 0)}
+
+    monkeypatch.setattr(job, "_of_case", made)
+    for options in ({}, {}, {"drafts": 2}, {"seed": 5}, {"mask_dir": str(data / "network")}):
+        run(data, tmp_path, steps=3, **options)
+    assert [name for name, *_ in asked] == ["case_0.nii.gz", "case_1.nii.gz"] * 4
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+    asked.clear()
+    run(data, tmp_path, steps=3, cases=1, drafts=7)
+    assert [(name, drafts) for name, _, drafts, _ in asked] == [("case_0.nii.gz", 7)]
 
 
-def test_two_trainings_at_once_do_not_share_what_is_kept(folder):
-    place, asked = folder
-    run(place, members=1)
-    (cache,) = (place / "cache").iterdir()
+def test_two_trainings_at_once_do_not_share_what_is_kept(data, tmp_path, monkeypatch):
+    values = np.zeros((20, len(CHANNELS)), np.float16)
+    monkeypatch.setattr(job, "_of_case", lambda *_: {"hippocampus": (values, values[:, 0] < 0)})
+    run(data, tmp_path, steps=3)
+    (cache,) = (tmp_path / "cache").iterdir()
     assert not (cache / LOCK).exists()
     lock = FolderLock(cache)
     with pytest.raises(FolderInUse, match="is in use by process"):
-        run(place, members=1)
+        run(data, tmp_path, steps=3)
     lock.release()
-    run(place, members=1)
+    run(data, tmp_path, steps=3)
+
+
+def test_an_empty_label_map_is_named(data, tmp_path):
+    truth, affine = mean_shape("plain")
+    (tmp_path / "labels").mkdir()
+    nib.save(nib.Nifti1Image(np.zeros_like(truth), affine), tmp_path / "labels" / "case_0.nii.gz")
+    with pytest.raises(ValueError, match="case_0.nii.gz is empty where its image lies"):
+        read_case("case_0.nii.gz", data / "images", tmp_path / "labels", [], Refiner(data / "pack", see=False))
+
+
+def test_a_net_learns_which_channel_tells():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(20_000, len(CHANNELS))).astype(np.float16)
+    values[:, 7] = np.nan  # a joint model that the pack has not
+    truth = values[:, 3] + 0.2 * rng.normal(size=len(values)) > 0.5
+    net = train_net(values, truth, 200, 0)
+    other = rng.normal(size=(2000, len(CHANNELS))).astype(np.float32)
+    other[:, 7] = np.nan
+    odds = VoxelHead({"a": net}, 1.0).log_odds("a", other)
+    assert ((odds > 0) == (other[:, 3] > 0.5)).mean() > 0.93

@@ -1,1 +1,1 @@
-"""Training of evidence networks."""
+"""Training of voxel heads on flawed masks."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.evidence.reading import evidence_from_probabilities
+from scripts.evidence.probabilities import evidence_from_probabilities
 from scripts.organ.pack import OrganPack
 from tests.helpers.pairs import grid, kidneys, label_map, world, write_pack
 

@@ -1,4 +1,4 @@
-"""Evidence: what an image, or the network that made the mask, says of each structure at a point in the world."""
+"""Evidence: what the network that made the mask says of each structure at a point in the world."""
 
 from __future__ import annotations
 
@@ -19,17 +19,10 @@ class Evidence:
     Attributes:
         probability: structure name → (X, Y, Z).
         affine: (4, 4) voxel → world mm of that grid.
-        source: "image" (evidence networks that read it) or "probability" (of the network that made the mask).
-        averaged: what several networks say in the mean, where this is what they agree on.
-        of_segmenter: what the network that made the mask says, where this is an image's; it counts where the image is
-            set aside.
     """
 
     probability: dict[str, np.ndarray]
     affine: np.ndarray
-    source: str
-    averaged: Evidence | None = None
-    of_segmenter: Evidence | None = None
 
     def of(self, name: str, points_world: np.ndarray) -> np.ndarray:
         """Return the probability (N,) of a structure at world points (N, 3); NaN outside the evidence's grid."""
@@ -65,4 +58,4 @@ def evidence_from_probabilities(
                 split[structure.labels] = split_sides(structure.union(label_map), affine)
             whole[~split[structure.labels].territory(structure.side, affine)] = 0.0
         found[structure.name] = whole
-    return Evidence(found, affine, "probability")
+    return Evidence(found, affine)
