@@ -41,9 +41,10 @@ class Scene:
 
     Attributes:
         grid: the grid.
-        step_mm: the head's spacing; that of the grid is at least as large.
+        step_mm: the head's spacing; the grid's voxels are at most as far apart, but where the label map's are farther.
         image: intensities; NaN beyond the image.
-        mask_mm: signed distance of the initial mask, negative inside.
+        mask_mm: signed distance of the mask that the head corrects, negative inside.
+        initial_mm: of the initial mask, which may reach farther; None where it is the same.
         others: share of each voxel that is another structure of the label map, in [0, 1].
         fit_mm: signed distance of the fit.
         linear_mm: of the linear fit that it started from; None without one.
@@ -55,6 +56,7 @@ class Scene:
     step_mm: float
     image: np.ndarray
     mask_mm: np.ndarray
+    initial_mm: np.ndarray | None
     others: np.ndarray
     fit_mm: np.ndarray
     linear_mm: np.ndarray | None
@@ -66,7 +68,9 @@ class Scene:
 
         Where the image has but one intensity, it shows nothing, and there are none.
         """
-        known = [d for d in (self.mask_mm, self.fit_mm, self.linear_mm, self.context_mm) if d is not None]
+        known = [
+            d for d in (self.mask_mm, self.initial_mm, self.fit_mm, self.linear_mm, self.context_mm) if d is not None
+        ]
         least, most = np.minimum.reduce(known), np.maximum.reduce(known)
         reach_mm = REACH * self.step_mm
         near = (least < reach_mm) & (most > -reach_mm) & np.isfinite(self.image)

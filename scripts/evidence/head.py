@@ -24,6 +24,7 @@ from .channels import CHANNELS
 WIDTH = 64
 MOST_STRUCTURES = 256
 AT_ONCE = 200_000  # voxels, for memory
+LEAST_SPREAD = 1e-3  # of a channel in training, below which it tells nothing
 LARGEST = 6.0  # of a channel, in its standard deviations
 
 
@@ -53,7 +54,8 @@ class VoxelNet(nn.Module):
         filled = torch.where(known, values, 0.0)
         self.mean.copy_(filled.sum(0) / count)
         variance = torch.where(known, (filled - self.mean) ** 2, 0.0).sum(0) / count
-        self.std.copy_(variance.sqrt().clamp_min(1e-3))
+        std = variance.sqrt()
+        self.std.copy_(torch.where(std > LEAST_SPREAD, std, torch.inf))  # what never varied tells nothing
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the log odds (N,) of voxels whose channels are (N, C); unknown ones count as their mean."""
@@ -128,6 +130,7 @@ def _check(file: TensorFile) -> int:
     if not isinstance(structures, list) or not 1 <= len(structures) <= MOST_STRUCTURES:
         raise file.broken(f"its header names no structures, or more than {MOST_STRUCTURES}")
     file.require(all(isinstance(name, str) for name in structures), "its header's structures are no names")
+    file.require(len(set(structures)) == len(structures), "its header names a structure twice")
     file.require(file.header.get("channels") == list(CHANNELS), "its channels are not those of this version")
     file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
     file.length(file.header, "step_mm", 100.0)

@@ -57,5 +57,5 @@ def evidence_from_probabilities(
             if structure.labels not in split:
                 split[structure.labels] = split_sides(structure.union(label_map), affine)
             whole[~split[structure.labels].territory(structure.side, affine)] = 0.0
-        found[structure.name] = whole
+        found |= {shape.name: whole for shape in (structure, *structure.pair)}  # a side's mask bounds it
     return Evidence(found, affine)

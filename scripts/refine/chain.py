@@ -31,7 +31,7 @@ from ..prior.prior import ShapePrior
 from .bodies import Islands, far_islands, two_organs
 from .finetune import LatentFinetune
 from .likeness import unlike
-from .mending import mend
+from .mending import Mended, mend
 from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
 from .seen import ReadImage
@@ -190,7 +190,7 @@ class Refiner:
             aligned: what `align` returned for this label map.
             label_map: (X, Y, Z), the pack's label values.
             affine: (4, 4) voxel → world mm.
-            image: on any grid; kept for the pack's voxel head, where it has one.
+            image: on any grid; read by the pack's voxel head, where it has one.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image is
                 read.
 
@@ -200,66 +200,48 @@ class Refiner:
         begun = time.perf_counter()
         context = self._context(aligned)
         fitted = time.perf_counter()
-        evidence = None
-        if prob is not None and (image is None or self.head is None):
-            evidence = evidence_from_probabilities(prob, label_map, affine, self.pack)
+        evidence = None if prob is None else evidence_from_probabilities(prob, label_map, affine, self.pack)
         shared = {"context": (fitted - begun) / len(aligned)}
-        sampled = [
-            one if isinstance(one, Unrefined) else self._sample(one, context, evidence, shared) for one in aligned
-        ]
-        if image is None or self.head is None:
-            return sampled
-        return self._read(sampled, label_map, affine, image)
+        mended: dict[str, Mended] = {}
+        if image is not None and self.head is not None:
+            blind = [self._sample(one, context, None, shared) for one in aligned]
+            begun = time.perf_counter()
+            mended = mend(blind, label_map, affine, image, self.steps)
+            context = self._context(aligned, {name: own.surface for name, own in mended.items()}) if mended else context
+            shared["image"] = (time.perf_counter() - begun) / len(aligned)
+        return [self._sample(one, context, evidence, shared, mended.get(one.name)) for one in aligned]
 
     def _sample(
         self,
-        aligned: Aligned,
+        aligned: Aligned | Unrefined,
         context: Context | None,
         evidence: Evidence | None,
         seconds: dict[str, float],
+        mended: Mended | None = None,
     ) -> Sampled | Unrefined:
+        """Sample one structure; what an image made of it at first, where there is that, see `mending`."""
+        if isinstance(aligned, Unrefined):
+            return aligned
         name, own = aligned.name, self.steps[aligned.name].settings
         context = context if own.context else None
-        evidence = evidence if own.method != "paper" else None
+        evidence = evidence if own.method != "paper" and mended is None else None
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
                 return aligned.stopped(aligned.failure, self._islands(aligned, context))
             aligned = replace(aligned, transform=replace(found, turn=aligned.transform.turn))
+        if mended is not None:
+            aligned = replace(aligned, transform=replace(aligned.transform, similarity=mended.similarity))
         begun = time.perf_counter()
-        samples = self.steps[name].tim(
-            aligned.surface, aligned.transform, aligned.prior, name, context, evidence, self.seed
-        )
+        surface, seen = (aligned.surface, None) if mended is None else (mended.surface, mended.seen)
+        samples = self.steps[name].tim(surface, aligned.transform, aligned.prior, name, context, evidence, self.seed)
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
-        return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seen=None, seconds=seconds)
+        return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seen=seen, seconds=seconds)
 
     def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
         """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
         judged = self.steps[aligned.name].settings.gate and context is None
         return far_islands(aligned.mask, aligned.affine) if judged else None
-
-    def _read(
-        self, sampled: Sequence[Sampled | Unrefined], label_map: np.ndarray, affine: np.ndarray, image: Image
-    ) -> list[Sampled | Unrefined]:
-        """Sample anew what an image made of the masks at first, and fit the joint model to it; see `mending`."""
-        begun = time.perf_counter()
-        mended = mend(sampled, label_map, affine, image, self.steps)
-        surfaces = {name: own.surface for name, own in mended.items()}
-        context = self._context(sampled, surfaces) if mended else None
-        result: list[Sampled | Unrefined] = []
-        for one in sampled:
-            own = mended.get(one.name)
-            if own is None or isinstance(one, Unrefined):
-                result.append(one)
-                continue
-            transform = replace(one.transform, similarity=own.similarity)
-            around = context if one.context is not None else None
-            samples = self.steps[one.name].tim(own.surface, transform, one.prior, one.name, around, None, self.seed)
-            seconds = {**one.seconds, "image": (time.perf_counter() - begun) / len(mended)}
-            result.append(
-                replace(one, transform=transform, samples=samples, context=around, seen=own.seen, seconds=seconds)
-            )
-        return result
 
     def _context(
         self,

@@ -227,8 +227,8 @@ def judge_regions(
         sound: see `decide`.
 
     Returns:
-        (X, Y, Z) bool, where the proposal is refused; (X, Y, Z) bool, specks of it, which are not judged and not taken
-        over; and the regions judged.
+        (X, Y, Z) bool, where the proposal is refused; (X, Y, Z) bool, specks of it, which are not judged; and the
+        regions judged.
     """
     voxel_mm3 = voxel_volume_mm3(affine)
     refused, specks = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
@@ -267,7 +267,6 @@ def judge_beyond(
     fit_mm_at: Callable[[np.ndarray], np.ndarray],
     context_mm_at: Callable[[np.ndarray], np.ndarray] | None = None,
     probability_at: Callable[[np.ndarray], np.ndarray] | None = None,
-    seen: bool = False,
     sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, list[Region]]:
     """Decide on every region of a mask that lies beyond the box of its reconstruction, far from the fit.
@@ -280,7 +279,6 @@ def judge_beyond(
         fit_mm_at: world points (N, 3) → signed distance (N,) of the fit, mm.
         context_mm_at: the same of the joint model.
         probability_at: world points (N, 3) → probability (N,) from the evidence, NaN where it says nothing.
-        seen: see `decide`.
         sound: see `decide`.
 
     Returns:
@@ -309,7 +307,7 @@ def judge_beyond(
         context_mm = None if context_mm_at is None else round(float(context_mm_at(points).mean()), 3)
         probability = None if probability_at is None else _mean_of_known(probability_at(points))
         island = not touching[number]
-        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, seen, island, sound, limits)
+        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, False, island, sound, limits)
         if accepted:
             removed.append(voxels)
         figures = (round(len(voxels) * voxel_mm3, 1), fit_mm, context_mm, probability, island)

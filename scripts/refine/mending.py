@@ -14,7 +14,7 @@ import numpy as np
 import trimesh
 
 from ..geometry.affine import Similarity, box_affine
-from ..geometry.surface import mask_to_surface
+from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
 from .reconstruct import Reconstruction
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
@@ -62,22 +62,24 @@ def mend(
         if isinstance(one, Unrefined) or steps[one.name].settings.method == "paper":
             continue
         own = steps[one.name]
-        fit = own.finetune.linear(one.samples, one.transform, one.prior)
-        first = replace(one.then(Fitted, fit=fit), seen=Seen(image, label_map, one.mask))
         try:
+            fit = own.finetune.linear(one.samples, one.transform, one.prior)
+            first = replace(one.then(Fitted, fit=fit), seen=Seen(image, label_map, one.mask))
             part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
-            continue  # the fit has left the grid
-        if part.evidence == "image":
+            continue  # there is no linear model, or the fit has left the grid
+        if part.evidence == "image" and (part.signed_mm < 0).any():
             parts.append((first, part))
+    if not parts:
+        return {}
     mended, after = merge(label_map, affine, parts)
     found: dict[str, Mended] = {}
     for first, _ in parts:
         mask = after[first.name]
-        placed = box_affine(affine, [side.start for side in mask.box])
         try:
-            surface = mask_to_surface(mask.part, placed)
+            surface = mask_to_surface(mask.part, box_affine(affine, [side.start for side in mask.box]))
+            sample_surface(surface, 1, 0)
         except ValueError:
-            continue  # nothing is left
+            continue  # hardly anything is left
         found[first.name] = Mended(first.fit.similarity, Seen(image, mended, mask), surface)
     return found

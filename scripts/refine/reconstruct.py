@@ -218,7 +218,6 @@ class ReconstructShape:
                     fitted.fit.sdf_mm,
                     context_at,
                     probability_at,
-                    False,
                     sound,
                 )
                 regions += beyond
@@ -229,7 +228,6 @@ class ReconstructShape:
             fused[left] = mask_mm[left]
             judged = fused < 0
             if seen:
-                fused = mask_signed_distance(judged, spacing_mm(grid.affine), LIMIT_MM)
                 followed = int(np.count_nonzero(specks))
             elif not signs:
                 stays = refused | spared[box]
@@ -239,6 +237,8 @@ class ReconstructShape:
                 fused = np.where(adrift[box], np.abs(mask_mm), fused)
                 outside_box = np.concatenate([outside_box, _beyond(islands.voxels, box)])
                 regions.append(_adrift(islands, fitted))
+        if seen:
+            fused = mask_signed_distance(fused < 0, spacing_mm(grid.affine), LIMIT_MM)
         source = "image" if seen else "probability" if evidence is not None else "shape"
         said = unlike(fitted.name, signs) if signs else lost
         warnings = [said] * bool(said) + [body.beside(fitted.name) for body in bodies]

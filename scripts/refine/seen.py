@@ -72,13 +72,15 @@ def scene_of(
     mask = seen.mask[box]
     reach_mm = FAR * max(step_mm, float(spacing.max()))
     mask_mm = mask_signed_distance(mask, spacing, reach_mm)
+    initial = fitted.mask[box]
+    initial_mm = None if (initial == mask).all() else mask_signed_distance(initial, spacing, reach_mm)
     others = (seen.label_map[box] != 0) & ~mask
     counts = node_counts(grid.shape, spacing, step_mm)
     ratio = [(n - 1) / max(c - 1, 1) for n, c in zip(grid.shape, counts, strict=True)]
     nodes = WorldGrid(grid.affine @ np.diag([*ratio, 1.0]), counts)
 
     def at_nodes(values: np.ndarray) -> np.ndarray:
-        return values if counts == grid.shape else resample(values, grid.affine, nodes)
+        return interpolate_nodes(values, counts)
 
     linear_mm = None
     if fitted.fit.linear_mm is not None:
@@ -88,6 +90,7 @@ def scene_of(
         step_mm,
         resample(seen.image.values, seen.image.affine, nodes, fill=np.nan),
         at_nodes(mask_mm),
+        None if initial_mm is None else at_nodes(initial_mm),
         at_nodes(others.astype(np.float32)),
         at_nodes(fit_mm),
         linear_mm,

@@ -250,7 +250,9 @@ def _like(given: Any, refined: np.ndarray, affine: np.ndarray) -> MetaTensor:
 
 def _image(image: Any) -> Image | None:
     """Return the first channel of an image, (C, X, Y, Z) or (X, Y, Z), with its affine."""
-    return None if image is None else Image(volume_array(image, "an image")[0], affine_of(image))
+    return (
+        None if image is None else Image(np.asarray(volume_array(image, "an image")[0], np.float32), affine_of(image))
+    )
 
 
 def _probabilities(prob: Any) -> np.ndarray | None:

@@ -95,10 +95,10 @@ def test_labels_and_probabilities_come_back_to_the_image_grid(bundle_root, brigh
 
 
 @pytest.mark.parametrize(
-    ("organ", "wanted", "sees"), [("thorax", "true", True), ("thorax", "false", False), ("hippocampus", "true", False)]
+    ("organ", "wanted", "sees"), [("thorax", "true", True), ("thorax", "false", False), ("hippocampus", "true", True)]
 )
-def test_evidence_networks_see_the_image_as_it_is(bundle_root, tmp_path, organ, wanted, sees):
-    """The U-Net's copy is resampled and scaled; the other one is kept only for packs that have such networks."""
+def test_a_voxel_head_sees_the_image_as_it_is(bundle_root, tmp_path, organ, wanted, sees):
+    """The U-Net's copy is resampled and scaled; the other one is kept only for packs that have a voxel head."""
     values = np.random.default_rng(0).integers(0, 250, (12, 12, 12)).astype(np.int16)
     nib.save(nib.Nifti1Image(values, affine_of(AFFINES["anisotropic"])), tmp_path / "a.nii.gz")
     workflow = inference(bundle_root, tmp_path / "a.nii.gz", tmp_path / "out", organ, image_evidence=wanted)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from scripts.cases.files import whole_file, write_csv, write_json
-from scripts.evidence.ensemble import EvidenceEnsemble
-from scripts.evidence.network import EvidenceNet
+from scripts.evidence.head import VoxelHead, VoxelNet
 from scripts.shapes.cache import save_arrays
 
 OWNERS = {"write_text", "write_bytes"}  # methods of what they write to
@@ -49,14 +48,14 @@ def test_json_is_plain_and_csv_leaves_out_what_is_not_a_number(tmp_path):
 def test_models_and_caches_that_cannot_be_written_leave_the_old_ones(tmp_path, name, monkeypatch):
     target = tmp_path / name
     target.write_text("old")
-    ensemble = EvidenceEnsemble([EvidenceNet(["a"], 3.0)])
+    head = VoxelHead({"a": VoxelNet()}, 3.0)
 
     def fail(*_):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="no space"):
-        save_arrays(target, {"a": np.zeros(3)}) if name.endswith("npz") else ensemble.save(target)
+        save_arrays(target, {"a": np.zeros(3)}) if name.endswith("npz") else head.save(target)
     assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -29,6 +29,7 @@ def ball_scene(kind: str = "isotropic", mask_radius_mm: float = 9.0) -> Scene:
         step_mm=1.0,
         image=np.where(radius < 12, BRIGHT, DARK),
         mask_mm=radius - mask_radius_mm,
+        initial_mm=None,
         others=np.zeros(shape, np.float32),
         fit_mm=radius - 12.0,
         linear_mm=None,

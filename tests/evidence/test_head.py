@@ -31,7 +31,17 @@ def test_channels_are_scaled_by_those_that_are_known():
     net.normalise(values)
     assert torch.allclose(net.mean[:2], torch.tensor(5.0), atol=0.5)
     assert torch.allclose(net.std[:2], torch.tensor(3.0), atol=0.4)
-    assert net.mean[2] == 0 and net.std[2] > 0
+    assert net.std[2] == torch.inf
+
+
+def test_what_never_varied_in_training_tells_nothing():
+    net = VoxelNet(8).eval()
+    values = torch.randn(100, len(CHANNELS))
+    values[:, 1] = 0.0
+    net.normalise(values)
+    other = values.clone()
+    other[:, 1] = 1.0
+    assert torch.equal(net(values), net(other)) and net(values).isfinite().all()
 
 
 def test_what_is_not_known_counts_as_the_mean():

@@ -66,10 +66,10 @@ def read_case(name: str, image_dir: Path, label_dir: Path, mask_dirs: Sequence[P
         raise ValueError(f"{label_dir / name} is empty where its image lies")
     box = crop_box(labels > 0, [int(np.ceil(MARGIN_MM / h)) for h in spacing_mm(affine)])
     cut = box_affine(affine, [side.start for side in box])
-    masks = [on_grid(folder / name)[box] for folder in mask_dirs if (folder / name).is_file()]
+    masks = [on_grid(folder / name)[box].copy() for folder in mask_dirs if (folder / name).is_file()]
     found = {n: m for n, m in refiner.pack.masks(labels[box], cut).items() if m.any()}
     organs = {n: Organ(m, cut) for n, m in found.items()}
-    return Case(name, image[box], {n: organ.signed_mm for n, organ in organs.items()}, masks, cut, organs)
+    return Case(name, image[box].copy(), {n: organ.signed_mm for n, organ in organs.items()}, masks, cut, organs)
 
 
 def make_examples(
@@ -90,7 +90,7 @@ def make_examples(
     radius_mm = float(np.exp(np.mean([np.log(organ.radius_mm) for organ in case.organs.values()])))
     index = warp(shape, case.affine, radius_mm, rng)
     truth_mm = {name: warped(signed, index) for name, signed in case.signed_mm.items()}
-    label_map = np.zeros(shape, np.uint8)
+    label_map = np.zeros(shape, np.int32)
     severity = rng.uniform() ** MILD
     given = {} if mask is None else refiner.pack.masks(mask, case.affine)
     for name in rng.permutation(list(truth_mm)):

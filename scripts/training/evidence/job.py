@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ...cases.lock import FolderLock
 from ...cases.split import evenly_spaced, training_files
+from ...evidence.channels import CHANNELS
 from ...evidence.head import VoxelHead
 from ...organ.pack import EVIDENCE_FILE, OrganPack
 from ...refine.chain import Refiner
@@ -55,7 +56,8 @@ def evidence(
     files = training_files(pack, labels)
     names = [files[i].name for i in evenly_spaced(len(files), cases)]
     step_mm = min(*pack.spacing_mm, DRAFT_STEP_MM)
-    cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr((names, mask_dirs, drafts, seed)).encode()):08x}"
+    made_of = dataset_dir, names, mask_dirs, drafts, seed, step_mm, CHANNELS
+    cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr(made_of).encode()):08x}"
     with FolderLock(cache):  # two trainings at once would spoil each other's files
         parts: list[Examples] = []
         donors: list[Case] = []
@@ -69,6 +71,11 @@ def evidence(
         nets = {}
         for structure in pack.structures:
             own = [part[structure.name] for part in parts if structure.name in part]
+            if not own:
+                raise ValueError(
+                    f"no label map of {labels} gives an example of {structure.name}: all {len(names)} that were looked at "
+                    "lack it, or hold the left and the right one"
+                )
             values, truth = (np.concatenate([one[k] for one in own]) for k in (0, 1))
             nets[structure.name] = train_net(values, truth, steps, seed, structure.name)
         card = {
