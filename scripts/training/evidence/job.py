@@ -73,7 +73,7 @@ def evidence(
             own = [part[structure.name] for part in parts if structure.name in part]
             if not own:
                 raise ValueError(
-                    f"no label map of {labels} gives an example of {structure.name}: all {len(names)} that were looked at "
+                    f"no label map of {labels} gives an example of {structure.name}: all {len(names)} of them "
                     "lack it, or hold the left and the right one"
                 )
             values, truth = (np.concatenate([one[k] for one in own]) for k in (0, 1))
