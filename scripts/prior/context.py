@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,7 @@ import trimesh
 
 from ..geometry.affine import Similarity
 from ..geometry.picct import CanonicalTransform
-from ..geometry.surface import mask_to_surface, sample_surface
-from ..organ.pack import OrganPack
+from ..geometry.surface import sample_surface
 from .joint import JointShapeModel
 from .robust import Channel, LinearFit, RobustSettings, fit_linear
 
@@ -21,15 +21,10 @@ SHELL_MM = 6.0
 
 @dataclass
 class Context:
-    """A fitted joint model; structures in the model's order of names."""
+    """A fitted joint model."""
 
     joint: JointShapeModel
     fit: LinearFit
-    names: list[str]
-
-    def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:
-        """Signed distances (S, N) in mm of all structures at world points (N, 3)."""
-        return np.stack([self.of(name, points_world) for name in self.names])
 
     def of(self, name: str, points_world: np.ndarray) -> np.ndarray:
         """Signed distance (N,) in mm of one structure at world points (N, 3)."""
@@ -61,25 +56,8 @@ class Context:
         return CanonicalTransform(Similarity(scale, np.eye(3), anchor - scale * centre), 0.0, False, False, 0.0)
 
 
-def fit_context(
-    label_map: np.ndarray, affine: np.ndarray, pack: OrganPack, joint: JointShapeModel, samples: int = 1000
-) -> Context:
-    """Fit the joint model to the surfaces of all structures in a label map (X, Y, Z).
-
-    Raises:
-        ValueError: no structure of the pack is in the label map.
-    """
-    surfaces = {}
-    for name, mask in pack.masks(label_map, affine).items():
-        if mask.sum() >= 8:
-            surfaces[name] = mask_to_surface(mask, affine)
-    return fit_context_to_surfaces(surfaces, [s.name for s in pack.structures], joint, samples)
-
-
-def fit_context_to_surfaces(
-    surfaces: dict[str, trimesh.Trimesh], names: list[str], joint: JointShapeModel, samples: int = 1000
-) -> Context:
-    """Fit the joint model to world surfaces (mm) of the structures found; `names` orders all structures.
+def fit_context(surfaces: Mapping[str, trimesh.Trimesh], joint: JointShapeModel, samples: int = 1000) -> Context:
+    """Fit the joint model to world surfaces (mm) of the structures found.
 
     Beside the surface points, points 6 mm outward and inward along the normals tell the model which side is which.
 
@@ -97,4 +75,4 @@ def fit_context_to_surfaces(
         shells = np.concatenate([points, points + SHELL_MM * normals, points - SHELL_MM * normals])
         trust = np.repeat([1.0, 0.3, 0.3], samples)
         channels.append(Channel(part.model, part.centre, shells, targets, trust))
-    return Context(joint, fit_linear(channels, joint.start(found), joint.radius_mm, SETTINGS), names)
+    return Context(joint, fit_linear(channels, joint.start(found), joint.radius_mm, SETTINGS))

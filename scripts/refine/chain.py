@@ -25,7 +25,7 @@ from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
-from ..prior.context import Context, fit_context_to_surfaces
+from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from .bodies import Islands, far_islands, two_organs
@@ -252,7 +252,7 @@ class Refiner:
         surfaces = {one.name: mended.get(one.name, one.surface) for one in aligned if isinstance(one, Aligned)}
         if self.joint is None or not surfaces:
             return None
-        return fit_context_to_surfaces(surfaces, [one.name for one in aligned], self.joint)
+        return fit_context(surfaces, self.joint)
 
     def fit(self, sampled: Sequence[Sampled | Unrefined]) -> list[Fitted | Unrefined]:
         """Fit each structure's prior to its samples (Eq. 53), those of the same sizes and settings in one batch."""

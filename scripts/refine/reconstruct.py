@@ -54,7 +54,7 @@ class Reconstruction:
         signed_mm: (x, y, z) float32, negative inside.
         regions: what was judged.
         outside: voxels of the initial mask beyond the box that are removed, as indices (N, 3) of the original grid.
-        followed: how many voxels were changed around accepted regions, without belonging to one.
+        followed: how many voxels were changed around accepted regions, or by an image, without belonging to one.
         dice_with_fit: Dice coefficient of the initial mask with the fit.
         evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
         warnings: what a user should know of the structure.
@@ -159,7 +159,8 @@ class ReconstructShape:
         initial = mask[box]
         outside_box = _outside(mask, box)
         agreement = _dice(initial, fit_mm < 0, len(outside_box))
-        lost = hopeless(fitted, agreement)
+        own = mask if fitted.seen is None else fitted.seen.mask  # what the fit was to follow
+        lost = hopeless(fitted, _dice(own[box], fit_mm < 0, own.count - int(np.count_nonzero(own[box]))))
         signs = doubts(fitted, agreement)
         if (signs or lost) and not (chosen.fusion and chosen.gate):  # a fit that is not judged is taken or left whole
             why = unlike(fitted.name, signs, "it was left as it is") if signs else f"the mask was left as it is: {lost}"

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from scripts.geometry.surface import mask_to_surface
-from scripts.organ.pack import OrganPack
-from scripts.prior.context import fit_context, fit_context_to_surfaces
+from scripts.prior.context import fit_context
 from scripts.prior.joint import JointShapeModel
 
 SPACING = 3.0
@@ -44,20 +43,20 @@ def predicted(context, name):
 
 def test_an_unseen_pair_is_explained(model):
     truth = pair(1.07, 9.0)
-    context = fit_context_to_surfaces({n: mask_to_surface(*v) for n, v in truth.items()}, ["big", "small"], model)
+    context = fit_context({n: mask_to_surface(*v) for n, v in truth.items()}, model)
     for name in ("big", "small"):
         assert dice(predicted(context, name), truth[name][0]) > 0.9
 
 
 def test_a_missing_structure_is_predicted_from_the_other(model):
     truth = pair(1.0, 4.0)
-    context = fit_context_to_surfaces({"big": mask_to_surface(*truth["big"])}, ["big", "small"], model)
+    context = fit_context({"big": mask_to_surface(*truth["big"])}, model)
     assert dice(predicted(context, "small"), truth["small"][0]) > 0.6
 
 
 def test_a_broken_mask_is_aligned_by_its_context(model):
     truth = pair(1.0, 4.0)
-    context = fit_context_to_surfaces({"big": mask_to_surface(*truth["big"])}, ["big", "small"], model)
+    context = fit_context({"big": mask_to_surface(*truth["big"])}, model)
     anchor = np.random.default_rng(0).normal(size=(500, 3))
     anchor *= 0.7 / np.linalg.norm(anchor, axis=1, keepdims=True)
     found = context.transform("small", anchor)
@@ -73,7 +72,8 @@ def test_saved_model_gives_the_same_fit(model, tmp_path):
     points = np.random.default_rng(0).uniform(20, 120, (200, 3))
     truth = pair(1.0)
     surfaces = {n: mask_to_surface(*v) for n, v in truth.items()}
-    one, two = (fit_context_to_surfaces(surfaces, ["big", "small"], m).sdf_mm(points) for m in (model, again))
+    fits = [fit_context(surfaces, own) for own in (model, again)]
+    one, two = (np.stack([fit.of(name, points) for name in ("big", "small")]) for fit in fits)
     assert np.abs(one - two).max() < 0.5
 
 
@@ -84,9 +84,8 @@ def test_training_is_reproducible():
         assert (one.parts[name].model.modes == two.parts[name].model.modes).all()
 
 
-def test_errors_say_what_is_missing(model, tmp_path):
+def test_errors_say_what_is_missing(model):
     with pytest.raises(ValueError, match="at least two cases"):
         JointShapeModel.train([pair(1.0)])
-    (tmp_path / "organ.yaml").write_text(PACK)
     with pytest.raises(ValueError, match="at least one structure"):
-        fit_context(np.zeros((9, 9, 9), np.uint8), AFFINE, OrganPack.load(tmp_path), model)
+        fit_context({}, model)
