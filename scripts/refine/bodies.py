@@ -157,6 +157,27 @@ def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
     return Islands(found, count, len(found) * voxel_volume_mm3(affine), _centre_world(found, affine))
 
 
+def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
+    """Find what an image leaves of islands: pieces smaller than `SMALL_SHARE` of the largest that nothing expects.
+
+    Args:
+        mask: (X, Y, Z) bool.
+        expected_mm: (X, Y, Z) signed distance of where the organ is expected, mm.
+
+    Returns:
+        (X, Y, Z) bool, the pieces whose mean distance is outside.
+    """
+    pieces, count = ndimage.label(mask, TOUCH)
+    if count < 2:
+        return np.zeros_like(mask)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    mean_mm = np.bincount(pieces.ravel(), expected_mm.ravel(), count + 1) / np.maximum(sizes, 1)
+    gone = (sizes < SMALL_SHARE * sizes.max()) & (mean_mm > 0)
+    gone[0] = False
+    return gone[pieces]
+
+
 def _centre_world(voxels: np.ndarray, affine: np.ndarray) -> tuple[float, float, float]:
     """Return the centroid, world mm, of voxels, indices (N, 3)."""
     x, y, z = (round(float(v), 1) for v in apply_affine(affine, voxels.astype(float)).mean(0))

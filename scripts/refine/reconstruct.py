@@ -18,7 +18,7 @@ from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
-from .bodies import Body, Islands, far_islands, is_comparable, other_bodies
+from .bodies import Body, Islands, crumbs, far_islands, is_comparable, other_bodies
 from .fusion import (
     LEAST_SOUND,
     REMOVE,
@@ -229,7 +229,9 @@ class ReconstructShape:
             fused[left] = mask_mm[left]
             judged = fused < 0
             if seen:
-                followed = int(np.count_nonzero(specks))
+                loose = crumbs(judged, fit_mm if context_mm is None else np.minimum(fit_mm, context_mm))
+                fused[loose] = LEAST_MM
+                followed = int(np.count_nonzero(specks | loose))
             elif not signs:
                 stays = refused | spared[box]
                 fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, stays)

@@ -8,7 +8,7 @@ import pytest
 from scripts.geometry.affine import apply_affine
 from scripts.geometry.boxed import BoxedMask
 from scripts.organ.pack import OrganPack
-from scripts.refine.bodies import far_islands, other_bodies, two_organs
+from scripts.refine.bodies import crumbs, far_islands, other_bodies, two_organs
 from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape, run, whole_head
 from tests.helpers.volumes import OBLIQUE
 
@@ -106,3 +106,17 @@ def test_small_pieces_far_from_the_largest_are_islands(affine):
 )
 def test_pieces_that_may_be_the_organ_are_no_islands(spans):
     assert far_islands(BoxedMask.of(blocks(*spans)), np.eye(4)) is None
+
+
+def test_crumbs_are_small_pieces_that_nothing_expects():
+    mask = np.zeros((40, 30, 30), bool)
+    mask[5:25, 5:25, 5:25] = True
+    mask[30:32, 10:12, 10:12] = True  # expected there: a part that is torn off
+    mask[35:37, 10:12, 10:12] = True
+    mask[27:39, 14:25, 14:25] = True  # too large
+    expected_mm = np.full(mask.shape, 3.0)
+    expected_mm[:33] = -1.0
+    gone = crumbs(mask, expected_mm)
+    assert gone.sum() == 8 and gone[35:37, 10:12, 10:12].all()
+    assert not crumbs(mask & (expected_mm < 0), expected_mm).any()
+    assert not crumbs(np.zeros_like(mask), expected_mm).any()
