@@ -7,6 +7,7 @@ itself. It only proposes: what is taken over is decided region by region.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,11 +82,14 @@ class VoxelHead(nn.Module):
         self.card = dict(card or {})
 
     def log_odds(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Return the log odds (N,) that voxels with channels (N, C), see `channels`, belong to a structure."""
-        net = self.nets[self.structures.index(name)]
+        """Return the log odds (N,) that voxels with channels (N, C), see `channels`, belong to a structure.
+
+        They are computed in double precision, so that the order of sums seldom moves a voxel across a threshold.
+        """
+        net = copy.deepcopy(self.nets[self.structures.index(name)]).double()
         device = next(net.parameters()).device
         with torch.no_grad():
-            parts = [net(torch.from_numpy(part).to(device)).cpu() for part in _split(values)]
+            parts = [net(torch.from_numpy(part).to(device).double()).float().cpu() for part in _split(values)]
         return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
 
     def save(self, path: Path) -> None:
