@@ -33,7 +33,7 @@ from .fusion import (
 )
 from .likeness import doubts, hopeless, unlike
 from .narrow_band import COARSE_MM, evaluate_near_surface
-from .seen import ReadImage
+from .seen import ReadImage, scene_of
 from .settings import RefineSettings
 from .stages import Fitted
 
@@ -140,7 +140,8 @@ class ReconstructShape:
             context_mm = evaluate_near_surface(partial(fitted.context.of, fitted.name), grid, spacing, 0.0)
         log_odds = None
         if self.read is not None and fitted.seen is not None:
-            log_odds = self.read(fitted, fitted.seen, box, grid, fit_mm, context_mm)
+            scene = scene_of(fitted, fitted.seen, box, grid, fit_mm, context_mm, self.read.step_mm)
+            log_odds = self.read(scene, grid.shape)
         return Measured(box, grid, fit_mm, mask_mm, context_mm, log_odds)
 
     def judge(self, measured: Measured, fitted: Fitted) -> Reconstruction:
@@ -168,13 +169,14 @@ class ReconstructShape:
             return Reconstruction(box, own_mm, [], np.zeros((0, 3), int), 0, agreement, warnings=(why,), doubtful=True)
         if mask_mm is None:
             return Reconstruction(box, fit_mm, [], outside_box, 0, agreement)
-        seen = measured.log_odds is not None and not signs
+        log_odds = None if signs else measured.log_odds
+        seen = log_odds is not None
         evidence = None if seen or signs else fitted.evidence
         context_at = None if fitted.context is None else partial(fitted.context.of, fitted.name)
         probability = probability_at = None
-        if seen and measured.log_odds is not None and fitted.seen is not None:
-            probability = special.expit(measured.log_odds)
-            proposal = follow_odds(fitted.seen.mask[box], measured.log_odds)
+        if log_odds is not None:
+            probability = special.expit(log_odds)
+            proposal = follow_odds(own[box], log_odds)
             fused = np.where(proposal == initial, mask_mm, np.where(proposal, -LEAST_MM, LEAST_MM)).astype(np.float32)
         else:
             if evidence is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..evidence.channels import FAR, REACH, Scene, voxel_channels
@@ -25,27 +27,23 @@ class ReadImage:
     def __init__(self, head: VoxelHead, name: str) -> None:
         self.head = head
         self.name = name
+        self.step_mm = head.step_mm
 
-    def __call__(
-        self,
-        fitted: Fitted,
-        seen: Seen,
-        box: Box,
-        grid: WorldGrid,
-        fit_mm: np.ndarray,
-        context_mm: np.ndarray | None,
-    ) -> np.ndarray | None:
-        """Return the log odds (X, Y, Z) that voxels are the structure's, NaN where nothing is said; see `scene_of`.
+    def __call__(self, scene: Scene, shape: Sequence[int]) -> np.ndarray | None:
+        """Return the log odds that voxels are the structure's, an array of a shape, NaN where nothing is said.
 
         It is None where the image shows nothing of the structure.
+
+        Args:
+            scene: the structure on the head's grid.
+            shape: (X, Y, Z) of the grid that the scene's lies on, at its own voxels.
         """
-        scene = scene_of(fitted, seen, box, grid, fit_mm, context_mm, self.head.step_mm)
         index, values = voxel_channels(scene)
         if not len(index):
             return None
         odds = np.full(scene.grid.shape, np.nan, np.float32)
         odds[tuple(index.T)] = self.head.log_odds(self.name, values)
-        return interpolate_nodes(odds, grid.shape)
+        return interpolate_nodes(odds, shape)
 
 
 def scene_of(
