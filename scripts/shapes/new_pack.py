@@ -36,8 +36,9 @@ def load_or_create_pack(
     """The organ's pack; where it has none, a minimal one made from the first label maps.
 
     It has a structure for every label value found, or for those of `label` only, since a pack can be used when all its
-    structures have priors; they are named as the label maps name them where they do. Structures get refinement lengths
-    of their own size, see `lengths`. Files that hold other values than labels are named and passed over.
+    structures have priors; they are named as the label maps name them where they do, and a single one that these do not
+    name is named as the pack. Structures get refinement lengths of their own size, see `lengths`. Files that hold other
+    values than labels are named and passed over.
 
     Args:
         organ: name of the pack, or its folder.
@@ -79,13 +80,16 @@ def load_or_create_pack(
     names = {value: name if len(volumes_mm3) == 1 else f"{name}_{value}" for value in sorted(volumes_mm3)}
     names |= {value: plain(own[0]) for value, own in called.items() if value in volumes_mm3}
     names = names_of_files(names)
+    chosen = _chosen(names, label)
+    if len(chosen) == 1 and chosen[0] not in called:
+        names = names_of_files({chosen[0]: name, **names, **{chosen[0]: name}})
     settings: dict[str, Any] = {
         "name": name,
         "description": f"Made from the labels found in {Path(dataset_dir).name}; edit the names and what else you know",
         "labels": names,
         "structures": [
             {"name": names[value], "labels": [value], **lengths(float(np.median(volumes_mm3[value])))}
-            for value in _chosen(names, label)
+            for value in chosen
         ],
         "provenance": {"dataset": "unknown", "source": "unknown", "licence": "unknown"},
     }

@@ -92,7 +92,7 @@ def plan(pairs: Sequence[dict[str, str]], outputs: int) -> dict[str, Any]:
     return {
         "spacing_mm": [round(float(mm), 3) for mm in spacing],
         "intensity": intensity,
-        "patch_size": {"train": patch, "infer": patch},
+        "patch_size": {"train": patch, "infer": [*patch]},  # the same list twice would be written as a YAML alias
         "network": {
             "name": "DynUNet",
             "spatial_dims": 3,

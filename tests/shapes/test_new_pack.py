@@ -41,7 +41,15 @@ def test_a_pack_has_structures_of_the_labels_that_are_asked_for(tmp_path, label)
         load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels", "spleen")
     assert not (tmp_path / "pack").exists()
     pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels", label)
-    assert [s.labels for s in pack.structures] == [(2,)] and list(pack.labels) == [1, 2]
+    assert [s.labels for s in pack.structures] == [(2,)]
+    assert pack.labels == {1: "pack_1", 2: "pack"} and [s.name for s in pack.structures] == ["pack"]
+
+
+def test_a_single_structure_that_the_label_maps_name_keeps_its_name(tmp_path):
+    save(tmp_path / "labels" / "a.nii.gz", boxes(1, 2))
+    (tmp_path / "labels" / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1, "spleen": 2}}')
+    pack = load_or_create_pack(str(tmp_path / "organs"), tmp_path / "labels", "spleen")
+    assert [s.name for s in pack.structures] == ["spleen"] and pack.labels == {1: "liver", 2: "spleen"}
 
 
 def test_label_maps_without_labels_make_no_pack(tmp_path):

@@ -31,6 +31,7 @@ def test_a_network_fits_the_data_and_stands_in_the_pack(tmp_path):
     assert pack.patch_size.train == pack.patch_size.infer == (16, 16, 16)
     assert build_unet(pack)(torch.zeros(1, 1, *pack.patch_size.train)).shape[1] == 3
     written = (folder / "organ.yaml").read_bytes()
+    assert b"&" not in written  # no marks of YAML's in a file that people edit
     assert pack_with_unet(str(folder), data) == pack and (folder / "organ.yaml").read_bytes() == written
 
 
