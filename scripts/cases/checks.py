@@ -12,7 +12,7 @@ from monai.transforms import MapTransform
 from .arrays import file_of
 from .errors import UnrefinableCase
 from .find import NAMED_AT_MOST
-from .labels import label_values
+from .labels import label_values, looks_like_an_image
 
 
 class KeepInitiald(MapTransform):
@@ -41,11 +41,17 @@ class CheckMaskd(MapTransform):
         """Return the data unchanged."""
         d = dict(data)
         mask = d[self.keys[0]]
-        found = [v for v in label_values(torch.as_tensor(mask).cpu().numpy()) if v > 0]
+        values = torch.as_tensor(mask).cpu().numpy()
+        found = [v for v in label_values(values) if v > 0]
         unknown = [v for v in found if v not in self.labels]
         if not found:
             raise UnrefinableCase(
                 f"{file_of(mask)}: the mask is empty, there is nothing to refine: check how it was made"
+            )
+        if self.labels and unknown and looks_like_an_image(values[0], len(found)):
+            raise UnrefinableCase(
+                f"{file_of(mask)} looks like an image: it holds {len(found)} values that change from voxel to voxel; "
+                "give the folder of the masks"
             )
         if self.labels and unknown:
             more = f" and {len(unknown) - NAMED_AT_MOST} more" if len(unknown) > NAMED_AT_MOST else ""

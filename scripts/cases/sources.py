@@ -175,11 +175,25 @@ class LabelSource:
                 return [folder]
             cases = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "." and self._masks(f)[0]]
             if not volumes:
-                return cases or nested_volumes(folder) or list_masks(folder)
+                cases = cases or nested_volumes(folder)
+                if not cases:
+                    self._refuse_other_organs_masks(folder)
+                return cases or list_masks(folder)
             if cases:
                 names = ", ".join(f.name for f in cases[:NAMED_AT_MOST])
                 logger.warning("%s: not read beside label maps: the folders %s; give them alone", folder, names)
         return list_masks(folder)
+
+    def _refuse_other_organs_masks(self, folder: Path) -> None:
+        """Raise a ValueError where a folder's subfolders hold volumes: none is named like a label of the pack."""
+        for inner in sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != "."):
+            if others := self._masks(inner)[1]:
+                more = f" and {len(others) - NAMED_AT_MOST} more" if len(others) > NAMED_AT_MOST else ""
+                raise ValueError(
+                    f"{inner} holds {', '.join(others[:NAMED_AT_MOST])}{more}, none of which is named like a label of "
+                    f"'{self.pack.name}' ({', '.join(self.pack.labels.values())}): choose the right --organ, or name "
+                    f"them under `sources` in {self.pack.file}"
+                )
 
     def _is_one_case(self, folder: Path, volumes: list[Path]) -> bool:
         """Whether a folder's files are the masks of one case, rather than label maps of a case each."""

@@ -28,6 +28,14 @@ def test_mask_checks(tmp_path):
 
 
 def test_of_many_values_that_no_label_has_some_are_named():
-    mask = MetaTensor(torch.arange(27, dtype=torch.int32).reshape(1, 3, 3, 3))
+    mask = torch.arange(27, dtype=torch.int32).reshape(1, 3, 3, 3)
+    for axis in (1, 2, 3):
+        mask = mask.repeat_interleave(4, axis)
     with pytest.raises(errors.UnrefinableCase, match=r"the labels \[3, 4, 5, 6, 7\] and 19 more, but"):
-        check(mask)
+        check(MetaTensor(mask))
+
+
+def test_an_image_of_whole_numbers_is_called_an_image():
+    image = torch.randint(0, 200, (1, 12, 12, 12), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(errors.UnrefinableCase, match=r"looks like an image: it holds 1\d\d values"):
+        check(MetaTensor(image))

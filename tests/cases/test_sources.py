@@ -662,3 +662,12 @@ def test_a_pack_s_sides_are_known_from_its_sources():
     assert pack.source_sides["btcv"] == {2: "right", 3: "left"}
     assert pack.source_sides["nnunet"] == {"right kidney": "right", "left kidney": "left"}
     assert not any(OrganPack.load("liver").source_sides.values())
+
+
+def test_masks_of_other_organs_in_folders_are_named_with_the_labels_that_fit(tmp_path):
+    save(tmp_path / "masks" / "case_1" / "liver.nii.gz", (truth() == 9).astype(np.uint8), np.eye(4))
+    labels = LabelSource.of(OrganPack.load(write_pack(tmp_path / "pack")))
+    with pytest.raises(
+        ValueError, match=r"case_1 holds liver, none of which is named like a label of .*heart.*--organ"
+    ):
+        labels.find(tmp_path / "masks")
