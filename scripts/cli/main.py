@@ -138,4 +138,5 @@ def _set_logging(common: set[str]) -> None:
         for name in logging.root.manager.loggerDict:
             logging.getLogger(name).setLevel(logging.NOTSET)
     if "quiet" in common:
-        logging.getLogger().setLevel(logging.WARNING)
+        for handler in logging.getLogger().handlers:  # that of all loggers of logging.conf
+            handler.setLevel(logging.WARNING)

@@ -270,11 +270,11 @@ def _score_cases(pairing: Pairing, scoring: Scoring, processes: int) -> list[dic
     cases = list(pairing.cases)
     work = partial(try_to_score, scoring=scoring)
     if processes <= 1 or len(cases) == 1:
-        results = [work(case) for case in tqdm(cases, desc="score", unit="case")]
+        results = [work(case) for case in tqdm(cases, desc="score", unit="case", disable=None)]
     else:
         context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
         with ProcessPoolExecutor(min(processes, len(cases)), context, torch.set_num_threads, (1,)) as pool:
-            results = list(tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case"))
+            results = list(tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case", disable=None))
     reasons = {case.case: result for case, result in zip(cases, results, strict=True) if isinstance(result, str)}
     if reasons:
         pairing.leave_out(reasons)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +42,7 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
     except UsageError as error:
         raise SystemExit(f"Error: {error}") from None
     if arguments is None and "monai.bundle" in sys.orig_argv:
+        warnings.filterwarnings("ignore", "NvImgCodec", module="monai")  # a reader of DICOM that nobody asked for
         sys.excepthook = end_plainly
         take_any_text()
 

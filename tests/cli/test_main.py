@@ -210,3 +210,22 @@ def test_a_run_says_nothing_before_its_first_case(bundle_root, tmp_path):
     assert said[0].startswith("[1/1] a failed: ") and said[1:3] == ["1 case: 1 failed", "look at: a (failed)"]
     quiet = subprocess.run([*line, "--quiet"], cwd=bundle_root, capture_output=True, text=True)
     assert quiet.stdout.splitlines() == said[:1] and quiet.stderr == ""
+
+
+def test_a_training_says_its_losses_plainly_and_quiet_keeps_them_back(bundle_root):
+    """MONAI's handlers get loggers of their own, and ignite's engines one a class."""
+    text = """
+import logging, sys
+from monai.apps import get_logger
+from scripts.cli.main import _set_logging
+_set_logging(set(sys.argv[1:]))
+for name in ("train_prior", "monai.handlers.StatsHandler"):
+    get_logger(name).info("loss of %s", name)
+logging.getLogger("ignite.engine.engine.SupervisedTrainer").info("Engine run starting")
+logging.getLogger("ignite.engine.engine.SupervisedTrainer").error("no memory")
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", text, *given], cwd=bundle_root, capture_output=True, text=True).stdout
+        for given in ([], ["quiet"])
+    ]
+    assert said == ["loss of train_prior\nloss of monai.handlers.StatsHandler\nno memory\n", "no memory\n"]

@@ -87,6 +87,7 @@ def test_job_ends_before_it_evaluates_a_path(bundle_root, tmp_path, job):
         text=True,
     )
     assert done.returncode == 1 and "Error: --dataset_dir $__import__" in done.stderr
+    assert "nvImageCodec" not in done.stderr
     assert not ran.exists() and not (tmp_path / "out").exists()
 
 

@@ -31,7 +31,7 @@ def train_net(values: np.ndarray, truth: np.ndarray, steps: int, seed: int, name
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     loss_of = nn.BCEWithLogitsLoss()
-    bar = tqdm(range(steps), desc=name)
+    bar = tqdm(range(steps), desc=name, disable=None)
     for _ in bar:
         chosen = torch.randint(len(inputs), (BATCH,))
         drawn = inputs[chosen]

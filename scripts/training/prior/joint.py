@@ -32,7 +32,7 @@ def joint(dataset_dir: str, organ: str) -> str:
 def fit_joint(files: Sequence[Path], pack: OrganPack) -> JointShapeModel:
     """Return the joint model of the structures that label maps hold."""
     cases = []
-    for file in tqdm(files, desc="labels"):
+    for file in tqdm(files, desc="labels", disable=None):
         labels, affine = read_labels(file)
         masks = pack.masks(labels, affine)
         cases.append({key: (mask, affine) for key, mask in masks.items() if mask.any()})
