@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .options import FALSE, TRUE, is_true
+from .options import is_true
 
 TEXT, WHOLE, NUMBER, SWITCH, ANY = "text", "whole number", "number", "true or false", "value"
 
@@ -123,8 +123,8 @@ def read_arguments(
 
 
 def _value_of(option: Option, left: list[str]) -> str:
-    """Take an option's value from the arguments that are left; a switch may stand alone."""
-    if option.kind == SWITCH and (not left or left[0].strip().lower() not in TRUE + FALSE):
+    """Take an option's value from the arguments that are left; a switch may stand alone, last or before an option."""
+    if option.kind == SWITCH and (not left or left[0].startswith("--")):
         return "true"
     if not left or left[0].startswith("--"):
         raise UsageError(f"--{option.name} needs a value")

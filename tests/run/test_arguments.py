@@ -48,6 +48,7 @@ def test_values_have_the_option_s_type(line, values):
         ("a --seed 1.5", "--seed takes a whole number, not '1.5'"),
         ("a --share half", "--share takes a number, not 'half'"),
         ("a --html=maybe", "--html takes true or false, not 'maybe'"),
+        ("--html maybe a", "--html takes true or false, not 'maybe'"),
         ("a --weights [", "--weights takes a value, not '['"),
         ("a --seed", "--seed needs a value"),
         ("a --reference --seed 1", "--reference needs a value"),
