@@ -20,8 +20,9 @@ def notes_of(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     patients = {case.patient for case in pairing.cases}
     notes = [
         count_cases(pairing),
-        f"{len(pairing.cases)} cases of {len(patients)} patients. Mean ± standard deviation (median) over cases; DSC "
-        f"and NSD in %, NSD at {scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid."
+        f"{counted(len(pairing.cases), 'case')} of {counted(len(patients), 'patient')}. "
+        f"Mean ± standard deviation (median) over cases; DSC and NSD in %, NSD at "
+        f"{scoring.nsd_tolerance_mm:g} mm, distances in mm on the original grid."
         + (" Labels were brought to the masks' grid by the nearest voxel." if scoring.resample_labels else ""),
         f"Empty masks: missed structure: {policy.prediction_empty}; structure found that is not there: "
         f"{policy.truth_empty}; both empty: {policy.both_empty}. Penalised is DSC = NSD = 0 and {distance} for "
@@ -49,11 +50,12 @@ def notes_of(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
     if pairing.counted_missing:
         notes.append(f"Scored as an empty mask, since there is no prediction: {_listed(pairing.counted_missing)}.")
     if pairing.failed:
-        notes.append(f"Not scored, failed in the run: {len(pairing.failed)} cases: {_listed(pairing.failed)}.")
-    if pairing.kept:
         notes.append(
-            f"Scored with the initial mask, which the run kept: {len(pairing.kept)} cases: {_listed(pairing.kept)}."
+            f"Not scored, failed in the run: {counted(len(pairing.failed), 'case')}: {_listed(pairing.failed)}."
         )
+    if pairing.kept:
+        count = counted(len(pairing.kept), "case")
+        notes.append(f"Scored with the initial mask, which the run kept: {count}: {_listed(pairing.kept)}.")
     if pairing.incomplete:
         notes.append(f"Not scored, missing in some method: {_listed(pairing.incomplete)}.")
     return notes
@@ -67,13 +69,13 @@ def _listed(methods_of: Mapping[str, Sequence[str]]) -> str:
 def count_cases(pairing: Pairing) -> str:
     """Return in a sentence how many cases are scored and how many are not, for the head of the table."""
     counts = {
-        "labels without a prediction": len(pairing.without_prediction),
-        "predictions without a label": len(pairing.without_label),
-        "missing in some method": len(pairing.incomplete),
-        "failed in the run": len(pairing.failed),
-        "with a file that is no good": len(pairing.unusable),
+        ("label", "without a prediction"): len(pairing.without_prediction),
+        ("prediction", "without a label"): len(pairing.without_label),
+        ("case", "missing in some method"): len(pairing.incomplete),
+        ("case", "failed in the run"): len(pairing.failed),
+        ("case", "with a file that is no good"): len(pairing.unusable),
     }
-    left_out = [f"{number} {what}" for what, number in counts.items() if number]
+    left_out = [f"{counted(number, noun)} {what}" for (noun, what), number in counts.items() if number]
     text = f"Scored: {counted(len(pairing.cases), 'case')}."
     if pairing.counted_missing:
         text += f" Of these {len(pairing.counted_missing)} lack a prediction and count as empty masks."
@@ -87,4 +89,4 @@ def unusable_note(pairing: Pairing, folders: Sequence[str | Path]) -> list[str]:
     text = "; ".join(f"{case}: {reason}" for case, reason in pairing.unusable.items())
     for folder in folders:
         text = text.replace(f"{Path(str(folder).partition(STAGE_MARK)[0])}{os.sep}", "")
-    return [f"Not scored, a file is no good: {len(pairing.unusable)} cases: {text}."]
+    return [f"Not scored, a file is no good: {counted(len(pairing.unusable), 'case')}: {text}."]

@@ -130,7 +130,9 @@ def provenance_lines(provenance: Mapping[str, Any], restrict: bool = True) -> li
 
 
 def ml(volume_ml: float) -> str:
-    """Return a volume as text, with three significant digits below 100 ml."""
+    """Return a volume as text, with three significant digits below 100 ml; what is there is never said to be 0."""
+    if 0 < volume_ml < 0.005:
+        return "under 0.01 ml"
     if volume_ml >= 100:
         return f"{volume_ml:.0f} ml"
     return f"{volume_ml:.1f} ml" if volume_ml >= 10 else f"{volume_ml:.2f} ml"

@@ -15,6 +15,7 @@ import yaml
 
 from scripts.evaluation.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
 from scripts.organ.pack import Structure
+from scripts.report.words import counted
 from scripts.run.jobs import run_job
 from tests.helpers.pairs import grid, kidneys, label_map, save, world, write_pack
 
@@ -205,7 +206,7 @@ def test_a_bad_file_is_named_and_its_case_left_out(folders, pack, bad_file, caps
     left = {"p1", "p3"} if bad_file.startswith("p2.") else {"p1", "p2_b", "p3"}
     assert {row["case"] for row in read_csv(folders / "eval" / "metrics.csv")} == left
     assert f"{len(left)} cases of {3 - ('p2_b' not in left)} patients" in table
-    assert f"Not scored, a file is no good: {4 - len(left)} cases: p2_a: {bad_file}" in table
+    assert f"Not scored, a file is no good: {counted(4 - len(left), 'case')}: p2_a: {bad_file}" in table
     assert str(folders) not in table
     said = [record.getMessage() for record in caplog.records if "p2_a is not scored" in record.getMessage()]
     assert len(said) == 1 and bad_file in said[0] and str(folders) in said[0]
@@ -332,8 +333,8 @@ def test_failed_and_kept_cases_of_a_run_are_counted_in_the_table(folders, pack):
     )  # fmt: skip
     assert {row["case"] for row in read_csv(folders / "eval" / "metrics.csv")} == {"p1", "p2_a", "p2_b"}
     text = (folders / "eval" / "table.md").read_text()
-    assert "failed in the run: 1 cases: p3 (initial, refined)" in text
-    assert "which the run kept: 1 cases: p2_a (initial, refined)" in text
+    assert "failed in the run: 1 case: p3 (initial, refined)" in text
+    assert "which the run kept: 1 case: p2_a (initial, refined)" in text
 
 
 def score(folders: Path, pack: Path, **options) -> str:
@@ -346,7 +347,7 @@ def test_what_has_no_partner_is_named_and_counted_in_the_head_and_on_the_console
     write(folders / "masks" / "stranger.nii.gz", truth())
     head, listed = score(folders, pack, initial=str(folders / "masks")).split("## whole")[0], capsys.readouterr().out
     for text in (head, listed):
-        assert "Scored: 4 cases. Not scored: 1 labels without a prediction, 1 predictions without a label." in text
+        assert "Scored: 4 cases. Not scored: 1 label without a prediction, 1 prediction without a label." in text
         assert "Labels without a prediction, not scored: p4." in text
         assert "Predictions without a label, not scored: stranger." in text
     row = next(line.split() for line in listed.splitlines() if line.startswith("small"))

@@ -28,6 +28,11 @@ RECORDS = [
 ]
 
 
+def test_what_was_changed_is_never_said_to_be_nothing():
+    record = CaseRecord("a", status="refined", structures=[part("heart", removed_ml=0.004, added_ml=0.0)])
+    assert case_line(record) == "a refined: heart under 0.01 ml removed"
+
+
 @pytest.mark.parametrize(
     ("number", "line"),
     [
