@@ -79,8 +79,8 @@ class Request:
                 check_unet(pack)
             if not has_mask and not has_unet(pack):
                 raise OrganError(
-                    f"organ '{pack.name}' has no U-Net, {network_file(pack)} is missing: train it with "
-                    "configs/train.yaml, or refine masks that are there"
+                    f"organ '{pack.name}' has no U-Net, {network_file(pack)} is missing: train it (shape-refine train, "
+                    "configs/train.yaml), or refine masks that are there"
                 )
         except (ValueError, FileNotFoundError, BadRequest) as error:
             pack = OrganPack.load(known_organs()[0])

@@ -77,7 +77,8 @@ class ReadImaged(LoadImaged):
             return dict(data)
         for key in self.key_iterator(dict(data)):
             if not str(data[key]) or not Path(data[key]).exists():  # MONAI Label gives "" for a name it does not know
-                raise UnreadableCase(f"the {key} '{data[key]}' does not exist: check its name")
+                named = f"'{data[key]}'" if str(data[key]) else "that was asked for"
+                raise UnreadableCase(f"the {key} {named} does not exist: check its name")
             if _is_ours(data[key]):
                 image = open_volume(data[key])
                 check_header(image, data[key])

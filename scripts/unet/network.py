@@ -39,8 +39,8 @@ def build_unet(pack: OrganPack) -> torch.nn.Module:
     where = f"{pack.file}: network"
     if not pack.network:
         raise OrganError(
-            f"organ '{pack.name}' has no U-Net: describe one under `network` in {pack.file} and train it with "
-            "configs/train.yaml, or refine masks of another model with configs/refine.yaml"
+            f"organ '{pack.name}' has no U-Net: train one (shape-refine train, configs/train.yaml), or refine masks of "
+            "another model (shape-refine refine, configs/refine.yaml)"
         )
     outputs = whole(2, MOST_LABEL)(pack.network.get("out_channels"), f"{where}: out_channels")
     if sorted(pack.labels) != list(range(1, outputs)):

@@ -56,8 +56,8 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "scan.nrrd").write_text("this is no image")
     with pytest.raises(UnreadableCase, match="scan.nrrd cannot be read as NRRD"):
         ReadImaged("image")({"image": str(tmp_path / "scan.nrrd")})
-    for path in (str(tmp_path / "nowhere.nii.gz"), ""):
-        with pytest.raises(UnreadableCase, match=f"the image '{path}' does not exist"):
+    for path, named in ((str(tmp_path / "nowhere.nii.gz"),) * 2, ("", "that was asked for")):
+        with pytest.raises(UnreadableCase, match=f"the image '?{named}'? does not exist: check its name"):
             ReadImaged("image")({"image": path})
 
 
