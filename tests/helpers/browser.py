@@ -1,7 +1,7 @@
 """A headless Chromium for tests, with WebGL drawn in software.
 
-`python -m tests.helpers.browser PAGE [SCREENSHOT] [WIDTH HEIGHT]` says how heavy a page is and how long it takes to
-show its first case, and takes a screenshot.
+`python -m tests.helpers.browser PAGE [SCREENSHOT] [WIDTH HEIGHT] [dark]` says how heavy a page is and how long it takes
+to show its first case, and takes a screenshot, of the page's dark colours where so asked.
 """
 
 import json
@@ -17,7 +17,7 @@ from PIL import Image
 REMEDY = "apt-get install -y --no-install-recommends chromium chromium-driver; pip install -r requirements-dev.txt"
 
 
-def start_browser(width: int = 1280, height: int = 900, dark: bool = False):
+def start_browser(width: int = 1280, height: int = 900):
     """Return a driver, or skip the test and say what to install.
 
     The driver logs the console and every request of the page.
@@ -37,7 +37,6 @@ def start_browser(width: int = 1280, height: int = 900, dark: bool = False):
         "--enable-unsafe-swiftshader",
         "--hide-scrollbars",
         f"--window-size={width},{height}",
-        *(["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []),
     ):
         options.add_argument(argument)
     started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -45,6 +44,12 @@ def start_browser(width: int = 1280, height: int = 900, dark: bool = False):
     started.set_page_load_timeout(240)
     started.set_script_timeout(240)
     return started
+
+
+def set_scheme(driver, scheme: str = "") -> None:
+    """Let a page have its "light" or "dark" colours, or "" for the system's."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def open_page(driver, page: Path, case: str = "") -> None:
@@ -93,13 +98,14 @@ def requests(driver) -> list[str]:
     return [url for url in sent if not url.startswith(("data:", "blob:"))]
 
 
-def main(page: str, screenshot: str = "", width: str = "1280", height: str = "900") -> None:
+def main(page: str, screenshot: str = "", width: str = "1280", height: str = "900", scheme: str = "") -> None:
     """Print a page's weight and the seconds until its first case is shown; see the module."""
     driver = start_browser()
     try:
         # The window's frame takes some of its height, so the size is set for the page itself.
         size = {"width": int(width), "height": int(height), "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        set_scheme(driver, scheme)
         started = time.perf_counter()
         open_page(driver, Path(page))
         print(f"{page}: {Path(page).stat().st_size / 1e6:.2f} MB, shown after {time.perf_counter() - started:.1f} s")

@@ -1,14 +1,26 @@
 """The page in a real browser: clicks, pixels, console and network."""
 
 import json
+import re
 
+import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.geometry.affine import spacing_mm
 from scripts.report.html import write_page
 from scripts.report.page_data import Run, load_case
 from scripts.report.palette import structure_colours
-from tests.helpers.browser import console_errors, open_page, pixels, requests, settled_pixels, start_browser, until
+from tests.helpers.browser import (
+    console_errors,
+    open_page,
+    pixels,
+    requests,
+    set_scheme,
+    settled_pixels,
+    start_browser,
+    until,
+)
 from tests.helpers.made_run import NAMES, write_run
 from tests.helpers.volumes import OBLIQUE
 
@@ -154,6 +166,93 @@ def test_structures_fill_slices_with_their_colours_and_slices_their_panels(page,
             view,
         )
         assert drawn_width == pytest.approx(width, abs=2) and drawn_height == pytest.approx(height, abs=2)
+
+
+def test_slices_come_closer_where_something_was_removed_far_away(tmp_path):
+    """An island 170 mm beside the organs would make the panels tiny; it is shown on request, or where a click asks."""
+    run = write_run(tmp_path, OBLIQUE)
+    for file in (run / "a" / "a_initial.nii.gz", run / "a" / "a_refined.nii.gz", tmp_path / "truth" / "a.nii.gz"):
+        image = nib.load(file)
+        values = np.pad(np.asarray(image.dataobj), [(0, round(150 / spacing_mm(OBLIQUE)[0])), (0, 0), (0, 0)])
+        if "initial" in file.name:
+            values[-4:-2, 10:14, 10:14] = 1
+        nib.save(nib.Nifti1Image(values, OBLIQUE), file)
+    write_page(Run.open(run, tmp_path / "truth"))
+    driver = start_browser(1280, 900)
+    try:
+        open_page(driver, run / "report.html")
+
+        def seen():
+            return driver.execute_script("""
+                const { views, window, volumes } = current.slices, { canvas } = views[0];
+                const { scale, width, height } = current.slices.placement(views[0]);
+                return [window.map(([from, to], a) => (to - from) / volumes.shape[a]),
+                        Math.abs(width * scale - canvas.clientWidth), Math.abs(height * scale - canvas.clientHeight)];
+            """)
+
+        near, *gaps = seen()
+        assert min(near) < 0.6 and max(gaps) <= 2
+        canvas = by_id(driver, "slice-axial")
+        close = settled_pixels(canvas, tmp_path)
+        driver.execute_script("arguments[0].dispatchEvent(new MouseEvent('click'))", by_id(driver, "closer"))
+        whole, *gaps = seen()
+        assert whole == [1, 1, 1] and max(gaps) <= 2 and not by_id(driver, "closer").is_selected()
+        wide = settled_pixels(canvas, tmp_path)
+        assert coloured(close, CYAN).any(axis=0).mean() > 1.5 * coloured(wide, CYAN).any(axis=0).mean() > 0
+        by_id(driver, "closer").click()
+        assert seen()[0] == near
+        for view in ("axial", "coronal", "sagittal"):  # a click moves the cross there
+            across, up = driver.execute_script(
+                "const v = current.slices.views.find((v) => v.name === arguments[0]), s = current.slices;"
+                "v.canvas.dispatchEvent(new MouseEvent('click', {clientX: v.canvas.getBoundingClientRect().left + 1,"
+                "clientY: v.canvas.getBoundingClientRect().top + 1})); return [v.across, v.up].map((a) =>"
+                "s.window[a][1] - 1 - s.position[a])",
+                view,
+            )
+            assert (across, up) == (0, 0)
+        far = nib.load(run / "a" / "a_initial.nii.gz")
+        point = (far.affine @ [far.shape[0] - 3, 12, 12, 1])[:3]
+        driver.execute_script("current.slices.moveToWorld(arguments[0])", point.tolist())
+        assert seen()[0] == [1, 1, 1] and not by_id(driver, "closer").is_selected()
+        assert console_errors(driver) == []
+    finally:
+        driver.quit()
+
+
+def luminance(colour):
+    """Return the relative luminance of a colour as WCAG 2 defines it; of colours (..., 3), 0 to 255."""
+    share = np.asarray(colour, float) / 255.0
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_texts_stand_out_from_their_ground_in_light_and_in_dark(page, dark):
+    """All texts have a contrast of 4.5 to 1, the least that WCAG 2 asks for."""
+    set_scheme(page, "dark" if dark else "light")
+    try:
+        found = page.execute_script(r"""
+            const ground = (e) => {
+              for (; e; e = e.parentElement) {
+                const colour = getComputedStyle(e).backgroundColor;
+                if (!/^rgba.*, 0\)$/.test(colour)) return colour;
+              }
+              return "rgb(255, 255, 255)";
+            };
+            return [...document.querySelectorAll("body *")].filter((e) => !e.closest("svg, script, #solid")
+              && e.getClientRects().length && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+              .map((e) => [e.tagName + " " + e.textContent.slice(0, 30), getComputedStyle(e).color, ground(e)]);
+        """)
+    finally:
+        set_scheme(page)
+    assert len(found) > 50
+    grounds = set()
+    for text, *colours in found:
+        numbers = [[int(n) for n in re.findall(r"\d+", colour)[:3]] for colour in colours]
+        bright, faint = sorted((luminance(numbers[0]), luminance(numbers[1])), reverse=True)
+        assert (bright + 0.05) / (faint + 0.05) >= 4.5, (text, colours)
+        grounds.add(luminance(numbers[1]) > 0.5)
+    assert (True in grounds) != dark
 
 
 def test_a_phone_is_told_of_columns_beside_the_screen(page, folder):

@@ -13,6 +13,9 @@ const CONTOURS = [
   { stage: "truth", colour: "#ffe14d", dash: [5, 4], width: 1.5 },
 ];
 
+const AROUND_MM = 15; // shown around the masks, as of the volumes
+const CLOSER = 0.75; // of an axis' length, below which it is worth a closer look without what lies far away
+
 const FILL = 0.3; // opacity of a structure's colour
 const STACKED = 1.15; // height by width of the three views around a corner; where they would be higher, they stand in a row
 
@@ -25,19 +28,60 @@ class Slices {
     this.position = [...volumes.start];
     this.shownStages = new Set(["initial", "refined", "truth"]);
     this.members = []; // one lookup table a shown structure: label number → whether it belongs to it
+    this.box = box;
+    this.whole = volumes.shape.map((n) => [0, n]);
+    this.near = this.boxOfResult();
+    this.window = this.near || this.whole; // per axis the voxels shown, [first, behind the last]
     this.views = VIEWS.map((view) => this.buildView(box, view));
     box.append(this.buildKey());
-    this.arrange(box);
+    this.arrange();
     new ResizeObserver(() => this.draw()).observe(box);
   }
 
+  // The box of the refined masks and the truth, and what is around; null where the whole is not much larger.
+  boxOfResult() {
+    const { shape, spacing, labels } = this.volumes, low = [...shape], high = [0, 0, 0];
+    for (const values of [labels.refined || labels.initial, labels.truth].filter(Boolean)) {
+      for (let row = 0; row < shape[1] * shape[2]; row++) {
+        const start = row * shape[0];
+        let first = 0, last = shape[0] - 1;
+        while (first <= last && !values[start + first]) first++;
+        if (first > last) continue;
+        while (!values[start + last]) last--;
+        const y = row % shape[1], z = Math.floor(row / shape[1]);
+        [first, y, z].forEach((at, a) => { low[a] = Math.min(low[a], at); });
+        [last, y, z].forEach((at, a) => { high[a] = Math.max(high[a], at + 1); });
+      }
+    }
+    if (low[0] >= high[0]) return null;
+    const box = shape.map((n, a) => {
+      const margin = Math.ceil(AROUND_MM / spacing[a]);
+      return [Math.max(low[a] - margin, 0), Math.min(high[a] + margin, n)];
+    });
+    return box.some(([from, to], a) => to - from < CLOSER * shape[a]) ? box : null;
+  }
+
+  look(window) {
+    this.window = window;
+    const closer = byId("closer");
+    if (closer) closer.checked = window === this.near;
+    this.arrange();
+    this.draw();
+  }
+
+  // Length in mm of what is shown along an axis.
+  extent(axis) {
+    return (this.window[axis][1] - this.window[axis][0]) * this.volumes.spacing[axis];
+  }
+
   // Every view fills its panel: all have the same scale, and the panels the views' proportions.
-  arrange(box) {
-    const [x, y, z] = this.volumes.shape.map((n, a) => n * this.volumes.spacing[a]);
+  arrange() {
+    const [x, y, z] = [0, 1, 2].map((axis) => this.extent(axis));
     const around = (z + y) / (x + y) < STACKED;
-    box.className = around ? "around" : "row";
+    this.box.className = around ? "around" : "row";
     const shares = around ? [x, y] : [x / y, x / z, y / z];
-    box.style.setProperty("--columns", shares.map((share) => `minmax(0, ${share.toFixed(3)}fr)`).join(" "));
+    for (const { canvas, across, up } of this.views) canvas.style.aspectRatio = `${this.extent(across)} / ${this.extent(up)}`;
+    this.box.style.setProperty("--columns", shares.map((share) => `minmax(0, ${share.toFixed(3)}fr)`).join(" "));
   }
 
   buildView(box, view) {
@@ -46,8 +90,6 @@ class Slices {
     const title = element("strong", { textContent: view.name }), place = element("span");
     caption.append(title, place);
     const canvas = element("canvas", { id: `slice-${view.name}` });
-    const [wide, high] = [view.across, view.up].map((axis) => this.volumes.shape[axis] * this.volumes.spacing[axis]);
-    canvas.style.aspectRatio = `${wide} / ${high}`;
     const slider = element("input", {
       type: "range", min: 0, max: this.volumes.shape[view.through] - 1, value: this.position[view.through], id: `slider-${view.name}`,
     });
@@ -86,6 +128,11 @@ class Slices {
       }));
       key.append(line);
     }
+    if (this.near) {
+      const line = element("p");
+      line.append(checkbox("closer", "closer: only around the refined mask", true, (on) => this.look(on ? this.near : this.whole)));
+      key.append(line);
+    }
     const [dx, dy, dz] = this.volumes.spacing.map((mm) => mm.toFixed(2));
     const tilt = this.volumes.tilt > 1 ? ` The image's axes are tilted by ${this.volumes.tilt.toFixed(0)}° from the body's.` : "";
     const source = this.volumes.image ? "" : " No image was at hand.";
@@ -100,6 +147,7 @@ class Slices {
   moveToWorld(point) {
     const voxel = this.volumes.toVoxel.slice(0, 3).map((row) => row[3] + row[0] * point[0] + row[1] * point[1] + row[2] * point[2]);
     this.position = voxel.map((v, a) => this.clamp(a, Math.round(v)));
+    if (this.window.some(([from, to], a) => this.position[a] < from || this.position[a] >= to)) this.look(this.whole);
     this.draw();
   }
 
@@ -128,12 +176,13 @@ class Slices {
     this.draw();
   }
 
-  // Pixels a mm, and where the slice's upper left corner lies on the canvas.
+  // Pixels a mm, where the whole slice's upper left corner lies on the canvas, and the size of what is shown in mm.
   placement({ canvas, across, up }) {
-    const { shape, spacing } = this.volumes;
-    const width = shape[across] * spacing[across], height = shape[up] * spacing[up];
+    const { shape, spacing } = this.volumes, width = this.extent(across), height = this.extent(up);
     const scale = Math.min(canvas.clientWidth / width, canvas.clientHeight / height);
-    return { scale, left: (canvas.clientWidth - width * scale) / 2, top: (canvas.clientHeight - height * scale) / 2, width, height };
+    const [beside, above] = [across, up].map((axis) => (shape[axis] - this.window[axis][1]) * spacing[axis]);
+    const left = (canvas.clientWidth - width * scale) / 2 - beside * scale;
+    return { scale, left, top: (canvas.clientHeight - height * scale) / 2 - above * scale, width, height };
   }
 
   draw() {
@@ -145,7 +194,8 @@ class Slices {
     const ratio = window.devicePixelRatio || 1, context = canvas.getContext("2d");
     canvas.width = Math.round(canvas.clientWidth * ratio);
     canvas.height = Math.round(canvas.clientHeight * ratio);
-    const { scale, left, top, width, height } = this.placement(view);
+    const { scale, left, top } = this.placement(view);
+    const [width, height] = [across, up].map((axis) => shape[axis] * spacing[axis]);
     context.scale(ratio, ratio);
     context.translate(left, top);
     context.fillStyle = "#15181c";
@@ -165,7 +215,8 @@ class Slices {
       for (const member of this.members) context.stroke(this.outline(view, contour.stage, member, pu, pv));
       context.setLineDash([]);
     }
-    this.drawLetters(context, view, width * scale, height * scale);
+    context.translate(-left, -top);
+    this.drawLetters(context, view, canvas.clientWidth, canvas.clientHeight);
     const centre = affine.slice(0, 3).map((row) => row[3] + row[0] * this.position[0] + row[1] * this.position[1] + row[2] * this.position[2]);
     view.place.textContent = `${this.position[through] + 1} of ${shape[through]} · ${"xyz"[through]} = ${centre[through].toFixed(1)} mm`;
     view.slider.value = this.position[through];
