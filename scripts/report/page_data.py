@@ -252,6 +252,10 @@ def load_case(
         full_size: where given, receives structure → stage → surface before it is thinned out.
     """
     page = CasePage(record, totals=region_totals(record.get("structures", [])))
+    if record.get("status") == KEPT and not record.get("structures"):  # its labels may be another organ's
+        page.not_drawn("The mask is not drawn, since it was not looked at as this organ's.")
+        page.flags = flags(KEPT, list(record.get("warnings", [])), [])
+        return page
     reported = {str(s["name"]): s for s in record.get("structures", [])}
     for structure in shapes_of_case(run.structures, record):
         said = reported.get(structure.name, {})

@@ -73,7 +73,8 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
     holes, remaining = int(figures["holes_initial"]), int(figures["holes_refined"])
     if holes or remaining:
         filled = f"{holes - remaining} of {counted(holes, 'hole')} filled."
-        said.append(filled if holes > remaining else f"{counted(remaining, 'hole')} inside, before {holes}.")
+        inside = f"{counted(remaining, 'hole')} inside, {'as before' if holes == remaining else f'before {holes}'}."
+        said.append(filled if holes > remaining else inside)
     if "moved_mean_mm" in figures:
         said.append(
             f"The surface moved {figures['moved_mean_mm']:.2f} mm on average, {figures['moved_max_mm']:.1f} mm at most."

@@ -8,6 +8,7 @@ from typing import Any
 from ..evaluation.tables import DECIMALS, FLOOR_DIGITS, SHAPE_DECIMALS, markdown_table
 from ..metrics.statistics import HARM_DSC
 from ..organ.pack import OrganPack
+from ..report.words import counted
 
 RELATIVE = ("hd95_mm", "assd_mm")  # metrics whose change is given in per cent too
 
@@ -36,7 +37,7 @@ def validation_page(
     """
     heads = ("DSC %", f"NSD {pack.nsd_tolerance_mm:g} mm %", "HD95 mm", "ASSD mm")
     parts = [f"# Validation of the organ pack {pack.name}", f"```bash\n{command}\n```"]
-    parts.append(f"{len(cases)} cases: {', '.join(cases)}. Means over cases, in mm on the original grid.")
+    parts.append(f"{counted(len(cases), 'case')}: {', '.join(cases)}. Means over cases, in mm on the original grid.")
     if seen:
         parts.append(f"**Not a validation:** the prior was trained on {', '.join(seen)}.")
     parts.append("## Ceiling: the priors fitted to the true surfaces")

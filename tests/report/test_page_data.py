@@ -203,11 +203,25 @@ def test_words():
     assert sentences(same, "no fit") == ["Not refined: no fit.", "No voxel was changed.", "3 pieces, as before."]
     nothing = volume_figures(initial & False, initial & False, 1.0) | topology_figures(initial & False, initial & False)
     assert sentences(nothing) == ["Not in this mask."]
+    assert "1 hole inside, as before." in sentences(same | {"holes_initial": 1, "holes_refined": 1})
+    assert "2 holes inside, before 1." in sentences(same | {"holes_initial": 1, "holes_refined": 2})
+
     structures = [{"name": "x", "failure": "", "figures": figures}, {"name": "y", "failure": "no fit", "figures": {}}]
     assert flags("refined", ["y: no fit"], structures) == [["note", "x -22 %"], ["warn", "y kept as it was"]]
     assert flags("refined", ["no image"], []) == [["warn", "1 warning"]]
     doubtful = [{"name": "x", "failure": "", "figures": figures, "doubtful": True}]
     assert flags("refined", [], doubtful) == [["bad", "x: fit cannot be right"]]
+
+
+def test_a_mask_that_was_not_looked_at_is_not_given_the_organ_s_names(tmp_path):
+    """Its labels may be another organ's: "heart 212 ml" would be a kidney."""
+    run = Run.open(write_run(tmp_path, OBLIQUE))
+    record = run.report["cases"][0]
+    record |= {"status": "kept", "reason": "none of its labels is one of 'shapes'", "structures": []}
+    page = load_case(run, record)
+    assert page.structures == [] and page.slices is None
+    assert page.notes == ["The mask is not drawn, since it was not looked at as this organ's."]
+    assert page.flags == [["warn", "mask kept as it was"]]
 
 
 @pytest.mark.parametrize(

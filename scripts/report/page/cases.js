@@ -13,7 +13,7 @@ const COLUMNS = [ // head, value to sort by, text (from the value), whether it i
   ["case", (c) => c.name, (v) => v, true],
   ["status", (c) => c.status, (v) => v, true],
   ["quality", (c) => c.flags.length, null, true],
-  ["refined", (c) => c.structures.filter((s) => s.status === "refined").length,
+  ["refined", (c) => (c.structures.length ? c.structures.filter((s) => s.status === "refined").length : null),
     (v, c) => `${v} of ${c.structures.length}`],
   ["volume change", volumeChange, (v) => `${v >= 0 ? "+" : "−"}${Math.abs(v).toFixed(1)} %`],
   ["accepted", (c) => c.totals.accepted_ml, (v, c) => `${c.totals.accepted} (${v.toFixed(2)} ml)`],
