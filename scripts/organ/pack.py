@@ -103,7 +103,8 @@ class OrganPack:
                 return cls.of(read_yaml(folder / ORGAN_FILE), folder)
         raise OrganError(
             f"no organ pack {shown(str(organ))}: {MODELS / organ / ORGAN_FILE} is missing. Known organs: "
-            f"{', '.join(known_organs()) or 'none'}. Train a new one with configs/train_prior.yaml."
+            f"{', '.join(known_organs()) or 'none'}. Train a new one: "
+            "shape-refine train-prior, or configs/train_prior.yaml."
         )
 
     @classmethod

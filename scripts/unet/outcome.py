@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Sized
 from pathlib import Path
@@ -17,10 +18,12 @@ class TrainingWords:
 
     Args:
         model_file: where the best weights go.
+        organ: name or path of the organ pack, for the command to run next.
     """
 
-    def __init__(self, model_file: str | Path) -> None:
+    def __init__(self, model_file: str | Path, organ: str) -> None:
         self.model_file = Path(model_file)
+        self.organ = organ
         self.begun = time.time()
 
     def begin(self, train: Sized, validation: Sized) -> None:
@@ -37,5 +40,10 @@ class TrainingWords:
             logger.warning("no weights were kept: no validation gave a Dice; see that the labels hold the organ")
             return
         logger.info("best validation Dice %.3f, after epoch %d: %s", best, epoch, self.model_file)
+        organ = shlex.quote(str(self.organ))
+        logger.info(
+            "next, segment images: python -m scripts segment --dataset_dir IMAGES/ --organ %s --output_dir output/",
+            organ,
+        )
         if best < 0.05:
             logger.warning("the network finds next to nothing: train longer, or see that images and labels match")
