@@ -91,7 +91,7 @@ def _run(given: Sequence[str], common: set[str]) -> None:
         return
     name, *rest = given
     if name not in JOBS and name not in FUNCTIONS:
-        near = nearest(name, [*JOBS, *FUNCTIONS])
+        near = nearest(name, [*JOBS, *FUNCTIONS, *(f"--{one}" for one in COMMON)])
         remedy = f"did you mean {near}?" if near else f"{program} --help lists all"
         raise UsageError(f"there is no command {name}: {remedy}")
     known = describe(name)

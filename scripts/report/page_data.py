@@ -174,6 +174,8 @@ class Run:
         try:
             report = read_report(folder)
             cases, settings = list(report["cases"]), dict(report["settings"])
+        except FileNotFoundError as error:
+            raise RunError(f"{folder} holds no report.json: give the output folder of a job") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file} is no report of a run ({error}): give the output folder of a job") from error
         organ = str(settings.get("organ", ""))

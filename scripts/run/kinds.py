@@ -26,7 +26,8 @@ def check_options(seed: object = 0, device: object = "cpu", html: object = True)
     try:
         torch.zeros(1, device=torch.device(device))  # type: ignore[call-overload]
     except (RuntimeError, TypeError, ValueError, AssertionError):
-        raise SystemExit(f"Error: device {shown(device)} is not there: write cpu or cuda") from None
+        here = "cpu or cuda" if torch.cuda.is_available() else "cpu; no GPU that CUDA can use is seen here"
+        raise SystemExit(f"Error: device {shown(device)} is not there: write {here}") from None
     try:
         is_true(html)
     except ValueError:

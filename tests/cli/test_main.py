@@ -119,6 +119,7 @@ def test_results_are_printed(demo, capsys):
         (["refine", "--presets", "linear"], "refine has no option --presets: did you mean --preset"),
         (["refine", "--dataset_dir", "$print(1)"], r"--dataset_dir \$print\(1\): a path or name does not begin with"),
         (["evalute"], "there is no command evalute: did you mean evaluate"),
+        (["--versoin"], "there is no command --versoin: did you mean --version"),
     ],
 )
 def test_what_is_mistyped_is_refused_with_the_nearest_before_anything_runs(demo, arguments, message):

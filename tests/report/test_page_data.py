@@ -181,10 +181,10 @@ def test_truth_on_another_grid_and_broken_images_are_left_out_and_noted(tmp_path
 
 
 def test_no_run(tmp_path):
-    with pytest.raises(RunError, match="report.json is no report"):
+    with pytest.raises(RunError, match=r"holds no report\.json: give the output folder of a job"):
         Run.open(tmp_path)
     (tmp_path / "report.json").write_text(json.dumps({"cases": 1}))
-    with pytest.raises(RunError, match="output folder of a job"):
+    with pytest.raises(RunError, match=r"report\.json is no report of a run .*output folder of a job"):
         Run.open(tmp_path)
 
 

@@ -22,3 +22,9 @@ def test_an_option_of_another_kind_is_refused_in_a_line(option, value):
 def test_options_that_are_of_their_kind_pass():
     check_options()
     check_options(2**32 - 1, "cpu", "false")
+
+
+def test_without_a_gpu_cuda_is_not_the_remedy(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="'cuda:99' is not there: write cpu; no GPU that CUDA can use is seen here$"):
+        check_options(device="cuda:99")
