@@ -213,7 +213,7 @@ def test_a_run_says_nothing_before_its_first_case(bundle_root, tmp_path):
     assert quiet.stdout.splitlines() == said[:1] and quiet.stderr == ""
 
 
-def test_a_training_says_its_losses_plainly_and_quiet_keeps_them_back(bundle_root):
+def test_a_training_says_its_losses_plainly_less_with_quiet_and_more_with_verbose(bundle_root):
     """MONAI's handlers get loggers of their own, and ignite's engines one a class."""
     text = """
 import logging, sys
@@ -227,6 +227,7 @@ logging.getLogger("ignite.engine.engine.SupervisedTrainer").error("no memory")
 """
     said = [
         subprocess.run([sys.executable, "-c", text, *given], cwd=bundle_root, capture_output=True, text=True).stdout
-        for given in ([], ["quiet"])
+        for given in ([], ["quiet"], ["verbose"])
     ]
-    assert said == ["loss of train_prior\nloss of monai.handlers.StatsHandler\nno memory\n", "no memory\n"]
+    losses = "loss of train_prior\nloss of monai.handlers.StatsHandler\n"
+    assert said == [f"{losses}no memory\n", "no memory\n", f"{losses}Engine run starting\nno memory\n"]
