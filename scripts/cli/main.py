@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -64,11 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = [one for one in given if not (one.startswith("--") and one[2:] in common)]
     try:
         _run(given, common)
+        sys.stdout.flush()
     except UsageError as error:
         raise SystemExit(f"Error: {error}") from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # who reads, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        raise SystemExit(1) from None
     except ModuleNotFoundError as error:
         if "traceback" in common or str(error.name).startswith(PACKAGE):
             raise

@@ -1,5 +1,6 @@
 """`python -m scripts`: help and refusals come at once, and a command that fails says why in one line."""
 
+import os
 import re
 import subprocess
 import sys
@@ -231,3 +232,13 @@ logging.getLogger("ignite.engine.engine.SupervisedTrainer").error("no memory")
     ]
     losses = "loss of train_prior\nloss of monai.handlers.StatsHandler\n"
     assert said == [f"{losses}no memory\n", "no memory\n", f"{losses}Engine run starting\nno memory\n"]
+
+
+def test_a_reader_that_has_had_enough_is_no_error(bundle_root):
+    """`shape-refine train-prior --help | head -1`: the rest of the help has nowhere to go."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    line = [sys.executable, "-m", "scripts", "train-prior", "--help"]
+    done = subprocess.run(line, cwd=bundle_root, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.stderr == "" and done.returncode == 1
