@@ -27,11 +27,10 @@ from ..prior.correspondence import template_places
 from ..prior.field_stack import FieldStack
 from ..prior.prior import ShapePrior
 from ..prior.robust import Channel, LinearFit, RobustSettings, fit_linear
+from .fit_points import FitPoints
 from .settings import RefineSettings
 from .stages import FittedShape, TrustedSamples
 
-SHELL_MM = 3.0
-SHELL_TRUST = 0.7
 OF_THE_FIT = (
     "method",
     "loss_scale_mm",
@@ -119,8 +118,8 @@ class LatentFinetune:
 
     def _linear(self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior) -> LinearFit:
         assert prior.linear is not None
-        points, targets, trust = with_shells(samples)
-        channel = Channel(prior.linear, torch.zeros(3), points, targets, trust)
+        known = FitPoints.of(samples)
+        channel = Channel(prior.linear, torch.zeros(3), known.points_world, known.targets_mm, known.trust)
         scale_mm = self.settings.loss_scale_mm
         settings = RobustSettings(scale_from_mm=5.0 * scale_mm, scale_to_mm=scale_mm, noise_mm=0.375 * scale_mm)
         return fit_linear([channel], transform.similarity, RADIUS, settings)
@@ -132,9 +131,9 @@ class LatentFinetune:
         chosen = self.settings
         field = priors[0].field if len(priors) == 1 else FieldStack([prior.field for prior in priors])
         poses = [start.similarity for start in starts]
-        clouds = [with_shells(own) for own in samples]
-        points_world = [cloud[0] for cloud in clouds]
-        targets, trusts = (self._stack([cloud[k] for cloud in clouds]) for k in (1, 2))
+        clouds = [FitPoints.of(own) for own in samples]
+        points_world = [cloud.points_world for cloud in clouds]
+        targets, trusts = self._stack([own.targets_mm for own in clouds]), self._stack([own.trust for own in clouds])
 
         def misfit(sdf: Tensor, mm: Tensor) -> Tensor:
             """Sum over the structures of their mean loss; `mm` (B, 1) is a canonical unit's length."""
@@ -171,7 +170,7 @@ class LatentFinetune:
         with torch.no_grad():
             slope = field.evaluate_with_derivatives(base, alpha, points[:, : normals.shape[1]])["gradient"]
             agreement = normal_agreement(normals, slope, chosen.across_cosine, chosen.along_cosine).cpu().numpy()
-        trusts = trusts * self._stack([on_shells(own) for own in agreement])
+        trusts = self._stack([own.weighed(agrees).trust for own, agrees in zip(clouds, agreement, strict=True)])
         weights = {name: value.clone().requires_grad_(True) for name, value in base.items()}
         tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
         for _ in range(chosen.weight_steps):
@@ -183,7 +182,8 @@ class LatentFinetune:
         return [
             self._fitted(
                 prior,
-                {name: value[i : i + 1] for name, value in weights.items()},
+                _one_of(weights, i),
+                _one_of(base, i),
                 alpha[i : i + 1],
                 poses[i],
                 samples[i],
@@ -230,12 +230,13 @@ class LatentFinetune:
             objective(weights, alpha).backward()
             tuner.step()
         latent = prior.latent_from_codes(codes.detach())
-        return self._fitted(prior, weights, alpha, transform.similarity, samples, None, latent)
+        return self._fitted(prior, weights, None, alpha, transform.similarity, samples, None, latent)
 
     def _fitted(
         self,
         prior: ShapePrior,
         weights: dict[str, Tensor],
+        base: dict[str, Tensor] | None,
         alpha: Tensor,
         pose: Similarity,
         samples: TrustedSamples,
@@ -244,18 +245,23 @@ class LatentFinetune:
     ) -> FittedShape:
         frozen = {name: value.detach() for name, value in weights.items()}
 
-        def sdf(points: Tensor) -> Tensor:
+        def sdf(weights: dict[str, Tensor], points: Tensor) -> Tensor:
             inside = points.to(self.device)
             radius = inside.norm(dim=-1)
             # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
-            value = prior.field.sdf(frozen, alpha, inside / radius.clamp_min(1.0)[:, None])
+            value = prior.field.sdf(weights, alpha, inside / radius.clamp_min(1.0)[:, None])
             return (value + (radius - 1.0).clamp_min(0)).cpu()
+
+        def codes_mm(points_world: np.ndarray) -> np.ndarray:
+            assert base is not None
+            points = torch.as_tensor(pose.apply(points_world), dtype=torch.float32)
+            return sdf(base, points).numpy() / pose.scale
 
         def template(points: Tensor) -> Tensor:
             return template_places(prior, frozen, alpha, points.to(self.device)).cpu()
 
         linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
-        shape = FittedShape(pose, sdf, template, np.zeros(0), linear, {})
+        shape = FittedShape(pose, partial(sdf, frozen), template, np.zeros(0), linear, codes_mm if base else None, {})
         shape.residual_mm = shape.sdf_mm(samples.points_world)
         return _with_figures(shape, float((latent**2).mean().sqrt()))
 
@@ -269,26 +275,6 @@ class LatentFinetune:
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
-
-
-def with_shells(samples: TrustedSamples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return surface points and, by turns, points `SHELL_MM` outside or inside, with distances in mm and trust."""
-    outer, inner = samples.points_world[::2], samples.points_world[1::2]
-    points = np.concatenate(
-        [
-            samples.points_world,
-            outer + SHELL_MM * samples.normals_world[::2],
-            inner - SHELL_MM * samples.normals_world[1::2],
-        ]
-    )
-    targets = np.repeat([0.0, SHELL_MM, -SHELL_MM], [len(samples.points_world), len(outer), len(inner)])
-    trust = on_shells(samples.trust) * np.where(targets == 0.0, 1.0, SHELL_TRUST)
-    return points, targets, trust
-
-
-def on_shells(values: np.ndarray) -> np.ndarray:
-    """Return values (N,) of the surface points for all points of `with_shells`."""
-    return np.concatenate([values, values[::2], values[1::2]])
 
 
 def normal_agreement(normals: Tensor, gradient: Tensor, across: float, along: float) -> Tensor:
@@ -323,6 +309,7 @@ def _linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> Fitte
         lambda points: template_places(prior, weights, alpha, points.to(prior.device)).cpu(),
         linear.residuals_mm[0][:n_surface],
         partial(linear.sdf_mm, model, torch.zeros(3)),
+        None,
         {},
     )
     return _with_figures(shape, float((linear.scores**2).mean().sqrt()))
@@ -337,6 +324,11 @@ def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:
         "latent_rms": round(latent_rms, 3),
     }
     return shape
+
+
+def _one_of(weights: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    """The weights of one of several structures, with a batch of one."""
+    return {name: value[index : index + 1] for name, value in weights.items()}
 
 
 def _rotation(vector: Tensor) -> Tensor:

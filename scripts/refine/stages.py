@@ -85,6 +85,7 @@ class FittedShape:
         residual_mm: (N,) of the samples fitted.
         linear_mm: world points (N, 3) → signed distance (N,) in mm of the linear fit that this one is, or started from;
             None where there is none.
+        codes_mm: the same of the fit by codes alone, before its deform weights were tuned; None where there is none.
         figures: what the fit says of itself, plain numbers.
     """
 
@@ -93,6 +94,7 @@ class FittedShape:
     template_canonical: Callable[[torch.Tensor], torch.Tensor]
     residual_mm: np.ndarray
     linear_mm: Callable[[np.ndarray], np.ndarray] | None
+    codes_mm: Callable[[np.ndarray], np.ndarray] | None
     figures: dict[str, float]
 
     def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:

@@ -13,9 +13,9 @@ from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ.pack import OrganPack
 from scripts.refine.chain import Refiner
-from scripts.refine.finetune import LatentFinetune, normal_agreement, on_shells, with_shells
+from scripts.refine.finetune import LatentFinetune, normal_agreement
 from scripts.refine.settings import RefineSettings
-from scripts.refine.stages import Fitted, TrustedSamples, Unrefined
+from scripts.refine.stages import Fitted, Unrefined
 from scripts.refine.transforms import LatentFinetuned, PICCTd, TIMSampled
 from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
 
@@ -26,15 +26,6 @@ def test_agreement_is_the_cosine_between_its_limits():
     gradient = torch.tensor([[2.5, 0.0, 0.0]]).expand(5, 3)  # its length does not matter
     found = normal_agreement(normals, gradient, across=0.2, along=0.7)
     assert found.tolist() == pytest.approx([1.0, 1.0, 0.6, 0.0, 0.0], abs=1e-6)
-
-
-def test_points_beside_the_surface_have_the_say_of_their_surface_point():
-    trust = np.arange(5) / 4.0
-    points = np.random.default_rng(0).normal(size=(5, 3))
-    shells, _, weights = with_shells(TrustedSamples(points, np.tile([0.0, 0.0, 1.0], (5, 1)), trust, trust))
-    np.testing.assert_allclose(shells[:, :2], np.stack([on_shells(points[:, 0]), on_shells(points[:, 1])], 1))
-    np.testing.assert_allclose(weights[:5], trust)
-    np.testing.assert_allclose(weights[5:], 0.7 * on_shells(trust)[5:])
 
 
 @pytest.mark.parametrize("kind", KINDS)
