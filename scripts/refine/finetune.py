@@ -14,6 +14,7 @@ Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradien
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,7 @@ OF_THE_FIT = (
     "along_cosine",
 )  # of the settings
 RADIUS = 0.5  # typical radius of a shape in the canonical frame
+FELL_BACK = "the fitted shape explained the mask worse than the linear one it started from, which was taken instead"
 PAPER_TERMS = {"on_surface": 3e3, "normal": 1e2, "eikonal": 5e1, "code": 1e5}
 
 
@@ -179,7 +181,7 @@ class LatentFinetune:
             change = sum(((weights[name] - base[name]) ** 2).sum() for name in base)
             (misfit(sdf, mm) + chosen.weight_penalty * 1e-2 * change).backward()
             tuner.step()
-        return [
+        fitted = [
             self._fitted(
                 prior,
                 _one_of(weights, i),
@@ -192,6 +194,19 @@ class LatentFinetune:
             )
             for i, prior in enumerate(priors)
         ]
+        return [
+            self._no_worse(*one, len(own.points_world))
+            for one, own in zip(zip(fitted, clouds, starts, priors, strict=True), samples, strict=True)
+        ]
+
+    def _no_worse(
+        self, fit: FittedShape, known: FitPoints, start: LinearFit, prior: ShapePrior, n_surface: int
+    ) -> FittedShape:
+        """Return the fit, or the linear one that it started from where that explains the mask better."""
+        assert fit.linear_mm is not None
+        scale_mm = self.settings.loss_scale_mm
+        before, after = (known.misfit(of(known.points_world), scale_mm) for of in (fit.linear_mm, fit.sdf_mm))
+        return fit if after <= before else replace(_linear_shape(start, prior, n_surface), warning=FELL_BACK)
 
     def _paper(
         self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior, seed: int

@@ -57,6 +57,12 @@ class FitPoints:
         trust = np.concatenate([samples.trust, shells, known.astype(float)])
         return cls(np.concatenate(points), np.concatenate(targets_mm), trust, sample)
 
+    def misfit(self, signed_mm: np.ndarray, scale_mm: float) -> float:
+        """Return the mean loss (Geman-McClure, mm²) of a shape with these signed distances (N,) at the points, mm."""
+        squared = (signed_mm - self.targets_mm) ** 2
+        loss = scale_mm**2 * squared / (squared + scale_mm**2)
+        return float((self.trust * loss).sum() / max(float(self.trust.sum()), 1e-6))
+
     def weighed(self, agreement: np.ndarray) -> FitPoints:
         """Return the points with the trust of each multiplied by its sample's (M,) value in [0, 1]."""
         return replace(self, trust=self.trust * agreement[self.sample])

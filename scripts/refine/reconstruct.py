@@ -246,7 +246,7 @@ class ReconstructShape:
             fused = mask_signed_distance(fused < 0, spacing_mm(grid.affine), LIMIT_MM)
         source = "image" if seen else "probability" if evidence is not None else "shape"
         said = unlike(fitted.name, signs) if signs else lost
-        warnings = [said] * bool(said) + [body.beside(fitted.name) for body in bodies]
+        warnings = [*filter(None, (said, fitted.fit.warning)), *(body.beside(fitted.name) for body in bodies)]
         return Reconstruction(
             box, fused, regions, outside_box, followed, agreement, source, tuple(warnings), bool(said)
         )

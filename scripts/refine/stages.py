@@ -87,6 +87,7 @@ class FittedShape:
             None where there is none.
         codes_mm: the same of the fit by codes alone, before its deform weights were tuned; None where there is none.
         figures: what the fit says of itself, plain numbers.
+        warning: what a user should know of the fit; "" where there is nothing.
     """
 
     similarity: Similarity
@@ -96,6 +97,7 @@ class FittedShape:
     linear_mm: Callable[[np.ndarray], np.ndarray] | None
     codes_mm: Callable[[np.ndarray], np.ndarray] | None
     figures: dict[str, float]
+    warning: str = ""
 
     def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:
         """Return the fitted signed distance (N,) in mm at world points (N, 3), negative inside."""

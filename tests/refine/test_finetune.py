@@ -15,7 +15,7 @@ from scripts.organ.pack import OrganPack
 from scripts.refine.chain import Refiner
 from scripts.refine.finetune import LatentFinetune, normal_agreement
 from scripts.refine.settings import RefineSettings
-from scripts.refine.stages import Fitted, Unrefined
+from scripts.refine.stages import Fitted, Sampled, Unrefined
 from scripts.refine.transforms import LatentFinetuned, PICCTd, TIMSampled
 from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
 
@@ -114,3 +114,35 @@ def test_a_mirror_image_is_fitted_as_its_original_in_one_batch_also_without_grad
     points = np.random.default_rng(0).uniform(-30.0, 30.0, (500, 3)) + CENTRE
     assert np.linalg.det(one.similarity.rotation) * np.linalg.det(other.similarity.rotation) < 0
     np.testing.assert_allclose(other.sdf_mm(mirror.apply(points)), one.sdf_mm(points), atol=5e-3)
+
+
+def test_a_fit_that_explains_the_mask_worse_than_its_start_falls_back_and_says_so():
+    truth, affine = mean_shape("plain")
+    refiner = Refiner("hippocampus")
+    sampled = refiner.sample(refiner.align(truth, affine), truth, affine)
+    (sound,) = (one.fit for one in refiner.fit(sampled) if isinstance(one, Fitted))
+    assert not sound.warning
+    settings = replace(refiner.settings["hippocampus"], weight_rate=0.5)  # weights that run away
+    (case,) = (one for one in sampled if isinstance(one, Sampled))
+    wild = LatentFinetune(settings)(case.samples, case.transform, case.prior)
+    assert "linear" in wild.warning
+    points = case.samples.points_world
+    assert wild.linear_mm is not None
+    np.testing.assert_allclose(wild.sdf_mm(points), wild.linear_mm(points), atol=1e-4)
+    part = refiner.steps["hippocampus"].reconstruction(case.then(Fitted, fit=wild))
+    assert wild.warning in part.warnings
+
+
+def test_the_fit_by_codes_is_kept_beside_the_tuned_one():
+    truth, affine = mean_shape("plain")
+    refiner = Refiner("hippocampus")
+    (fitted,) = (
+        one
+        for one in refiner.fit(refiner.sample(refiner.align(truth, affine), truth, affine))
+        if isinstance(one, Fitted)
+    )
+    points = fitted.samples.points_world
+    assert fitted.fit.codes_mm is not None
+    by_codes = np.abs(fitted.fit.codes_mm(points))
+    assert np.median(by_codes) < 1.0  # it lies on the mask, but less closely than the tuned one
+    assert np.median(np.abs(fitted.fit.sdf_mm(points))) < np.median(by_codes)
