@@ -31,8 +31,9 @@ from .tables import console_report, latex_report, markdown_report
 logger = logging.getLogger(__name__)
 
 # Name → smoothing in mm of the baselines that are computed from the reference's masks.
+LARGEST = "largest component + fill"
 POSTPROCESSING = {
-    "largest component + fill": 0.0,
+    LARGEST: 0.0,
     "largest component + fill + smooth": SMOOTHING_MM,
 }
 NSD_CURVE_MM = (1.0, 2.0, 3.0, 5.0)

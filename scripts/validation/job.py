@@ -18,7 +18,7 @@ from ..cases.find import case_name
 from ..cases.sources import OWN_SOURCE, LabelSource
 from ..cases.split import choose_labels
 from ..cases.write import write_label_map
-from ..evaluation.evaluate import REFERENCE, Scoring, score_folders
+from ..evaluation.evaluate import LARGEST, POSTPROCESSING, REFERENCE, Scoring, score_folders
 from ..metrics.statistics import RESAMPLES, summarise
 from ..report.run_report import KEPT
 from ..run.jobs import run_job
@@ -49,8 +49,8 @@ def validate(
     First the ceiling: every structure's prior is fitted to its true surface, by codes alone and by codes and deform
     weights, and the fitted mask scored. Then the refinement: the label maps are damaged in several ways (see
     `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset from the masks alone,
-    and scored before and after. Of each label map only that part is used in which errors may lie: large images take no
-    longer than the organ's surroundings.
+    and scored before and after, beside the largest component with filled holes. Of each label map only that part is
+    used in which errors may lie: large images take no longer than the organ's surroundings.
 
     Args:
         organ: name of the organ pack, or path of its folder.
@@ -103,7 +103,12 @@ def validate(
         score_folders(
             true,
             {REFERENCE: masks, REFINED: refined},
-            Scoring(pack.structures, pack.nsd_tolerance_mm, true=labels),
+            Scoring(
+                pack.structures,
+                pack.nsd_tolerance_mm,
+                postprocessing={LARGEST: POSTPROCESSING[LARGEST]},
+                true=labels,
+            ),
             out / "scores" / kind,
             patients=[case_name(file) for file in files],
             title=f"{pack.name}: simulated errors, {kind}",

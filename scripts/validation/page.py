@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..evaluation.evaluate import LARGEST
 from ..evaluation.tables import DECIMALS, FLOOR_DIGITS, SHAPE_DECIMALS, markdown_table
 from ..metrics.statistics import HARM_DSC
 from ..organ.pack import OrganPack
@@ -60,15 +61,15 @@ def validation_page(
     parts.append("## Refinement of simulated errors")
     parts.append(
         "`configs/refine.yaml`, default preset, from the masks alone. Each cell: before → after the refinement; for "
-        "distances also the change of the mean. The last column is the share of cases and structures that lose more "
-        f"than {HARM_DSC:g} points of DSC. Single cases: `scores/<kind>/table.md`; every region judged, with the "
-        "reason: `refined/<kind>/report.json`."
+        "distances also the change of the mean. Then the DSC gained, the share of cases and structures that lose more "
+        f"than {HARM_DSC:g} points of it, and what the {LARGEST} gains. Single cases: `scores/<kind>/table.md`; every "
+        "region judged, with the reason: `refined/<kind>/report.json`."
     )
     table = {(line["structure"], line["kind"], line["method"], line["metric"]): line for line in changes}
     for structure in dict.fromkeys(line["structure"] for line in changes):
         body = [_change_row(table, structure, kind) for kind in dict.fromkeys(line["kind"] for line in changes)]
         parts.append(f"### {structure}")
-        parts.append(markdown_table(("error", "n", *heads, "DSC gained", f"lost > {HARM_DSC:g} DSC, %"), body))
+        parts.append(markdown_table(("error", "n", *heads, "DSC gained", f"lost > {HARM_DSC:g} DSC, %", LARGEST), body))
     if unrefined:
         parts.append("Kept as they were, or in part:\n\n" + "\n".join(f"- {line}" for line in unrefined))
     return "\n\n".join(parts) + "\n"
@@ -84,7 +85,9 @@ def _change_row(table: Mapping[tuple[str, str, str, str], Mapping[str, str]], st
         cells.append(text)
     dsc = table[structure, kind, "refined", "dsc"]
     difference, low, high = (_number(dsc[f"difference{end}"], "+.2f") for end in ("", "_low", "_high"))
-    return [kind, dsc["n"], *cells, f"{difference} [{low}, {high}]", _number(dsc["harmed_percent"], ".1f")]
+    harmed = _number(dsc["harmed_percent"], ".1f")
+    simple = _number(table[structure, kind, LARGEST, "dsc"]["difference"], "+.2f")
+    return [kind, dsc["n"], *cells, f"{difference} [{low}, {high}]", harmed, simple]
 
 
 def _number(text: str, style: str) -> str:

@@ -85,6 +85,7 @@ def test_page_and_tables(folder):
     assert before[0] == before[1] and core["missing"][6].startswith("+0.00")
     assert shell["clean"][7] == "100.0" and core["clean"][7] == "0.0" and both["clean"][7] == "50.0"
     assert float(shell["clean"][6].split()[0]) < -5
+    assert float(both["islands"][8]) > 0.5 and both["clean"][8] == "+0.00"  # the largest component alone
     assert "| shell | c | 2 | 90.0 | 90.0 | 2.00 | 0.50 | 0.250 | 0.125 |" in page
     assert "- b, core: alignment failed" in page and "- steps, b: too odd" in page
     assert "--split test --cases 0" in page and "--severity 1.0 --seed 4" in page and "2 cases: a, b." in page
