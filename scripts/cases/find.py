@@ -12,12 +12,13 @@ from torch.utils.data import Dataset
 SUFFIXES = (".nii.gz", ".nii")
 SEGMENTATION, NRRD = ".seg.nrrd", ".nrrd"  # the first is of 3D Slicer's masks
 META_IMAGE = (".mha", ".mhd")  # ITK's; the voxels of the second lie in a file beside it
-VOLUMES = (*SUFFIXES, SEGMENTATION, NRRD, *META_IMAGE)
-READ = ".nii.gz, .nii, .nrrd, .seg.nrrd, .mha and .mhd"
+MGH = (".mgz", ".mgh")  # FreeSurfer's and FastSurfer's
+VOLUMES = (*SUFFIXES, SEGMENTATION, NRRD, *META_IMAGE, *MGH)
+READ = ".nii.gz, .nii, .nrrd, .seg.nrrd, .mha, .mhd, .mgz and .mgh"
 NETWORK_OUTPUT = ".npz"  # of nnU-Net's --save_probabilities
 MONAI_ENDINGS = ("_trans", "_seg")  # which MONAI's SaveImage puts at the end of a result's name
 OTHER_FORMATS = (
-    ".nhdr", ".mgz", ".mgh", ".hdr", ".img", ".img.gz", ".mnc", ".gipl", ".dcm", ".nii.xz",
+    ".nhdr", ".hdr", ".img", ".img.gz", ".mnc", ".gipl", ".dcm", ".nii.xz",
 )  # fmt: skip
 FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
 NAMED_AT_MOST = 5  # files in a message
@@ -51,6 +52,11 @@ def is_nifti(path: str | Path) -> bool:
 def is_meta_image(path: str | Path) -> bool:
     """Whether a file's name is that of a MetaImage file."""
     return Path(path).name.lower().endswith(META_IMAGE)
+
+
+def is_mgh(path: str | Path) -> bool:
+    """Whether a file's name is that of FreeSurfer's format."""
+    return Path(path).name.lower().endswith(MGH)
 
 
 def is_nrrd(path: str | Path) -> bool:
@@ -95,7 +101,7 @@ def _listed(folder: Path, files_of: Callable[[Path], list[Path]]) -> list[Path]:
 def masks_of(folder: Path) -> list[Path]:
     """Return the label maps of a folder, sorted by name; [] where there are none.
 
-    A `.nrrd`, `.mha` or `.mhd` whose name is that of a NIfTI file or of a `.seg.nrrd`, or begins with it up to a '_',
+    A file of another format whose name is that of a NIfTI file or of a `.seg.nrrd`, or begins with it up to a '_',
     is that one's image.
     """
     volumes = volumes_of(folder)

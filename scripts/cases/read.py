@@ -22,9 +22,10 @@ from monai.transforms import MapTransform
 from ..geometry.affine import check_place
 from .arrays import in_world
 from .errors import READ_ERRORS, CaseError, UnreadableCase, UnrefinableCase
-from .find import NETWORK_OUTPUT, VOLUMES, is_meta_image, is_nifti, is_nrrd
+from .find import NETWORK_OUTPUT, VOLUMES, is_meta_image, is_mgh, is_nifti, is_nrrd
 from .labels import whole_numbers
 from .meta_image import read_meta_image
+from .mgh_file import read_mgh
 from .nifti_grid import affine_mm, as_nifti, disagreement, mend_quaternion, open_mended
 from .nrrd_file import read_nrrd
 
@@ -34,14 +35,15 @@ MOST_COMPRESSION = 1100  # gzip makes a file at most 1032 times smaller
 
 
 def open_volume(path: str | Path) -> nib.Nifti1Image:
-    """Open a NIfTI file: its header only. NRRD and MetaImage are read, and come as NIfTI images that lie where they do.
+    """Open a NIfTI file: its header only. Other formats are read, and come as NIfTI images that lie where they do.
 
     Raises:
         UnreadableCase: the file is not there, is of another format or has a broken header.
     """
-    if is_nrrd(path) or is_meta_image(path):
+    if is_nrrd(path) or is_meta_image(path) or is_mgh(path):
+        read = read_nrrd if is_nrrd(path) else read_mgh if is_mgh(path) else read_meta_image
         try:
-            return as_nifti(*(read_nrrd if is_nrrd(path) else read_meta_image)(Path(path)))
+            return as_nifti(*read(Path(path)))
         except READ_ERRORS as error:
             raise UnreadableCase(str(error)) from error
     try:

@@ -11,10 +11,11 @@ import nibabel as nib
 import numpy as np
 
 from .files import whole_file
-from .find import is_meta_image, is_nifti
+from .find import is_meta_image, is_mgh, is_nifti
 from .labels import label_values
 from .meta_image import data_file
 from .meta_image import like as meta_image_like
+from .mgh_file import like as mgh_like
 from .nrrd_file import like as nrrd_like
 from .read import labels_of, open_volume, scaling
 
@@ -113,7 +114,11 @@ def write_layers(path: Path, layers: np.ndarray, reference: Path) -> None:
 
 
 def _write_like(path: Path, stored: np.ndarray, reference: Path) -> None:
-    """Write values (X, Y, Z), or (layers, X, Y, Z), as a NRRD or MetaImage file with the header of another."""
+    """Write values (X, Y, Z), or (layers, X, Y, Z), in another format, with the header of another file."""
+    if is_mgh(path):
+        with whole_file(path) as temporary:
+            nib.save(mgh_like(stored, reference), temporary)
+        return
     if not is_meta_image(path):
         with whole_file(path) as temporary:
             temporary.write_bytes(nrrd_like(stored, reference))

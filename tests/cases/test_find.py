@@ -10,9 +10,9 @@ from tests.helpers.volumes import blocks, save
 def test_case_name_loses_only_the_ending_of_the_format():
     assert case_name("/a/b/x.1_y.nii.gz") == "x.1_y"
     assert case_name("x.NII") == "x"
-    assert case_name("x.seg.nrrd") == case_name("x.NRRD") == case_name("x.mha") == case_name("x.MHD") == "x"
-    with pytest.raises(ValueError, match="x.mgz is no volume that can be read.*: convert it"):
-        case_name("x.mgz")
+    assert case_name("x.seg.nrrd") == case_name("x.NRRD") == case_name("x.mha") == case_name("x.MGZ") == "x"
+    with pytest.raises(ValueError, match="x.mnc is no volume that can be read.*: convert it"):
+        case_name("x.mnc")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_folder_of_no_use_is_a_problem_not_an_error(tmp_path):
     assert "images does not exist" in CaseDataset(tmp_path / "masks", image_dir=tmp_path / "images").problem
 
 
-@pytest.mark.parametrize("name", ["b.nhdr", "b.mgz", "b.MGZ", "b.img.gz"])
+@pytest.mark.parametrize("name", ["b.nhdr", "b.mnc", "b.MNC", "b.img.gz"])
 def test_files_that_are_not_read_are_named_once_with_the_remedy(tmp_path, caplog, name):
     for folder in ("masks", "images"):
         save(tmp_path / folder / "a.nii.gz", blocks())
@@ -92,8 +92,8 @@ def test_files_that_are_not_read_are_named_once_with_the_remedy(tmp_path, caplog
 
 def test_of_many_files_that_are_not_read_some_are_named(tmp_path):
     for number in range(8):
-        (tmp_path / f"{number}.mgz").touch()
-    assert unread(tmp_path).startswith("not read: 0.mgz, 1.mgz, 2.mgz, 3.mgz, 4.mgz and 3 more: convert")
+        (tmp_path / f"{number}.mnc").touch()
+    assert unread(tmp_path).startswith("not read: 0.mnc, 1.mnc, 2.mnc, 3.mnc, 4.mnc and 3 more: convert")
 
 
 def test_nnunet_s_probabilities_are_found_beside_its_label_maps(tmp_path):
