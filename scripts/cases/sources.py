@@ -1,23 +1,21 @@
 """Label maps of other models: which of their values, or of their mask files, mean which of a pack's labels.
 
-Three layouts are read as they are: label maps beside nnU-Net's `dataset.json`, which names their values; label maps
-with a table of names in their header, as TotalSegmentator's; and folders of binary masks, one a structure, whose file
-names are the labels' names. Where there are names, they decide, by the pack's own names and those of the `sources` in
-its `organ.yaml`. Where there are none, values are the pack's own, or those of the source that the user names.
+Four layouts are read as they are: label maps beside a file that names their values, as nnU-Net and MOOSE write it;
+label maps with a table of names in their header, as TotalSegmentator's; folders of binary masks, one a structure, whose
+file names are the labels' names; and folders with one label map, which is called the same in all. Where there are
+names, they decide, by the pack's own names and those of the `sources` in its `organ.yaml`. Where there are none, values
+are the pack's own, or those of the source that the user names.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -31,20 +29,22 @@ from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
 from ..organ.sides import LEFT, RIGHT
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
-from .find import NAMED_AT_MOST, case_name, is_nifti, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
+from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
+from .label_names import NAMES_FILE, names_of
 from .labels import COUNTED_AT_ONCE, label_values, looks_like_an_image, narrow, whole_numbers
 from .layers import Place, read_segments
-from .nrrd_file import Segment, is_named, segment_names, segments_of
+from .nrrd_file import Segment, is_named, segments_of
 from .read import check_header, open_volume, read_label_map, read_labels, read_values
 
 logger = logging.getLogger(__name__)
 
 GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
 OTHER = -1  # what belongs to no label of the pack: it is never overwritten
-NAMES_FILE = "dataset.json"
 LONGEST_TABLE = 1 << 20  # from the lowest to the highest value; of files with more, each voxel's value is searched for
-MOST_SAID = 200  # letters of an error in a message
-MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data
+MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data and AbdomenAtlas
+LABEL_MAPS = (  # in a case folder, of AbdomenAtlas and of FastSurfer; each has the same name in all of them
+    "combined_labels.nii.gz", "aparc.DKTatlas+aseg.deep.mgz", "mri/aparc.DKTatlas+aseg.deep.mgz",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class GivenLabels:
         meaning: value → label of the pack.
         files: value → binary mask file; empty where it was one label map.
         places: value → layer and value of a segment of 3D Slicer's; empty where these do not overlap.
+        label_map: the file that was read of a case's folder; None where the case is a file, or a folder of masks.
         others: names, or values, of what is in it and is none of the pack's labels.
         is_own: whether the values are just the pack's own.
         named: whether names or a source say what the values mean.
@@ -72,6 +73,11 @@ class GivenLabels:
     named: bool = False
     warnings: list[str] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
+    label_map: Path | None = None
+
+    def given_files(self) -> list[Path]:
+        """Return the files of a case's folder that were read; [] where the case is a file."""
+        return list(self.files.values()) or ([self.label_map] if self.label_map else [])
 
     def in_pack_values(self) -> np.ndarray:
         """Return the label map (X, Y, Z) with the pack's values, `OTHER` where it has none; see `narrow`."""
@@ -159,11 +165,11 @@ class LabelSource:
         return known.get(plain(name))
 
     def find(self, path: str | Path) -> list[Path]:
-        """Return the cases of a folder, sorted by name: NIfTI label maps, or folders of binary masks.
+        """Return the cases of a folder, sorted by name: label maps, or folders of binary masks or with a label map.
 
         The path may also be one such file, or one case's folder of masks: several are named like labels, or one is and
-        all lie on one grid, or they lie in `segmentations`. A single file is a case, whatever it is called. Label maps
-        may also lie in a subfolder each, as MONAI leaves them.
+        all lie on one grid, or they lie in `segmentations`; or one case's folder with a label map of `LABEL_MAPS`. A
+        single file is a case, whatever it is called. Label maps may also lie in a subfolder each, as MONAI leaves them.
 
         Raises:
             ValueError: there is none.
@@ -173,7 +179,8 @@ class LabelSource:
             volumes = masks_of(folder)
             if not (folder / NAMES_FILE).is_file() and self._is_one_case(folder, volumes):
                 return [folder]
-            cases = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "." and self._masks(f)[0]]
+            folders = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "."]
+            cases = [f for f in folders if self._masks(f)[0] or _label_map_in(f)]
             if not volumes:
                 cases = cases or nested_volumes(folder)
                 if not cases:
@@ -198,11 +205,13 @@ class LabelSource:
     def _is_one_case(self, folder: Path, volumes: list[Path]) -> bool:
         """Whether a folder's files are the masks of one case, rather than label maps of a case each."""
         named = self._masks(folder)[0]
+        if not named and _label_map_in(folder):
+            return True
         several = len(named) > 1 or (len(volumes) > 1 and _on_one_grid(volumes))
         return bool(named) and ((folder / MASKS_FOLDER).is_dir() or several)
 
     def read(self, path: str | Path) -> GivenLabels:
-        """Read a label map, or a case's folder of binary masks.
+        """Read a label map, or a case's folder of binary masks or with a label map.
 
         Raises:
             UnreadableCase: a file cannot be read.
@@ -210,7 +219,8 @@ class LabelSource:
         """
         path = Path(path)
         if path.is_dir():
-            return self._read_masks(path)
+            file = self._label_map(path)
+            return self._read_masks(path) if file is None else replace(self.read(file), label_map=file)
         if (segments := _layered(path)) is not None:
             return self._read_layers(path, segments)
         values, affine = read_labels(path)
@@ -236,7 +246,8 @@ class LabelSource:
     def key(self, path: Path) -> str:
         """Return what distinguishes a reading of the same bytes: "" where the values are taken for the pack's own."""
         if path.is_dir():
-            return repr([(file.name, label) for file, label in self._masks(path)[0].items()])
+            masks, file = self._masks(path)[0], self._label_map(path)
+            return self.key(file) if file else repr([(mask.name, label) for mask, label in masks.items()])
         if (segments := _layered(path)) is not None:
             return repr([(one, label) for one, label in self._of_pack(path, segments)])
         meaning, _ = self._meaning(path)
@@ -246,7 +257,12 @@ class LabelSource:
 
     def files(self, path: Path) -> list[Path]:
         """Return the files that hold a case's labels: itself, or those of a folder that are the pack's."""
-        return list(self._masks(path)[0]) if path.is_dir() else [path]
+        file = self._label_map(path) if path.is_dir() else path
+        return [file] if file else list(self._masks(path)[0])
+
+    def _label_map(self, folder: Path) -> Path | None:
+        """Return the label map of a case's folder; None where it has none, or masks that are named like labels."""
+        return None if self._masks(folder)[0] else _label_map_in(folder)
 
     def _meaning(self, path: Path) -> tuple[dict[int, int] | None, dict[int, list[str]]]:
         """Return value → label of a label map, None where the values are its own, and value → names."""
@@ -269,6 +285,11 @@ class LabelSource:
                 f"{path}: none of its labels ({listed}) is one of '{self.pack.name}': choose the right --organ, name "
                 f"them under `sources` in {self.pack.folder / 'organ.yaml'}, or give --source {OWN_SOURCE} if the "
                 "values are the organ's own"
+            )
+        if not self.name and not names and path.name in [Path(name).name for name in LABEL_MAPS]:
+            known = ", ".join([*self.pack.sources, OWN_SOURCE])
+            raise UnrefinableCase(
+                f"{path} has no names of labels: say whose numbers its labels have, with --source and one of {known}"
             )
         if self.name and not names:
             raise UnrefinableCase(
@@ -385,6 +406,11 @@ class LabelSource:
         return next((side for side in found if side), "")
 
 
+def _label_map_in(folder: Path) -> Path | None:
+    """Return the label map of a case's folder, one of `LABEL_MAPS`; None if it has none."""
+    return next((folder / name for name in LABEL_MAPS if (folder / name).is_file()), None)
+
+
 def _layered(path: Path) -> list[Segment] | None:
     """Return the segments of a file with several layers; None of any other.
 
@@ -399,67 +425,9 @@ def _layered(path: Path) -> list[Segment] | None:
         raise UnreadableCase(str(error)) from error
 
 
-def names_of(path: Path) -> dict[int, list[str]]:
-    """Return value → names of a label map, the most specific first, from its header or nnU-Net's `dataset.json`.
-
-    A NRRD file's names are those of its segments.
-
-    `dataset.json` lies beside the label map or, for a folder such as `labelsTr`, beside that.
-    """
-    try:
-        named = segment_names(path) if is_nrrd(path) else _header_names(open_volume(path)) if is_nifti(path) else {}
-    except ValueError as error:
-        raise UnreadableCase(str(error)) from error
-    if named:
-        return named
-    path = path.resolve()  # a link's names lie beside its file
-    folders = [path.parent, path.parent.parent] if path.parent.name.startswith("labels") else [path.parent]
-    for file in (folder / NAMES_FILE for folder in folders):
-        if file.is_file():
-            return _dataset_names(file)
-    return {}
-
-
 def plain(name: str) -> str:
     """Return a name in lower case with single underscores for spaces, dots and dashes."""
     return re.sub(r"[\s._-]+", "_", name.strip().lower())
-
-
-def _dataset_names(file: Path) -> dict[int, list[str]]:
-    """Return value → names of nnU-Net's `labels`: name → value or values (version 2), or value → name (version 1).
-
-    Raises:
-        UnrefinableCase: it has none.
-    """
-    try:
-        labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
-        found: dict[int, list[tuple[int, str]]] = {}
-        for key, item in labels.items():
-            name, values = (item, [key]) if isinstance(item, str) else (key, list(np.atleast_1d(item)))
-            for value in values:
-                found.setdefault(int(value), []).append((len(values), str(name)))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        said = " ".join(str(error).split())[:MOST_SAID]
-        raise UnrefinableCase(f"{file} lists no labels as nnU-Net writes them ({said}): repair or remove it") from error
-    return {value: [name for _, name in sorted(names)] for value, names in found.items() if value != 0}
-
-
-def _header_names(image: nib.Nifti1Image) -> dict[int, list[str]]:
-    """Return value → name of the label table in a NIfTI file's header (Caret's XML); {} where it has none."""
-    for extension in image.header.extensions:
-        try:
-            content = extension.get_content()
-        except Exception:  # a reader of nibabel's for each kind, some missing: a mask does not depend on them
-            continue
-        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
-        if "LabelTable" not in text:
-            continue
-        try:
-            table = ElementTree.fromstring(text.strip("\0 \n")).iter("Label")
-            return {int(e.get("Key", "0")): [(e.text or "").strip()] for e in table if e.get("Key") != "0"}
-        except (ElementTree.ParseError, ValueError):
-            continue
-    return {}
 
 
 def is_output(path: Path) -> bool:

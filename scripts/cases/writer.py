@@ -163,7 +163,7 @@ class CaseWriter:
     ) -> str:
         target, source = self._path(paths, f"{stage}.nii.gz"), Path(paths[self.source])
         if given is not None:
-            reference = next(iter(given.files.values()), source)
+            reference = next(iter(given.files.values()), given.label_map or source)
             write_label_map(target, known_labels(mask), reference, "uint8", extensions=False)
         elif self.source == "pred" and (stage == "initial" or mask is None):
             copy_volume(source, target)
@@ -177,7 +177,7 @@ class CaseWriter:
         source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
         if self.source != "pred" or (given is None and is_nifti(source)):
             return {}
-        files = list(given.files.values()) if given is not None else []
+        files = given.given_files() if given is not None else []
         folder = folder / paths[CASE] if files else folder
         for file in files or [source]:
             copy_as_given(file, folder / file.name)
@@ -187,8 +187,9 @@ class CaseWriter:
         """Write a refined mask with the labels it came with, where these are not the pack's own."""
         if given is None:
             return {}
-        source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
-        folder.mkdir(exist_ok=True)
+        source = given.label_map or Path(paths[self.source])
+        folder = self.output_dir / AS_GIVEN / (paths[CASE] if given.given_files() else "")
+        folder.mkdir(parents=True, exist_ok=True)
         old, new = (torch.as_tensor(mask)[0].cpu().numpy() for mask in (before, after))
         refined = given.in_given_values(old, new)
         if given.places:
@@ -198,8 +199,6 @@ class CaseWriter:
         if not given.files:
             write_label_map(folder / source.name, refined, source)
             return {AS_GIVEN: str(folder / source.name)}
-        folder = folder / paths[CASE]
-        folder.mkdir(exist_ok=True)
         changed = old != new
         for number, file in given.files.items():
             mask = read_labels(file)[0].copy()
