@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from ..cases.split import choose_labels, split_patients
 from ..organ.pack import OrganPack
 from ..refine.settings import RefineSettings
 from ..run.jobs import run_job
+from ..run.runner import INTERRUPTED
 from ..simulation.simulate import choose_kinds, write_simulated
 from .evaluate import evaluate
+from .networks import network_folders, read_pairs, write_networks
 from .pairing import STAGE_MARK
 from .scoring import REFERENCE
+
+logger = logging.getLogger(__name__)
 
 PRESETS = ("linear", "paper", "default")
 
@@ -47,15 +52,20 @@ def benchmark(
     are the labels with simulated errors, for organs without a model to refine. Each preset starts anew: what an earlier
     benchmark left for it in the output folder is removed. `paper` takes about as long as `default`.
 
+    A --mask_dir of several networks' folders runs the benchmark for each, and tells in one table what became of their
+    good and of their poor masks.
+
     Args:
         organ: name of the organ pack, or path of its folder.
         label_dir: folder of true label maps.
-        mask_dir: label maps of any model, named like the labels or with a suffix after a '_'.
+        mask_dir: label maps of any model, named like the labels or with a suffix after a '_'. A folder of such folders,
+            or a pattern of them in quotes such as 'networks/*', compares several networks.
         image_dir: images, named likewise.
         simulate: a kind of errors, such as mixed (see `python -m scripts simulate --help`), in place of mask_dir.
         cases: with --simulate at most so many, spread evenly over their names; 0 for all.
         output_dir: receives `cases/` (links to the inputs), `simulated/` with the masks of --simulate, a run's output
-            folder a preset, and `eval/` with metrics.csv, summary.csv and table.md.
+            folder a preset, and `eval/` with metrics.csv, summary.csv and table.md; of several networks, all that in
+            a folder each, and networks.md and networks.csv.
         split: run and score only the organ pack's cases of this split, such as test; empty for all with a label.
         presets: names, separated by commas.
         device: cpu or cuda; empty for cuda where there is one.
@@ -68,11 +78,11 @@ def benchmark(
         resample_labels: true for labels on another grid than the masks or images, see `evaluate`.
 
     Returns:
-        The path of table.md.
+        The path of table.md, or of networks.md.
 
     Raises:
         ValueError: an option makes no sense, no input fits a label, or a folder in the way is no earlier run's.
-        SystemExit: a case of a run failed.
+        SystemExit: a case of a run failed; of several networks, after all is written.
     """
     if bool(mask_dir) + bool(simulate) > 1:
         raise ValueError("give either --mask_dir or --simulate, not both")
@@ -91,6 +101,19 @@ def benchmark(
     for preset in names:
         RefineSettings.of_pack(pack, preset)  # raises now rather than after the first runs
     out = Path(output_dir).resolve()
+    options: dict[str, Any]
+    if networks := network_folders(str(mask_dir)) if mask_dir else {}:
+        options = {
+            "organ": organ,
+            "image_dir": image_dir,
+            "split": split,
+            "presets": names,
+            "device": device,
+            "seed": seed,
+        }
+        options |= {"processes": processes, "shape_metrics": shape_metrics, "html": html, "source": source}
+        options |= {"label_source": label_source, "resample_labels": resample_labels}
+        return _compare(networks, pack, label_dir, out, options)
     if simulate:
         shutil.rmtree(out / "simulated", ignore_errors=True)
         mask_dir = str(out / "simulated" / kinds[0])
@@ -98,7 +121,7 @@ def benchmark(
         write_simulated(choose_labels(label_dir, pack, split, cases), truth, out / "simulated", kinds, seed)
     inputs = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
-    options: dict[str, Any] = {"organ": organ, "seed": seed, "html": html} | ({"device": device} if device else {})
+    options = {"organ": organ, "seed": seed, "html": html} | ({"device": device} if device else {})
     options |= {"image_dir": Path(image_dir).resolve()} if mask_dir and image_dir else {}
     options |= {"source": source} if source else {}
     for preset in names:
@@ -123,6 +146,39 @@ def benchmark(
         resample_labels=resample_labels,
         **methods,
     )
+
+
+def _compare(
+    networks: Mapping[str, Path], pack: OrganPack, label_dir: str, out: Path, options: Mapping[str, Any]
+) -> str:
+    """Run the benchmark for every network, and write the table of all.
+
+    Raises:
+        SystemExit: with the exit code 1, after all is written: a case of a network failed or was left out.
+    """
+    found: dict[str, dict[tuple[str, str], list[tuple[float, float]]]] = {name: {} for name in options["presets"]}
+    failed = {}
+    for network, folder in networks.items():  # a folder that does not fit is refused before the first run
+        link_cases(folder, label_dir, out / network / "cases", split_patients(pack, options["split"]))
+    for network, folder in networks.items():
+        metrics = out / network / "eval" / "metrics.csv"
+        metrics.unlink(missing_ok=True)  # of an earlier benchmark
+        logger.info("%s: %s", network, folder)
+        try:
+            benchmark(label_dir=label_dir, mask_dir=str(folder), output_dir=str(out / network), **options)
+        except SystemExit as stopped:
+            if stopped.code == INTERRUPTED:
+                raise
+            failed[network] = "" if metrics.is_file() else ": it is not in the tables"
+        for preset, pairs in found.items() if metrics.is_file() else ():
+            pairs.update({(network, s): own for s, own in read_pairs(metrics, preset).items()})
+    notes = [f"{network}: cases failed or were left out{said}; see its folder." for network, said in failed.items()]
+    part = f", {options['split']} split" if options["split"] else ""
+    table = write_networks(out, f"Networks: {pack.name}{part}", notes, found)
+    if failed:
+        print(table)
+        raise SystemExit(1)
+    return str(table)
 
 
 def link_cases(
