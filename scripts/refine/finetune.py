@@ -30,7 +30,7 @@ from ..prior.prior import ShapePrior
 from ..prior.robust import Channel, LinearFit, RobustSettings, fit_linear
 from .fit_points import FitPoints
 from .settings import RefineSettings
-from .stages import FittedShape, TrustedSamples
+from .stages import RADIUS, FittedShape, TrustedSamples
 
 OF_THE_FIT = (
     "method",
@@ -44,7 +44,6 @@ OF_THE_FIT = (
     "across_cosine",
     "along_cosine",
 )  # of the settings
-RADIUS = 0.5  # typical radius of a shape in the canonical frame
 FELL_BACK = "the fitted shape explained the mask worse than the linear one it started from, which was taken instead"
 PAPER_TERMS = {"on_surface": 3e3, "normal": 1e2, "eikonal": 5e1, "code": 1e5}
 

@@ -46,6 +46,47 @@ ALL_SOUND = Soundness()
 
 
 @dataclass(frozen=True)
+class Limits:
+    """From how deep on, and under which conditions, a fit overrules a mask.
+
+    What a prior cannot describe of a true shape grows with the shape: so depths are shares of its radius, the same for
+    all organs.
+
+    Attributes:
+        island_mm: islands go where the fit is at least this far away on average.
+        excess_mm: attached material goes where it lies so far outside of the fit.
+        missing_mm: material is added where it lies so deep inside of the fit.
+        sound_share: see `RefineSettings`, as are the others.
+        sound_dice: -
+        min_region_mm3: -
+        slab_mm: -
+    """
+
+    island_mm: float
+    excess_mm: float
+    missing_mm: float
+    sound_share: float
+    sound_dice: float
+    min_region_mm3: float
+    slab_mm: float
+
+    @classmethod
+    def of(cls, settings: RefineSettings, radius_mm: float) -> Limits:
+        """Return the limits for a shape of that radius."""
+        depths = (settings.island_radii, settings.excess_radii, settings.missing_radii)
+        island_mm, excess_mm, missing_mm = (round(radius_mm * depth, 2) for depth in depths)
+        return cls(
+            island_mm,
+            excess_mm,
+            missing_mm,
+            settings.sound_share,
+            settings.sound_dice,
+            settings.min_region_mm3,
+            settings.slab_mm,
+        )
+
+
+@dataclass(frozen=True)
 class Region:
     """One connected region in which proposal and mask disagree.
 
@@ -136,7 +177,7 @@ def decide(
     seen: bool,
     island: bool,
     sound: Soundness,
-    limits: RefineSettings,
+    limits: Limits,
 ) -> tuple[bool, str]:
     """Decide on one region and say why.
 
@@ -177,7 +218,7 @@ def _by_shape(
     segmenter_probability: float | None,
     island: bool,
     sound: Soundness,
-    limits: RefineSettings,
+    limits: Limits,
 ) -> tuple[bool, str]:
     """Decide where no image decides; `segmenter_probability` is of the network that made the mask."""
     if kind == REMOVE and segmenter_probability is not None and segmenter_probability > SEGMENTER_DOUBT:
@@ -207,7 +248,7 @@ def judge_regions(
     proposal: np.ndarray,
     s_fit: np.ndarray,
     affine: np.ndarray,
-    limits: RefineSettings,
+    limits: Limits,
     context: np.ndarray | None = None,
     probability: np.ndarray | None = None,
     seen: bool = False,
@@ -263,7 +304,7 @@ def judge_beyond(
     mask: np.ndarray,
     box: tuple[slice, slice, slice],
     affine: np.ndarray,
-    limits: RefineSettings,
+    limits: Limits,
     fit_mm_at: Callable[[np.ndarray], np.ndarray],
     context_mm_at: Callable[[np.ndarray], np.ndarray] | None = None,
     probability_at: Callable[[np.ndarray], np.ndarray] | None = None,

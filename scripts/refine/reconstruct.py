@@ -23,6 +23,7 @@ from .fusion import (
     LEAST_SOUND,
     REMOVE,
     SAMPLED,
+    Limits,
     Region,
     Soundness,
     follow,
@@ -199,6 +200,7 @@ class ReconstructShape:
             tells = not signs and agreement >= chosen.sound_dice and sound.near >= LEAST_SOUND
             if not tells and not bodies and fitted.context is None and evidence is None and not seen:
                 islands = far_islands(mask, fitted.affine)
+            limits = Limits.of(chosen, fitted.fit.radius_mm)
             spared = _marked(mask.shape, [body.voxels for body in bodies])
             adrift = _marked(mask.shape, [islands.voxels] if islands else [])
             refused, specks, regions = judge_regions(
@@ -206,7 +208,7 @@ class ReconstructShape:
                 ((fused < 0) & ~adrift[box]) | spared[box],
                 fit_mm,
                 grid.affine,
-                chosen,
+                limits,
                 context_mm,
                 probability,
                 seen,
@@ -217,7 +219,7 @@ class ReconstructShape:
                     mask.whole() & ~(spared | adrift) if bodies or islands else mask.whole(),
                     box,
                     fitted.affine,
-                    chosen,
+                    limits,
                     fitted.fit.sdf_mm,
                     context_at,
                     probability_at,

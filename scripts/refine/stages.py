@@ -25,6 +25,7 @@ from ..prior.prior import ShapePrior
 from .bodies import Islands
 
 Next = TypeVar("Next", bound="Aligned")
+RADIUS = 0.5  # typical radius of a shape in the canonical frame
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ class FittedShape:
     codes_mm: Callable[[np.ndarray], np.ndarray] | None
     figures: dict[str, float]
     warning: str = ""
+
+    @property
+    def radius_mm(self) -> float:
+        """The typical radius of a shape in the pose of the fit."""
+        return RADIUS / self.similarity.scale
 
     def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:
         """Return the fitted signed distance (N,) in mm at world points (N, 3), negative inside."""

@@ -23,8 +23,7 @@ from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS,
 from ..organ.structure import MOST_LABEL
 from ..organ.yaml_file import read_yaml
 
-LIMITS = ("excess_mm", "missing_mm")
-LENGTHS = ("loss_scale_mm", "tau_mm", "island_mm", "reach_mm")
+LENGTHS = ("loss_scale_mm", "tau_mm", "reach_mm")
 LARGE_MM = 25.0  # radius of the ball of an organ's volume that the preset's lengths suit
 
 logger = logging.getLogger(__name__)
@@ -138,9 +137,8 @@ def names_of_files(names: Mapping[int, str]) -> dict[int, str]:
 def lengths(volume_mm3: float) -> dict[str, dict[str, float]]:
     """Return the `refine` section of a structure: the default preset's lengths, for a shape of its size.
 
-    The preset suits a ball of the radius `LARGE_MM`. What a prior cannot describe of a true shape grows with the shape,
-    so the gate's limits (`LIMITS`) are the same multiples of the radius of every one. What is wrong in masks
-    (`LENGTHS`) is smaller where the shape is smaller, but not larger where it is larger.
+    The preset suits a ball of the radius `LARGE_MM`. What is wrong in masks (`LENGTHS`) is smaller where the shape is
+    smaller, but not larger where it is larger.
 
     Args:
         volume_mm3: of a typical shape.
@@ -149,10 +147,8 @@ def lengths(volume_mm3: float) -> dict[str, dict[str, float]]:
         The section; nothing where it would say no more than the preset.
     """
     factor = float(np.cbrt(3.0 * volume_mm3 / (4.0 * np.pi))) / LARGE_MM
+    if factor >= 1.0:
+        return {}
     default: dict[str, Any] = read_yaml(PRESETS)["default"]
-    scaled = {key: round(factor * default[key], 2) for key in LIMITS}
-    if factor < 1.0:
-        scaled |= {key: round(factor * default[key], 2) for key in LENGTHS}
-        scaled["min_region_mm3"] = round(factor**3 * default["min_region_mm3"], 1)
-    own = {key: value for key, value in scaled.items() if value != default[key]}
-    return {"refine": own} if own else {}
+    scaled = {key: round(factor * default[key], 2) for key in LENGTHS}
+    return {"refine": scaled | {"min_region_mm3": round(factor**3 * default["min_region_mm3"], 1)}}

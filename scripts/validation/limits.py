@@ -1,9 +1,10 @@
 """`python -m scripts limits`: how deep a fit must contradict a mask before it overrules it, chosen on unseen shapes.
 
-A prior describes unseen shapes up to some distance, which depends on the organ and on how many shapes it learned from,
-and which is not the same for what a shape has and the prior lacks as for the reverse. The gate's `excess_mm` and
-`missing_mm` must lie above it, or true masks are changed, and not far above, or errors stay. The fit does not depend on
-them, so each mask is fitted once and judged with every limit.
+A prior describes unseen shapes up to some distance, which grows with the shape and falls with the number of shapes it
+learned from, and which is not the same for what a shape has and the prior lacks as for the reverse. The gate's
+`excess_radii` and `missing_radii`, over the shape's radius, must lie above it, or true masks are changed, and not far
+above, or errors stay. One pair serves all packs of the bundle; this looks for that of one's own. The fit does not
+depend on them, so each mask is fitted once and judged with every limit.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ STEP = (
 )
 HARMED_SHARE = 0.05  # of the masks may lose more than HARM_DSC points
 GIVEN_UP = 0.05  # of the gain, for larger limits
-EXCESS, MISSING = "excess_mm", "missing_mm"
+EXCESS, MISSING = "excess_radii", "missing_radii"
 
 
 def limits(
@@ -49,21 +50,21 @@ def limits(
     split: str = "validation",
     cases: int = 0,
     kinds: str | Sequence[str] = "missing,mixed,clean",
-    limits_mm: str | float | Sequence[float] = "",
+    limits_radii: str | float | Sequence[float] = "",
     seed: int = 0,
     device: str = "",
     label_source: str = "",
 ) -> str:
-    """Choose from which depth on the refinement overrules masks of an organ, its `excess_mm` and `missing_mm`.
+    """Choose from which depth on the refinement overrules masks of an organ, its `excess_radii` and `missing_radii`.
 
     Label maps that the prior has not seen are damaged (see `python -m scripts simulate --help`), fitted once, and
-    judged with each limit: with `excess_mm` alone, so that nothing is added, and with `missing_mm` alone, so that only
-    islands are removed; the two gains add up. Looked for is, for each structure, the pair that gains most on average
-    over the kinds of errors among those that are harmless: with which at most 5 % of the masks of every kind, clean
-    ones too, lose more than 0.5 points of DSC; or that harm the fewest, if there is none. The shapes that decide are
-    few, so for a margin a limit counts as harmless where the next smaller one that is tried is so, and chosen is the
-    pair with the largest limits (the largest product) that gives up at most 5 % of that gain. Nothing of the pack is
-    changed: the last lines of the page are to be put into its organ.yaml. Do not score the refinement on the shapes
+    judged with each limit: with `excess_radii` alone, so that nothing is added, and with `missing_radii` alone, so that
+    only islands are removed; the two gains add up. Looked for is, for each structure, the pair that gains most on
+    average over the kinds of errors among those that are harmless: with which at most 5 % of the masks of every kind,
+    clean ones too, lose more than 0.5 points of DSC; or that harm the fewest, if there is none. The shapes that decide
+    are few, so for a margin a limit counts as harmless where the next smaller one that is tried is so, and chosen is
+    the pair with the largest limits (the largest product) that gives up at most 5 % of that gain. Nothing of the pack
+    is changed: the last lines of the page are to be put into its organ.yaml. Do not score the refinement on the shapes
     that chose its limits.
 
     Args:
@@ -73,7 +74,8 @@ def limits(
         split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
         cases: at most so many, spread evenly over their names; 0 for all.
         kinds: which kinds of errors; clean ones are always looked at.
-        limits_mm: limits to try, such as 2,3,4.5,6; empty for lengths a quarter apart around those of the pack.
+        limits_radii: limits to try, over the shape's radius, such as 0.1,0.15,0.2; empty for some around those of the
+            pack, a quarter apart.
         seed: of errors and fits.
         device: cpu or cuda; empty for cuda where there is one.
         label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
@@ -94,7 +96,8 @@ def limits(
     assert refiner is not None  # it was asked for
     pack = refiner.pack
     chosen_kinds = list(dict.fromkeys([*choose_kinds(kinds), CLEAN]))
-    tried = _limits(limits_mm, [mm for one in refiner.settings.values() for mm in (one.excess_mm, one.missing_mm)])
+    present = [limit for one in refiner.settings.values() for limit in (one.excess_radii, one.missing_radii)]
+    tried = _limits(limits_radii, present)
     files = choose_labels(label_dir, pack, split, cases)
     search = LimitSearch(refiner, tried)
     labels = LabelSource.of(pack, label_source)
@@ -112,7 +115,7 @@ def limits(
                 progress.update()
             write_csv(out / "limits.csv", rows)  # after each case, to look at while it runs
     options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "split": split, "cases": cases}
-    options |= {"kinds": ",".join(chosen_kinds), "limits_mm": ",".join(f"{one:g}" for one in tried), "seed": seed}
+    options |= {"kinds": ",".join(chosen_kinds), "limits_radii": ",".join(f"{one:g}" for one in tried), "seed": seed}
     options |= {"label_source": label_source} if label_source else {}
     command = "python -m scripts limits " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
     write_text(out / "limits.md", limits_page(pack.name, command, rows))
@@ -124,13 +127,13 @@ class LimitSearch:
 
     Args:
         refiner: of the organ.
-        limits_mm: values of `excess_mm` and `missing_mm`.
+        limits_radii: values of `excess_radii` and `missing_radii`.
     """
 
-    def __init__(self, refiner: Refiner, limits_mm: Sequence[float]) -> None:
+    def __init__(self, refiner: Refiner, limits_radii: Sequence[float]) -> None:
         self.refiner = refiner
         never: dict[str, Any] = {EXCESS: np.inf, MISSING: np.inf}
-        tried = [("", np.inf), *product((EXCESS, MISSING), limits_mm)]
+        tried = [("", np.inf), *product((EXCESS, MISSING), limits_radii)]
         self.reconstruct = {
             (which, limit): {
                 name: ReconstructShape(replace(own, **(never | ({which: limit} if which else {}))))
@@ -143,7 +146,7 @@ class LimitSearch:
         """Refine a label map (X, Y, Z) with each limit.
 
         Returns:
-            Rows with structure, which limit (none: only islands go), limit_mm, and DSC in % before and after, the same
+            Rows with structure, which limit (none: only islands go), limit, and DSC in % before and after, the same
             where the structure cannot be fitted; none of a structure that the truth lacks.
         """
         pack = self.refiner.pack
@@ -163,7 +166,7 @@ class LimitSearch:
                 {
                     "structure": name,
                     "which": which,
-                    "limit_mm": limit,
+                    "limit": limit,
                     "dsc_before": 100.0 * dice(before[name], mask),
                     "dsc_after": 100.0 * dice(after.get(name, before[name]), mask),
                 }
@@ -174,14 +177,14 @@ class LimitSearch:
 
 
 def choose_limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return `excess_mm` and `missing_mm` by rows of one structure as `limits` describes.
+    """Return `excess_radii` and `missing_radii` by rows of one structure as `limits` describes.
 
     Args:
-        rows: `kind`, `which`, `limit_mm`, `dsc_before`, `dsc_after`, of the same masks for every limit.
+        rows: `kind`, `which`, `limit`, `dsc_before`, `dsc_after`, of the same masks for every limit.
     """
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     wanted = [kind for kind in kinds if kind != CLEAN]
-    tried = sorted({row["limit_mm"] for row in rows if row["which"]})
+    tried = sorted({row["limit"] for row in rows if row["which"]})
     lower = dict(zip(tried, [tried[0], *tried], strict=False))
     harmed, gained = {}, {}
     for pair in product(tried, tried):
@@ -196,13 +199,11 @@ def choose_limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     )
 
 
-def gains(
-    rows: Sequence[Mapping[str, Any]], kind: str, excess_mm: float | None, missing_mm: float | None
-) -> np.ndarray:
+def gains(rows: Sequence[Mapping[str, Any]], kind: str, excess: float | None, missing: float | None) -> np.ndarray:
     """Return the points of DSC (N,) that each mask of a kind gains with a pair of limits; None for no such changes."""
     islands = _of_limit(rows, kind, "", np.inf)
     total = islands.copy()
-    for which, limit in ((EXCESS, excess_mm), (MISSING, missing_mm)):
+    for which, limit in ((EXCESS, excess), (MISSING, missing)):
         if limit is not None:
             total += _of_limit(rows, kind, which, limit) - islands
     return total
@@ -228,15 +229,15 @@ def limits_page(name: str, command: str, rows: Sequence[Mapping[str, Any]]) -> s
     lines = []
     for structure in dict.fromkeys(row["structure"] for row in rows):
         own = [row for row in rows if row["structure"] == structure]
-        excess_mm, missing_mm = choose_limits(own)
-        tried = sorted({row["limit_mm"] for row in own if row["which"]})
+        excess, missing = choose_limits(own)
+        tried = sorted({row["limit"] for row in own if row["which"]})
         choices: list[tuple[str, float | None, float | None]] = [("islands only", None, None)]
         choices += [(f"{EXCESS} {limit:g}", limit, None) for limit in tried]
         choices += [(f"{MISSING} {limit:g}", None, limit) for limit in tried]
-        choices.append((f"**{EXCESS} {excess_mm:g}, {MISSING} {missing_mm:g}**", excess_mm, missing_mm))
+        choices.append((f"**{EXCESS} {excess:g}, {MISSING} {missing:g}**", excess, missing))
         body = [[text, *[_cell(gains(own, kind, *pair)) for kind in kinds]] for text, *pair in choices]
         parts += [f"## {structure}", markdown_table(("limits", *kinds), body)]
-        lines.append(f"{structure}: refine: {{{EXCESS}: {excess_mm:g}, {MISSING}: {missing_mm:g}}}")
+        lines.append(f"{structure}: refine: {{{EXCESS}: {excess:g}, {MISSING}: {missing:g}}}")
     parts.append("For the structures in organ.yaml:\n\n```\n" + "\n".join(lines) + "\n```")
     return "\n\n".join(parts) + "\n"
 
@@ -246,24 +247,24 @@ def _cell(gained: np.ndarray) -> str:
 
 
 def _of_limit(rows: Sequence[Mapping[str, Any]], kind: str, which: str, limit: float) -> np.ndarray:
-    own = [row for row in rows if (row["kind"], row["which"], row["limit_mm"]) == (kind, which, limit)]
+    own = [row for row in rows if (row["kind"], row["which"], row["limit"]) == (kind, which, limit)]
     return np.array([row["dsc_after"] - row["dsc_before"] for row in own])
 
 
-def _limits(given: str | float | Sequence[float], present_mm: Sequence[float]) -> list[float]:
+def _limits(given: str | float | Sequence[float], present: Sequence[float]) -> list[float]:
     """Return the limits to try, in order.
 
     Raises:
         ValueError: one is no positive number.
     """
     if given == "":
-        least, steps = min(present_mm) / STEP**2, np.log(max(present_mm) / min(present_mm)) / np.log(STEP)
-        return [round(float(least * STEP**k), 2) for k in range(int(np.ceil(steps)) + 5)]
+        least, steps = min(present) / STEP**2, np.log(max(present) / min(present)) / np.log(STEP)
+        return [round(float(least * STEP**k), 3) for k in range(int(np.ceil(steps)) + 5)]
     parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
     try:
         values = sorted({float(part) for part in parts})
     except ValueError as error:
-        raise ValueError(f"limits_mm must be lengths such as 3,4.5,6, not {given!r}") from error
+        raise ValueError(f"limits_radii must be shares of the radius such as 0.1,0.15,0.2, not {given!r}") from error
     if not values or values[0] <= 0:
-        raise ValueError(f"limits_mm must be positive lengths such as 3,4.5,6, not {given!r}")
+        raise ValueError(f"limits_radii must be positive shares of the radius such as 0.1,0.15,0.2, not {given!r}")
     return values

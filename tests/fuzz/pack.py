@@ -20,7 +20,7 @@ TRAINING = {
     "val_steps": 5,
 }
 FEW = {"samples": 200, "alignment_points": 60, "code_steps": 4, "weight_steps": 2}
-GATE = {"tau_mm": 1.0, "island_mm": 1.5, "excess_mm": 3.0, "missing_mm": 1.5, "min_region_mm3": 8.0, "sound_dice": 0.5}
+GATE = {"tau_mm": 1.0, "min_region_mm3": 8.0, "sound_dice": 0.5}
 
 
 def sound_settings() -> dict[str, Any]:

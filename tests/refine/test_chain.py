@@ -180,7 +180,7 @@ def test_where_the_fit_cannot_tell_small_far_islands_go(kind, sound_dice, goes):
     broken = damaged(truth, affine)
     pred = MetaTensor(torch.from_numpy(broken[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
-    wary = {"island_mm": 900.0, "excess_mm": 900.0, "missing_mm": 900.0, "sound_dice": sound_dice}
+    wary = {"island_radii": 99.0, "excess_radii": 99.0, "missing_radii": 99.0, "sound_dice": sound_dice}
     part = ReconstructShape(RefineSettings.load("default", OrganPack.load("hippocampus"), **wary))(case)
     after, _ = merge(broken, affine, [(case, part)])
     island = (broken > 0) & (truth == 0)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,9 @@ from hypothesis import strategies as st
 
 from scripts.refine.fusion import (
     ADD,
+    ALL_SOUND,
     REMOVE,
+    Limits,
     Soundness,
     cut_regions,
     decide,
@@ -17,7 +21,7 @@ from scripts.refine.fusion import (
 )
 from scripts.refine.settings import RefineSettings
 
-LIMITS = RefineSettings.load("default")
+LIMITS = Limits.of(RefineSettings.load("default"), 40.0)  # island 4, excess 8, missing 4 mm
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0, 5))
@@ -124,7 +128,7 @@ def test_regions_are_judged_one_by_one():
     s_fit[32:36] = 14.0
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
     refused, specks, regions = judge_regions(
-        mask, proposal, s_fit, affine, RefineSettings.load(slab_mm=50.0, min_region_mm3=10.0)
+        mask, proposal, s_fit, affine, replace(LIMITS, slab_mm=50.0, min_region_mm3=10.0)
     )
     assert [(r.kind, r.island, r.accepted) for r in regions] == [(REMOVE, True, True), (ADD, False, False)]
     assert refused[20:24, 5:15, 5:15].all() and refused.sum() == 400 and not specks.any()
@@ -197,3 +201,13 @@ def test_an_accepted_change_is_followed_to_the_target_nearby_only():
     refused[18:, 0] = True  # what the gate refused stays, though a change beside it was accepted
     followed = follow(fused, mask, target, np.ones(3), 2.0, refused)
     assert ((followed < 0) == (x < 19) & ~(refused & (x > 17))).all()
+
+
+@pytest.mark.parametrize("radius_mm", [10.0, 70.0])
+def test_depths_are_the_same_shares_of_every_shapes_radius(radius_mm):
+    settings = RefineSettings.load("default", island_radii=0.05, excess_radii=0.3, missing_radii=0.2)
+    limits = Limits.of(settings, radius_mm)
+    found = (limits.island_mm, limits.excess_mm, limits.missing_mm)
+    assert found == pytest.approx((0.05 * radius_mm, 0.3 * radius_mm, 0.2 * radius_mm))
+    assert decide(REMOVE, 0.31 * radius_mm, None, None, False, False, ALL_SOUND, limits)[0]
+    assert not decide(REMOVE, 0.29 * radius_mm, None, None, False, False, ALL_SOUND, limits)[0]

@@ -28,9 +28,9 @@ def presets(tmp_path, monkeypatch):
 
 
 def test_the_structure_goes_before_the_pack_and_the_preset_before_both(tmp_path):
-    pack = pack_with(tmp_path, {"tau_mm": 1.5, "method": "robust"}, {"tau_mm": 9.0, "excess_mm": 5})
+    pack = pack_with(tmp_path, {"tau_mm": 1.5, "method": "robust"}, {"tau_mm": 9.0, "excess_radii": 5})
     found = RefineSettings.of_pack(pack)["boxes"]
-    assert (found.tau_mm, found.excess_mm, found.missing_mm) == (1.5, 5.0, RefineSettings.load().missing_mm)
+    assert (found.tau_mm, found.excess_radii, found.missing_radii) == (1.5, 5.0, RefineSettings.load().missing_radii)
     assert RefineSettings.load(pack=pack).tau_mm == 9.0
     assert RefineSettings.of_pack(pack, "linear")["boxes"].method == "linear"
     assert RefineSettings.load("linear", pack, pack.structures[0], tau_mm=2, method="paper").method == "paper"
@@ -57,12 +57,12 @@ def test_numbers_come_in_their_types(tmp_path):
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"excess": 3.0}, ": unknown key 'excess': did you mean 'excess_mm'?"),
-        ({"excess_mm": "far"}, ": excess_mm must be a number from 0 to 1000, not 'far'"),
-        ({"excess_mm": -1}, ": excess_mm must be a number from 0 to 1000, not -1"),
-        ({"excess_mm": float("nan")}, ": excess_mm must be a number from 0 to 1000, not nan"),
-        ({"excess_mm": float("inf")}, ": excess_mm must be a number from 0 to 1000, not inf"),
-        ({"excess_mm": None}, ": excess_mm must be a number from 0 to 1000, not nothing"),
+        ({"excess": 3.0}, ": unknown key 'excess': did you mean 'excess_radii'?"),
+        ({"excess_radii": "far"}, ": excess_radii must be a number from 0 to 100, not 'far'"),
+        ({"excess_radii": -1}, ": excess_radii must be a number from 0 to 100, not -1"),
+        ({"excess_radii": float("nan")}, ": excess_radii must be a number from 0 to 100, not nan"),
+        ({"excess_radii": float("inf")}, ": excess_radii must be a number from 0 to 100, not inf"),
+        ({"excess_radii": None}, ": excess_radii must be a number from 0 to 100, not nothing"),
         ({"gate": "false"}, ": gate must be true or false, without quotes, not 'false'"),
         ({"fusion": 0}, ": fusion must be true or false, without quotes, not 0"),
         ({"context": "no"}, ": context must be true or false, without quotes, not 'no'"),

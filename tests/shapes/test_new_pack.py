@@ -10,7 +10,7 @@ import yaml
 from scripts.cases.sources import LabelSource
 from scripts.organ.pack import OrganPack
 from scripts.refine.settings import RefineSettings
-from scripts.shapes.new_pack import LARGE_MM, LENGTHS, LIMITS, lengths, load_or_create_pack
+from scripts.shapes.new_pack import LARGE_MM, LENGTHS, lengths, load_or_create_pack
 from scripts.training.prior.job import split_files
 from tests.helpers.ellipsoid_files import ellipsoid_radii, write_ellipsoids
 
@@ -70,25 +70,13 @@ def test_structures_are_refined_by_lengths_of_their_own_size(tmp_path):
     pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels")
     default = RefineSettings.load()
     small, large = (RefineSettings.load("default", pack, structure) for structure in pack.structures)
-    factors = [(3 * edge**3 / (4 * np.pi)) ** (1 / 3) / LARGE_MM for edge in (10, 60)]
-    for key in LIMITS:
-        for own, factor in zip((small, large), factors, strict=True):
-            assert getattr(own, key) == pytest.approx(factor * getattr(default, key), abs=0.006)
+    factor = (3 * 10**3 / (4 * np.pi)) ** (1 / 3) / LARGE_MM
     for key in LENGTHS:
-        assert getattr(small, key) == pytest.approx(factors[0] * getattr(default, key), abs=0.006)
-        assert getattr(large, key) == getattr(default, key)
-    assert small.min_region_mm3 == pytest.approx(factors[0] ** 3 * default.min_region_mm3, abs=0.06)
+        assert getattr(small, key) == pytest.approx(factor * getattr(default, key), abs=0.006)
+    assert small.min_region_mm3 == pytest.approx(factor**3 * default.min_region_mm3, abs=0.06)
+    assert large == default and lengths(4 / 3 * np.pi * LARGE_MM**3) == {}
     written = yaml.safe_load((tmp_path / "pack" / "organ.yaml").read_text())["structures"]
-    assert [list(own["refine"]) for own in written] == [[*LIMITS, *LENGTHS, "min_region_mm3"], [*LIMITS]]
-
-
-def test_limits_grow_with_the_shape_and_meet_the_preset_at_the_size_that_it_suits():
-    def limits(radius_mm):
-        return [lengths(4 / 3 * np.pi * radius_mm**3)["refine"][key] for key in LIMITS]
-
-    assert lengths(4 / 3 * np.pi * LARGE_MM**3) == {}
-    for radius_mm in (3.0, 10.0, 39.0, 74.0):
-        assert limits(radius_mm) == pytest.approx([0.32 * radius_mm, 0.16 * radius_mm], abs=0.006)
+    assert list(written[0]["refine"]) == [*LENGTHS, "min_region_mm3"] and "refine" not in written[1]
 
 
 def save(path, values, affine=None):

@@ -17,10 +17,10 @@ def rows_of(gained):
     """Rows from kind → which limit → limit → gains of masks; removing islands alone gains 0.25."""
     rows = []
     for kind, by_which in gained.items():
-        masks = len(by_which["excess_mm"][2.0])
+        masks = len(by_which["excess_radii"][2.0])
         for which, by_limit in ({"": {np.inf: [0.0] * masks}} | by_which).items():
             for limit, own in by_limit.items():
-                head = {"structure": "egg", "kind": kind, "which": which, "limit_mm": limit, "dsc_before": 90.0}
+                head = {"structure": "egg", "kind": kind, "which": which, "limit": limit, "dsc_before": 90.0}
                 rows += [head | {"dsc_after": 90.25 + gain} for gain in own]
     return rows
 
@@ -54,29 +54,29 @@ NONE = {2.0: [0, 0], 3.0: [0, 0], 4.0: [0, 0]}
 def test_the_limits_that_gain_most_and_harm_few_are_chosen(
     clean_excess, clean_missing, mixed_excess, mixed_missing, chosen
 ):
-    clean = {"excess_mm": clean_excess, "missing_mm": clean_missing}
-    mixed = {"excess_mm": mixed_excess, "missing_mm": mixed_missing}
+    clean = {"excess_radii": clean_excess, "missing_radii": clean_missing}
+    mixed = {"excess_radii": mixed_excess, "missing_radii": mixed_missing}
     assert choose_limits(rows_of({"mixed": mixed, "clean": clean})) == chosen
 
 
 def test_one_mask_in_twenty_may_lose():
     none = {2.0: [0] * 20, 3.0: [0] * 20, 4.0: [0] * 20}
-    mixed = {"excess_mm": {2.0: [5] * 20, 3.0: [4] * 20, 4.0: [3] * 20}, "missing_mm": none}
+    mixed = {"excess_radii": {2.0: [5] * 20, 3.0: [4] * 20, 4.0: [3] * 20}, "missing_radii": none}
     for harmed, chosen in ((1, 2.0), (2, 4.0)):
         harm = [-1] * harmed + [0] * (20 - harmed)
-        clean = {"excess_mm": none | {2.0: harm}, "missing_mm": none}
+        clean = {"excess_radii": none | {2.0: harm}, "missing_radii": none}
         assert choose_limits(rows_of({"mixed": mixed, "clean": clean})) == (chosen, 4.0)
 
 
 def test_the_page_gives_the_line_for_the_pack():
-    missing = {"excess_mm": NONE, "missing_mm": {2.0: [5.0, 6.0], 3.0: [4.5, 5.0], 4.0: [4.0, 4.0]}}
-    clean = {"excess_mm": {2.0: [-1.0, 0.0], 3.0: [0, 0], 4.0: [0, 0]}, "missing_mm": NONE}
+    missing = {"excess_radii": NONE, "missing_radii": {2.0: [5.0, 6.0], 3.0: [4.5, 5.0], 4.0: [4.0, 4.0]}}
+    clean = {"excess_radii": {2.0: [-1.0, 0.0], 3.0: [0, 0], 4.0: [0, 0]}, "missing_radii": NONE}
     page = limits_page("eggs", "python -m scripts limits", rows_of({"missing": missing, "clean": clean}))
     assert "| islands only | +0.25 (+0.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
-    assert "| excess_mm 2 | +0.25 (+0.25), 0 of 2 | -0.25 (-0.75), 1 of 2 |" in page
-    assert "| missing_mm 2 | +5.75 (+5.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
-    assert "| **excess_mm 4, missing_mm 2** | +5.75 (+5.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
-    assert "egg: refine: {excess_mm: 4, missing_mm: 2}" in page
+    assert "| excess_radii 2 | +0.25 (+0.25), 0 of 2 | -0.25 (-0.75), 1 of 2 |" in page
+    assert "| missing_radii 2 | +5.75 (+5.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
+    assert "| **excess_radii 4, missing_radii 2** | +5.75 (+5.25), 0 of 2 | +0.25 (+0.25), 0 of 2 |" in page
+    assert "egg: refine: {excess_radii: 4, missing_radii: 2}" in page
 
 
 def test_a_shape_that_the_prior_does_not_know_asks_for_a_higher_limit(tmp_path):
@@ -88,19 +88,27 @@ def test_a_shape_that_the_prior_does_not_know_asks_for_a_higher_limit(tmp_path):
     nib.save(nib.Nifti1Image(np.where(stalk, 1, labels).astype(np.uint8), affine), tmp_path / "labels" / "a.nii.gz")
     out = tmp_path / "out"
     page = limits(
-        "hippocampus", str(tmp_path / "labels"), str(out), split="", kinds="missing", limits_mm="1,25,30", device="cpu"
+        "hippocampus",
+        str(tmp_path / "labels"),
+        str(out),
+        split="",
+        kinds="missing",
+        limits_radii="0.07,1.8,2.1",
+        device="cpu",
     )
     with open(out / "limits.csv", newline="") as file:
         rows = [
-            row | {key: float(row[key]) for key in ("limit_mm", "dsc_before", "dsc_after")}
-            for row in csv.DictReader(file)
+            row | {key: float(row[key]) for key in ("limit", "dsc_before", "dsc_after")} for row in csv.DictReader(file)
         ]
     assert len(rows) == 2 * (1 + 2 * 3)
-    assert gains(rows, "clean", 1.0, None)[0] < -0.5
-    assert abs(gains(rows, "clean", 30.0, 30.0)[0]) < 0.5
-    assert gains(rows, "missing", None, 1.0)[0] > 1.0
+    assert gains(rows, "clean", 0.07, None)[0] < -0.5
+    assert abs(gains(rows, "clean", 2.1, 2.1)[0]) < 0.5
+    assert gains(rows, "missing", None, 0.07)[0] > 1.0
     text = open(page, encoding="utf-8").read()
-    assert "--kinds missing,clean --limits_mm 1,25,30" in text and "refine: {excess_mm: 30, missing_mm: 1}" in text
+    assert (
+        "--kinds missing,clean --limits_radii 0.07,1.8,2.1" in text
+        and "refine: {excess_radii: 2.1, missing_radii: 0.07}" in text
+    )
 
 
 def test_what_cannot_be_fitted_counts_as_unchanged():
@@ -119,5 +127,5 @@ def test_limits_that_are_tried_lie_around_the_packs():
 
 @pytest.mark.parametrize("given", ["two", "-1,3", 0.0])
 def test_limits_must_be_lengths(tmp_path, given):
-    with pytest.raises(ValueError, match="limits_mm must be"):
-        limits("hippocampus", str(tmp_path), str(tmp_path / "out"), limits_mm=given)
+    with pytest.raises(ValueError, match="limits_radii must be"):
+        limits("hippocampus", str(tmp_path), str(tmp_path / "out"), limits_radii=given)
