@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from scripts.organ.fields import settings_of
-from scripts.organ.pack import OrganPack, Structure
+from scripts.organ.pack import OrganPack, known_organs
 from scripts.refine.settings import RefineSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "organ_pack.md"
 ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SETTING = re.compile(r"`([a-z]\w*_(?:mm3?|dice|share|cosine|steps|rate|penalty|deg))(?:: [\d.]+)?`")
+SETTING = re.compile(r"`([a-z]\w*_(?:mm3?|radii|dice|share|cosine|steps|rate|penalty|deg))(?:: [\d.]+)?`")
 
 
 def keys_of(kind: type, prefix: str = "") -> dict[str, object]:
@@ -58,9 +58,9 @@ def test_settings_that_a_page_names_exist(page):
     assert set(SETTING.findall(page.read_text())) - known == set()
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "results").glob("*_limits.md")), ids=lambda page: page.stem)
-def test_the_lines_that_a_page_of_limits_gives_can_stand_in_a_pack(page):
-    (block,) = re.findall(r"For the structures in organ\.yaml:\n\n```\n(.+?)```", page.read_text(), re.DOTALL)
-    for line in block.splitlines():
-        name, _, settings = line.partition(": refine: ")
-        RefineSettings.load(structure=Structure(name, (1,), refine=yaml.safe_load(settings)))
+@pytest.mark.parametrize("name", known_organs())
+def test_packs_of_the_bundle_leave_the_depths_of_the_gate_as_they_are(name):
+    default = RefineSettings.load()
+    for own in RefineSettings.of_pack(OrganPack.load(name)).values():
+        for depth in ("island_radii", "excess_radii", "missing_radii"):
+            assert getattr(own, depth) == getattr(default, depth)

@@ -1,13 +1,17 @@
 """The choice of the gate's limits: the rule on made-up figures, the command on the packaged prior's mean shape."""
 
 import csv
+import re
 
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from scripts.geometry.resample import WorldGrid
+from scripts.organ.pack import Structure
 from scripts.refine.chain import Refiner
+from scripts.refine.settings import RefineSettings
 from scripts.validation.limits import LimitSearch, choose_limits, gains, limits, limits_page
 from scripts.validation.limits import _limits as around
 from tests.helpers.mean_shape import CENTRE, mean_shape
@@ -105,10 +109,10 @@ def test_a_shape_that_the_prior_does_not_know_asks_for_a_higher_limit(tmp_path):
     assert abs(gains(rows, "clean", 2.1, 2.1)[0]) < 0.5
     assert gains(rows, "missing", None, 0.07)[0] > 1.0
     text = open(page, encoding="utf-8").read()
-    assert (
-        "--kinds missing,clean --limits_radii 0.07,1.8,2.1" in text
-        and "refine: {excess_radii: 2.1, missing_radii: 0.07}" in text
-    )
+    assert "--kinds missing,clean --limits_radii 0.07,1.8,2.1" in text
+    (line,) = re.findall(r"\n```\nhippocampus: refine: (.+)\n```", text)
+    found = RefineSettings.load(structure=Structure("hippocampus", (1,), refine=yaml.safe_load(line)))
+    assert (found.excess_radii, found.missing_radii) == (2.1, 0.07)
 
 
 def test_what_cannot_be_fitted_counts_as_unchanged():
