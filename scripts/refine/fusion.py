@@ -20,6 +20,7 @@ from .settings import RefineSettings
 REMOVE, ADD = "remove", "add"
 
 
+SPOKEN_FOR = 0.5  # of a depth is enough where the joint model says the same
 SURE = 2.0  # the odds from which on a voxel head overrules the mask
 SEGMENTER_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
 LEAST_SOUND = 0.25  # where the shape alone decides, removals need this share of the surface within 2 mm of the fit
@@ -231,16 +232,18 @@ def _by_shape(
         )
     if context_mm is None and not island and sound.dice < limits.sound_dice:
         return False, f"the mask's Dice with its fit is {sound.dice:.2f}: too little to change it by shape alone"
+    share = 1.0 if context_mm is None else SPOKEN_FOR
     agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
     where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     if kind == REMOVE:
         if sound.near < LEAST_SOUND and context_mm is None:
             return False, f"{agrees} remove material"
-        limit = limits.island_mm if island else limits.excess_mm
+        limit = share * (limits.island_mm if island else limits.excess_mm)
         return fit_mm > limit, f"{'island' if island else 'excess'} {where}; removed from {limit:g} mm on"
     if sound.near < limits.sound_share:
         return False, f"{agrees} add material"
-    return fit_mm < -limits.missing_mm, f"missing part {where}; added from {limits.missing_mm:g} mm on"
+    limit = share * limits.missing_mm
+    return fit_mm < -limit, f"missing part {where}; added from {limit:g} mm on"
 
 
 def judge_regions(

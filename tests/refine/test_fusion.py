@@ -21,7 +21,7 @@ from scripts.refine.fusion import (
 )
 from scripts.refine.settings import RefineSettings
 
-LIMITS = Limits.of(RefineSettings.load("default"), 40.0)  # island 4, excess 8, missing 4 mm
+LIMITS = Limits.of(RefineSettings.load("default"), 40.0)  # island 4, excess 12, missing 4.4 mm
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0, 5))
@@ -211,3 +211,11 @@ def test_depths_are_the_same_shares_of_every_shapes_radius(radius_mm):
     assert found == pytest.approx((0.05 * radius_mm, 0.3 * radius_mm, 0.2 * radius_mm))
     assert decide(REMOVE, 0.31 * radius_mm, None, None, False, False, ALL_SOUND, limits)[0]
     assert not decide(REMOVE, 0.29 * radius_mm, None, None, False, False, ALL_SOUND, limits)[0]
+
+
+@pytest.mark.parametrize(("kind", "side"), [(REMOVE, 1.0), (ADD, -1.0)])
+def test_half_the_depth_is_enough_where_the_joint_model_says_the_same(kind, side):
+    fit_mm = side * 0.6 * (LIMITS.excess_mm if kind == REMOVE else LIMITS.missing_mm)
+    for context_mm, accepted in ((None, False), (side * 3.0, True), (-side * 3.0, False)):
+        assert decide(kind, fit_mm, context_mm, None, False, False, ALL_SOUND, LIMITS)[0] is accepted
+    assert not decide(kind, 0.8 * fit_mm, side * 3.0, None, False, False, ALL_SOUND, LIMITS)[0]
