@@ -22,6 +22,7 @@ from ..evidence.head import VoxelHead
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT, CanonicalTransform
+from ..geometry.resample import WorldGrid
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
@@ -235,6 +236,8 @@ class Refiner:
         begun = time.perf_counter()
         surface, seen = (aligned.surface, None) if mended is None else (mended.surface, mended.seen)
         samples = self.steps[name].tim(surface, aligned.transform, aligned.prior, name, context, evidence, self.seed)
+        x, y, z = aligned.mask.shape
+        samples = replace(samples, grid=WorldGrid(aligned.affine, (x, y, z)))
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
         return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seen=seen, seconds=seconds)
 

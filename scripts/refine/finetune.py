@@ -183,8 +183,7 @@ class LatentFinetune:
         fitted = [
             self._fitted(
                 prior,
-                _one_of(weights, i),
-                _one_of(base, i),
+                {name: value[i : i + 1] for name, value in weights.items()},
                 alpha[i : i + 1],
                 poses[i],
                 samples[i],
@@ -201,7 +200,12 @@ class LatentFinetune:
     def _no_worse(
         self, fit: FittedShape, known: FitPoints, start: LinearFit, prior: ShapePrior, n_surface: int
     ) -> FittedShape:
-        """Return the fit, or the linear one that it started from where that explains the mask better."""
+        """Return the fit, or the linear one that it started from where that explains the mask better.
+
+        Codes alone (`weight_steps` 0) describe less than the linear model, and are what was asked for.
+        """
+        if self.settings.weight_steps == 0:
+            return fit
         assert fit.linear_mm is not None
         scale_mm = self.settings.loss_scale_mm
         before, after = (known.misfit(of(known.points_world), scale_mm) for of in (fit.linear_mm, fit.sdf_mm))
@@ -244,13 +248,12 @@ class LatentFinetune:
             objective(weights, alpha).backward()
             tuner.step()
         latent = prior.latent_from_codes(codes.detach())
-        return self._fitted(prior, weights, None, alpha, transform.similarity, samples, None, latent)
+        return self._fitted(prior, weights, alpha, transform.similarity, samples, None, latent)
 
     def _fitted(
         self,
         prior: ShapePrior,
         weights: dict[str, Tensor],
-        base: dict[str, Tensor] | None,
         alpha: Tensor,
         pose: Similarity,
         samples: TrustedSamples,
@@ -259,23 +262,18 @@ class LatentFinetune:
     ) -> FittedShape:
         frozen = {name: value.detach() for name, value in weights.items()}
 
-        def sdf(weights: dict[str, Tensor], points: Tensor) -> Tensor:
+        def sdf(points: Tensor) -> Tensor:
             inside = points.to(self.device)
             radius = inside.norm(dim=-1)
             # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
-            value = prior.field.sdf(weights, alpha, inside / radius.clamp_min(1.0)[:, None])
+            value = prior.field.sdf(frozen, alpha, inside / radius.clamp_min(1.0)[:, None])
             return (value + (radius - 1.0).clamp_min(0)).cpu()
-
-        def codes_mm(points_world: np.ndarray) -> np.ndarray:
-            assert base is not None
-            points = torch.as_tensor(pose.apply(points_world), dtype=torch.float32)
-            return sdf(base, points).numpy() / pose.scale
 
         def template(points: Tensor) -> Tensor:
             return template_places(prior, frozen, alpha, points.to(self.device)).cpu()
 
         linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
-        shape = FittedShape(pose, partial(sdf, frozen), template, np.zeros(0), linear, codes_mm if base else None, {})
+        shape = FittedShape(pose, sdf, template, np.zeros(0), linear, {})
         shape.residual_mm = shape.sdf_mm(samples.points_world)
         return _with_figures(shape, float((latent**2).mean().sqrt()))
 
@@ -323,7 +321,6 @@ def _linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> Fitte
         lambda points: template_places(prior, weights, alpha, points.to(prior.device)).cpu(),
         linear.residuals_mm[0][:n_surface],
         partial(linear.sdf_mm, model, torch.zeros(3)),
-        None,
         {},
     )
     return _with_figures(shape, float((linear.scores**2).mean().sqrt()))
@@ -338,11 +335,6 @@ def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:
         "latent_rms": round(latent_rms, 3),
     }
     return shape
-
-
-def _one_of(weights: dict[str, Tensor], index: int) -> dict[str, Tensor]:
-    """The weights of one of several structures, with a batch of one."""
-    return {name: value[index : index + 1] for name, value in weights.items()}
 
 
 def _rotation(vector: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Three kinds. Surface points, where it is 0. Shells, a little outside and inside along the normals: they tell the fit
 which side is which, and save second derivatives. And free points, in and around the mask: without them nothing speaks
 against a surface where the mask has none, and a fit to a strange shape grows until enough points agree with it.
+Beyond the mask's grid nothing is known.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..geometry.resample import inside_grid
 from .stages import TrustedSamples
 
 SHELL_MM = 3.0
 SHELL_TRUST = 0.7
+# Free points hold fits to strange shapes, but they also say that a missing end is not there. With this trust such a fit
+# hardly grows, and most of the end comes back.
+FREE_TRUST = 0.2
 FREE_REACH = 1.0  # free points lie on lines through two samples, and this far beyond both, over their distance
 NEAREST = 5  # samples that tell inside from outside
-FREE_SPACINGS = (
-    1.5  # times the samples' distance to their fifth neighbour: nearer to the surface distances are not known
-)
+# Times the samples' distance to their fifth neighbour: nearer to the surface than this, distances are not known.
+FREE_SPACINGS = 1.5
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class FitPoints:
         every = np.arange(len(cloud))
         outer, inner = every[::4], every[2::4]
         free, free_mm, nearest, known = _free(cloud, normals, len(cloud) // 2)
+        if samples.grid is not None:
+            known &= inside_grid(free, samples.grid.affine, samples.grid.shape)
         points = [cloud, cloud[outer] + SHELL_MM * normals[outer], cloud[inner] - SHELL_MM * normals[inner], free]
         targets_mm = [np.repeat([0.0, SHELL_MM, -SHELL_MM], [len(every), len(outer), len(inner)]), free_mm]
         sample = np.concatenate([every, outer, inner, nearest])
         shells = SHELL_TRUST * samples.trust[np.concatenate([outer, inner])]
-        trust = np.concatenate([samples.trust, shells, known.astype(float)])
+        trust = np.concatenate([samples.trust, shells, FREE_TRUST * known])
         return cls(np.concatenate(points), np.concatenate(targets_mm), trust, sample)
 
     def misfit(self, signed_mm: np.ndarray, scale_mm: float) -> float:
@@ -82,7 +88,7 @@ def _free(cloud: np.ndarray, normals: np.ndarray, count: int) -> tuple[np.ndarra
     rng = np.random.default_rng(0)
     one, other = rng.integers(len(cloud), size=(2, count))
     points = cloud[one] + rng.uniform(-FREE_REACH, 1.0 + FREE_REACH, (count, 1)) * (cloud[other] - cloud[one])
-    distance, nearest = tree.query(points, k=min(NEAREST, len(cloud)))
+    distance, nearest = tree.query(points, k=range(1, min(NEAREST, len(cloud)) + 1))
     away = points[:, None] - cloud[nearest]
     side = np.where((away * normals[nearest]).sum((1, 2)) < 0, -1.0, 1.0)
     return points, distance[:, 0] * side, nearest[:, 0], distance[:, 0] > FREE_SPACINGS * spacing_mm

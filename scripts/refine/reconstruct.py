@@ -169,7 +169,8 @@ class ReconstructShape:
             own_mm = mask_signed_distance(initial, spacing_mm(fitted.affine), LIMIT_MM)
             return Reconstruction(box, own_mm, [], np.zeros((0, 3), int), 0, agreement, warnings=(why,), doubtful=True)
         if mask_mm is None:
-            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement)
+            fell_back = (fitted.fit.warning,) if fitted.fit.warning else ()
+            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, warnings=fell_back)
         log_odds = None if signs else measured.log_odds
         seen = log_odds is not None
         evidence = None if seen or signs else fitted.evidence

@@ -18,6 +18,7 @@ from ..evidence.probabilities import Evidence
 from ..geometry.affine import Similarity, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import CanonicalTransform
+from ..geometry.resample import WorldGrid
 from ..organ.pack import Structure
 from ..prior.context import Context
 from ..prior.correspondence import Correspondence
@@ -66,12 +67,14 @@ class TrustedSamples:
         trust: (N,) in [0, 1].
         posterior: (M,) TIM's aggregated posterior `P1` of the mask's own points (the first M of `points_world`
             before a hard selection), over its median.
+        grid: of the mask, beyond which nothing is known; None for a mask that shows all there is.
     """
 
     points_world: np.ndarray
     normals_world: np.ndarray
     trust: np.ndarray
     posterior: np.ndarray
+    grid: WorldGrid | None = None
 
 
 @dataclass
@@ -86,7 +89,6 @@ class FittedShape:
         residual_mm: (N,) of the samples fitted.
         linear_mm: world points (N, 3) → signed distance (N,) in mm of the linear fit that this one is, or started from;
             None where there is none.
-        codes_mm: the same of the fit by codes alone, before its deform weights were tuned; None where there is none.
         figures: what the fit says of itself, plain numbers.
         warning: what a user should know of the fit; "" where there is nothing.
     """
@@ -96,7 +98,6 @@ class FittedShape:
     template_canonical: Callable[[torch.Tensor], torch.Tensor]
     residual_mm: np.ndarray
     linear_mm: Callable[[np.ndarray], np.ndarray] | None
-    codes_mm: Callable[[np.ndarray], np.ndarray] | None
     figures: dict[str, float]
     warning: str = ""
 

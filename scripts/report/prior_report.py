@@ -71,7 +71,7 @@ def next_steps(organ: str, label_dir: str, split: Mapping[str, Sequence[str]]) -
 
     return {
         "refine masks": f"python -m scripts refine --dataset_dir MASKS/ {pack} --output_dir output/",
-        "choose the gate's limits": f"python -m scripts limits {pack} {unseen('validation')} --output_dir limits/",
+        "check the gate's limits": f"python -m scripts limits {pack} {unseen('validation')} --output_dir limits/",
         "see what it can do": f"python -m scripts validate {pack} {unseen('test')} --output_dir validation/",
     }
 

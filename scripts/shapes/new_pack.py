@@ -81,7 +81,7 @@ def load_or_create_pack(
     names = names_of_files(names)
     chosen = _chosen(names, label)
     if len(chosen) == 1 and chosen[0] not in called:
-        names = names_of_files({chosen[0]: name, **names, **{chosen[0]: name}})
+        names = dict(sorted(names_of_files({chosen[0]: name, **names, **{chosen[0]: name}}).items()))
     settings: dict[str, Any] = {
         "name": name,
         "description": f"Made from the labels found in {Path(dataset_dir).name}; edit the names and what else you know",

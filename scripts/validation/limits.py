@@ -35,9 +35,9 @@ from ..run.request import Request
 from ..simulation.simulate import CLEAN, choose_kinds, read_truth, with_errors
 from ..training.prior.check import dice
 
-STEP = (
-    1.25  # from one limit to the next, where none are given: from two below the pack's least to two above its largest
-)
+# From one limit to the next, where none are given: from two below the pack's least to two above its largest.
+STEP = 1.25
+LEAST, MOST = 0.05, 100.0  # radii
 HARMED_SHARE = 0.05  # of the masks may lose more than HARM_DSC points
 GIVEN_UP = 0.05  # of the gain, for larger limits
 EXCESS, MISSING = "excess_radii", "missing_radii"
@@ -258,6 +258,7 @@ def _limits(given: str | float | Sequence[float], present: Sequence[float]) -> l
         ValueError: one is no positive number.
     """
     if given == "":
+        present = [limit for limit in present if limit > 0] or [LEAST]
         least, steps = min(present) / STEP**2, np.log(max(present) / min(present)) / np.log(STEP)
         return [round(float(least * STEP**k), 3) for k in range(int(np.ceil(steps)) + 5)]
     parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
@@ -265,6 +266,6 @@ def _limits(given: str | float | Sequence[float], present: Sequence[float]) -> l
         values = sorted({float(part) for part in parts})
     except ValueError as error:
         raise ValueError(f"limits_radii must be shares of the radius such as 0.1,0.15,0.2, not {given!r}") from error
-    if not values or values[0] <= 0:
-        raise ValueError(f"limits_radii must be positive shares of the radius such as 0.1,0.15,0.2, not {given!r}")
+    if not values or not all(0 < value <= MOST for value in values):
+        raise ValueError(f"limits_radii must be shares of the radius above 0, such as 0.1,0.15,0.2, not {given!r}")
     return values
