@@ -45,6 +45,7 @@ OF_THE_FIT = (
     "along_cosine",
 )  # of the settings
 FELL_BACK = "the fitted shape explained the mask worse than the linear one it started from, which was taken instead"
+CLEARLY = 0.02  # of the largest loss of a point: by so much more a fit must miss the mask to be dropped
 PAPER_TERMS = {"on_surface": 3e3, "normal": 1e2, "eikonal": 5e1, "code": 1e5}
 
 
@@ -200,7 +201,7 @@ class LatentFinetune:
     def _no_worse(
         self, fit: FittedShape, known: FitPoints, start: LinearFit, prior: ShapePrior, n_surface: int
     ) -> FittedShape:
-        """Return the fit, or the linear one that it started from where that explains the mask better.
+        """Return the fit, or the linear one that it started from where that explains the mask clearly better.
 
         Codes alone (`weight_steps` 0) describe less than the linear model, and are what was asked for.
         """
@@ -209,7 +210,11 @@ class LatentFinetune:
         assert fit.linear_mm is not None
         scale_mm = self.settings.loss_scale_mm
         before, after = (known.misfit(of(known.points_world), scale_mm) for of in (fit.linear_mm, fit.sdf_mm))
-        return fit if after <= before else replace(_linear_shape(start, prior, n_surface), warning=FELL_BACK)
+        return (
+            fit
+            if after <= before + CLEARLY * scale_mm**2
+            else replace(_linear_shape(start, prior, n_surface), warning=FELL_BACK)
+        )
 
     def _paper(
         self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior, seed: int

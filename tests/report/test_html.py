@@ -156,7 +156,7 @@ def test_report_command_remakes_the_page_with_truth_and_draws_pictures(tmp_path)
     assert [p.name for p in pictures] == ["a_ball.png", "a_egg.png", "a_pill.png"]
     picture = imread(pictures[0])[..., :3]
     assert (picture[..., 2] > picture[..., 0] + 0.2).mean() > 0.005  # the initial ball is too small: blue
-    with pytest.raises(ValueError, match="no report of a run"):
+    with pytest.raises(ValueError, match="holds no report.json"):
         job.report(str(tmp_path))
     with pytest.raises(ValueError, match="nowhere does not exist"):
         job.report(str(folder), label_dir=str(tmp_path / "nowhere"))
