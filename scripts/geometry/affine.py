@@ -197,6 +197,11 @@ class Similarity:
         object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "translation", translation)
 
+    def rounded(self) -> Similarity:
+        """Return it without the last digits, in which the same sums of another process may differ."""
+        scale = float(f"{self.scale:.9e}")
+        return Similarity(scale, self.rotation.round(9), self.translation.round(9))
+
     @classmethod
     def identity(cls) -> Similarity:
         """The map that changes nothing."""

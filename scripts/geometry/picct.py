@@ -310,6 +310,7 @@ class PICCT:
         if fit is None:
             return self._failed(start, "CPD diverged")
         similarity = fit.step.compose(start)
+        similarity = similarity.rounded()
         result = CanonicalTransform(similarity, fit.sigma, fit.change <= self.tolerance, similarity.mirrored, angle)
         ratio = similarity.scale * self.scale_mm
         if not 1.0 / self.max_scale_ratio <= ratio <= self.max_scale_ratio:

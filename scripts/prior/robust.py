@@ -129,7 +129,7 @@ def fit_linear(
         moved = moved + twist
         update = Similarity(float(np.exp(twist[0])), Rotation.from_rotvec(twist[1:4]).as_matrix(), twist[4:] * radius)
         pose = update.compose(pose)
-    return LinearFit(pose, scores, weights, residuals)
+    return LinearFit(pose.rounded(), scores, weights, residuals)
 
 
 def _linearise(
