@@ -24,7 +24,7 @@ def read_mgh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         image = nib.MGHImage.from_filename(path)
-        shape, dtype = image.shape, image.get_data_dtype()
+        shape, dtype = tuple(map(int, image.shape)), image.get_data_dtype()
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(f"it has the shape {shape}, not that of one 3D volume")
         if np.prod(shape, dtype=float) * dtype.itemsize > MOST_COMPRESSION * path.stat().st_size:  # do not allocate it

@@ -55,7 +55,9 @@ def test_a_truncated_file_is_named_and_layers_are_refused(tmp_path):
     with pytest.raises(errors.UnreadableCase, match="cannot be read as MGH"):
         read.read_labels(file)
     several = write_mgh(tmp_path / "b.mgz", np.stack([blocks(), blocks()], -1), AFFINES["flipped"])
-    with pytest.raises(errors.UnreadableCase, match="not that of one 3D volume"):
+    with pytest.raises(
+        errors.UnreadableCase, match=r"it has the shape \(\d+, \d+, \d+, 2\), not that of one 3D volume"
+    ):
         read.read_labels(several)
     plain = write_mgh(tmp_path / "c.mgh", blocks(), AFFINES["flipped"])
     head = bytearray(plain.read_bytes())
