@@ -179,8 +179,7 @@ class LabelSource:
             volumes = masks_of(folder)
             if not (folder / NAMES_FILE).is_file() and self._is_one_case(folder, volumes):
                 return [folder]
-            folders = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "."]
-            cases = [f for f in folders if self._masks(f)[0] or _label_map_in(f)]
+            cases = self._case_folders(folder)
             if not volumes:
                 cases = cases or nested_volumes(folder)
                 if not cases:
@@ -190,6 +189,15 @@ class LabelSource:
                 names = ", ".join(f.name for f in cases[:NAMED_AT_MOST])
                 logger.warning("%s: not read beside label maps: the folders %s; give them alone", folder, names)
         return list_masks(folder)
+
+    def holds_cases_in_folders(self, folder: Path) -> bool:
+        """Whether a folder is one case's folder, or holds cases in a subfolder each, as `find` takes them."""
+        is_one = self._is_one_case(folder, masks_of(folder))
+        return is_one or bool(self._case_folders(folder) or nested_volumes(folder))
+
+    def _case_folders(self, folder: Path) -> list[Path]:
+        folders = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "."]
+        return [f for f in folders if self._masks(f)[0] or _label_map_in(f)]
 
     def _refuse_other_organs_masks(self, folder: Path) -> None:
         """Raise a ValueError where a folder's subfolders hold volumes: none is named like a label of the pack."""

@@ -102,7 +102,7 @@ def benchmark(
         RefineSettings.of_pack(pack, preset)  # raises now rather than after the first runs
     out = Path(output_dir).resolve()
     options: dict[str, Any]
-    if networks := network_folders(str(mask_dir)) if mask_dir else {}:
+    if networks := network_folders(str(mask_dir), LabelSource.of(pack, source)) if mask_dir else {}:
         options = {
             "organ": organ,
             "image_dir": image_dir,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from glob import glob, has_magic
@@ -13,9 +14,12 @@ import numpy as np
 
 from ..cases.files import write_csv, write_text
 from ..cases.find import masks_of
+from ..cases.sources import LabelSource
 from ..metrics.statistics import HARM_DSC
 from .scoring import REFERENCE
 from .tables import markdown_table
+
+logger = logging.getLogger(__name__)
 
 STRATA = (("below 70", -math.inf, 70.0), ("70–85", 70.0, 85.0), ("85 and above", 85.0, math.inf))  # the initial DSC
 EVERY_MASK = "all"  # the stratum of all masks
@@ -27,25 +31,42 @@ Pairs = Mapping[tuple[str, str], Sequence[tuple[float, float]]]
 """(network, structure) → DSC % before and after, one a mask."""
 
 
-def network_folders(mask_dir: str) -> dict[str, Path]:
+def network_folders(mask_dir: str, source: LabelSource) -> dict[str, Path]:
     """Return network → its folder of label maps, sorted; {} where `mask_dir` is one network's own folder.
+
+    A folder whose subfolders are cases, as TotalSegmentator and MONAI leave them, is one network's. Folders without
+    label maps beside those of networks are named in a warning.
 
     Args:
         mask_dir: a pattern of folders such as 'networks/*', or a folder that holds no label maps but folders with some.
+        source: how the masks are read.
 
     Raises:
-        ValueError: a pattern fits no folder with label maps.
+        ValueError: a pattern fits no folder with label maps, or two folders would have the same name.
     """
     root = Path(mask_dir)
     if root.exists() or not has_magic(mask_dir):
-        folders = sorted(root.iterdir()) if root.is_dir() and not masks_of(root) else []
+        is_one = not root.is_dir() or masks_of(root) or source.holds_cases_in_folders(root)
+        found = [] if is_one else sorted(root.iterdir())
     else:
-        folders = [Path(name) for name in sorted(glob(mask_dir))]
-    folders = [folder for folder in folders if folder.is_dir() and folder.name[0] != "." and masks_of(folder)]
+        found = [Path(name) for name in sorted(glob(mask_dir))]
+    found = [folder for folder in found if folder.is_dir() and folder.name[0] != "."]
+    folders = [folder for folder in found if masks_of(folder)]
     if not folders and not root.exists() and has_magic(mask_dir):
         raise ValueError(f"no folder with label maps fits {mask_dir}: check the pattern, and put it in quotes")
     differ = [n for n, parts in enumerate(zip(*(f.parts for f in folders), strict=True)) if len(set(parts)) > 1]
-    return {"_".join(f.parts[n] for n in differ) or f.name: f for f in folders}
+    networks: dict[str, Path] = {}
+    for folder in folders:
+        name = "_".join(folder.parts[n] for n in differ) or folder.name
+        if name in networks:
+            raise ValueError(f"{networks[name]} and {folder} would both be called {name}: rename one")
+        networks[name] = folder
+    left_out = [str(folder) for folder in found if folder not in folders]
+    if networks and left_out:
+        logger.warning(
+            "not compared, for they hold no label maps (subfolders are not searched): %s", ", ".join(left_out)
+        )
+    return networks
 
 
 def read_pairs(metrics_csv: Path, preset: str) -> dict[str, list[tuple[float, float]]]:

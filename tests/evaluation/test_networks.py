@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from scripts.cases.sources import LabelSource
 from scripts.evaluation import benchmark as module
 from scripts.evaluation.benchmark import benchmark
 from scripts.evaluation.networks import EVERY_NETWORK, network_folders, stratify, write_networks
@@ -41,25 +43,65 @@ def folders(tmp_path) -> Path:
     return tmp_path
 
 
-def test_a_pattern_or_a_folder_of_folders_names_networks(folders):
+def pack_of_bars(folder: Path) -> Path:
+    return write_pack(folder / "pack", labels={1: "bar"}, structures=[{"name": "bar", "labels": [1]}], sources={})
+
+
+@pytest.fixture
+def networks_in(tmp_path_factory):
+    """`network_folders` for an organ whose one label is `bar`."""
+    source = LabelSource.of(pack_of_bars(tmp_path_factory.mktemp("organ")))
+    return lambda mask_dir: network_folders(str(mask_dir), source)
+
+
+def test_a_pattern_or_a_folder_of_folders_names_networks(folders, networks_in):
     two = {name: folders / "networks" / name for name in ("good", "weak")}
-    assert network_folders(str(folders / "networks")) == network_folders(str(folders / "networks" / "*")) == two
-    assert network_folders(str(folders / "networks" / "[!w]*")) == {"good": two["good"]}
-    assert network_folders(str(folders / "networks" / "good")) == {}
-    assert network_folders(str(folders / "nowhere")) == {}
+    assert networks_in(folders / "networks") == networks_in(folders / "networks" / "*") == two
+    assert networks_in(folders / "networks" / "[!w]*") == {"good": two["good"]}
+    assert networks_in(folders / "networks" / "good") == {}
+    assert networks_in(folders / "nowhere") == {}
     with pytest.raises(ValueError, match="no folder with label maps fits .*x.: check the pattern"):
-        network_folders(str(folders / "networks" / "x*"))
+        networks_in(folders / "networks" / "x*")
 
 
-def test_networks_are_called_by_what_differs_in_their_paths(tmp_path):
+def test_networks_are_called_by_what_differs_in_their_paths(tmp_path, networks_in):
     for name in ("a/fold_0/out", "b/fold_0/out"):
         save(tmp_path / name / "p1.nii.gz", bar(3))
-    assert list(network_folders(str(tmp_path / "*/fold_0/out"))) == ["a", "b"]
+    assert list(networks_in(tmp_path / "*/fold_0/out")) == ["a", "b"]
     for name in ("a/fold_1/out", "[1]/p"):
         save(tmp_path / name / "p1.nii.gz", bar(3))
-    assert list(network_folders(str(tmp_path / "*/fold_*/out"))) == ["a_fold_0", "a_fold_1", "b_fold_0"]
-    assert network_folders(str(tmp_path / "[1]" / "p")) == {}  # a folder that is there is no pattern
-    assert list(network_folders(str(tmp_path / "[1]"))) == ["p"]
+    assert list(networks_in(tmp_path / "*/fold_*/out")) == ["a_fold_0", "a_fold_1", "b_fold_0"]
+    assert networks_in(tmp_path / "[1]" / "p") == {}  # a folder that is there is no pattern
+    assert list(networks_in(tmp_path / "[1]")) == ["p"]
+
+
+@pytest.mark.parametrize("name", ["{}/{}_trans", "{}/bar", "{}/segmentations/bar"])
+def test_a_folder_of_cases_in_folders_is_one_network(folders, networks_in, name):
+    for case in ("p1", "p2"):
+        save(folders / "cases" / (name.format(case, case) + ".nii.gz"), bar(9))
+    assert networks_in(folders / "cases") == {}
+    if "bar" in name:
+        assert networks_in(folders / "cases" / "p1") == {}
+    with pytest.raises(ValueError, match="cases holds no volume .*subfolders are not searched"):
+        benchmark(**options(folders) | {"mask_dir": str(folders / "cases")})
+
+
+def test_a_folder_without_label_maps_beside_networks_is_named(folders, networks_in, caplog):
+    save(folders / "networks" / "deep" / "p1" / "p1_trans.nii.gz", bar(9))
+    for mask_dir in (folders / "networks", folders / "networks" / "*"):
+        caplog.clear()
+        assert list(networks_in(mask_dir)) == ["good", "weak"]
+        (said,) = caplog.messages
+        assert "no label maps (subfolders are not searched)" in said
+        assert f"networks{os.sep}deep" in said and f"networks{os.sep}empty" in said
+        assert "notes.txt" not in said and ".hidden" not in said
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path, networks_in):
+    for name in ("a_b/c", "a/b_c"):
+        save(tmp_path / name / "p1.nii.gz", bar(3))
+    with pytest.raises(ValueError, match="a.b_c and .*a_b.c would both be called a_b_c: rename one"):
+        networks_in(tmp_path / "*" / "*")
 
 
 def test_strata_are_of_the_initial_score():
@@ -96,7 +138,7 @@ def refined_to(length: int):
 
 
 def options(folders: Path) -> dict:
-    pack = write_pack(folders / "pack", labels={1: "bar"}, structures=[{"name": "bar", "labels": [1]}], sources={})
+    pack = pack_of_bars(folders)
     return {
         "organ": str(pack), "label_dir": str(folders / "labels"), "mask_dir": str(folders / "networks" / "*"),
         "output_dir": str(folders / "out"), "presets": "default", "processes": 1, "shape_metrics": False,
