@@ -19,7 +19,7 @@ from .stages import TrustedSamples
 SHELL_MM = 3.0
 SHELL_TRUST = 0.7
 # Free points hold fits to strange shapes, but they also say that a missing end is not there. With this trust such a fit
-# hardly grows, and most of the end comes back.
+# grows little, and most of the end comes back.
 FREE_TRUST = 0.2
 FREE_REACH = 1.0  # free points lie on lines through two samples, and this far beyond both, over their distance
 NEAREST = 5  # samples that tell inside from outside
@@ -45,7 +45,7 @@ class FitPoints:
 
     @classmethod
     def of(cls, samples: TrustedSamples) -> FitPoints:
-        """Return what a fit to surface samples is to explain; half as many shells and free points each as samples.
+        """Return what a fit to surface samples is to explain; half as many shells as samples, and as many free points.
 
         Args:
             samples: points in world mm, with normals and trust.

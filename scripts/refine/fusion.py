@@ -15,10 +15,9 @@ from scipy import ndimage
 
 from ..geometry.affine import apply_affine, voxel_volume_mm3
 from ..geometry.surface import crop_box, grow, with_neighbours
-from .settings import RefineSettings
+from .limits import Limits
 
 REMOVE, ADD = "remove", "add"
-
 
 SPOKEN_FOR = 0.5  # of a depth is enough where the joint model says the same
 SURE = 2.0  # the odds from which on a voxel head overrules the mask
@@ -44,47 +43,6 @@ class Soundness:
 
 
 ALL_SOUND = Soundness()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """From how deep on, and under which conditions, a fit overrules a mask.
-
-    What a prior cannot describe of a true shape grows with the shape: so depths are shares of its radius, the same for
-    all organs.
-
-    Attributes:
-        island_mm: islands go where the fit is at least this far away on average.
-        excess_mm: attached material goes where it lies so far outside of the fit.
-        missing_mm: material is added where it lies so deep inside of the fit.
-        sound_share: see `RefineSettings`, as are the others.
-        sound_dice: -
-        min_region_mm3: -
-        slab_mm: -
-    """
-
-    island_mm: float
-    excess_mm: float
-    missing_mm: float
-    sound_share: float
-    sound_dice: float
-    min_region_mm3: float
-    slab_mm: float
-
-    @classmethod
-    def of(cls, settings: RefineSettings, radius_mm: float) -> Limits:
-        """Return the limits for a shape of that radius."""
-        depths = (settings.island_radii, settings.excess_radii, settings.missing_radii)
-        island_mm, excess_mm, missing_mm = (round(radius_mm * depth, 2) for depth in depths)
-        return cls(
-            island_mm,
-            excess_mm,
-            missing_mm,
-            settings.sound_share,
-            settings.sound_dice,
-            settings.min_region_mm3,
-            settings.slab_mm,
-        )
 
 
 @dataclass(frozen=True)

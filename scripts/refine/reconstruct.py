@@ -23,7 +23,6 @@ from .fusion import (
     LEAST_SOUND,
     REMOVE,
     SAMPLED,
-    Limits,
     Region,
     Soundness,
     follow,
@@ -33,6 +32,7 @@ from .fusion import (
     judge_regions,
 )
 from .likeness import doubts, hopeless, unlike
+from .limits import Limits
 from .narrow_band import COARSE_MM, evaluate_near_surface
 from .seen import ReadImage, scene_of
 from .settings import RefineSettings

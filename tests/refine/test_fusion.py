@@ -9,7 +9,6 @@ from scripts.refine.fusion import (
     ADD,
     ALL_SOUND,
     REMOVE,
-    Limits,
     Soundness,
     cut_regions,
     decide,
@@ -19,6 +18,7 @@ from scripts.refine.fusion import (
     judge_beyond,
     judge_regions,
 )
+from scripts.refine.limits import Limits
 from scripts.refine.settings import RefineSettings
 
 LIMITS = Limits.of(RefineSettings.load("default"), 40.0)  # island 4, excess 12, missing 4.4 mm

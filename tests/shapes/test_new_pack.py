@@ -42,7 +42,7 @@ def test_a_pack_has_structures_of_the_labels_that_are_asked_for(tmp_path, label)
     assert not (tmp_path / "pack").exists()
     pack = load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels", label)
     assert [s.labels for s in pack.structures] == [(2,)]
-    assert pack.labels == {1: "pack_1", 2: "pack"} and [s.name for s in pack.structures] == ["pack"]
+    assert list(pack.labels.items()) == [(1, "pack_1"), (2, "pack")] and [s.name for s in pack.structures] == ["pack"]
 
 
 def test_a_single_structure_that_the_label_maps_name_keeps_its_name(tmp_path):
