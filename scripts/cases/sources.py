@@ -297,7 +297,7 @@ class LabelSource:
         if not self.name and not names and path.name in [Path(name).name for name in LABEL_MAPS]:
             known = ", ".join([*self.pack.sources, OWN_SOURCE])
             raise UnrefinableCase(
-                f"{path} has no names of labels: give --source and whose numbers its labels have, one of {known}"
+                f"{path} has no names of labels: give --source and one of {known}, whose numbers they are"
             )
         if self.name and not names:
             raise UnrefinableCase(
