@@ -43,6 +43,7 @@ from .tim import TIMSample
 logger = logging.getLogger(__name__)
 
 LEAST_VOXELS = 8
+ALIGNMENT_POINTS = 500  # that PICCT's CPD matches
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Steps:
         return cls(
             settings,
             prior,
-            PICCT(anchor, prior.scale_mm, n_points=settings.alignment_points, mirror=structure.mirror),
-            TIMSample(settings.samples, settings.keep_share, soft=settings.method != "paper"),
+            PICCT(anchor, prior.scale_mm, n_points=ALIGNMENT_POINTS, mirror=structure.mirror),
+            TIMSample(settings.samples, soft=settings.method != "paper"),
             LatentFinetune(settings, device),
             ReconstructShape(settings, read),
         )

@@ -6,7 +6,7 @@ fields and samples have the same sizes, and whose settings are the same, as one 
 a little outside and inside of the surface, whose distances are known, which saves second derivatives. Weights can
 follow nearly any surface, also the walls that an error of the mask has cut: there the mask's normals stand across those
 of the fit by codes, and such points have no say in the weights. A rare shape's normals agree, and are followed.
-Paper: codes and deform weights from the mean shape, with the pose of PICCT, on Eq. 46's terms.
+The paper's method is that of `paper_fit`.
 
 Hosts may call this under `torch.no_grad()` or `torch.inference_mode()`: gradients are switched on inside.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,29 +23,23 @@ from torch import Tensor
 
 from ..geometry.affine import Similarity
 from ..geometry.picct import CanonicalTransform
-from ..prior.correspondence import template_places
 from ..prior.field_stack import FieldStack
 from ..prior.prior import ShapePrior
 from ..prior.robust import Channel, LinearFit, RobustSettings, fit_linear
 from .fit_points import FitPoints
+from .instance import field_shape, linear_shape, start_latent
+from .paper_fit import fit_paper
 from .settings import RefineSettings
 from .stages import RADIUS, FittedShape, TrustedSamples
 
-OF_THE_FIT = (
-    "method",
-    "loss_scale_mm",
-    "code_steps",
-    "code_rate",
-    "code_penalty",
-    "weight_steps",
-    "weight_rate",
-    "weight_penalty",
-    "across_cosine",
-    "along_cosine",
-)  # of the settings
+CODE_RATE, CODE_PENALTY = 0.08, 2e-3  # Adam's step on whitened codes z; weight of |z|²
+POSE_RATE, POSE_PENALTY = 0.01, 20.0  # the same of the pose: log scale, rotation vector and translation
+WEIGHT_RATE, WEIGHT_PENALTY = 2e-4, 100.0  # the same of the deform weights' change
+# Points whose normal's cosine with the fit's is below the one have no say in the weights, above the other a full one.
+ACROSS_COSINE, ALONG_COSINE = 0.2, 0.7
+OF_THE_FIT = ("method", "loss_scale_mm", "code_steps", "weight_steps")  # of the settings
 FELL_BACK = "the fitted shape explained the mask worse than the linear one it started from, which was taken instead"
 CLEARLY = 0.02  # of the largest loss of a point: by so much more a fit must miss the mask to be dropped
-PAPER_TERMS = {"on_surface": 3e3, "normal": 1e2, "eikonal": 5e1, "code": 1e5}
 
 
 class LatentFinetune:
@@ -91,13 +84,14 @@ class LatentFinetune:
         """
         with torch.inference_mode(False), torch.enable_grad():
             if self.settings.method == "paper":
-                return [self._paper(*structure, seed) for structure in structures]
+                steps = self.settings.code_steps, self.settings.weight_steps
+                return [fit_paper(*structure, *steps, self.device, seed) for structure in structures]
             if any(prior.linear is None for _, _, prior in structures):
                 raise ValueError("the prior has no linear model to start from; use the preset 'paper' or train anew")
             starts = [self._linear(*structure) for structure in structures]
             if self.settings.method == "linear":
                 return [
-                    _linear_shape(start, prior, len(samples.points_world))
+                    linear_shape(start, prior, len(samples.points_world))
                     for start, (samples, _, prior) in zip(starts, structures, strict=True)
                 ]
             return self._robust([s for s, _, _ in structures], starts, [p for _, _, p in structures])
@@ -111,7 +105,7 @@ class LatentFinetune:
         if prior.linear is None:
             raise ValueError("the prior has no linear model to start from; use the preset 'paper' or train anew")
         with torch.inference_mode(False):
-            return _linear_shape(self._linear(samples, transform, prior), prior, len(samples.points_world))
+            return linear_shape(self._linear(samples, transform, prior), prior, len(samples.points_world))
 
     def batch_key(self, samples: TrustedSamples, prior: ShapePrior) -> tuple[Hashable, ...]:
         """Return what a structure must have in common with others to be fitted in one batch with them."""
@@ -145,20 +139,20 @@ class LatentFinetune:
             return (loss / trusts.sum(1).clamp_min(1e-6)).sum()
 
         points, mm = self._canonical(poses, points_world)
-        latent = torch.stack([_start_latent(*one) for one in zip(priors, starts, strict=True)]).requires_grad_(True)
+        latent = torch.stack([start_latent(*one) for one in zip(priors, starts, strict=True)]).requires_grad_(True)
         twist = torch.zeros(len(priors), 7, device=self.device, requires_grad=True)
 
         def codes() -> tuple[Tensor, Tensor]:
             own = [prior.codes_from_latent(z) for prior, z in zip(priors, latent, strict=True)]
             return priors[0].split_codes(torch.stack(own))
 
-        groups: list[dict[str, Any]] = [{"params": [latent]}, {"params": [twist], "lr": 0.01}]
-        optimiser = torch.optim.Adam(groups, lr=chosen.code_rate)
+        groups: list[dict[str, Any]] = [{"params": [latent]}, {"params": [twist], "lr": POSE_RATE}]
+        optimiser = torch.optim.Adam(groups, lr=CODE_RATE)
         for _ in range(chosen.code_steps):
             optimiser.zero_grad()
             moved, scale = _moved(points, twist)
             sdf = field(*codes(), moved)["sdf"]
-            loss = misfit(sdf, mm / scale) + chosen.code_penalty * (latent**2).sum() / 10.0 + 20.0 * (twist**2).sum()
+            loss = misfit(sdf, mm / scale) + CODE_PENALTY * (latent**2).sum() + POSE_PENALTY * (twist**2).sum()
             loss.backward()
             optimiser.step()
         poses = [_similarity(own).compose(pose) for own, pose in zip(twist, poses, strict=True)]
@@ -171,18 +165,18 @@ class LatentFinetune:
         )
         with torch.no_grad():
             slope = field.evaluate_with_derivatives(base, alpha, points[:, : normals.shape[1]])["gradient"]
-            agreement = normal_agreement(normals, slope, chosen.across_cosine, chosen.along_cosine).cpu().numpy()
+            agreement = normal_agreement(normals, slope).cpu().numpy()
         trusts = self._stack([own.weighed(agrees).trust for own, agrees in zip(clouds, agreement, strict=True)])
         weights = {name: value.clone().requires_grad_(True) for name, value in base.items()}
-        tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
+        tuner = torch.optim.Adam(list(weights.values()), lr=WEIGHT_RATE)
         for _ in range(chosen.weight_steps):
             tuner.zero_grad()
             sdf = field.evaluate(weights, alpha, points)["sdf"]
             change = sum(((weights[name] - base[name]) ** 2).sum() for name in base)
-            (misfit(sdf, mm) + chosen.weight_penalty * 1e-2 * change).backward()
+            (misfit(sdf, mm) + WEIGHT_PENALTY * change).backward()
             tuner.step()
         fitted = [
-            self._fitted(
+            field_shape(
                 prior,
                 {name: value[i : i + 1] for name, value in weights.items()},
                 alpha[i : i + 1],
@@ -213,74 +207,8 @@ class LatentFinetune:
         return (
             fit
             if after <= before + CLEARLY * scale_mm**2
-            else replace(_linear_shape(start, prior, n_surface), warning=FELL_BACK)
+            else replace(linear_shape(start, prior, n_surface), warning=FELL_BACK)
         )
-
-    def _paper(
-        self, samples: TrustedSamples, transform: CanonicalTransform, prior: ShapePrior, seed: int
-    ) -> FittedShape:
-        """Eq. 53: codes and deform weights on the hard selection, from the mean codes, pose as PICCT left it."""
-        chosen = self.settings
-        rng = np.random.default_rng(seed)
-        points = self._tensor(transform.to_canonical(samples.points_world))
-        normals = self._tensor(transform.similarity.apply_directions(samples.normals_world))
-        codes = prior.code_mean.detach().clone().requires_grad_(True)
-
-        def objective(weights: dict[str, Tensor], alpha: Tensor) -> Tensor:
-            out = prior.field.evaluate_with_derivatives(weights, alpha, points[None])
-            gradient = out["gradient"][0]
-            cosine = torch.nn.functional.cosine_similarity(gradient, normals, dim=-1)
-            free = points + 0.05 * self._tensor(rng.normal(size=tuple(points.shape)))
-            slope = prior.field.evaluate_with_derivatives(weights, alpha, free[None])["gradient"][0].norm(dim=-1)
-            return (
-                PAPER_TERMS["on_surface"] * out["sdf"].abs().mean()
-                + PAPER_TERMS["normal"] * (1 - cosine).mean()
-                + PAPER_TERMS["eikonal"] * (slope - 1).abs().mean()
-            )
-
-        optimiser = torch.optim.Adam([codes], lr=chosen.code_rate * float(prior.code_whitening.diagonal().abs().mean()))
-        for _ in range(chosen.code_steps):
-            optimiser.zero_grad()
-            alpha, beta = prior.split_codes(codes[None])
-            latent = prior.latent_from_codes(codes)
-            (objective(prior.field.weights(beta), alpha) + (latent**2).mean()).backward()
-            optimiser.step()
-        alpha, beta = (part.detach() for part in prior.split_codes(codes[None]))
-        weights = {k: v.detach().clone().requires_grad_(True) for k, v in prior.field.weights(beta).items()}
-        tuner = torch.optim.Adam(list(weights.values()), lr=chosen.weight_rate)
-        for _ in range(chosen.weight_steps):
-            tuner.zero_grad()
-            objective(weights, alpha).backward()
-            tuner.step()
-        latent = prior.latent_from_codes(codes.detach())
-        return self._fitted(prior, weights, alpha, transform.similarity, samples, None, latent)
-
-    def _fitted(
-        self,
-        prior: ShapePrior,
-        weights: dict[str, Tensor],
-        alpha: Tensor,
-        pose: Similarity,
-        samples: TrustedSamples,
-        start: LinearFit | None,
-        latent: Tensor,
-    ) -> FittedShape:
-        frozen = {name: value.detach() for name, value in weights.items()}
-
-        def sdf(points: Tensor) -> Tensor:
-            inside = points.to(self.device)
-            radius = inside.norm(dim=-1)
-            # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
-            value = prior.field.sdf(frozen, alpha, inside / radius.clamp_min(1.0)[:, None])
-            return (value + (radius - 1.0).clamp_min(0)).cpu()
-
-        def template(points: Tensor) -> Tensor:
-            return template_places(prior, frozen, alpha, points.to(self.device)).cpu()
-
-        linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
-        shape = FittedShape(pose, sdf, template, np.zeros(0), linear, {})
-        shape.residual_mm = shape.sdf_mm(samples.points_world)
-        return _with_figures(shape, float((latent**2).mean().sqrt()))
 
     def _canonical(self, poses: Sequence[Similarity], points_world: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Canonical points (B, N, 3) and the length (B, 1) in mm of a canonical unit."""
@@ -294,52 +222,15 @@ class LatentFinetune:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
 
 
-def normal_agreement(normals: Tensor, gradient: Tensor, across: float, along: float) -> Tensor:
+def normal_agreement(normals: Tensor, gradient: Tensor) -> Tensor:
     """Return how far a mask's normals agree with those of a fit, (..., N) in [0, 1].
 
     Args:
         normals: (..., N, 3) outward unit normals of the mask, in the frame of the gradient.
         gradient: (..., N, 3) of the fitted signed distance at the same points.
-        across: cosine of the angle between the two up to which they do not agree at all.
-        along: cosine from which on they agree.
     """
     cosine = torch.nn.functional.cosine_similarity(gradient, normals, dim=-1)
-    return ((cosine - across) / (along - across)).clamp(0.0, 1.0)
-
-
-def _start_latent(prior: ShapePrior, linear: LinearFit) -> Tensor:
-    """Whitened codes (A + H,) of the linear fit by regression, within three standard deviations."""
-    start = prior.latent_from_codes(prior.codes_from_scores(linear.scores.to(prior.device)))
-    return start.detach().clone().clamp(-3, 3)
-
-
-def _linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> FittedShape:
-    """The linear model has no deformation: correspondence is that of the codes which the regression gives for it."""
-    model = prior.linear
-    assert model is not None
-    with torch.no_grad():
-        alpha, beta = prior.split_codes(prior.codes_from_latent(_start_latent(prior, linear))[None])
-        weights = prior.field.weights(beta)
-    shape = FittedShape(
-        linear.similarity,
-        lambda points: model.evaluate(linear.scores, points),
-        lambda points: template_places(prior, weights, alpha, points.to(prior.device)).cpu(),
-        linear.residuals_mm[0][:n_surface],
-        partial(linear.sdf_mm, model, torch.zeros(3)),
-        {},
-    )
-    return _with_figures(shape, float((linear.scores**2).mean().sqrt()))
-
-
-def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:
-    away = np.abs(shape.residual_mm)
-    shape.figures = {
-        "residual_median_mm": round(float(np.median(away)), 3),
-        "residual_p90_mm": round(float(np.percentile(away, 90)), 3),
-        "share_within_2mm": round(float((away < 2.0).mean()), 4),
-        "latent_rms": round(latent_rms, 3),
-    }
-    return shape
+    return ((cosine - ACROSS_COSINE) / (ALONG_COSINE - ACROSS_COSINE)).clamp(0.0, 1.0)
 
 
 def _rotation(vector: Tensor) -> Tensor:

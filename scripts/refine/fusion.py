@@ -22,7 +22,12 @@ REMOVE, ADD = "remove", "add"
 SPOKEN_FOR = 0.5  # of a depth is enough where the joint model says the same
 SURE = 2.0  # the odds from which on a voxel head overrules the mask
 SEGMENTER_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
+SLAB_MM = 10.0  # long regions are cut into slabs of about this length before they are judged
 LEAST_SOUND = 0.25  # where the shape alone decides, removals need this share of the surface within 2 mm of the fit
+SOUND_SHARE = 0.5  # and additions this share
+# Without joint model, only islands are changed where the mask's Dice with its own fit is below this: a shape that the
+# prior does not know, a fit gone astray, or a mask with so much beside the organ that it cannot be told.
+SOUND_DICE = 0.75
 SAMPLED = 500  # voxels at which figures of a region beyond the box are read
 TOUCH = np.ones((3, 3, 3), bool)
 
@@ -93,13 +98,14 @@ def follow_odds(mask: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     return np.where(mask, ~(log_odds < -limit), log_odds > limit)
 
 
-def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple[np.ndarray, list[int]]:
-    """Label the connected regions (26 neighbours) of a change, long ones cut into slabs across their longest axis.
+def cut_regions(change: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Label the connected regions (26 neighbours) of a change.
+
+    Those longer than twice `SLAB_MM` are cut into slabs across their longest axis.
 
     Args:
         change: (X, Y, Z) bool.
         affine: (4, 4) voxel → world mm.
-        slab_mm: regions longer than twice this are cut.
 
     Returns:
         (X, Y, Z) int32 labels from 1; and for each label, from 0, the one that its connected region's first slab has.
@@ -111,14 +117,14 @@ def cut_regions(change: np.ndarray, affine: np.ndarray, slab_mm: float) -> tuple
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     for number in range(1, len(boxes) + 1):
         box = boxes[number - 1]
-        if max((s.stop - s.start) * h for s, h in zip(box, spacing, strict=True)) < 2 * slab_mm:
+        if max((s.stop - s.start) * h for s, h in zip(box, spacing, strict=True)) < 2 * SLAB_MM:
             continue
         index = np.argwhere(labels[box] == number)
         world = index @ affine[:3, :3].T
         centred = world - world.mean(0)
         axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
         along = centred @ axis
-        slabs = int((along.max() - along.min()) // slab_mm)
+        slabs = int((along.max() - along.min()) // SLAB_MM)
         if slabs < 2:
             continue
         slab = np.minimum((along - along.min()) / (along.max() - along.min()) * slabs, slabs - 1e-6).astype(int)
@@ -188,7 +194,7 @@ def _by_shape(
             False,
             f"the other structures speak against it ({abs(context_mm):.1f} mm {side} of where they expect the surface)",
         )
-    if context_mm is None and not island and sound.dice < limits.sound_dice:
+    if context_mm is None and not island and sound.dice < SOUND_DICE:
         return False, f"the mask's Dice with its fit is {sound.dice:.2f}: too little to change it by shape alone"
     share = 1.0 if context_mm is None else SPOKEN_FOR
     agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
@@ -198,7 +204,7 @@ def _by_shape(
             return False, f"{agrees} remove material"
         limit = share * (limits.island_mm if island else limits.excess_mm)
         return fit_mm > limit, f"{'island' if island else 'excess'} {where}; removed from {limit:g} mm on"
-    if sound.near < limits.sound_share:
+    if sound.near < SOUND_SHARE:
         return False, f"{agrees} add material"
     limit = share * limits.missing_mm
     return fit_mm < -limit, f"missing part {where}; added from {limit:g} mm on"
@@ -222,7 +228,7 @@ def judge_regions(
         proposal: (X, Y, Z) bool.
         s_fit: (X, Y, Z) signed distance of the fit, mm.
         affine: (4, 4) voxel → world mm of these arrays.
-        limits: the gate's limits, the length of slabs, and the volume below which regions are specks.
+        limits: the gate's limits, and the volume below which regions are specks.
         context: (X, Y, Z) signed distance of the joint model, mm.
         probability: (X, Y, Z) from the evidence, NaN where it says nothing.
         seen: see `decide`.
@@ -237,7 +243,7 @@ def judge_regions(
     regions: list[Region] = []
     kept = mask & proposal
     for kind, change in ((REMOVE, mask & ~proposal), (ADD, ~mask & proposal)):
-        labels, whole = cut_regions(change, affine, limits.slab_mm)
+        labels, whole = cut_regions(change, affine)
         touching = _touching(labels, whole, kept)
         for number, box in enumerate(ndimage.find_objects(labels, len(whole) - 1), 1):
             if box is None:
@@ -293,7 +299,7 @@ def judge_beyond(
     outer = crop_box(rest, 1)
     corner = np.array([s.start for s in outer])
     voxel_mm3 = voxel_volume_mm3(affine)
-    labels, whole = cut_regions(rest[outer], affine, limits.slab_mm)
+    labels, whole = cut_regions(rest[outer], affine)
     touching = _touching(labels, whole, mask[outer] & ~rest[outer])
     index = np.argwhere(labels > 0)
     numbers = labels[tuple(index.T)]

@@ -1,4 +1,4 @@
-"""From how deep on, and under which conditions, a fit overrules a mask.
+"""From how deep on a fit overrules a mask.
 
 What a prior cannot describe of a true shape grows with the shape: so the depths are shares of its radius, the same for
 all organs.
@@ -19,19 +19,13 @@ class Limits:
         island_mm: islands go where the fit is at least this far away on average.
         excess_mm: attached material goes where it lies so far outside of the fit.
         missing_mm: material is added where it lies so deep inside of the fit.
-        sound_share: additions need this share of the mask's surface within 2 mm of the fit.
-        sound_dice: without joint model, only islands are changed where the mask's Dice with the fit is below this.
         min_region_mm3: smaller regions are not judged.
-        slab_mm: longer regions are cut into slabs of about this length.
     """
 
     island_mm: float
     excess_mm: float
     missing_mm: float
-    sound_share: float
-    sound_dice: float
     min_region_mm3: float
-    slab_mm: float
 
     @classmethod
     def of(cls, settings: RefineSettings, radius_mm: float) -> Limits:
@@ -40,8 +34,5 @@ class Limits:
             island_mm=round(radius_mm * settings.island_radii, 2),
             excess_mm=round(radius_mm * settings.excess_radii, 2),
             missing_mm=round(radius_mm * settings.missing_radii, 2),
-            sound_share=settings.sound_share,
-            sound_dice=settings.sound_dice,
             min_region_mm3=settings.min_region_mm3,
-            slab_mm=settings.slab_mm,
         )

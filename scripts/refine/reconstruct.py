@@ -23,6 +23,8 @@ from .fusion import (
     LEAST_SOUND,
     REMOVE,
     SAMPLED,
+    SLAB_MM,
+    SOUND_DICE,
     Region,
     Soundness,
     follow,
@@ -196,9 +198,9 @@ class ReconstructShape:
                     whole = mask.whole()
                     kept = np.zeros_like(whole)
                     kept[box] = initial & (fused < 0)
-                    bodies = other_bodies(whole, kept, fitted.affine, chosen.slab_mm)
+                    bodies = other_bodies(whole, kept, fitted.affine, SLAB_MM)
             sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement, not signs)
-            tells = not signs and agreement >= chosen.sound_dice and sound.near >= LEAST_SOUND
+            tells = not signs and agreement >= SOUND_DICE and sound.near >= LEAST_SOUND
             if not tells and not bodies and fitted.context is None and evidence is None and not seen:
                 islands = far_islands(mask, fitted.affine)
             limits = Limits.of(chosen, fitted.fit.radius_mm)

@@ -14,15 +14,23 @@ from ..organ.yaml_file import read_yaml
 METHODS = ("robust", "linear", "paper")
 DEFAULT = "default"
 LONGEST_MM = 1000.0
-IN_ORDER = (("across_cosine", "along_cosine"),)
+GONE = {
+    "alignment_points": "it is ALIGNMENT_POINTS in scripts/refine/chain.py",
+    "keep_share": "the method 'paper' keeps the paper's share of the points, the others keep all",
+    "code_rate": "each method has its own: CODE_RATE in scripts/refine/finetune.py and paper_fit.py",
+    "code_penalty": "it is CODE_PENALTY in scripts/refine/finetune.py, a tenth of what stood here",
+    "weight_rate": "each method has its own: WEIGHT_RATE in scripts/refine/finetune.py and paper_fit.py",
+    "weight_penalty": "it is WEIGHT_PENALTY in scripts/refine/finetune.py, a hundredth of what stood here",
+    "across_cosine": "it is ACROSS_COSINE in scripts/refine/finetune.py",
+    "along_cosine": "it is ALONG_COSINE in scripts/refine/finetune.py",
+    "slab_mm": "it is SLAB_MM in scripts/refine/fusion.py",
+    "sound_share": "it is SOUND_SHARE in scripts/refine/fusion.py",
+    "sound_dice": "it is SOUND_DICE in scripts/refine/fusion.py",
+}  # settings of earlier versions that nobody varied: key -> what became of it
 
 _length = number(0, LONGEST_MM)
 _radii = number(0, 100)
-_share = number(0, 1)
 _steps = whole(0, 10_000)
-_rate = number(1e-9, 10)
-_weight = number(0, 1e9)
-_cosine = number(-3, 1)  # below -1: of every normal
 
 
 def known_presets() -> list[str]:
@@ -36,28 +44,17 @@ class RefineSettings:
 
     method: str = setting(one_of(METHODS))
     samples: int = setting(whole(10, 100_000))
-    alignment_points: int = setting(whole(10, 10_000))
-    keep_share: float = setting(number(0.001, 1))
     context: bool = setting(flag)
     loss_scale_mm: float = setting(number(0.001, LONGEST_MM))
     code_steps: int = setting(_steps)
-    code_rate: float = setting(_rate)
-    code_penalty: float = setting(_weight)
     weight_steps: int = setting(_steps)
-    weight_rate: float = setting(_rate)
-    weight_penalty: float = setting(_weight)
-    across_cosine: float = setting(_cosine)
-    along_cosine: float = setting(_cosine)
     fusion: bool = setting(flag)
     tau_mm: float = setting(_length)
     gate: bool = setting(flag)
     min_region_mm3: float = setting(number(0, 1e9))
-    slab_mm: float = setting(number(0.1, LONGEST_MM))
     island_radii: float = setting(_radii)
     excess_radii: float = setting(_radii)
     missing_radii: float = setting(_radii)
-    sound_share: float = setting(_share)
-    sound_dice: float = setting(_share)
     reach_mm: float = setting(number(0, 100))
     smooth_mm: float = setting(number(0, 20))
 
@@ -75,8 +72,8 @@ class RefineSettings:
         values (lengths depend on the organ's size); the preset's own values replace those, and `overrides` all.
 
         Raises:
-            OrganError: unknown preset or key, a value of another type or out of its range, or limits that are not in
-                order.
+            OrganError: unknown preset or key, a key that is no setting any more, or a value of another type or out
+                of its range.
         """
         return cls._resolve(_presets(), preset, pack, structure, overrides)
 
@@ -113,13 +110,11 @@ class RefineSettings:
         ]
         values: dict[str, Any] = {}
         for layer, where in layers:
+            gone = [key for key in layer if key in GONE] if isinstance(layer, dict) else []
+            if gone:
+                raise OrganError(f"{where}: {gone[0]} is no setting any more: remove it ({GONE[gone[0]]})")
             values |= checked(cls, layer, where)
-        settings = read(cls, values, f"{PRESETS}: {DEFAULT}")
-        for below, above in IN_ORDER:
-            if getattr(settings, below) >= getattr(settings, above):
-                where = next(where for layer, where in reversed(layers) if below in layer or above in layer)
-                raise OrganError(f"{where}: {below} must be below {above}")
-        return settings
+        return read(cls, values, f"{PRESETS}: {DEFAULT}")
 
 
 def _presets() -> dict[Any, Any]:

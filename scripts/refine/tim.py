@@ -23,6 +23,8 @@ ITERATIONS = 20
 START_SIGMA = 0.1
 CONTEXT_SCALE_MM = 12.0
 LEAST_TRUST = 0.05
+KEPT_SHARE = 0.25  # of the points, the paper's
+TEMPLATE_POINTS = 500  # that CPD matches
 LEAST_EVIDENCE = 0.3  # evidence is coarse: it never silences a point
 
 
@@ -31,21 +33,12 @@ class TIMSample:
 
     Args:
         samples: surface points.
-        keep_share: share of points kept, the most trusted first; 1 keeps all.
-        template_points: template points that CPD matches.
-        soft: whether the trust is the product of the three signals, or 1 for every point kept (the paper's).
+        soft: whether all points are kept, and their trust is the product of the three signals; otherwise the most
+            trusted quarter is kept, with trust 1 (the paper's).
     """
 
-    def __init__(
-        self,
-        samples: int = 1200,
-        keep_share: float = 1.0,
-        template_points: int = 500,
-        soft: bool = True,
-    ) -> None:
+    def __init__(self, samples: int, soft: bool = True) -> None:
         self.samples = samples
-        self.keep_share = keep_share
-        self.template_points = template_points
         self.soft = soft
 
     def __call__(
@@ -71,17 +64,13 @@ class TIMSample:
         """
         points, normals = sample_surface(surface, self.samples, seed)
         posterior = template_posterior(
-            transform.to_canonical(points), prior.template_points.cpu().numpy(), self.template_points, seed
+            transform.to_canonical(points), prior.template_points.cpu().numpy(), TEMPLATE_POINTS, seed
         )
         relative = posterior / max(float(np.median(posterior)), 1e-9)
-        if self.keep_share < 1.0:
-            kept = np.sort(np.argsort(-relative, kind="stable")[: max(int(self.keep_share * len(points)), 20)])
-            points, normals = points[kept], normals[kept]
-            trust = np.ones(len(kept))
-        else:
-            trust = np.clip(relative, LEAST_TRUST, 1.0)
         if not self.soft:
-            return TrustedSamples(points, normals, np.ones(len(points)), relative)
+            kept = np.sort(np.argsort(-relative, kind="stable")[: max(int(KEPT_SHARE * len(points)), 20)])
+            return TrustedSamples(points[kept], normals[kept], np.ones(len(kept)), relative)
+        trust = np.clip(relative, LEAST_TRUST, 1.0)
         if context is not None:
             off = context.of(name, points) / CONTEXT_SCALE_MM
             trust = trust * np.maximum(1.0 / (1.0 + off**2) ** 2, LEAST_TRUST)

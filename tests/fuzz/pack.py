@@ -19,8 +19,8 @@ TRAINING = {
     "val_interval": 1,
     "val_steps": 5,
 }
-FEW = {"samples": 200, "alignment_points": 60, "code_steps": 4, "weight_steps": 2}
-GATE = {"tau_mm": 1.0, "min_region_mm3": 8.0, "sound_dice": 0.5}
+FEW = {"samples": 200, "code_steps": 4, "weight_steps": 2}
+GATE = {"tau_mm": 1.0, "min_region_mm3": 8.0}
 
 
 def sound_settings() -> dict[str, Any]:

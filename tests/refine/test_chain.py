@@ -7,6 +7,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from scripts.organ.pack import OrganPack
+from scripts.refine import reconstruct
 from scripts.refine.merge import merge
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
@@ -174,13 +175,14 @@ def test_of_what_cannot_be_aligned_large_pieces_stay():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("sound_dice", "goes"), [(0.0, False), (1.0, True)])
-def test_where_the_fit_cannot_tell_small_far_islands_go(kind, sound_dice, goes):
+def test_where_the_fit_cannot_tell_small_far_islands_go(kind, sound_dice, goes, monkeypatch):
     """The fit itself would remove nothing here."""
     truth, affine = mean_shape(kind)
     broken = damaged(truth, affine)
     pred = MetaTensor(torch.from_numpy(broken[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
-    wary = {"island_radii": 99.0, "excess_radii": 99.0, "missing_radii": 99.0, "sound_dice": sound_dice}
+    monkeypatch.setattr(reconstruct, "SOUND_DICE", sound_dice)
+    wary = {"island_radii": 99.0, "excess_radii": 99.0, "missing_radii": 99.0}
     part = ReconstructShape(RefineSettings.load("default", OrganPack.load("hippocampus"), **wary))(case)
     after, _ = merge(broken, affine, [(case, part)])
     island = (broken > 0) & (truth == 0)

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ.pack import OrganPack
+from scripts.refine import finetune as module
 from scripts.refine.chain import Refiner
 from scripts.refine.finetune import LatentFinetune, normal_agreement
 from scripts.refine.reconstruct import ReconstructShape
@@ -22,15 +23,16 @@ from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
 
 
 def test_agreement_is_the_cosine_between_its_limits():
+    """Which are 0.2 and 0.7."""
     angles = torch.deg2rad(torch.tensor([0.0, 45.0, 60.0, 90.0, 180.0]))
     normals = torch.stack([angles.cos(), angles.sin(), torch.zeros(5)], -1)
     gradient = torch.tensor([[2.5, 0.0, 0.0]]).expand(5, 3)  # its length does not matter
-    found = normal_agreement(normals, gradient, across=0.2, along=0.7)
+    found = normal_agreement(normals, gradient)
     assert found.tolist() == pytest.approx([1.0, 1.0, 0.6, 0.0, 0.0], abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_do_not_follow_the_walls_of_a_bite(kind):
+def test_weights_do_not_follow_the_walls_of_a_bite(kind, monkeypatch):
     """A ball is cut out at the end of the organ: the fit's surface must pass over it, nearer to the truth."""
     truth, affine = mean_shape(kind)
     points = WorldGrid(affine, truth.shape).points_world()
@@ -42,16 +44,14 @@ def test_weights_do_not_follow_the_walls_of_a_bite(kind):
         data = step(data)
     (case,) = data["pred_shapes"]
     found = {}
-    for limits in ({}, {"across_cosine": -3.0, "along_cosine": -2.0}):  # the latter: every normal agrees
-        settings = RefineSettings.load("default", OrganPack.load("hippocampus"), **limits)
-        fitted = LatentFinetune(settings)(case.samples, case.transform, case.prior)
-        found[bool(limits)] = (fitted.sdf_mm(points[bite]) < 0).mean()
+    finetune = LatentFinetune(RefineSettings.load("default", OrganPack.load("hippocampus")))
+    for every_normal_agrees in (False, True):
+        if every_normal_agrees:
+            monkeypatch.setattr(module, "ACROSS_COSINE", -3.0)
+            monkeypatch.setattr(module, "ALONG_COSINE", -2.0)
+        fitted = finetune(case.samples, case.transform, case.prior)
+        found[every_normal_agrees] = (fitted.sdf_mm(points[bite]) < 0).mean()
     assert found[False] > found[True] + 0.05
-
-
-def test_limits_of_agreement_must_be_in_order():
-    with pytest.raises(ValueError, match="across_cosine"):
-        RefineSettings.load(across_cosine=0.7, along_cosine=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +118,14 @@ def test_a_mirror_image_is_fitted_as_its_original_in_one_batch_also_without_grad
     np.testing.assert_allclose(other.sdf_mm(mirror.apply(points)), one.sdf_mm(points), atol=5e-3)
 
 
-def test_a_fit_that_explains_the_mask_worse_than_its_start_falls_back_and_says_so():
+def test_a_fit_that_explains_the_mask_worse_than_its_start_falls_back_and_says_so(monkeypatch):
     truth, affine = mean_shape("plain")
     refiner = Refiner("hippocampus")
     sampled = refiner.sample(refiner.align(truth, affine), truth, affine)
     (sound,) = (one.fit for one in refiner.fit(sampled) if isinstance(one, Fitted))
     assert not sound.warning
-    settings = replace(refiner.settings["hippocampus"], weight_rate=0.5)  # weights that run away
+    settings = refiner.settings["hippocampus"]
+    monkeypatch.setattr(module, "WEIGHT_RATE", 0.5)  # weights that run away
     (case,) = (one for one in sampled if isinstance(one, Sampled))
     wild = LatentFinetune(settings)(case.samples, case.transform, case.prior)
     assert "linear" in wild.warning

@@ -38,7 +38,7 @@ def test_long_regions_are_cut_into_slabs():
     change = np.zeros((60, 8, 8), bool)
     change[5:55, 2:6, 2:6] = True
     change[0:2, 0:2, 0:2] = True
-    labels, whole = cut_regions(change, np.diag([1.0, 1.0, 2.0, 1.0]), slab_mm=10.0)
+    labels, whole = cut_regions(change, np.diag([1.0, 1.0, 2.0, 1.0]))
     sizes = np.bincount(labels.ravel(), minlength=len(whole))[1:]
     long = int(labels[5, 3, 3])
     assert whole == [0, 1, 2, long, long, long]
@@ -127,9 +127,7 @@ def test_regions_are_judged_one_by_one():
     s_fit = np.full(mask.shape, -1.0)
     s_fit[32:36] = 14.0
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
-    refused, specks, regions = judge_regions(
-        mask, proposal, s_fit, affine, replace(LIMITS, slab_mm=50.0, min_region_mm3=10.0)
-    )
+    refused, specks, regions = judge_regions(mask, proposal, s_fit, affine, replace(LIMITS, min_region_mm3=10.0))
     assert [(r.kind, r.island, r.accepted) for r in regions] == [(REMOVE, True, True), (ADD, False, False)]
     assert refused[20:24, 5:15, 5:15].all() and refused.sum() == 400 and not specks.any()
     assert regions[0].volume_mm3 == 64.0 and regions[0].centre_world == (33.5, 9.5, 9.5)

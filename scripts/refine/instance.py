@@ -1,0 +1,91 @@
+"""Instances of a prior: what a fit found, as signed distances that can be asked anywhere, with figures."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.affine import Similarity
+from ..prior.correspondence import template_places
+from ..prior.prior import ShapePrior
+from ..prior.robust import LinearFit
+from .stages import FittedShape, TrustedSamples
+
+
+def start_latent(prior: ShapePrior, linear: LinearFit) -> Tensor:
+    """Return whitened codes (A + H,) of the linear fit by regression, within three standard deviations."""
+    start = prior.latent_from_codes(prior.codes_from_scores(linear.scores.to(prior.device)))
+    return start.detach().clone().clamp(-3, 3)
+
+
+def linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> FittedShape:
+    """Return the instance of a linear fit to points of which the first `n_surface` are the surface's.
+
+    The linear model has no deformation: correspondence is that of the codes which the regression gives for it.
+    """
+    model = prior.linear
+    assert model is not None
+    with torch.no_grad():
+        alpha, beta = prior.split_codes(prior.codes_from_latent(start_latent(prior, linear))[None])
+        weights = prior.field.weights(beta)
+    shape = FittedShape(
+        linear.similarity,
+        lambda points: model.evaluate(linear.scores, points),
+        lambda points: template_places(prior, weights, alpha, points.to(prior.device)).cpu(),
+        linear.residuals_mm[0][:n_surface],
+        partial(linear.sdf_mm, model, torch.zeros(3)),
+        {},
+    )
+    return _with_figures(shape, float((linear.scores**2).mean().sqrt()))
+
+
+def field_shape(
+    prior: ShapePrior,
+    weights: dict[str, Tensor],
+    alpha: Tensor,
+    pose: Similarity,
+    samples: TrustedSamples,
+    start: LinearFit | None,
+    latent: Tensor,
+) -> FittedShape:
+    """Return the instance of a field, on the prior's device.
+
+    Args:
+        prior: that was fitted.
+        weights: of the deform net, materialised.
+        alpha: (1, A) code of the correction.
+        pose: world → canonical.
+        samples: that were fitted.
+        start: the linear fit it started from; None without one.
+        latent: (A + H,) whitened codes.
+    """
+    frozen = {name: value.detach() for name, value in weights.items()}
+
+    def sdf(points: Tensor) -> Tensor:
+        inside = points.to(prior.device)
+        radius = inside.norm(dim=-1)
+        # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
+        value = prior.field.sdf(frozen, alpha, inside / radius.clamp_min(1.0)[:, None])
+        return (value + (radius - 1.0).clamp_min(0)).cpu()
+
+    def template(points: Tensor) -> Tensor:
+        return template_places(prior, frozen, alpha, points.to(prior.device)).cpu()
+
+    linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
+    shape = FittedShape(pose, sdf, template, np.zeros(0), linear, {})
+    shape.residual_mm = shape.sdf_mm(samples.points_world)
+    return _with_figures(shape, float((latent**2).mean().sqrt()))
+
+
+def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:
+    away = np.abs(shape.residual_mm)
+    shape.figures = {
+        "residual_median_mm": round(float(np.median(away)), 3),
+        "residual_p90_mm": round(float(np.percentile(away, 90)), 3),
+        "share_within_2mm": round(float((away < 2.0).mean()), 4),
+        "latent_rms": round(latent_rms, 3),
+    }
+    return shape
