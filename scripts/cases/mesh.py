@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from numpy.typing import ArrayLike
-from trimesh.exchange import ply, stl
+from trimesh.exchange import obj, ply, stl
 
 from .files import whole_file
+from .vtp_file import vtp_bytes
 
 RAS, LPS = "RAS", "LPS"  # x to the patient's right or left, y to the front or back, z to the head
 SPACES = (RAS, LPS)
-_SPACE = "SPACE="  # in an STL's header or a PLY's comment; 3D Slicer takes a mesh without it for LPS
+SCENE = "glb"  # all surfaces of a case in one file, see `write_scene`
+FORMATS = ("stl", "ply", "obj", "vtp", SCENE)
+READ_MESHES = (".stl", ".ply")  # endings of what `read_mesh` takes
+_SPACE = "SPACE="  # in a header or comment, a VTP's field data; 3D Slicer takes a mesh without it for LPS
+_UNITS = "UNITS=mm"
 _STL_HEADER = 80  # bytes
 
 
@@ -29,22 +34,34 @@ def check_space(space: str) -> str:
     return known
 
 
+def check_format(name: str) -> str:
+    """Return the format of mesh files, in small letters.
+
+    Raises:
+        ValueError: it is not written.
+    """
+    known = str(name).lower().removeprefix(".")
+    if known not in FORMATS:
+        raise ValueError(f"mesh_format '{name}' is not written: choose one of {', '.join(FORMATS)}")
+    return known
+
+
 def write_mesh(
     path: str | Path, mesh: trimesh.Trimesh, vertex_data: dict[str, ArrayLike] | None = None, space: str = RAS
 ) -> Path:
-    """Write a mesh as binary STL or PLY; the file names its frame and appears whole or not at all.
+    """Write a mesh; the file names its frame and its unit, mm, and appears whole or not at all.
 
     Args:
-        path: ends in ``.stl`` or ``.ply``; missing folders are made.
+        path: ends in ``.stl`` or ``.ply`` (both binary), ``.obj`` or ``.vtp``; missing folders are made.
         mesh: vertices in world mm (RAS+).
-        vertex_data: PLY only: name to (V,) or (V, k) numbers, one a vertex; stored as they are.
+        vertex_data: PLY and VTP only: name to (V,) or (V, k) numbers, one a vertex; stored as they are.
         space: frame of the file's vertices: "RAS" or "LPS".
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: for another ending, vertex data in an STL, or data of the wrong length.
+        ValueError: for another ending, vertex data in an STL or OBJ, or data of the wrong length.
     """
     target = Path(path)
     ending = target.suffix.lower()
@@ -54,19 +71,25 @@ def write_mesh(
             raise ValueError(
                 f"vertex data {name!r} has {len(values)} rows, the mesh {len(mesh.vertices)}: give one a vertex"
             )
-    stored = _in_space(mesh, check_space(space))
+    space = check_space(space)
+    stored = _in_space(mesh, space)
+    if attributes and ending in (".stl", ".obj"):
+        raise ValueError(f"{ending[1:].upper()} holds no vertex data; use .ply or .vtp")
     if ending == ".stl":
-        if attributes:
-            raise ValueError("STL holds no vertex data; use .ply")
         header = f"binary STL in mm, {_SPACE}{space}".encode().ljust(_STL_HEADER)
         payload = header + stl.export_stl(stored)[_STL_HEADER:]
     elif ending == ".ply":
         stored.vertex_attributes.update(attributes)
         payload = ply.export_ply(stored, encoding="binary", vertex_normal=False, include_attributes=True)
         start, ending_of_format, rest = payload.partition(b"1.0\n")
-        payload = start + ending_of_format + f"comment {_SPACE}{space}\n".encode() + rest
+        payload = start + ending_of_format + f"comment {_SPACE}{space}\ncomment {_UNITS}\n".encode() + rest
+    elif ending == ".obj":
+        text = obj.export_obj(stored, include_normals=False, include_color=False, header=f"{_SPACE}{space}\n# {_UNITS}")
+        payload = f"{text.strip()}\n".encode()
+    elif ending == ".vtp":
+        payload = vtp_bytes(stored, attributes, dict(fact.split("=") for fact in (f"{_SPACE}{space}", _UNITS)))
     else:
-        raise ValueError(f"cannot write {target.name}: use .stl or .ply")
+        raise ValueError(f"cannot write {target.name}: use .stl, .ply, .obj or .vtp")
     with whole_file(target) as temporary:
         temporary.write_bytes(payload)
     return target

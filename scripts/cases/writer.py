@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
 from .files import whole_file
 from .find import CASE, REASON, SUFFIXES, is_meta_image, is_nifti, volumes_of
 from .layers import with_changes
-from .mesh import RAS, check_space, write_mesh
+from .mesh import FORMATS, RAS, SCENE, check_format, check_space, write_mesh
 from .meta_image import data_file
 from .read import open_volume, read_labels, read_values
+from .scene import write_scene
 from .sources import GIVEN, GivenLabels
 from .write import copy_as_given, copy_volume, write_label_map, write_layers
 
 AS_GIVEN = "as_given"
+HOLD_DATA = ("ply", "vtp")  # mesh formats with numbers and colours of vertices
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # characters that cannot be seen
 STAGES = ("initial", "refined")
 RUN_FILES = ("report.json", "report.jsonl", "report.html", AS_GIVEN)  # of the run, so that no case may be called so
-WRITTEN = (*SUFFIXES, ".stl", ".ply")
+WRITTEN = (*SUFFIXES, *(f".{ending}" for ending in FORMATS))
 
 
 class CaseWriter:
     """Writes `<output_dir>/<case>/<case>_initial.nii.gz`, `_refined.nii.gz`, `_<structure>.stl` and `.ply`.
 
-    The PLY is the same mesh, with a colour and the template's point a vertex (see `Correspondence`).
+    The PLY is the same mesh, with a colour and the template's point a vertex (see `Correspondence`). Another
+    `mesh_format` than STL takes the STL's place; of "glb" there is one file a case, `<case>_meshes.glb`.
 
     It is not one of the postprocessing transforms, because MONAI Label and Deploy run those and write by themselves.
 
@@ -41,16 +45,20 @@ class CaseWriter:
         output_dir: folder of the results, made if need be.
         source: key of the file whose header the masks take: "pred" where masks are refined (they keep its data type,
             and an initial mask is a copy of it), "image" where images are segmented (masks are uint8).
-        mesh_space: frame of the mesh files, "RAS" (as NIfTI) or "LPS" (as DICOM).
+        mesh_space: frame of the mesh files, "RAS" (as NIfTI) or "LPS" (as DICOM); that of a glb is glTF's own.
+        mesh_format: "stl", "ply", "obj", "vtp" or "glb".
 
     Raises:
-        ValueError: `mesh_space` is neither.
+        ValueError: `mesh_space` or `mesh_format` is none of these.
     """
 
-    def __init__(self, output_dir: str | Path, source: str = "pred", mesh_space: str = RAS) -> None:
+    def __init__(
+        self, output_dir: str | Path, source: str = "pred", mesh_space: str = RAS, mesh_format: str = FORMATS[0]
+    ) -> None:
         self.output_dir = Path(str(output_dir))
         self.source = source
         self.mesh_space = check_space(mesh_space)
+        self.mesh_format = check_format(mesh_format)
 
     def check(self, cases: Iterable[Mapping[str, Any]] = ()) -> None:
         """Make the output folder and try it.
@@ -128,15 +136,30 @@ class CaseWriter:
         outputs = {"initial": self._write_mask(paths, "initial", data["initial"] if refine else data["pred"], given)}
         if refine:
             outputs["refined"] = self._write_mask(paths, "refined", data["pred"], given)
-            for shape in data["pred_shapes"]:
-                if shape.mesh is not None:
-                    outputs[shape.name] = str(self._path(paths, f"{shape.name}.stl"))
-                    write_mesh(self._path(paths, f"{shape.name}.stl"), shape.mesh, space=self.mesh_space)
-                if shape.mesh is not None and shape.correspondence is not None:
-                    target = self._path(paths, f"{shape.name}.ply")
-                    write_mesh(target, shape.mesh, shape.correspondence.vertex_data(), self.mesh_space)
-                    outputs[f"{shape.name}_correspondence"] = str(target)
+            outputs |= self._write_meshes(paths, data["pred_shapes"])
             outputs |= self._write_as_given(paths, data["initial"], data["pred"], given)
+        return outputs
+
+    def _write_meshes(self, paths: dict[str, Any], shapes: Sequence[Any]) -> dict[str, str]:
+        """Write the surfaces of a case; return what → path of the files."""
+        outputs: dict[str, str] = {}
+        for shape in (shape for shape in shapes if shape.mesh is not None):
+            known = {} if shape.correspondence is None else shape.correspondence.vertex_data()
+            target = self._path(paths, f"{shape.name}.{self.mesh_format}")
+            if self.mesh_format != SCENE:
+                write_mesh(target, shape.mesh, known if self.mesh_format in HOLD_DATA else None, self.mesh_space)
+                outputs[shape.name] = str(target)
+            if known:
+                coloured = self._path(paths, f"{shape.name}.ply")
+                if coloured != target:
+                    write_mesh(coloured, shape.mesh, known, self.mesh_space)
+                outputs[f"{shape.name}_correspondence"] = str(coloured)
+        if self.mesh_format == SCENE:
+            colours = dict(zip((shape.name for shape in shapes), structure_colours(len(shapes)), strict=True))
+            meshes = {shape.name: shape.mesh for shape in shapes if shape.mesh is not None}
+            if meshes:
+                target = write_scene(self._path(paths, f"meshes.{SCENE}"), meshes, [colours[name] for name in meshes])
+                outputs["meshes"] = str(target)
         return outputs
 
     def keep(self, paths: dict[str, Any], data: dict[Any, Any]) -> dict[str, str]:

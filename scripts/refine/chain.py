@@ -23,6 +23,7 @@ from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.resample import WorldGrid
+from ..geometry.simplify import deviation_mm, simplified
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
@@ -284,7 +285,7 @@ class Refiner:
         ]
 
     def reconstruct(
-        self, fitted: Sequence[Fitted | Unrefined], label_map: np.ndarray, affine: np.ndarray
+        self, fitted: Sequence[Fitted | Unrefined], label_map: np.ndarray, affine: np.ndarray, mesh_faces: int = 0
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into a label map, and draw their meshes (METHOD 5).
 
@@ -295,6 +296,7 @@ class Refiner:
             fitted: what `fit` returned for this label map.
             label_map: (X, Y, Z), the pack's label values.
             affine: (4, 4) voxel → world mm.
+            mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
 
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
@@ -317,7 +319,7 @@ class Refiner:
             if isinstance(result, Unrefined) and result.islands is not None:
                 refined[tuple(result.islands.T)] = 0
         for one, part in parts:
-            results[one.name] = _refined(one, part, after[one.name])
+            results[one.name] = _refined(one, part, after[one.name], mesh_faces)
         return refined, [results[one.name] for one in fitted]
 
     def refine(
@@ -329,12 +331,15 @@ class Refiner:
         return self.reconstruct(self.fit(sampled), label_map, affine)
 
 
-def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> Refined:
+def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces: int) -> Refined:
     """Return the result of a structure whose voxels are `after` in the refined label map."""
     begun = time.perf_counter()
-    correspondence, seconds = None, fitted.seconds
-    if part.mesh is not None:
-        correspondence = fitted.fit.correspondence(fitted.prior, np.asarray(part.mesh.vertices))
+    mesh, correspondence, seconds, thinned = part.mesh, None, fitted.seconds, {}
+    if part.mesh is not None and mesh_faces:
+        mesh = simplified(part.mesh, mesh_faces)
+        thinned = {"mesh_faces": len(mesh.faces), "mesh_deviation_mm": round(deviation_mm(part.mesh, mesh), 3)}
+    if mesh is not None:
+        correspondence = fitted.fit.correspondence(fitted.prior, np.asarray(mesh.vertices))
         seconds = {**seconds, "correspondence": time.perf_counter() - begun}
-    quality = describe(fitted, part, after)
-    return fitted.then(Refined, mesh=part.mesh, correspondence=correspondence, quality=quality, seconds=seconds)
+    quality = {**describe(fitted, part, after), **thinned}
+    return fitted.then(Refined, mesh=mesh, correspondence=correspondence, quality=quality, seconds=seconds)

@@ -20,6 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from ..cases.arrays import affine_of, label_array, volume_array
+from ..geometry.simplify import check_faces
 from .chain import Image, Refiner
 from .stages import Refined, Unrefined
 
@@ -112,19 +113,26 @@ class ReconstructShaped(MapTransform):
     Args:
         keys: the label map.
         refiner: of the organ.
+        mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
         allow_missing_keys: see MapTransform.
+
+    Raises:
+        ValueError: `mesh_faces` is no such number.
     """
 
-    def __init__(self, keys: KeysCollection, refiner: Refiner, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, refiner: Refiner, mesh_faces: int = 0, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.refiner = refiner
+        self.mesh_faces = check_faces(mesh_faces)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label map and the stages."""
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine)
+            refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, self.mesh_faces)
             result[key], result[f"{key}{SHAPES}"] = _like(result[key], refined, affine), shapes
         return result
 

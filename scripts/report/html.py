@@ -25,9 +25,9 @@ from tqdm import tqdm
 from ..cases.files import write_text
 from ..geometry.affine import spacing_mm
 from ..organ.pack import OrganPack
+from ..organ.palette import structure_colours
 from .lines import summary_line
 from .page_data import CasePage, Run, SlicesPage, load_case
-from .palette import structure_colours
 from .pictures import DEVIATION_COLOURS
 from .run_report import shown, with_texts
 from .surfaces import INITIAL, REFINED, Surface

@@ -17,7 +17,7 @@ import trimesh
 
 from ..cases.errors import CaseError
 from ..cases.find import case_name, list_images, list_masks, match_name
-from ..cases.mesh import read_mesh
+from ..cases.mesh import READ_MESHES, read_mesh
 from ..cases.read import read_labels
 from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
@@ -211,6 +211,11 @@ class Run:
         found = self.folder / str(record["case"]) / PureWindowsPath(named).name  # takes both kinds of slashes
         return found if found.is_file() else None
 
+    def mesh_file(self, record: Mapping[str, Any], structure: str) -> Path | None:
+        """Return a structure's surface of a case, as STL or PLY, which every format has beside it; None without one."""
+        files = (self.file(record, what) for what in (structure, f"{structure}_correspondence"))
+        return next((file for file in files if file is not None and file.suffix in READ_MESHES), None)
+
     def image_file(self, record: Mapping[str, Any]) -> Path | None:
         """Return a case's image: of the folder given, or as the report names it; None where there is none."""
         found = match_name(str(record["case"]), self.images)
@@ -392,7 +397,7 @@ def _show_structure(
     shown: StructurePage,
 ) -> dict[str, trimesh.Trimesh]:
     """Fill in a structure's figures, words and surfaces from stage → mask; return stage → surface in full."""
-    mesh_file = run.file(page.record, shown.name)
+    mesh_file = run.mesh_file(page.record, shown.name)
     meshes: dict[str, trimesh.Trimesh | None] = {}
     if mesh_file is not None:
         meshes[REFINED] = read_mesh(mesh_file, join=True)

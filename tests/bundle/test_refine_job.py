@@ -13,6 +13,7 @@ from monai.bundle import ConfigWorkflow
 from scipy.spatial import cKDTree
 
 from scripts.prior.prior import ShapePrior
+from scripts.run.errors import plain_text_of
 from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape
 
 
@@ -107,6 +108,30 @@ def test_the_same_seed_gives_the_same_bytes(bundle_root, broken_masks, results, 
     refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path)
     for name in ("plain_refined.nii.gz", "plain_hippocampus.stl", "plain_hippocampus.ply"):
         assert (tmp_path / "plain" / name).read_bytes() == (results / "plain" / name).read_bytes()
+
+
+def test_meshes_have_the_format_and_the_number_of_triangles_asked_for(bundle_root, broken_masks, tmp_path):
+    refine(bundle_root, broken_masks / "oblique.nii.gz", tmp_path, preset="linear", mesh_format="glb", mesh_faces=1500)
+    report = json.loads((tmp_path / "report.json").read_text())
+    quality = report["cases"][0]["structures"][0]["quality"]
+    assert 750 < quality["mesh_faces"] <= 1500 and 0 < quality["mesh_deviation_mm"] < 1.0
+    scene = trimesh.load(report["cases"][0]["outputs"]["meshes"])
+    (mesh,) = scene.dump()  # in glTF's frame, metres
+    image = nib.load(tmp_path / "oblique" / "oblique_refined.nii.gz")
+    volume_mm3 = np.count_nonzero(image.dataobj) * abs(np.linalg.det(image.affine[:3, :3]))
+    assert mesh.is_watertight and 1e9 * mesh.volume == pytest.approx(volume_mm3, rel=0.02)
+    world = np.argwhere(np.asarray(image.dataobj) > 0) @ image.affine[:3, :3].T + image.affine[:3, 3]
+    right, front, head = world.mean(axis=0)
+    np.testing.assert_allclose(1000 * mesh.center_mass, (-right, head, front), atol=0.8)
+    coloured = trimesh.load(tmp_path / "oblique" / "oblique_hippocampus.ply")
+    assert len(coloured.faces) == quality["mesh_faces"] and (tmp_path / "report.html").is_file()
+
+
+@pytest.mark.parametrize("wrong", [{"mesh_format": "fbx"}, {"mesh_faces": -3}])
+def test_meshes_that_cannot_be_written_are_refused_at_the_start(bundle_root, broken_masks, tmp_path, wrong):
+    with pytest.raises(Exception, match="mesh_f") as caught:
+        refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path, preset="linear", **wrong)
+    assert next(iter(wrong)) in plain_text_of(caught.value) and not list(tmp_path.iterdir())
 
 
 def test_nnunet_s_folder_is_refined_as_it_is_and_given_back(bundle_root, broken_masks, results, tmp_path):

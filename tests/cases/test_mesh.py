@@ -25,7 +25,7 @@ def test_mesh_files_round_trip(tmp_path):
 
 def test_mesh_files_repeat_byte_for_byte(tmp_path):
     mesh = trimesh.creation.icosphere(1)
-    for ending in ("stl", "ply"):
+    for ending in ("stl", "ply", "obj", "vtp"):
         one, other = write_mesh(tmp_path / f"a.{ending}", mesh), write_mesh(tmp_path / f"b.{ending}", mesh)
         assert one.read_bytes() == other.read_bytes()
 
@@ -50,8 +50,10 @@ def test_mesh_files_refuse_what_they_cannot_hold(tmp_path):
         write_mesh(tmp_path / "a.stl", mesh, {"x": np.zeros(len(mesh.vertices))})
     with pytest.raises(ValueError, match="rows"):
         write_mesh(tmp_path / "a.ply", mesh, {"x": np.zeros(3)})
-    with pytest.raises(ValueError, match="use .stl or .ply"):
-        write_mesh(tmp_path / "a.obj", mesh)
+    with pytest.raises(ValueError, match="OBJ"):
+        write_mesh(tmp_path / "a.obj", mesh, {"x": np.zeros(len(mesh.vertices))})
+    with pytest.raises(ValueError, match="use .stl, .ply, .obj or .vtp"):
+        write_mesh(tmp_path / "a.off", mesh)
     assert not list(tmp_path.iterdir())
 
 
@@ -66,7 +68,9 @@ def test_frame_stands_in_the_file_where_slicer_looks(tmp_path, space):
     stl = write_mesh(tmp_path / "a.stl", egg(), space=space).read_bytes()
     assert f"SPACE={space}".encode() in stl[:80] and not stl.startswith(b"solid")
     lines = write_mesh(tmp_path / "a.ply", egg(), space=space).read_bytes().split(b"end_header")[0].split(b"\n")
-    assert lines[0] == b"ply" and f"comment SPACE={space}".encode() in lines[2:]
+    assert lines[0] == b"ply" and {f"comment SPACE={space}".encode(), b"comment UNITS=mm"} <= {*lines[2:]}
+    lines = write_mesh(tmp_path / "a.obj", egg(), space=space).read_bytes().split(b"\n")
+    assert lines[:2] == [f"# SPACE={space}".encode(), b"# UNITS=mm"]
 
 
 @pytest.mark.parametrize("ending", ["stl", "ply"])

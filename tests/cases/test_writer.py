@@ -1,5 +1,6 @@
 """Meshes of a case: beside the STL a PLY with correspondence, whole or not at all."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import trimesh
 
 from scripts.cases import files
 from scripts.cases.writer import CaseWriter
+from scripts.organ.palette import structure_colours
 from tests.helpers.fake_chain import BALL, KeepLargestd
 from tests.helpers.volumes import blocks, save
 
@@ -62,3 +64,48 @@ def test_a_mesh_without_correspondence_has_no_ply(case, tmp_path):
     paths, data = case
     data["pred_shapes"] = [SimpleNamespace(name="organ", mesh=BALL, correspondence=None)]
     assert set(CaseWriter(tmp_path / "out").write(paths, data)) == {"initial", "refined", "organ"}
+
+
+@pytest.mark.parametrize("name", ["ply", "obj", "vtp"])
+def test_another_format_takes_the_place_of_the_stl(case, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    outputs = CaseWriter(tmp_path / "out", mesh_format=name.upper()).write(*case)
+    assert outputs["organ_2"].endswith(f"a_organ_2.{name}")
+    assert outputs["organ_2_correspondence"].endswith("a_organ_2.ply")
+    endings = {file.suffix for file in (tmp_path / "out" / "a").iterdir()}
+    assert endings == {".gz", ".ply", f".{name}"}
+    with pytest.raises(ValueError, match="mesh_format"):
+        CaseWriter(tmp_path / "out", mesh_format="fbx")
+
+
+def test_a_case_is_one_scene_with_the_colours_of_its_structures(case, tmp_path):
+    (tmp_path / "out").mkdir()
+    paths, data = case
+    first, second = data["pred_shapes"]
+    data["pred_shapes"] = [SimpleNamespace(name="lost", mesh=None), first, second]
+    outputs = CaseWriter(tmp_path / "out", mesh_format="glb").write(paths, data)
+    assert outputs["meshes"].endswith("a_meshes.glb") and "organ_1" not in outputs
+    loaded = trimesh.load(outputs["meshes"])
+    assert list(loaded.geometry) == ["organ_1", "organ_2"]
+    shades = [part.visual.material.baseColorFactor[:3] for part in loaded.geometry.values()]
+    lights = [255 * ((np.array(colour) / 255 + 0.055) / 1.055) ** 2.4 for colour in structure_colours(3)[1:]]
+    np.testing.assert_allclose(shades, lights, atol=1.5)
+    assert {file.name for file in (tmp_path / "out" / "a").iterdir() if file.suffix == ".ply"} == {
+        "a_organ_1.ply",
+        "a_organ_2.ply",
+    }
+
+
+def test_nothing_left_of_a_case_writes_no_scene(case, tmp_path):
+    (tmp_path / "out").mkdir()
+    paths, data = case
+    data["pred_shapes"] = [SimpleNamespace(name="lost", mesh=None)]
+    assert set(CaseWriter(tmp_path / "out", mesh_format="glb").write(paths, data)) == {"initial", "refined"}
+
+
+def test_meshes_of_an_earlier_run_in_another_format_go(case, tmp_path):
+    (tmp_path / "out").mkdir()
+    paths, data = case
+    outputs = CaseWriter(tmp_path / "out", mesh_format="glb").write(paths, data)
+    CaseWriter(tmp_path / "out").clear(paths, [Path(file).name for file in outputs.values()])
+    assert not list((tmp_path / "out" / "a").iterdir())

@@ -278,3 +278,20 @@ def test_a_case_shows_both_of_a_pair_or_the_one(tmp_path):
         assert all(len(shown.surfaces) == 2 for shown in page.structures) and not page.notes
         shown = {run.parts[number][0] for number in np.unique(page.slices.labels[INITIAL])[1:]}
         assert shown == {said["name"] for said in record["structures"]}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        ({"organ": "a/a_organ.stl", "organ_correspondence": "a/a_organ.ply"}, "a_organ.stl"),
+        ({"organ": "a/a_organ.vtp", "organ_correspondence": "a/a_organ.ply"}, "a_organ.ply"),
+        ({"meshes": "a/a_meshes.glb", "organ_correspondence": "a/a_organ.ply"}, "a_organ.ply"),
+        ({"organ": "a/a_organ.obj"}, None),
+    ],
+)
+def test_the_surface_of_a_case_is_found_in_every_mesh_format(tmp_path, outputs, expected):
+    for name in outputs.values():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = Run(tmp_path, {}, None, []).mesh_file({"case": "a", "outputs": outputs}, "organ")
+    assert (found and found.name) == expected

@@ -48,7 +48,7 @@ class Bundle:
             raise ValueError(problem)
         self.version: str = self.config["_meta_"]["version"]
         self.pack = self.config.get_parsed_content("pack")
-        palette = importlib.import_module("scripts.report.palette")  # lies on the path since a few lines
+        palette = importlib.import_module("scripts.organ.palette")  # lies on the path since a few lines
         self.colours = palette.structure_colours(len(self.pack.labels))
         self.inferer = self.config.get_parsed_content("inferer")
         self.preprocessing = self.config.get_parsed_content("preprocessing")

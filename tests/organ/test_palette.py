@@ -4,7 +4,7 @@ import colorsys
 
 import numpy as np
 
-from scripts.report.palette import structure_colours
+from scripts.organ.palette import structure_colours
 
 
 def test_structures_have_colours_of_their_own():
