@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "evidence": "training.evidence.job:evidence",
     "joint": "training.prior.joint:joint",
     "limits": "validation.limits:limits",
+    "meshes": "report.mesh_check:meshes",
     "report": "report.job:report",
     "simulate": "simulation.simulate:simulate",
     "template": "report.template:template",
