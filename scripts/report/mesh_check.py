@@ -24,7 +24,7 @@ from .pictures import Camera
 GREY = (205, 200, 190)
 SHOWN = 3  # structures of the picture
 DPI = 150
-COLUMNS = ("structure", "n", "closed, outward", "volume off %, at most", "rough %: voxels", "mesh", "area: mesh / voxels")
+COLUMNS = ("structure", "n", "closed, outward", "volume off %, at most", "rough %: voxels", "mesh", "area")
 
 
 @dataclass(frozen=True)
