@@ -120,6 +120,13 @@ def volumes_of(folder: Path) -> list[Path]:
     )
 
 
+def inner_volumes(path: Path) -> list[Path]:
+    """Return the volumes of a case's folder and of the folders in it, [] of a file."""
+    if not path.is_dir():
+        return []
+    return [file for folder in (path, *sorted(path.iterdir())) if folder.is_dir() for file in volumes_of(folder)]
+
+
 def labels_folder(dataset_dir: str | Path) -> Path:
     """Return the subfolder `labels` of a folder where it has one, else the folder."""
     folder = Path(dataset_dir)

@@ -31,14 +31,18 @@ def names_of(path: Path) -> dict[int, list[str]]:
         raise UnreadableCase(str(error)) from error
     if named:
         return named
+    file = names_file(path)
+    if file is None:
+        return {}
+    return _dataset_names(file) if file.name == NAMES_FILE else _moose_names(file)
+
+
+def names_file(path: Path) -> Path | None:
+    """Return the file beside a label map that names its values, see `names_of`; None where there is none."""
     path = path.resolve()  # a link's names lie beside its file
-    if (indices := path.with_name(path.name.partition("segmentation_")[0] + INDICES_FILE)).is_file():
-        return _moose_names(indices)
     folders = [path.parent, path.parent.parent] if path.parent.name.startswith("labels") else [path.parent]
-    for file in (folder / NAMES_FILE for folder in folders):
-        if file.is_file():
-            return _dataset_names(file)
-    return {}
+    indices = path.with_name(path.name.partition("segmentation_")[0] + INDICES_FILE)
+    return next((file for file in (indices, *(folder / NAMES_FILE for folder in folders)) if file.is_file()), None)
 
 
 def _dataset_names(file: Path) -> dict[int, list[str]]:

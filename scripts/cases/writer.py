@@ -12,7 +12,7 @@ import torch
 from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
 from .files import whole_file
-from .find import CASE, REASON, SUFFIXES, is_meta_image, is_nifti, volumes_of
+from .find import CASE, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
 from .layers import with_changes
 from .mesh import FORMATS, RAS, SCENE, check_format, check_space, write_mesh
 from .meta_image import data_file
@@ -73,7 +73,7 @@ class CaseWriter:
         for paths in cases:
             targets = {target.resolve() for target in self._targets(paths)}
             for path in (Path(path) for key, path in paths.items() if key not in (CASE, REASON)):
-                if any(file.resolve() in targets for file in (path, *_inner(path))):
+                if any(file.resolve() in targets for file in (path, *inner_volumes(path))):
                     raise ValueError(f"the run would overwrite {path}, which it reads: give another output_dir")
         if (self.output_dir / "report.json").is_dir():
             raise IsADirectoryError("report.json is a folder there: move it away")
@@ -108,6 +108,18 @@ class CaseWriter:
             if file.is_file() or file.is_symlink():
                 file.unlink()
 
+    def still_there(self, case: str, outputs: Mapping[str, str]) -> dict[str, str]:
+        """Return where the files that an earlier run wrote for a case lie in the folder now; {} if one is missing.
+
+        Args:
+            case: its name.
+            outputs: what → path, as `write` and `keep` return them; the folder may have been moved since.
+        """
+        found = {what: self.output_dir / case / Path(file).name for what, file in outputs.items()}
+        if AS_GIVEN in outputs:
+            found[AS_GIVEN] = self.output_dir / AS_GIVEN / outputs[AS_GIVEN].rpartition(f"{AS_GIVEN}/")[2]
+        return {what: str(file) for what, file in found.items()} if all(f.exists() for f in found.values()) else {}
+
     def _targets(self, paths: Mapping[str, Any]) -> list[Path]:
         """Return the masks that a case's results may be, whether they are there or not."""
         source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
@@ -115,7 +127,7 @@ class CaseWriter:
         if not source.is_dir():
             beside = data_file(source) if is_meta_image(source) else None
             return [*masks, folder / source.name, *([folder / beside.name] if beside is not None else [])]
-        return [*masks, *(folder / paths[CASE] / file.name for file in _inner(source))]
+        return [*masks, *(folder / paths[CASE] / file.name for file in inner_volumes(source))]
 
     def write(self, paths: dict[str, Any], data: dict[Any, Any]) -> dict[str, str]:
         """Write the results of a case.
@@ -230,13 +242,6 @@ class CaseWriter:
             mask[changed & (refined == number)] = inside
             write_label_map(folder / file.name, mask, file)
         return {AS_GIVEN: str(folder)}
-
-
-def _inner(path: Path) -> list[Path]:
-    """Return the masks of a case's folder, [] of a file."""
-    if not path.is_dir():
-        return []
-    return [file for folder in (path, *path.iterdir()) if folder.is_dir() for file in volumes_of(folder)]
 
 
 def _is_no_utf8(name: str) -> bool:

@@ -48,6 +48,7 @@ class CaseRecord:
         warnings: what a user should know though the case went through.
         left_alone: what the mask holds beside the organ's labels; it was not changed.
         outputs: what → path of the files written.
+        input_hash: of the content of `inputs`, see `digest.input_hash`; "" where it is not known.
         seconds: stage → wall seconds.
         peak_memory_mb: the process's highest resident memory so far.
         volumes_ml: label → [initial, refined] volume.
@@ -63,6 +64,7 @@ class CaseRecord:
     warnings: list[str] = field(default_factory=list)
     left_alone: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
+    input_hash: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
     volumes_ml: dict[str, list[float]] = field(default_factory=dict)
@@ -84,15 +86,26 @@ class RunReport:
         self.lines = self.path.with_name(LINES)
         self.job = job
         self.settings = settings or {}
-        self.records: list[CaseRecord] = []
+        self.by_case: dict[str, CaseRecord] = {}
         self.head: dict[str, Any] = {}
         self.started = 0.0
         self.rewrite_at = 0.0
         self.stream: IO[str] | None = None
 
-    def start(self, device: str) -> None:
-        """Forget the records of an earlier run and note when, where and with what this one began."""
-        self.records = []
+    @property
+    def records(self) -> list[CaseRecord]:
+        """The records, by the cases' names."""
+        return [self.by_case[case] for case in sorted(self.by_case)]
+
+    def start(self, device: str, settings_hash: str = "", done: Sequence[CaseRecord] = ()) -> None:
+        """Note when, where and with what a run begins; of an earlier run nothing stays but what was done before.
+
+        Args:
+            device: where it runs.
+            settings_hash: of all that results depend on beside a case's own files.
+            done: records of an earlier run with the same hash.
+        """
+        self.by_case = {record.case: record for record in done}
         self.started = time.perf_counter()
         self.head = {
             "job": self.job,
@@ -100,6 +113,7 @@ class RunReport:
             "command": shlex.join(sys.orig_argv),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "device": device,
+            "settings_hash": settings_hash,
             "settings": self.settings,
             "platform": {"system": platform.platform(), "python": platform.python_version()},
             "versions": package_versions(),
@@ -107,16 +121,17 @@ class RunReport:
         self.lines.unlink(missing_ok=True)
         self.write()
         self.stream = open(self.lines, "x", encoding="utf-8")
+        self.stream.writelines(map(_line, done))
 
     def add(self, record: CaseRecord) -> None:
-        """Add a case: its line at once, the whole report now and then.
+        """Add a case, in place of what was done before of it: its line at once, the whole report now and then.
 
         Raises:
             OSError: the report cannot be written; the record is kept for later.
         """
-        self.records.append(record)
+        self.by_case[record.case] = record
         if self.stream is not None:
-            self.stream.write(json.dumps(plain(asdict(record)), allow_nan=False) + "\n")
+            self.stream.write(_line(record))
             self.stream.flush()
             os.fsync(self.stream.fileno())
         if time.perf_counter() >= self.rewrite_at:
@@ -134,6 +149,15 @@ class RunReport:
             self.stream = None
         self.write()
         self.lines.unlink(missing_ok=True)
+
+    def done_before(self, settings_hash: str) -> dict[str, CaseRecord]:
+        """Return case → record of an earlier run in the folder with the same hash; {} where there was none."""
+        try:
+            report = read_report(self.path.parent)
+            same = report["settings_hash"] == settings_hash
+            return {case["case"]: CaseRecord(**case) for case in report["cases"]} if same else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     def other_run(self) -> str:
         """Say which other job's results the folder holds, which this one would mix with its own; "" if none."""
@@ -180,9 +204,13 @@ def read_report(folder: str | Path) -> dict[str, Any]:
     if lines.is_file():
         *whole, _ = lines.read_text(encoding="utf-8").split("\n")  # what follows the last one is cut off
         if len(whole) >= len(report["cases"]):
-            report["cases"] = [json.loads(line) for line in whole]
+            report["cases"] = list({case["case"]: case for case in map(json.loads, whole)}.values())
             report["summary"] = summary_of(report["cases"])
     return report if sys.getfilesystemencoding() == "utf-8" else with_texts(report, as_named_here)
+
+
+def _line(record: CaseRecord) -> str:
+    return json.dumps(plain(asdict(record)), allow_nan=False) + "\n"
 
 
 def outputs_of(folder: Path) -> dict[str, list[str]]:

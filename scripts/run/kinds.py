@@ -10,13 +10,13 @@ from .options import is_true
 MOST_SEED = 2**32 - 1  # which NumPy takes
 
 
-def check_options(seed: object = 0, device: object = "cpu", html: object = True) -> None:
+def check_options(seed: object = 0, device: object = "cpu", html: object = True, overwrite: object = False) -> None:
     """Refuse options of a run that are not of their kind.
 
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
-        html: a switch, see `is_true`.
+        html, overwrite: switches, see `is_true`.
 
     Raises:
         SystemExit: one is not; with a plain message.
@@ -28,7 +28,8 @@ def check_options(seed: object = 0, device: object = "cpu", html: object = True)
     except (RuntimeError, TypeError, ValueError, AssertionError):
         here = "cpu or cuda" if torch.cuda.is_available() else "cpu; no GPU that CUDA can use is seen here"
         raise SystemExit(f"Error: device {shown(device)} is not there: write {here}") from None
-    try:
-        is_true(html)
-    except ValueError:
-        raise SystemExit(f"Error: html must be true or false, not {shown(html)}") from None
+    for name, switch in (("html", html), ("overwrite", overwrite)):
+        try:
+            is_true(switch)
+        except ValueError:
+            raise SystemExit(f"Error: {name} must be true or false, not {shown(switch)}") from None

@@ -1,65 +1,53 @@
 """The evaluator of the `inference` and `refine` jobs: one bad case never stops the others.
 
 A `SupervisedEvaluator` whose data loader yields dictionaries of *paths*, so that reading, network and refinement of a
-case all run inside its iteration, where whatever goes wrong is caught, said and recorded, and the initial mask passed
-through.
+case all run inside its iteration, see `case_work`.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from monai.transforms import Compose
-from monai.utils import set_determinism
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..cases.errors import READ_ERRORS, CaseError
-from ..cases.find import CASE, REASON, CaseDataset, is_nrrd
+from ..cases.find import CASE, CaseDataset
 from ..cases.lock import FolderInUse, FolderLock
-from ..cases.read import check_header, header_warnings, open_volume, read_values
 from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..organ.pack import OrganPack
 from ..report.html import PAGE, try_page
 from ..report.lines import case_line, last_lines, needs_a_look
-from ..report.outcome import outcome_of
 from ..report.run_report import (
     FAILED,
-    KEPT,
     REFINED,
     SEGMENTED,
     UNCHANGED,
-    CaseRecord,
     RunReport,
     outputs_of,
-    peak_memory_mb,
     shown,
 )
 from ..report.words import counted
+from .case_work import CaseWork
+from .done_before import done_before, settings_hash
 from .options import is_true
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130  # exit code of what Ctrl+C ends, as shells have it
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class CaseEvaluator(SupervisedEvaluator):
     """Runs cases one by one: preprocessing, network (where the case has no mask yet), postprocessing, writing.
 
-    A case whose data are no good keeps its initial mask ("kept") or, without one, is "failed"; a case stopped by an
-    error of the program is "failed" too, with the traceback in the log. See `CaseRecord` for what is reported.
+    What an earlier run has done in the same way is not done again, see `done_before`.
 
     Args:
         device: where the network runs.
@@ -74,6 +62,7 @@ class CaseEvaluator(SupervisedEvaluator):
         amp: whether the network runs in mixed precision (on CUDA).
         seed: seed of every generator at the start of every case, so that a case's result depends on no other.
         html: whether the run's page, `report.html`, is written at its end.
+        overwrite: whether cases that were done before are done again.
         pack: the run's organ pack, for the page; None to read the one that the report names.
     """
 
@@ -91,6 +80,7 @@ class CaseEvaluator(SupervisedEvaluator):
         amp: bool = False,
         seed: int = 0,
         html: bool | str = False,
+        overwrite: bool | str = False,
         pack: OrganPack | None = None,
     ) -> None:
         super().__init__(
@@ -103,12 +93,22 @@ class CaseEvaluator(SupervisedEvaluator):
             decollate=False,
         )
         self.cases = val_data_loader
-        self.preprocessing = preprocessing
-        self.postprocessing = postprocessing
+        self.work = CaseWork(
+            val_data_loader.key,
+            val_data_loader.evidence,
+            self.state.device,
+            self.network,
+            self.inferer,
+            preprocessing,
+            postprocessing,
+            writer,
+            amp,
+            seed,
+        )
         self.writer = writer
         self.report = report
-        self.seed = seed
         self.html = is_true(html)
+        self.overwrite = is_true(overwrite)
         self.pack = pack
         self.progress: tqdm | None = None
         self.earlier: dict[str, list[str]] = {}
@@ -157,11 +157,14 @@ class CaseEvaluator(SupervisedEvaluator):
         page = self.report.path.with_name(PAGE)
         page.unlink(missing_ok=True)  # an earlier run's
         self.earlier = outputs_of(self.writer.output_dir)
-        self.report.start(str(self.state.device))
+        todo = self._start()
         stopped = False
         try:
-            with logging_redirect_tqdm(), tqdm(total=len(self.cases), unit="case", disable=None) as self.progress:
-                super().run(global_epoch)
+            bar = tqdm(total=len(self.cases), initial=len(self.cases) - len(todo), unit="case", disable=None)
+            with logging_redirect_tqdm(), bar as self.progress:
+                self.data_loader, self.state.epoch_length = todo, len(todo)
+                if todo:
+                    super().run(global_epoch)
         except KeyboardInterrupt:
             stopped = True
             logger.warning(f"stopped after {len(self.report.records)} of {counted(len(self.cases), 'case')}")
@@ -178,6 +181,15 @@ class CaseEvaluator(SupervisedEvaluator):
         if stopped:
             raise SystemExit(INTERRUPTED)
 
+    def _start(self) -> list[dict[str, Any]]:
+        """Start the report with what was done before; return the cases that are left to do."""
+        settings = settings_hash(self.work, self.report.settings, self.pack)
+        done = [] if self.overwrite else done_before(self.cases, self.work, self.report, settings)
+        self.report.start(str(self.state.device), settings, done)
+        if done:
+            logger.info(f"{counted(len(done), 'case')} done before, skipped; --overwrite true does them again")
+        return [case for case in self.cases if shown(case[CASE]) not in self.report.by_case]
+
     def finish(self) -> None:
         """End the process with exit code 1 where a case was not written; for the config's `finalize`.
 
@@ -190,21 +202,13 @@ class CaseEvaluator(SupervisedEvaluator):
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
         """Run one case; only `KeyboardInterrupt` and its like escape."""
         engine.state.output = None  # the volumes of the case before
-        set_determinism(self.seed)
-        inputs = {key: str(value) for key, value in batchdata.items() if key not in (CASE, REASON)}
-        record = CaseRecord(batchdata[CASE], inputs)
-        data: dict[Any, Any] = {}
-        record.reason = batchdata[REASON] or self.writer.refusal(batchdata[CASE])
-        if not record.reason:
-            record.warnings += [f"no {k} file fits this case's name" for k in self.cases.evidence if k not in inputs]
-            data = self._run_case(batchdata, record)
-        record.peak_memory_mb = peak_memory_mb()
+        record, data = self.work(batchdata, self.earlier.get(batchdata[CASE], []))
         try:
             self.report.add(record)
         except OSError as error:
             logger.error(f"{self.report.path} cannot be written now ({error}); it is tried again at the end")
         level = logging.ERROR if record.status == FAILED else logging.WARNING if needs_a_look(record) else logging.INFO
-        logger.log(level, f"[{len(self.report.records)}/{len(self.cases)}] {case_line(record)}")
+        logger.log(level, f"[{len(self.report.by_case)}/{len(self.cases)}] {case_line(record)}")
         if self.progress is not None:
             self.progress.set_postfix_str(shown(f"{record.case} {record.status}"), refresh=False)
             self.progress.update()
@@ -212,100 +216,3 @@ class CaseEvaluator(SupervisedEvaluator):
         if record.status in (REFINED, UNCHANGED, SEGMENTED):
             engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
-
-    def _run_case(self, paths: dict[str, Any], record: CaseRecord) -> dict[Any, Any]:
-        """Run the stages, write, and fill in the record; return the case's data as far as they came."""
-        source = paths[self.cases.key]
-        data: dict[Any, Any] = {k: v for k, v in paths.items() if k not in (CASE, REASON)}
-        try:
-            self.writer.clear(paths, self.earlier.get(record.case, []))
-            record.warnings += [warning for path in record.inputs.values() for warning in header_warnings(path)]
-            if self.cases.key == "image":
-                check_header(open_volume(source), source)
-            self._apply(self.preprocessing, data, record)
-            given = data.get(f"pred{GIVEN}")
-            record.left_alone = list(getattr(given, "others", []))
-            record.warnings += getattr(given, "warnings", [])
-            if "pred" not in data:
-                started = time.perf_counter()
-                data["pred"] = self._segment(data["image"])
-                record.seconds["network"] = time.perf_counter() - started
-            self._apply(self.postprocessing, data, record)
-        except CaseError as error:
-            record.reason = str(error)
-            self._keep(paths, data, record, expected=True)
-        except Exception as error:  # whatever it is, it is logged with its traceback and reported with the case
-            log_error(record.case, error)
-            record.reason = unreadable(source) or f"{source}: {type(error).__name__}: {error}"
-            full = isinstance(error, OSError) and error.errno in DISK_FULL
-            self._keep(paths, data, record, expected=isinstance(error, READ_ERRORS) and not full)
-        else:
-            self._write(paths, data, record)
-        return data
-
-    def _apply(self, chain: Compose, data: dict[Any, Any], record: CaseRecord) -> None:
-        """Apply a chain's transforms to `data` in place, one by one: so what was reached before an error is kept."""
-        for transform in chain.flatten().transforms:
-            started = time.perf_counter()
-            result = transform(dict(data))
-            data.clear()
-            data.update(result)
-            name = type(transform).__name__
-            record.seconds[name] = record.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def _segment(self, image: MetaTensor) -> MetaTensor:
-        """Apply the network to an image (C, X, Y, Z); return its output as a MetaTensor that shares the meta data."""
-        batch = torch.as_tensor(image).unsqueeze(0).to(self.state.device)
-        with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-            output = self.inferer(batch, self.network)
-        return MetaTensor(output[0], meta=dict(image.meta))
-
-    def _write(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord) -> None:
-        """Write a case's results; where they cannot be written, the case has failed, whatever can be kept of it."""
-        started = time.perf_counter()
-        try:
-            found = outcome_of(data)
-            unchanged = found.status == KEPT and not found.changed_voxels
-            record.outputs = self.writer.keep(paths, data) if unchanged else self.writer.write(paths, data)
-        except Exception as error:  # as with the stages
-            log_error(record.case, error)
-            record.reason = f"{paths[self.cases.key]}: the results cannot be written: {error}"
-            self._keep(paths, data, record, expected=False)
-            return
-        record.seconds["write"] = time.perf_counter() - started
-        record.status, record.reason, record.structures = found.status, found.reason, found.structures
-        record.volumes_ml, record.changed_voxels = found.volumes_ml, found.changed_voxels
-        record.warnings += found.warnings
-
-    def _keep(self, paths: dict[str, Any], data: dict[Any, Any], record: CaseRecord, expected: bool) -> None:
-        """Pass the initial mask through, where there is one that can be read."""
-        try:
-            if self.cases.key != "pred" or not unreadable(paths["pred"]):
-                record.outputs = self.writer.keep(paths, data)
-        except Exception as error:  # the other cases are to go on
-            log_error(record.case, error)
-            record.reason += f"; and it cannot be written: {error}"
-            record.outputs = {}
-        record.status = KEPT if expected and record.outputs else FAILED
-
-
-def log_error(case: str, error: Exception) -> None:
-    """Log an error with its traceback; but of the disk, such as a full one, the case's own line says all."""
-    if not isinstance(error, OSError):
-        logger.error(shown(f"{case}: {type(error).__name__}"), exc_info=error)
-
-
-def unreadable(path: str) -> str:
-    """Return why a volume cannot be read, "" if it can, or if it is a folder of masks."""
-    if Path(path).is_dir():
-        return ""
-    try:
-        image = open_volume(path)
-        read_values(image, path)
-        if is_nrrd(path) and len(image.shape) == 4:
-            return f"{path} has segments that overlap"
-    except CaseError as error:
-        return str(error)
-    except Exception as error:  # what nibabel makes of a mad header, or too little memory
-        return f"{path} cannot be read ({type(error).__name__}: {error}): copy or export it again"
-    return ""

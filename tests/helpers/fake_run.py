@@ -12,7 +12,7 @@ from scripts.run.runner import CaseEvaluator
 from tests.helpers.fake_chain import KeepLargestd
 
 
-def run_refine(masks, output, chain=None):
+def run_refine(masks, output, chain=None, html=False, overwrite=False, pack=None, **settings):
     """Refine masks with a fake chain in this process."""
     steps = [KeepInitiald("pred"), CheckMaskd("pred", [1, 2]), *(chain or [KeepLargestd()])]
     evaluator = CaseEvaluator(
@@ -22,7 +22,10 @@ def run_refine(masks, output, chain=None):
         Compose([ReadMaskd()]),
         Compose(steps),
         CaseWriter(output, "pred"),
-        RunReport(output, "refine", {"organ": "blocks"}),
+        RunReport(output, "refine", {"organ": "blocks", **settings}),
+        html=html,
+        overwrite=overwrite,
+        pack=pack,
     )
     evaluator.run()
     return evaluator

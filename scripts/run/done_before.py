@@ -1,0 +1,90 @@
+"""Which cases of a run an earlier one has done from the same files in the same way, so that they need not be again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..cases.digest import hash_of, input_hash
+from ..cases.find import CASE
+from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack
+from ..report.run_report import FAILED, CaseRecord, RunReport, bundle_version, package_versions, shown
+from ..unet.network import network_file
+from .case_work import CaseWork
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("scripts/**/*.py", "configs/*.yaml")
+PLACES = ("organ", "dataset_dir", "output_dir", "image_dir", "prob_dir")  # settings whose files' content counts instead
+
+
+def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack | None) -> str:
+    """Return a hash of all that a case's results depend on beside its own files.
+
+    That is: the settings, the steps and what they were told in plain values, the device, the organ pack's files, the
+    versions of the bundle and of the packages, and the bundle's own code and configs.
+
+    Args:
+        work: what is done.
+        settings: the run's tunables.
+        pack: the organ pack.
+    """
+    steps = [*work.preprocessing.transforms, work.inferer, *work.postprocessing.transforms, work.writer]
+    own = {
+        **{name: value for name, value in settings.items() if name not in PLACES},
+        "key": work.key,
+        "device": work.device.type,
+        "amp": work.amp,
+        "seed": work.seed,
+        "steps": [_told(step) for step in steps],
+        "bundle": bundle_version(),
+        "versions": package_versions(),
+    }
+    files = [file for pattern in CODE for file in sorted(ROOT.glob(pattern))]
+    if pack is not None:
+        named = [pack.folder / JOINT_FILE, pack.folder / EVIDENCE_FILE, Path(network_file(pack))]
+        files += [file for file in (pack.file, *(s.prior for s in pack.structures), *named) if file.is_file()]
+    return hash_of([json.dumps(own, sort_keys=True, default=str)], files)
+
+
+def _told(step: object) -> list[Any]:
+    """Return a step's name, and the plain values among its attributes."""
+    return [
+        type(step).__name__,
+        {name: value for name, value in getattr(step, "__dict__", {}).items() if _is_plain(value)},
+    ]
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def done_before(
+    cases: Iterable[Mapping[str, Any]], work: CaseWork, report: RunReport, settings_hash: str
+) -> list[CaseRecord]:
+    """Return the records of the cases that were done before and whose files are still there, as they lie now.
+
+    A case that failed is never done.
+
+    Args:
+        cases: dictionaries of paths.
+        work: what is done.
+        report: of the run, with that of an earlier one in its folder.
+        settings_hash: of this run.
+    """
+    known = report.done_before(settings_hash)
+    found = []
+    for paths in tqdm(cases if known else (), desc="compare", unit="case", disable=None, leave=False):
+        record = known.get(shown(paths[CASE]))
+        if record is None or record.status == FAILED:
+            continue
+        record.inputs = work.begun(dict(paths)).inputs
+        record.outputs = work.writer.still_there(record.case, record.outputs)
+        if record.outputs and record.input_hash and record.input_hash == input_hash(record.inputs):
+            found.append(record)
+    return found

@@ -1,0 +1,130 @@
+"""Runs that are started again: what was done in the same way is not done again, and the report holds all cases."""
+
+import json
+import logging
+import os
+import signal
+
+import pytest
+
+from scripts.organ.pack import OrganPack
+from tests.helpers.fake_chain import KeepLargestd
+from tests.helpers.fake_run import run_refine
+from tests.helpers.small_pack import write_pack
+from tests.helpers.volumes import blocks, save
+from tests.kills import in_child, results
+
+
+class Counted(KeepLargestd):
+    """The fake chain, which writes down the cases that it refines."""
+
+    def __init__(self, log):
+        super().__init__()
+        self.log = log
+
+    def __call__(self, data):
+        with open(self.log, "a") as file:
+            file.write(os.path.basename(data["pred"].meta["filename_or_obj"])[0])
+        return super().__call__(data)
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Four cases, of which one is corrupt and one empty."""
+    for name in "abd":
+        save(tmp_path / "masks" / f"{name}.nii.gz", blocks() * (name != "d"))
+    save(tmp_path / "masks" / "c.nii.gz", blocks()).write_bytes(b"broken")
+    return tmp_path / "masks"
+
+
+@pytest.fixture
+def refine(masks, tmp_path):
+    """Do the run, again and again; returns the cases that were refined this time, in their order."""
+
+    def act(**options):
+        log = tmp_path / "log"
+        log.write_text("")
+        options = {"output": tmp_path / "out", **options}
+        run_refine(masks, options.pop("output"), [Counted(log)], **options)
+        return log.read_text()
+
+    return act
+
+
+def cases(output):
+    return {case["case"]: case for case in json.loads((output / "report.json").read_text())["cases"]}
+
+
+def test_a_second_run_does_nothing_again_but_what_failed_and_reports_all(refine, tmp_path, caplog):
+    assert refine() == "ab"
+    before = results(tmp_path / "out")
+    with caplog.at_level(logging.INFO):
+        assert refine(html=True) == ""
+    assert "3 cases done before, skipped; --overwrite true does them again" in caplog.messages
+    assert {name: case["status"] for name, case in cases(tmp_path / "out").items()} == {
+        "a": "refined", "b": "refined", "c": "failed", "d": "kept",
+    }  # fmt: skip
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(f'"name":"{name}"' in page for name in "abcd")
+    assert {name: data for name, data in results(tmp_path / "out").items() if name != "report.html"} == before
+    assert refine(overwrite=True) == "ab"
+
+
+def test_other_files_or_missing_results_are_done_again(refine, masks, tmp_path):
+    refine()
+    save(masks / "a.nii.gz", blocks() * 2 % 3)
+    save(masks / "c.nii.gz", blocks())
+    assert refine() == "ac"
+    (tmp_path / "out" / "b" / "b_organ_1.stl").unlink()
+    assert refine() == "b" and (tmp_path / "out" / "b" / "b_organ_1.stl").is_file()
+    (masks / "d.nii.gz").unlink()
+    assert refine() == "" and sorted(cases(tmp_path / "out")) == ["a", "b", "c"]
+
+
+def test_other_settings_versions_code_or_packs_do_all_again(refine, tmp_path, monkeypatch):
+    pack = OrganPack.load(write_pack(tmp_path / "pack"))
+    assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
+    assert refine(pack=pack, preset="linear") == "ab"
+    assert refine(pack=pack, preset="linear", image_dir="elsewhere") == ""  # the images' content counts
+    with open(pack.file, "a") as file:
+        file.write("# changed\n")
+    assert refine(pack=pack, preset="linear") == "ab"
+    monkeypatch.setattr("scripts.run.done_before.bundle_version", lambda: "99")
+    assert refine(pack=pack, preset="linear") == "ab"
+    monkeypatch.setattr("scripts.run.done_before.CODE", ("configs/presets.yaml",))
+    assert refine(pack=pack, preset="linear") == "ab"
+
+
+class Killed(KeepLargestd):
+    """The process is killed while it refines case b."""
+
+    def __call__(self, data):
+        if os.path.basename(data["pred"].meta["filename_or_obj"]) == "b.nii.gz":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(data)
+
+
+def test_a_killed_run_goes_on_where_it_was_with_the_results_of_an_uninterrupted_one(refine, masks, tmp_path):
+    refine(output=tmp_path / "whole")
+
+    class Counted(Killed):  # the steps' names are part of what results depend on
+        pass
+
+    assert os.WTERMSIG(in_child(lambda: run_refine(masks, tmp_path / "out", [Counted()]))) == signal.SIGKILL
+    for _ in range(2):  # killed again before anything is done, it still knows what was done at first
+        assert in_child(lambda: run_refine(masks, tmp_path / "out", [Counted()])) != 0
+    assert refine() == "b"
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    times = {"seconds", "peak_memory_mb", "outputs"}
+    told = [
+        {n: {k: v for k, v in c.items() if k not in times} for n, c in cases(tmp_path / f).items()}
+        for f in ("out", "whole")
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_moved_folder_of_results_is_gone_on_with(refine, tmp_path):
+    refine()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert refine(output=tmp_path / "moved") == ""
+    assert cases(tmp_path / "moved")["a"]["outputs"]["refined"] == str(tmp_path / "moved" / "a" / "a_refined.nii.gz")
