@@ -82,6 +82,14 @@ class CaseWork:
         record.peak_memory_mb = peak_memory_mb()
         return record, data
 
+    def pass_through(self, paths: dict[str, Any], reason: str) -> CaseRecord:
+        """Keep the initial mask of a case that could not be done to its end, where it has one."""
+        record = self.begun(paths)
+        record.reason = f"{paths[self.key]}: {reason}"
+        self._keep(paths, {}, record, expected=False)
+        record.peak_memory_mb = peak_memory_mb()
+        return record
+
     @staticmethod
     def begun(paths: dict[str, Any]) -> CaseRecord:
         """Return a case's record before anything is done."""

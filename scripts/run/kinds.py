@@ -10,13 +10,16 @@ from .options import is_true
 MOST_SEED = 2**32 - 1  # which NumPy takes
 
 
-def check_options(seed: object = 0, device: object = "cpu", html: object = True, overwrite: object = False) -> None:
+def check_options(
+    seed: object = 0, device: object = "cpu", html: object = True, overwrite: object = False, workers: object = 0
+) -> None:
     """Refuse options of a run that are not of their kind.
 
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
         html, overwrite: switches, see `is_true`.
+        workers: a whole number from 0 on.
 
     Raises:
         SystemExit: one is not; with a plain message.
@@ -28,6 +31,8 @@ def check_options(seed: object = 0, device: object = "cpu", html: object = True,
     except (RuntimeError, TypeError, ValueError, AssertionError):
         here = "cpu or cuda" if torch.cuda.is_available() else "cpu; no GPU that CUDA can use is seen here"
         raise SystemExit(f"Error: device {shown(device)} is not there: write {here}") from None
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise SystemExit(f"Error: workers must be a whole number, 0 for one a core, not {shown(workers)}")
     for name, switch in (("html", html), ("overwrite", overwrite)):
         try:
             is_true(switch)

@@ -30,6 +30,7 @@ from ..report.run_report import (
     REFINED,
     SEGMENTED,
     UNCHANGED,
+    CaseRecord,
     RunReport,
     outputs_of,
     shown,
@@ -38,6 +39,7 @@ from ..report.words import counted
 from .case_work import CaseWork
 from .done_before import done_before, settings_hash
 from .options import is_true
+from .workers import Job, Workers, count_workers
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ class CaseEvaluator(SupervisedEvaluator):
         seed: seed of every generator at the start of every case, so that a case's result depends on no other.
         html: whether the run's page, `report.html`, is written at its end.
         overwrite: whether cases that were done before are done again.
+        workers: how many processes do cases side by side, see `count_workers`; with several, handlers do not see the
+            cases' data.
         pack: the run's organ pack, for the page; None to read the one that the report names.
     """
 
@@ -81,6 +85,7 @@ class CaseEvaluator(SupervisedEvaluator):
         seed: int = 0,
         html: bool | str = False,
         overwrite: bool | str = False,
+        workers: int = 1,
         pack: OrganPack | None = None,
     ) -> None:
         super().__init__(
@@ -109,6 +114,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.report = report
         self.html = is_true(html)
         self.overwrite = is_true(overwrite)
+        self.workers = workers
         self.pack = pack
         self.progress: tqdm | None = None
         self.earlier: dict[str, list[str]] = {}
@@ -162,9 +168,7 @@ class CaseEvaluator(SupervisedEvaluator):
         try:
             bar = tqdm(total=len(self.cases), initial=len(self.cases) - len(todo), unit="case", disable=None)
             with logging_redirect_tqdm(), bar as self.progress:
-                self.data_loader, self.state.epoch_length = todo, len(todo)
-                if todo:
-                    super().run(global_epoch)
+                self._run_cases(todo, global_epoch)
         except KeyboardInterrupt:
             stopped = True
             logger.warning(f"stopped after {len(self.report.records)} of {counted(len(self.cases), 'case')}")
@@ -180,6 +184,17 @@ class CaseEvaluator(SupervisedEvaluator):
             try_page(page.parent, self.pack)
         if stopped:
             raise SystemExit(INTERRUPTED)
+
+    def _run_cases(self, todo: list[dict[str, Any]], global_epoch: int) -> None:
+        """Run the cases that are left, in this process or in others."""
+        self.data_loader, self.state.epoch_length = todo, len(todo)
+        count = count_workers(self.workers, len(todo), self.work.device)
+        if count > 1:
+            jobs = [Job(paths, self.earlier.get(paths[CASE], [])) for paths in todo]
+            with Workers(count, self.work, jobs) as self.data_loader:
+                super().run(global_epoch)
+        elif todo:
+            super().run(global_epoch)
 
     def _start(self) -> list[dict[str, Any]]:
         """Start the report with what was done before; return the cases that are left to do."""
@@ -199,10 +214,13 @@ class CaseEvaluator(SupervisedEvaluator):
         if self.report.count(FAILED):
             raise SystemExit(1)
 
-    def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
-        """Run one case; only `KeyboardInterrupt` and its like escape."""
+    def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any] | CaseRecord) -> dict[str, Any]:
+        """Run one case, or take the record of one that another process ran; say and report what happened."""
         engine.state.output = None  # the volumes of the case before
-        record, data = self.work(batchdata, self.earlier.get(batchdata[CASE], []))
+        if isinstance(batchdata, dict):
+            record, data = self.work(batchdata, self.earlier.get(batchdata[CASE], []))
+        else:
+            record, data = batchdata, {}
         try:
             self.report.add(record)
         except OSError as error:
@@ -213,6 +231,6 @@ class CaseEvaluator(SupervisedEvaluator):
             self.progress.set_postfix_str(shown(f"{record.case} {record.status}"), refresh=False)
             self.progress.update()
         engine.state.output = [data]
-        if record.status in (REFINED, UNCHANGED, SEGMENTED):
+        if data and record.status in (REFINED, UNCHANGED, SEGMENTED):
             engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output

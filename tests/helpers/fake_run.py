@@ -12,7 +12,7 @@ from scripts.run.runner import CaseEvaluator
 from tests.helpers.fake_chain import KeepLargestd
 
 
-def run_refine(masks, output, chain=None, html=False, overwrite=False, pack=None, **settings):
+def run_refine(masks, output, chain=None, html=False, overwrite=False, workers=1, pack=None, **settings):
     """Refine masks with a fake chain in this process."""
     steps = [KeepInitiald("pred"), CheckMaskd("pred", [1, 2]), *(chain or [KeepLargestd()])]
     evaluator = CaseEvaluator(
@@ -25,6 +25,7 @@ def run_refine(masks, output, chain=None, html=False, overwrite=False, pack=None
         RunReport(output, "refine", {"organ": "blocks", **settings}),
         html=html,
         overwrite=overwrite,
+        workers=workers,
         pack=pack,
     )
     evaluator.run()

@@ -8,18 +8,18 @@ import signal
 import pytest
 
 from scripts.organ.pack import OrganPack
-from tests.helpers.fake_chain import KeepLargestd
+from tests.helpers.fake_chain import KillsItselfd
 from tests.helpers.fake_run import run_refine
 from tests.helpers.small_pack import write_pack
 from tests.helpers.volumes import blocks, save
 from tests.kills import in_child, results
 
 
-class Counted(KeepLargestd):
+class Counted(KillsItselfd):
     """The fake chain, which writes down the cases that it refines."""
 
-    def __init__(self, log):
-        super().__init__()
+    def __init__(self, log, kill="nothing"):
+        super().__init__(kill)
         self.log = log
 
     def __call__(self, data):
@@ -95,24 +95,12 @@ def test_other_settings_versions_code_or_packs_do_all_again(refine, tmp_path, mo
     assert refine(pack=pack, preset="linear") == "ab"
 
 
-class Killed(KeepLargestd):
-    """The process is killed while it refines case b."""
-
-    def __call__(self, data):
-        if os.path.basename(data["pred"].meta["filename_or_obj"]) == "b.nii.gz":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(data)
-
-
 def test_a_killed_run_goes_on_where_it_was_with_the_results_of_an_uninterrupted_one(refine, masks, tmp_path):
     refine(output=tmp_path / "whole")
 
-    class Counted(Killed):  # the steps' names are part of what results depend on
-        pass
-
-    assert os.WTERMSIG(in_child(lambda: run_refine(masks, tmp_path / "out", [Counted()]))) == signal.SIGKILL
-    for _ in range(2):  # killed again before anything is done, it still knows what was done at first
-        assert in_child(lambda: run_refine(masks, tmp_path / "out", [Counted()])) != 0
+    for _ in range(3):  # killed again before anything is done, it still knows what was done at first
+        ended = in_child(lambda: run_refine(masks, tmp_path / "out", [Counted(tmp_path / "log", kill="b")]))
+        assert os.WTERMSIG(ended) == signal.SIGKILL
     assert refine() == "b"
     assert results(tmp_path / "out") == results(tmp_path / "whole")
     times = {"seconds", "peak_memory_mb", "outputs"}
