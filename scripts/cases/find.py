@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from .part import share_of
+
 SUFFIXES = (".nii.gz", ".nii")
 SEGMENTATION, NRRD = ".seg.nrrd", ".nrrd"  # the first is of 3D Slicer's masks
 META_IMAGE = (".mha", ".mhd")  # ITK's; the voxels of the second lie in a file beside it
@@ -242,7 +244,8 @@ class CaseDataset(Dataset):
     """The cases of a run as dictionaries of paths; nothing is read, so that one bad file stops no other case.
 
     A folder that cannot be used does not raise here but stands in `problem`: hosts build the dataset too, and have
-    none. Arguments are those of `find_cases`, with `image_dir` and `prob_dir` for its evidence.
+    none. Arguments are those of `find_cases`, with `image_dir` and `prob_dir` for its evidence, and the `part` of the
+    cases, see `share_of`.
     """
 
     def __init__(
@@ -252,6 +255,7 @@ class CaseDataset(Dataset):
         image_dir: str | Path | None = None,
         prob_dir: str | Path | None = None,
         find: Callable[[str | Path], list[Path]] | None = None,
+        part: str = "",
     ) -> None:
         self.key = key
         self.evidence = [k for k, folder in ((IMAGE, image_dir), (PROB, prob_dir)) if folder]
@@ -259,7 +263,8 @@ class CaseDataset(Dataset):
         self.data: list[dict[str, Any]] = []
         folders = {name: folder and str(folder) for name, folder in ((IMAGE, image_dir), (PROB, prob_dir))}
         try:
-            self.data = find_cases(str(dataset_dir), key, folders, find)  # a folder 2024 comes as a number
+            found = find_cases(str(dataset_dir), key, folders, find)  # a folder 2024 comes as a number
+            self.data = share_of(found, part)
         except (OSError, ValueError) as error:
             self.problem = str(error)
 

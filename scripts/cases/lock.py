@@ -20,19 +20,21 @@ class FolderInUse(ValueError):
 class FolderLock:
     """Keeps other runs out of a folder until it is released; what killed runs were writing there is removed.
 
-    The system holds the lock on the file `.lock` for the process, so that of a killed one is free. Where the file
+    A part of a run has a lock of its own and removes nothing, since others may be at work on other machines. The system
+    holds the lock on the file `.lock` for the process, so that of a killed one is free. Where the file
     system has no locks, nothing is kept out.
 
     Args:
         folder: made if need be.
+        name: of the lock; that of a part has another than `LOCK`.
 
     Raises:
         FolderInUse: another run is at work there; the message names it.
         OSError: nothing can be written there.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.path = Path(folder) / LOCK
+    def __init__(self, folder: str | Path, name: str = LOCK) -> None:
+        self.path = Path(folder) / name
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file: IO[str] | None = None
         while self.file is None:
@@ -56,7 +58,8 @@ class FolderLock:
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.file.flush()
-        remove_leftovers(folder)
+        if name == LOCK:
+            remove_leftovers(folder)
 
     def _is_current(self, file: IO[str]) -> bool:
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
 
 from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
-from .files import whole_file
 from .find import CASE, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
 from .layers import with_changes
 from .mesh import FORMATS, RAS, SCENE, check_format, check_space, write_mesh
@@ -78,9 +78,8 @@ class CaseWriter:
         if (self.output_dir / "report.json").is_dir():
             raise IsADirectoryError("report.json is a folder there: move it away")
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.output_dir / "report.json.probe") as temporary:
-            temporary.touch()
-        (self.output_dir / "report.json.probe").unlink()
+        with TemporaryFile(dir=self.output_dir):
+            pass
 
     def refusal(self, case: str) -> str:
         """Return why there can be no results of a case's name, "" if there can."""

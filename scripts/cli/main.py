@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "evidence": "training.evidence.job:evidence",
     "joint": "training.prior.joint:joint",
     "limits": "validation.limits:limits",
+    "merge": "report.merge:merge",
     "meshes": "report.mesh_check:meshes",
     "report": "report.job:report",
     "simulate": "simulation.simulate:simulate",

@@ -25,10 +25,12 @@ from typing import IO, Any
 import numpy as np
 
 from ..cases.files import shown, write_json
+from ..cases.part import named
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
 METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
-REPORT, LINES = "report.json", "report.jsonl"
+LINES_ENDING = ".jsonl"
+REPORT, LINES = "report.json", f"report{LINES_ENDING}"
 ORGAN, INPUT = "organ", "dataset_dir"  # settings that tell one run from another
 REWRITE_SECONDS, REWRITE_SHARE = 5.0, 0.05  # between two whole reports, and at most this share of the time for them
 REFINED, UNCHANGED, SEGMENTED, KEPT, FAILED = "refined", "unchanged", "segmented", "kept", "failed"
@@ -79,11 +81,15 @@ class RunReport:
         output_dir: where the report goes.
         job: the config's name ("inference", "refine").
         settings: the run's tunables, as plain values.
+        part: of the cases, such as "2/8", whose report goes beside those of the others; "" for the whole.
     """
 
-    def __init__(self, output_dir: str | Path, job: str, settings: dict[str, Any] | None = None) -> None:
-        self.path = Path(str(output_dir)) / REPORT
-        self.lines = self.path.with_name(LINES)
+    def __init__(
+        self, output_dir: str | Path, job: str, settings: dict[str, Any] | None = None, part: str = ""
+    ) -> None:
+        self.path = Path(str(output_dir)) / named(REPORT, part)
+        self.lines = self.path.with_name(named(LINES, part))
+        self.part = part
         self.job = job
         self.settings = settings or {}
         self.by_case: dict[str, CaseRecord] = {}
@@ -109,6 +115,7 @@ class RunReport:
         self.started = time.perf_counter()
         self.head = {
             "job": self.job,
+            **({"part": self.part} if self.part else {}),
             "bundle": bundle_version(),
             "command": shlex.join(sys.orig_argv),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -150,22 +157,41 @@ class RunReport:
         self.write()
         self.lines.unlink(missing_ok=True)
 
+    def earlier(self) -> list[dict[str, Any]]:
+        """Return the reports of earlier runs in the folder: the whole's, then that of the same part."""
+        found: list[dict[str, Any]] = []
+        for name in dict.fromkeys((REPORT, self.path.name)):
+            with suppress(OSError, ValueError):
+                found.append(read_report(self.path.parent, name))
+        return found
+
     def done_before(self, settings_hash: str) -> dict[str, CaseRecord]:
         """Return case → record of an earlier run in the folder with the same hash; {} where there was none."""
-        try:
-            report = read_report(self.path.parent)
-            same = report["settings_hash"] == settings_hash
-            return {case["case"]: CaseRecord(**case) for case in report["cases"]} if same else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+        found: dict[str, CaseRecord] = {}
+        for report in self.earlier():
+            with suppress(KeyError, TypeError):
+                if report["settings_hash"] == settings_hash:
+                    found |= {case["case"]: CaseRecord(**case) for case in report["cases"]}
+        return found
+
+    def files_before(self) -> dict[str, list[str]]:
+        """Return case → names of the files that the reports of earlier runs list for it."""
+        found: dict[str, list[str]] = {}
+        for report in self.earlier():
+            with suppress(KeyError, TypeError, AttributeError):
+                found |= {c["case"]: [Path(file).name for file in c["outputs"].values()] for c in report["cases"]}
+        return found
 
     def other_run(self) -> str:
         """Say which other job's results the folder holds, which this one would mix with its own; "" if none."""
+        return next((said for report in self.earlier() if (said := self._other(report))), "")
+
+    def _other(self, report: Mapping[str, Any]) -> str:
+        """Say of which job a report is, if it is another than this one and has written something; "" if not."""
         try:
-            report = read_report(self.path.parent)
             job, settings = str(report["job"]), dict(report["settings"])
             written = any(case["outputs"] for case in report["cases"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return ""
         here = [str(self.settings.get(key, "")) for key in (ORGAN, INPUT)]
         there = [str(settings.get(key, "")) for key in (ORGAN, INPUT)]
@@ -190,17 +216,21 @@ class RunReport:
         self.rewrite_at = ended + max(REWRITE_SECONDS, (ended - began) / REWRITE_SHARE)
 
 
-def read_report(folder: str | Path) -> dict[str, Any]:
+def read_report(folder: str | Path, name: str = REPORT) -> dict[str, Any]:
     """Return the report of a run's folder; of a run that goes on, or was cut short, with every case it has finished.
+
+    Args:
+        folder: of the run.
+        name: of the report, where it is that of a part.
 
     Raises:
         OSError: there is none.
         ValueError: it is no report.
     """
-    report = json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
+    report = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
     if not isinstance(report, dict) or not isinstance(report.get("cases"), list):
         raise ValueError("it lists no cases")
-    lines = Path(folder) / LINES
+    lines = (Path(folder) / name).with_suffix(LINES_ENDING)
     if lines.is_file():
         *whole, _ = lines.read_text(encoding="utf-8").split("\n")  # what follows the last one is cut off
         if len(whole) >= len(report["cases"]):
@@ -211,15 +241,6 @@ def read_report(folder: str | Path) -> dict[str, Any]:
 
 def _line(record: CaseRecord) -> str:
     return json.dumps(plain(asdict(record)), allow_nan=False) + "\n"
-
-
-def outputs_of(folder: Path) -> dict[str, list[str]]:
-    """Return case → names of the files that an earlier run's report lists for it; {} where there was no run."""
-    try:
-        cases = read_report(folder)["cases"]
-        return {case["case"]: [Path(file).name for file in case["outputs"].values()] for case in cases}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def summary_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

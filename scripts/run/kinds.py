@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..cases.part import read_part
 from ..organ.checks import shown
 from .options import is_true
 
@@ -11,7 +12,12 @@ MOST_SEED = 2**32 - 1  # which NumPy takes
 
 
 def check_options(
-    seed: object = 0, device: object = "cpu", html: object = True, overwrite: object = False, workers: object = 0
+    seed: object = 0,
+    device: object = "cpu",
+    html: object = True,
+    overwrite: object = False,
+    workers: object = 0,
+    part: str = "",
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
@@ -20,6 +26,7 @@ def check_options(
         device: such as "cpu" or "cuda".
         html, overwrite: switches, see `is_true`.
         workers: a whole number from 0 on.
+        part: of the cases, see `read_part`.
 
     Raises:
         SystemExit: one is not; with a plain message.
@@ -33,6 +40,10 @@ def check_options(
         raise SystemExit(f"Error: device {shown(device)} is not there: write {here}") from None
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise SystemExit(f"Error: workers must be a whole number, 0 for one a core, not {shown(workers)}")
+    try:
+        read_part(str(part))
+    except ValueError as error:
+        raise SystemExit(f"Error: {error}") from None
     for name, switch in (("html", html), ("overwrite", overwrite)):
         try:
             is_true(switch)

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..cases.find import CASE, CaseDataset
-from ..cases.lock import FolderInUse, FolderLock
+from ..cases.lock import LOCK, FolderInUse, FolderLock
+from ..cases.part import named
 from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..organ.pack import OrganPack
@@ -32,7 +33,6 @@ from ..report.run_report import (
     UNCHANGED,
     CaseRecord,
     RunReport,
-    outputs_of,
     shown,
 )
 from ..report.words import counted
@@ -132,7 +132,7 @@ class CaseEvaluator(SupervisedEvaluator):
             raise SystemExit(f"Error: {self.cases.problem}")
         try:
             self.writer.check(self.cases)
-            lock = FolderLock(self.writer.output_dir)
+            lock = FolderLock(self.writer.output_dir, named(LOCK, self.report.part))
         except FolderInUse as error:
             raise SystemExit(f"Error: {error}") from error
         except OSError as error:
@@ -161,8 +161,9 @@ class CaseEvaluator(SupervisedEvaluator):
 
     def _run_all(self, global_epoch: int) -> None:
         page = self.report.path.with_name(PAGE)
-        page.unlink(missing_ok=True)  # an earlier run's
-        self.earlier = outputs_of(self.writer.output_dir)
+        if not self.report.part:
+            page.unlink(missing_ok=True)  # an earlier run's
+        self.earlier = self.report.files_before()
         todo = self._start()
         stopped = False
         try:
@@ -177,7 +178,9 @@ class CaseEvaluator(SupervisedEvaluator):
         for line in last_lines(self.report.records, self.report.as_dict()["summary"]):
             logger.info(line)
         logger.info(f"figures: {self.report.path}")
-        if self.html:
+        if self.report.part:
+            logger.info(f"when all parts have ended: python -m scripts merge {self.writer.output_dir}")
+        elif self.html:
             for case in self.state.output or []:  # the page reads files: what was written need not stay in memory
                 for key in ("initial", "pred_shapes", f"pred{GIVEN}"):
                     case.pop(key, None)

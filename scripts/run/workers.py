@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from ..cases.files import remove_leftovers
+from ..cases.find import CASE
 from ..report.run_report import CaseRecord
 from .case_work import CaseWork
 
@@ -115,9 +116,8 @@ class Workers:
         for worker in self.running:
             worker.process.kill()
             worker.process.join()
-        if self.running:  # they were at work
-            remove_leftovers(self.work.writer.output_dir)
-            self.running = []
+            self._clean(worker)
+        self.running = []
 
     def __iter__(self) -> Iterator[CaseRecord]:
         waiting = deque(self.jobs)
@@ -170,13 +170,18 @@ class Workers:
             return "its process was killed, most often for want of memory: start the run again, with fewer --workers"
         return f"its process ended by itself ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
 
+    def _clean(self, worker: Worker) -> None:
+        """Remove what a process was writing when it ended, and nothing else: others may be at work in the folder."""
+        if worker.job is not None:
+            remove_leftovers(self.work.writer.output_dir / worker.job.paths[CASE])
+
     def _lost(self, worker: Worker, waiting: deque[Job]) -> Iterator[CaseRecord]:
         """Go on without a process that has ended; give the record of its case if that cannot even be passed through."""
         how, job = self._end(worker), worker.job
         if job is None:
             logger.warning(f"one process less, since it did not start: {how}")
             return
-        remove_leftovers(self.work.writer.output_dir)
+        self._clean(worker)
         if job.lost:
             record = self.work.begun(job.paths)
             record.reason = f"{job.paths[self.work.key]}: {how}"

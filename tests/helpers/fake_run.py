@@ -12,17 +12,17 @@ from scripts.run.runner import CaseEvaluator
 from tests.helpers.fake_chain import KeepLargestd
 
 
-def run_refine(masks, output, chain=None, html=False, overwrite=False, workers=1, pack=None, **settings):
+def run_refine(masks, output, chain=None, html=False, overwrite=False, workers=1, part="", pack=None, **settings):
     """Refine masks with a fake chain in this process."""
     steps = [KeepInitiald("pred"), CheckMaskd("pred", [1, 2]), *(chain or [KeepLargestd()])]
     evaluator = CaseEvaluator(
         "cpu",
-        CaseDataset(masks, "pred"),
+        CaseDataset(masks, "pred", part=part),
         torch.nn.Identity(),
         Compose([ReadMaskd()]),
         Compose(steps),
         CaseWriter(output, "pred"),
-        RunReport(output, "refine", {"organ": "blocks", **settings}),
+        RunReport(output, "refine", {"organ": "blocks", **settings}, part),
         html=html,
         overwrite=overwrite,
         workers=workers,

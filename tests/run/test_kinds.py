@@ -10,7 +10,9 @@ from scripts.run.kinds import check_options
     [
         *(("seed", value) for value in (None, True, "0", "x", -1, 1.5, 2**32, 10**400, float("nan"), [1])),
         *(("device", value) for value in (None, "gpu", "cuda:99", "", 1.5, {}, 2**63)),
-        *(("html", value) for value in ("perhaps", 2, [], float("nan"))),
+        *((switch, value) for switch in ("html", "overwrite") for value in ("perhaps", 2, [], float("nan"))),
+        *(("workers", value) for value in (None, True, "2", -1, 1.5)),
+        *(("part", value) for value in (None, 2, "0/2", "3/2", "2/8/9", "x" * 1000)),
     ],
 )
 def test_an_option_of_another_kind_is_refused_in_a_line(option, value):
@@ -21,7 +23,7 @@ def test_an_option_of_another_kind_is_refused_in_a_line(option, value):
 
 def test_options_that_are_of_their_kind_pass():
     check_options()
-    check_options(2**32 - 1, "cpu", "false")
+    check_options(2**32 - 1, "cpu", "false", "yes", 8, "2/8")
 
 
 def test_without_a_gpu_cuda_is_not_the_remedy(monkeypatch):
