@@ -47,7 +47,7 @@ INTERRUPTED = 130  # exit code of what Ctrl+C ends, as shells have it
 
 
 class CaseEvaluator(SupervisedEvaluator):
-    """Runs cases one by one: preprocessing, network (where the case has no mask yet), postprocessing, writing.
+    """Runs cases one by one, or side by side: see `CaseWork` for what is done with each.
 
     What an earlier run has done in the same way is not done again, see `done_before`.
 
