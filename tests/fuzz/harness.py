@@ -121,7 +121,8 @@ def _refine(job: Job) -> None:
         if job.before is not None:
             job.before()
         try:
-            run_job("refine", **{"dataset_dir": job.folder / "masks", "output_dir": job.output, **job.options})
+            places = {"dataset_dir": job.folder / "masks", "output_dir": job.output}
+            run_job("refine", **{**places, "workers": 1, **job.options})
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 2
