@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def names_file(path: Path) -> Path | None:
     folders = [path.parent, path.parent.parent] if path.parent.name.startswith("labels") else [path.parent]
     indices = path.with_name(path.name.partition("segmentation_")[0] + INDICES_FILE)
     return next((file for file in (indices, *(folder / NAMES_FILE for folder in folders)) if file.is_file()), None)
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case with single underscores for spaces, dots and dashes."""
+    return re.sub(r"[\s._-]+", "_", name.strip().lower())
 
 
 def _dataset_names(file: Path) -> dict[int, list[str]]:

@@ -10,7 +10,6 @@ are the pack's own, or those of the source that the user names.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,11 +25,11 @@ from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.checks import shown
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
-from ..organ.sides import LEFT, RIGHT
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
-from .label_names import NAMES_FILE, names_of
+from .given_sides import side_of, wrong_sides
+from .label_names import NAMES_FILE, names_of, plain
 from .labels import COUNTED_AT_ONCE, label_values, looks_like_an_image, narrow, whole_numbers
 from .layers import Place, read_segments
 from .nrrd_file import Segment, is_named, segments_of
@@ -58,6 +57,8 @@ class GivenLabels:
         files: value → binary mask file; empty where it was one label map.
         places: value → layer and value of a segment of 3D Slicer's; empty where these do not overlap.
         label_map: the file that was read of a case's folder; None where the case is a file, or a folder of masks.
+        exchanged: value of a left organ → value of the right one, where each lies on the other's side.
+        mend_sides: whether these are written as each other.
         others: names, or values, of what is in it and is none of the pack's labels.
         is_own: whether the values are just the pack's own.
         named: whether names or a source say what the values mean.
@@ -74,6 +75,18 @@ class GivenLabels:
     warnings: list[str] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
     label_map: Path | None = None
+    exchanged: dict[int, int] = field(default_factory=dict)
+    mend_sides: bool = False
+
+    def with_sides(self, fix: bool) -> GivenLabels:
+        """Return the same with the sides to be mended, where `fix` and they are exchanged, and warnings that say so."""
+        if not self.exchanged:
+            return self
+        if fix:
+            said = "left and right were exchanged: the labels are exchanged back in what is written as it was given"
+        else:
+            said = "left and right are exchanged; --fix_sides true exchanges the labels"
+        return replace(self, mend_sides=fix, warnings=[*self.warnings, said])
 
     def given_files(self) -> list[Path]:
         """Return the files of a case's folder that were read; [] where the case is a file."""
@@ -248,8 +261,9 @@ class LabelSource:
         others = [" or ".join(names.get(value, [str(value)])) for value in found if value not in meaning]
         is_own = not others and all(meaning[value] == value for value in found)
         called: dict[int, list[int | str]] = {value: [value, *names.get(value, [])] for value in found}
-        warnings = self._wrong_sides(values, affine, called)
-        return GivenLabels(values, affine, meaning, {}, others, is_own, self.name != OWN_SOURCE, warnings)
+        warnings, exchanged = self._wrong_sides(values, affine, meaning, called)
+        named = self.name != OWN_SOURCE
+        return GivenLabels(values, affine, meaning, {}, others, is_own, named, warnings, exchanged=exchanged)
 
     def key(self, path: Path) -> str:
         """Return what distinguishes a reading of the same bytes: "" where the values are taken for the pack's own."""
@@ -342,8 +356,10 @@ class LabelSource:
             values[(mask != 0) & (values == 0)] = number
         meaning = dict(enumerate(masks.values(), 1))
         found = [number for number in label_values(values) if number != 0]
-        warnings = self._wrong_sides(values, affine, {n: [case_name(list(masks)[n - 1])] for n in found})
-        return GivenLabels(values, affine, meaning, dict(enumerate(masks, 1)), others, False, True, warnings)
+        called = {number: [case_name(list(masks)[number - 1])] for number in found}
+        warnings, exchanged = self._wrong_sides(values, affine, meaning, called)
+        files = dict(enumerate(masks, 1))
+        return GivenLabels(values, affine, meaning, files, others, False, True, warnings, exchanged=exchanged)
 
     def _read_layers(self, path: Path, segments: Sequence[Segment]) -> GivenLabels:
         """Read the segments of a file with several layers that are labels of the pack."""
@@ -358,7 +374,7 @@ class LabelSource:
             raise UnreadableCase(f"{path} has fewer layers than its header names: export it again") from error
         others = [one.name for one in segments if one not in [own for own, _ in known]]
         called = {number: [one.name] for number, (one, _) in enumerate(known, 1)}
-        warnings = self._wrong_sides(values, affine, called)
+        warnings, _ = self._wrong_sides(values, affine, meaning, called)
         return GivenLabels(values, affine, meaning, {}, others, False, True, warnings, places)
 
     def _of_pack(self, path: Path, segments: Sequence[Segment]) -> list[tuple[Segment, int]]:
@@ -382,36 +398,17 @@ class LabelSource:
         return known
 
     def _wrong_sides(
-        self, values: np.ndarray, affine: np.ndarray, called: Mapping[int, Sequence[int | str]]
-    ) -> list[str]:
-        """Return a warning for each organ of one side that lies on the patient's other side.
-
-        Args:
-            values: (X, Y, Z) label map.
-            affine: (4, 4) voxel index → world mm; x grows to the right.
-            called: value → how the other model calls it.
-        """
-        sides = {value: side for value, theirs in called.items() if (side := self._side_of(theirs))}
-        found = [(value, side, _middle_x_mm(values == value, affine)) for value, side in sides.items()]
-        between_mm = float(affine[0] @ [*((np.array(values.shape) - 1) / 2), 1.0])
-        if set(sides.values()) == {LEFT, RIGHT}:
-            between_mm = float(np.mean([np.mean([x for _, own, x in found if own == side]) for side in (LEFT, RIGHT)]))
-        return [
-            f"{next((name for name in called[value] if isinstance(name, str)), f'the {side} organ, {value},')} lies on "
-            f"the patient's {RIGHT if side == LEFT else LEFT}: check the orientation in the header, and which label is "
-            "which"
-            for value, side, x_mm in found
-            if (x_mm > between_mm) != (side == RIGHT)
-        ]
-
-    def _side_of(self, theirs: Sequence[int | str]) -> str:
-        """Return "left" or "right" where a value or a name of another model means a structure of that side, else ""."""
-        chosen = {source: sides for source, sides in self.pack.source_sides.items() if self.name in ("", source)}
-        known = {plain(s.name): s.side for s in self.pack.structures}
-        known |= {plain(key): side for sides in chosen.values() for key, side in sides.items() if isinstance(key, str)}
-        by_value = chosen.get(self.name, {})
-        found = (by_value.get(key) if isinstance(key, int) else known.get(plain(key)) for key in theirs)
-        return next((side for side in found if side), "")
+        self,
+        values: np.ndarray,
+        affine: np.ndarray,
+        meaning: Mapping[int, int],
+        called: Mapping[int, Sequence[int | str]],
+    ) -> tuple[list[str], dict[int, int]]:
+        """Say which organs of one side lie on the other, see `wrong_sides`; `called` is value → all that names it."""
+        sides = {v: side for v, theirs in called.items() if (side := side_of(self.pack, self.name, theirs))}
+        named = {value: [one for one in theirs if isinstance(one, str)] for value, theirs in called.items()}
+        names = {value: own[0] for value, own in named.items() if own}
+        return wrong_sides(values, affine, meaning, sides, names)
 
 
 def _label_map_in(folder: Path) -> Path | None:
@@ -433,21 +430,11 @@ def _layered(path: Path) -> list[Segment] | None:
         raise UnreadableCase(str(error)) from error
 
 
-def plain(name: str) -> str:
-    """Return a name in lower case with single underscores for spaces, dots and dashes."""
-    return re.sub(r"[\s._-]+", "_", name.strip().lower())
-
-
 def is_output(path: Path) -> bool:
     """Whether a file is a run's `<case>/<case>_initial` or `_refined`, whose values are the pack's."""
     if path.is_dir():
         return False
     return path.parent.name != "" and case_name(path) in {f"{path.parent.name}_{s}" for s in ("initial", "refined")}
-
-
-def _middle_x_mm(mask: np.ndarray, affine: np.ndarray) -> float:
-    """Return the world x of a mask's centroid, (X, Y, Z) bool; the mask is not empty."""
-    return float(affine[0] @ [*(float(index.mean()) for index in np.nonzero(mask)), 1.0])
 
 
 def _on_one_grid(files: list[Path]) -> bool:
@@ -471,11 +458,15 @@ class ReadMaskd(MapTransform):
     Args:
         keys: keys of paths to a label map or a case's folder of masks.
         labels: how they are read.
+        fix_sides: whether left and right labels that lie on each other's side are written as each other.
     """
 
-    def __init__(self, keys: KeysCollection = "pred", labels: LabelSource | None = None) -> None:
+    def __init__(
+        self, keys: KeysCollection = "pred", labels: LabelSource | None = None, fix_sides: bool = False
+    ) -> None:
         super().__init__(keys)
         self.labels = labels
+        self.fix_sides = fix_sides
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -483,7 +474,7 @@ class ReadMaskd(MapTransform):
             if self.labels is None:
                 d[key] = read_label_map(d[key])
                 continue
-            d[f"{key}{GIVEN}"] = given = self.labels.read(d[key])
+            d[f"{key}{GIVEN}"] = given = self.labels.read(d[key]).with_sides(self.fix_sides)
             values = torch.from_numpy(given.in_pack_values()[None])
             d[key] = in_world(values, given.affine, d[key])
         return d

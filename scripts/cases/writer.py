@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..organ.exchange import exchanged
 from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
 from .find import CASE, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
@@ -180,6 +181,8 @@ class CaseWriter:
         mask, given = data.get("initial"), self._foreign(paths, data)
         copied = None if self.source == "pred" and given is None else mask  # bytes, where there is a file to copy
         outputs = {stage: self._write_mask(paths, stage, copied, given) for stage in STAGES}
+        if given is not None and given.mend_sides:
+            return outputs | self._write_as_given(paths, mask, mask, given)
         return outputs | self._copy_as_given(paths, given)
 
     def _foreign(self, paths: Mapping[str, Any], data: Mapping[Any, Any]) -> GivenLabels | None:
@@ -230,7 +233,9 @@ class CaseWriter:
             layers = read_values(open_volume(source), source)
             write_layers(folder / source.name, with_changes(layers, given.places, old != new, refined), source)
             return {AS_GIVEN: str(folder / source.name)}
+        partner = given.exchanged | {right: left for left, right in given.exchanged.items()} if given.mend_sides else {}
         if not given.files:
+            refined = exchanged(refined, given.exchanged) if partner else refined
             write_label_map(folder / source.name, refined, source)
             return {AS_GIVEN: str(folder / source.name)}
         changed = old != new
@@ -239,7 +244,8 @@ class CaseWriter:
             inside = mask[mask != 0][:1]  # one value: it is a binary mask
             mask[changed & (given.values == number)] = 0  # where masks overlap, the other files keep theirs
             mask[changed & (refined == number)] = inside
-            write_label_map(folder / file.name, mask, file)
+            target = given.files[partner.get(number, number)]
+            write_label_map(folder / target.name, mask, target)
         return {AS_GIVEN: str(folder)}
 
 

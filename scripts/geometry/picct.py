@@ -134,7 +134,8 @@ class CanonicalTransform:
         mirrored: whether the similarity reflects the case.
         rotation_deg: angle of the rotation, the reflection about the sagittal plane taken out.
         failure: why the alignment cannot be trusted; "" when it is sound. The similarity is then the moment start.
-        turn: with its axes turned so, the case would fit clearly better, see `turns`; "" where none does.
+        turn: turned so, or taken for the organ of the other side, the case would fit clearly better, see `turns`; ""
+            where neither does.
     """
 
     similarity: Similarity

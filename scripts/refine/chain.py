@@ -38,6 +38,7 @@ from .merge import describe, merge
 from .reconstruct import Reconstruction, ReconstructShape
 from .seen import ReadImage
 from .settings import RefineSettings
+from .side_check import as_partner, in_place, mend_sides, partners
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Unrefined
 from .tim import TIMSample
 
@@ -94,6 +95,7 @@ class Refiner:
         settings: structure name → its settings.
         priors: structure name → its shape prior; structures may share one.
         steps: shape name → its steps; the shapes are the structures, and both sides of paired ones.
+        partners: structure name → the same of the patient's other side, where that has a prior of its own.
         joint: the joint model of the pack's structures; None without one, or where no structure uses it.
         head: the pack's voxel head, which reads images; None without such.
 
@@ -127,6 +129,7 @@ class Refiner:
         unseen = [own.name for own in self.pack.structures if self.head and own.name not in self.head.structures]
         if unseen:
             raise ValueError(f"{seen} does not know {', '.join(unseen)}: train it anew (python -m scripts evidence)")
+        self.partners = partners(self.pack)
         self.steps = {
             shape.name: Steps.of(
                 shape,
@@ -139,6 +142,12 @@ class Refiner:
             for shape in (structure, *structure.pair)
         }
 
+    def mend_sides(
+        self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False
+    ) -> tuple[dict[int, int], list[str]]:
+        """Look whether labels of left and right are exchanged; return the pairs to exchange, see `side_check`."""
+        return mend_sides(label_map, affine, self.pack, self.steps, self.seed, fix)
+
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
         """Find each structure's surface and its place in the canonical frame (METHOD 1).
 
@@ -149,9 +158,19 @@ class Refiner:
         Returns:
             One stage a structure of the pack, in its order; of a paired structure, one a side where there are both.
         """
-        return [self._align(structure, mask, affine) for structure, mask in self.pack.shapes(label_map, affine)]
+        sure = in_place(label_map, affine, self.pack) if self.partners else set()
+        return [
+            self._align(
+                structure,
+                mask,
+                affine,
+                "" if sure.issuperset(structure.labels) else self.partners.get(structure.name, ""),
+            )
+            for structure, mask in self.pack.shapes(label_map, affine)
+        ]
 
-    def _align(self, structure: Structure, mask: np.ndarray, affine: np.ndarray) -> Aligned | Unrefined:
+    def _align(self, structure: Structure, mask: np.ndarray, affine: np.ndarray, partner: str) -> Aligned | Unrefined:
+        """Align one shape, which may be its `partner`, the structure of the other side, where it is not ""."""
         begun = time.perf_counter()
         name, count = structure.name, int(np.count_nonzero(mask))
         if count < LEAST_VOXELS:
@@ -161,15 +180,20 @@ class Refiner:
             points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
         except ValueError as error:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
-        transform = self._place(name, points, mask, affine)
+        transform = self._place(name, points, mask, affine, partner)
         seconds = {"picct": time.perf_counter() - begun}
         return Aligned(structure, seconds, self.steps[name].prior, BoxedMask.of(mask), affine, surface, transform)
 
-    def _place(self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> CanonicalTransform:
+    def _place(
+        self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray, partner: str
+    ) -> CanonicalTransform:
         """Align surface points (N, 3), world mm, of a mask; say in plain words what is wrong with it."""
         picct = self.steps[name].picct
         transform = picct(points, self.seed)
-        turn = better_turned(picct, points, transform, self.seed)
+        if partner and as_partner(picct, self.steps[partner].picct, points, transform, self.seed):
+            turn = f"as {partner}"
+        else:
+            turn = better_turned(picct, points, transform, self.seed)
         why = ""
         if transform.failure:
             seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]

@@ -1,4 +1,4 @@
-"""The refinement chain as MONAI transforms: PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped.
+"""The refinement chain as MONAI transforms: MendSidesd → PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped.
 
 Each is a thin face of one step of a `Refiner`. Beside `pred`, the label map (1, X, Y, Z) on the original grid, travels
 `pred_shapes`: a list with one stage a structure of the organ pack (see `stages`), which each step replaces by the next.
@@ -21,12 +21,57 @@ from monai.transforms import MapTransform, Transform
 
 from ..cases.arrays import affine_of, label_array, volume_array
 from ..geometry.simplify import check_faces
+from ..organ.exchange import exchanged
 from .chain import Image, Refiner
 from .stages import Refined, Unrefined
 
 logger = logging.getLogger(__name__)
 
 SHAPES = "_shapes"
+SIDES = "_sides"
+
+
+class MendSidesd(MapTransform):
+    """Looks whether labels of left and right are exchanged, and exchanges them where asked to; see `side_check`.
+
+    Adds `<key>_sides`, what a user should know: a list of texts, empty where the sides are right.
+
+    Args:
+        keys: the label map.
+        refiner: of the organ.
+        fix_sides: whether labels are exchanged.
+        prob_key: class probabilities (C, X, Y, Z) of the same network, background first, exchanged with them.
+        allow_missing_keys: see MapTransform.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        refiner: Refiner,
+        fix_sides: bool = False,
+        prob_key: str | None = "prob",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.refiner = refiner
+        self.fix_sides = fix_sides
+        self.prob_key = prob_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add what was found, and exchange."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            label_map, affine = label_array(result[key])
+            pairs, result[f"{key}{SIDES}"] = self.refiner.mend_sides(label_map, affine, self.fix_sides)
+            if pairs:
+                result[key] = _like(result[key], exchanged(label_map, pairs), affine)
+                if self.prob_key in result:
+                    channel = {label: k for k, label in enumerate(self.refiner.pack.labels, 1)}
+                    order = list(range(len(channel) + 1))
+                    for left, right in pairs.items():
+                        order[channel[left]], order[channel[right]] = channel[right], channel[left]
+                    result[self.prob_key] = result[self.prob_key][order]
+        return result
 
 
 class PICCTd(MapTransform):
@@ -268,6 +313,7 @@ def _probabilities(prob: Any) -> np.ndarray | None:
     return None if prob is None else np.asarray(volume_array(prob, "probabilities"), np.float32)
 
 
+MendSidesD = MendSidesDict = MendSidesd
 PICCTD = PICCTDict = PICCTd
 TIMSampleD = TIMSampleDict = TIMSampled
 LatentFinetuneD = LatentFinetuneDict = LatentFinetuned

@@ -40,7 +40,11 @@ class Outcome:
 
 
 def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
-    """Return what came of a case after the chain: `pred`, and if it was refined `initial` and `pred_shapes`."""
+    """Return what came of a case after the chain.
+
+    Args:
+        data: `pred`, and if it was refined `initial`, `pred_shapes`, and `pred_sides`, what to know of left and right.
+    """
     if "pred_shapes" not in data:
         empty = not known_labels(data["pred"]).any()
         return Outcome(SEGMENTED, warnings=["the mask is empty"] if empty else [])
@@ -52,7 +56,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     return Outcome(
         status=KEPT if unrefined else REFINED if changed_voxels else UNCHANGED,
         reason="; ".join(failures) if unrefined else "",
-        warnings=[] if unrefined else failures + said,
+        warnings=[*data.get("pred_sides", []), *([] if unrefined else failures + said)],
         volumes_ml=volumes_ml,
         changed_voxels=changed_voxels,
         structures=[

@@ -14,9 +14,9 @@ import yaml
 from ..cases.errors import READ_ERRORS, CaseError, UnrefinableCase
 from ..cases.files import write_text
 from ..cases.find import labels_folder, list_masks
+from ..cases.label_names import names_of, plain
 from ..cases.labels import label_counts, looks_like_an_image
 from ..cases.read import read_labels
-from ..cases.sources import names_of, plain
 from ..geometry.affine import voxel_volume_mm3
 from ..organ.checks import as_name, safe_name
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS, OrganPack

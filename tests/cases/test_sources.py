@@ -71,14 +71,21 @@ def made(layout, folder):
     return make(folder / "given"), LabelSource.of(write_pack(folder / "pack"), source)
 
 
-def refine(folder, labels, output, chain=None):
+class Fail(MapTransform):
+    """A chain that can do nothing with a mask."""
+
+    def __call__(self, data):
+        raise UnrefinableCase("nothing can be done")
+
+
+def refine(folder, labels, output, chain=None, fix_sides=False):
     """The refine job with a stand-in for the chain."""
     report = RunReport(output, "refine", {"organ": str(labels.pack.folder)})
     evaluator = CaseEvaluator(
         "cpu",
         CaseDataset(folder, find=labels.find),
         torch.nn.Identity(),
-        Compose([ReadMaskd("pred", labels)]),
+        Compose([ReadMaskd("pred", labels, fix_sides)]),
         Compose([KeepInitiald("pred"), CheckMaskd("pred", list(labels.pack.labels)), chain or Carve("pred")]),
         CaseWriter(output),
         report,
@@ -655,6 +662,29 @@ def test_an_organ_on_the_other_side_gives_a_warning(tmp_path, layout, there):
         assert len(said) == (len(there) if name == "exchanged" else 0), said
         for side in there if name == "exchanged" else ():  # what is called the other side lies on this one
             assert any(f"lies on the patient's {side}: check the orientation" in warning for warning in said)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["refined", "kept"])
+@pytest.mark.parametrize("layout", ["masks", "names", "values"])
+def test_exchanged_sides_are_written_as_they_should_be_where_asked_to(tmp_path, layout, fails):
+    labels = LabelSource.of(
+        pairs.write_pack(tmp_path / "pack", **SIDED), "totalsegmentator" if layout == "values" else ""
+    )
+    both = pairs.kidneys(pairs.world(*pairs.grid("oblique", "anisotropic")))
+    folder = write_kidneys(
+        tmp_path / "masks", layout, np.where(both["right"], 3, np.where(both["left"], 2, 0)).astype(np.uint8)
+    )
+    chain = Fail("pred") if fails else None
+    for fix in (False, True):
+        (record,) = refine(folder, labels, tmp_path / f"out_{fix}", chain, fix)
+        assert record["status"] == ("kept" if fails else "refined")
+        assert sum("left and right" in warning for warning in record["warnings"]) == 1
+        back = tmp_path / f"out_{fix}" / "as_given"
+        for side, value in (("right", 2), ("left", 3)):
+            written = values_of(back / "a" / f"kidney_{side}.nii.gz" if layout == "masks" else back / "a.nii.gz")
+            found = written != 0 if layout == "masks" else written == value
+            other = "left" if side == "right" else "right"
+            assert (found & both[side]).any() == fix and (found & both[other]).any() == (not fix)
 
 
 def test_a_pack_s_sides_are_known_from_its_sources():

@@ -1,0 +1,144 @@
+"""Left and right: whether the labels of the two sides are exchanged, in all of a label map or in one structure.
+
+Where a pair's labels lie is looked at first, which is cheap (`organ.exchange`). Only where that is odd, or a structure
+without its partner fits its prior badly, is a mask aligned with the prior of the other side, too, and with the mirror
+image of its own: exchanged labels fit the first, a header whose axis is reversed the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..geometry.picct import PICCT, CanonicalTransform
+from ..geometry.surface import mask_to_surface, sample_surface
+from ..geometry.turns import GAIN, TIGHT_SIGMA
+from ..organ.exchange import PairPlace, pair_places
+from ..organ.pack import OrganPack, Structure
+from ..organ.side_names import paired_labels
+
+if TYPE_CHECKING:
+    from .chain import Steps
+
+LOOSE = 0.3  # of the anchor's RMS radius: the misfit of a mask that cannot be aligned
+HEADER = "check the orientation in the header, and which label is which"
+
+
+def partners(pack: OrganPack) -> dict[str, str]:
+    """Return structure → the same of the other side, where the names of their labels say so and each has a prior."""
+    left_right = paired_labels(pack.labels)
+    other = left_right | {right: left for left, right in left_right.items()}
+    by_labels = {frozenset(one.labels): one for one in pack.structures}
+    found = {}
+    for one in pack.structures:
+        partner = by_labels.get(frozenset(other.get(label, 0) for label in one.labels))
+        if partner is not None and partner.prior != one.prior:
+            found[one.name] = partner.name
+    return found
+
+
+def in_place(label_map: np.ndarray, affine: np.ndarray, pack: OrganPack) -> set[int]:
+    """Return the labels of a map (X, Y, Z) whose partner is there, too, and that lie on the right side of it."""
+    places = pair_places(label_map, affine, paired_labels(pack.labels))
+    return {label for place in places if not place.exchanged for label in (place.left, place.right)}
+
+
+def as_partner(picct: PICCT, its: PICCT, points_world: np.ndarray, found: CanonicalTransform, seed: int) -> bool:
+    """Return whether a mask fits the prior of the other side clearly better than its own, also mirrored.
+
+    Args:
+        picct: of the mask's own prior.
+        its: of the other side's.
+        points_world: (N, 3) of the mask's surface, world mm.
+        found: their alignment with the own prior; where it is tight, or came to nothing, no other is tried.
+        seed: of the subsets drawn.
+    """
+    own = _misfit(found, picct)
+    if found.failure or own <= TIGHT_SIGMA:
+        return False
+    other = _misfit(its(points_world, seed), its)
+    return other < GAIN * own and other <= _mirrored(picct, points_world, seed)
+
+
+def mend_sides(
+    label_map: np.ndarray, affine: np.ndarray, pack: OrganPack, steps: Mapping[str, Steps], seed: int, fix: bool
+) -> tuple[dict[int, int], list[str]]:
+    """Look whether the labels of left and right are exchanged.
+
+    Args:
+        label_map: (X, Y, Z), the pack's label values.
+        affine: (4, 4) voxel → world mm.
+        pack: the organ pack.
+        steps: structure name → its steps.
+        seed: of the samples.
+        fix: whether they are to be exchanged.
+
+    Returns:
+        Value of a left label → value of the right one of those to exchange, {} where nothing is; and what a user should
+        know.
+    """
+    pairs = paired_labels(pack.labels)
+    places = pair_places(label_map, affine, pairs)
+    wrong = [place for place in places if place.exchanged]
+    said = [line for place in places for line in _strays(place, pack)]
+    if not wrong:
+        return {}, said
+    names = "; ".join(f"{pack.labels[p.left]} lies to the right of {pack.labels[p.right]}" for p in wrong)
+    if len(wrong) < len(places):
+        return {}, [f"left and right are exchanged in a part of the labels: {names}: {HEADER}", *said]
+    own, other, mirrored = _misfits(label_map, affine, pack, steps, seed)
+    if mirrored < GAIN * own and mirrored < other:
+        why = "the shapes are mirror images: an axis of the header is reversed, rather than the labels exchanged"
+        return {}, [f"left and right are exchanged: {names}; {why}: check the orientation in the header"]
+    if own and not other < GAIN * own:
+        why = "but with the labels exchanged the shapes would not fit better"
+        return {}, [f"left and right are exchanged: {names}; {why}: {HEADER}"]
+    if not fix:
+        return {}, [f"left and right are exchanged: {names}: {HEADER}; --fix_sides true exchanges the labels"]
+    return pairs, [f"left and right were exchanged ({names}): the labels were exchanged back before the refinement"]
+
+
+def _misfits(
+    label_map: np.ndarray, affine: np.ndarray, pack: OrganPack, steps: Mapping[str, Steps], seed: int
+) -> tuple[float, float, float]:
+    """Return the summed misfits of the structures to their own priors, the other sides', and their own mirrored.
+
+    They are 0 where no structure's partner has a prior of its own.
+    """
+    sums = np.zeros(3)
+    for name, other in partners(pack).items():
+        points = _surface(pack.structure(name), label_map, affine, steps[name].settings.samples, seed)
+        if points is not None:
+            own, its = steps[name].picct, steps[other].picct
+            sums += _misfit(own(points, seed), own), _misfit(its(points, seed), its), _mirrored(own, points, seed)
+    return float(sums[0]), float(sums[1]), float(sums[2])
+
+
+def _surface(
+    structure: Structure, label_map: np.ndarray, affine: np.ndarray, count: int, seed: int
+) -> np.ndarray | None:
+    mask = structure.mask(label_map, affine)
+    try:
+        return sample_surface(mask_to_surface(mask, affine), count, seed)[0] if mask.any() else None
+    except ValueError:
+        return None
+
+
+def _misfit(found: CanonicalTransform, picct: PICCT) -> float:
+    """Return how loosely a mask is aligned, over the anchor's RMS radius."""
+    return LOOSE if found.failure else found.sigma / picct.rms_radius
+
+
+def _mirrored(picct: PICCT, points_world: np.ndarray, seed: int) -> float:
+    return _misfit(picct.from_start(points_world, picct.moment_start(points_world, mirrored=True), seed), picct)
+
+
+def _strays(place: PairPlace, pack: OrganPack) -> list[str]:
+    other = {place.left: place.right, place.right: place.left}
+    return [
+        f"about {volume_ml:.2g} ml of {pack.labels[label]} lie where {pack.labels[other[label]]} is: was the side "
+        "confused there?"
+        for label, volume_ml in place.strays_ml.items()
+    ]

@@ -1,0 +1,75 @@
+"""Labels of left and right that lie on each other's side are found by where they lie, and by nothing else."""
+
+import numpy as np
+import pytest
+
+from scripts.organ.exchange import exchanged, pair_places
+from scripts.organ.side_names import other_side, paired_labels, side_in
+from tests.helpers.pairs import ACROSS_MM, AXES, SPACINGS, ball, grid, kidneys, world
+
+PAIRS = {3: 2}  # left → right
+
+
+def both_kidneys(axes: str, spacing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Label map, 2 the right and 3 the left one, its affine, and its points."""
+    shape, affine = grid(axes, spacing)
+    points = world(shape, affine)
+    both = kidneys(points)
+    return np.where(both["right"], 2, np.where(both["left"], 3, 0)).astype(np.uint8), affine, points
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "other"),
+    [
+        ("left_upper", "left", "right_upper"),
+        ("Kidney Right", "right", "kidney left"),
+        ("Left-Hippocampus", "left", "right-hippocampus"),
+        ("bright_spot", "", ""),
+        ("cleft", "", ""),
+        ("left_of_right", "", ""),
+        ("liver", "", ""),
+    ],
+)
+def test_a_side_is_a_word_of_a_name(name, side, other):
+    assert (side_in(name), other_side(name)) == (side, other)
+
+
+def test_labels_are_pairs_where_their_names_differ_in_the_side_only():
+    names = {1: "right_upper", 2: "right_middle", 3: "right_lower", 4: "left_upper", 5: "left_lower", 6: "heart"}
+    assert paired_labels(names) == {4: 1, 5: 3}
+    assert paired_labels({1: "kidney", 2: "tumour"}) == {}
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("axes", AXES)
+def test_exchanged_labels_are_found_on_any_grid(axes, spacing):
+    labels, affine, _ = both_kidneys(axes, spacing)
+    (right,) = pair_places(labels, affine, PAIRS)
+    (wrong,) = pair_places(exchanged(labels, PAIRS), affine, PAIRS)
+    assert not right.exchanged and not right.strays_ml and wrong.exchanged and not wrong.strays_ml
+    np.testing.assert_array_equal(exchanged(exchanged(labels, PAIRS), PAIRS), labels)
+
+
+def test_large_label_maps_are_looked_at_in_steps(monkeypatch):
+    monkeypatch.setattr("scripts.organ.exchange.LOOKED_AT", 5000)
+    labels, affine, _ = both_kidneys("oblique", "fine")
+    assert [place.exchanged for place in pair_places(labels, affine, PAIRS)] == [False]
+    assert [place.exchanged for place in pair_places(exchanged(labels, PAIRS), affine, PAIRS)] == [True]
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_a_part_that_lies_where_the_other_is_has_its_volume(axes):
+    labels, affine, points = both_kidneys(axes, "anisotropic")
+    part = (labels == 2) & (points[..., 2] > 5.0)
+    (place,) = pair_places(np.where(part, 3, labels), affine, PAIRS)
+    assert not place.exchanged and list(place.strays_ml) == [3]
+    assert place.strays_ml[3] == pytest.approx(part.sum() * abs(np.linalg.det(affine)) / 1000.0, rel=0.1)
+
+
+def test_nothing_is_known_of_one_alone_of_crumbs_and_of_what_does_not_lie_beside_each_other():
+    labels, affine, points = both_kidneys("straight", "fine")
+    assert pair_places(np.where(labels == 3, 3, 0), affine, PAIRS) == []
+    crumb = ball(points, [ACROSS_MM, 0, 0], np.full(3, 4.0))
+    assert pair_places(np.where(labels == 3, 3, np.where(crumb, 2, 0)), affine, PAIRS) == []
+    turned = np.eye(4)[[1, 0, 2, 3]] @ affine  # the header takes front to back for left to right
+    assert pair_places(labels, turned, PAIRS) == []

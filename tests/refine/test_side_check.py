@@ -1,0 +1,106 @@
+"""Left and right exchanged in the lungs' lobes: their own priors' mean shapes, at their places, on a coarse grid."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from scripts.geometry.affine import Similarity
+from scripts.geometry.resample import WorldGrid
+from scripts.organ.exchange import exchanged
+from scripts.refine.chain import Refiner
+from scripts.refine.stages import Aligned
+from scripts.refine.transforms import MendSidesd
+from scripts.report.outcome import outcome_of
+
+PAIRS = {4: 1, 5: 3}  # left → right
+PLACES = {
+    "left_upper": (-75, 10, 60),
+    "left_lower": (-75, -10, -60),
+    "right_upper": (75, 10, 75),
+    "right_lower": (75, -10, -60),
+}
+MIRROR, TURN = np.diag([-1.0, 1.0, 1.0, 1.0]), np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def refiner() -> Refiner:
+    return Refiner("lung_lobes", "linear", see=False)
+
+
+@pytest.fixture(scope="module")
+def lobes(refiner) -> tuple[np.ndarray, np.ndarray]:
+    """Label map of four lobes, and its affine."""
+    shape = (72, 56, 76)
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    affine[:3, 3] = -2.0 * (np.array(shape) - 1)
+    points = WorldGrid(affine, shape).points_world()
+    labels = np.zeros(shape, np.uint8)
+    for name, place in PLACES.items():
+        prior = refiner.priors[name]
+        pose = Similarity(1 / prior.scale_mm, np.eye(3), -np.array(place) / prior.scale_mm)
+        canonical = torch.as_tensor(pose.apply(points.reshape(-1, 3)), dtype=torch.float32)
+        inside = (canonical.norm(dim=-1) < 1.0).numpy()
+        mean = torch.zeros(prior.linear.n_modes)
+        inside[inside] = prior.linear.evaluate(mean, canonical[inside]).numpy() < 0
+        labels[inside.reshape(shape) & (labels == 0)] = refiner.pack.structure(name).labels[0]
+    return labels, affine
+
+
+def test_partners_have_a_prior_each(refiner):
+    left_right = {"left_upper": "right_upper", "left_lower": "right_lower"}
+    assert refiner.partners == left_right | {right: left for left, right in left_right.items()}
+    assert Refiner("kidneys", "linear").partners == {}  # both sides are one label
+
+
+def test_lobes_at_their_places_give_no_warning(refiner, lobes):
+    assert refiner.mend_sides(*lobes, fix=True) == ({}, [])
+
+
+def test_exchanged_lobes_are_named_and_exchanged_back_where_asked_to(refiner, lobes):
+    labels, affine = lobes
+    pairs, (said,) = refiner.mend_sides(exchanged(labels, PAIRS), affine)
+    assert pairs == {} and "left_upper lies to the right of right_upper" in said and "--fix_sides true" in said
+    pairs, (said,) = refiner.mend_sides(exchanged(labels, PAIRS), affine, fix=True)
+    assert pairs == PAIRS and "were exchanged back" in said
+
+
+def test_one_exchanged_pair_of_two_is_named_and_left(refiner, lobes):
+    labels, affine = lobes
+    pairs, (said,) = refiner.mend_sides(exchanged(labels, {4: 1}), affine, fix=True)
+    assert pairs == {} and "in a part of the labels: left_upper lies to the right of right_upper" in said
+
+
+def test_a_header_whose_axis_is_reversed_is_not_taken_for_exchanged_labels(refiner, lobes):
+    labels, affine = lobes
+    pairs, (said,) = refiner.mend_sides(labels, MIRROR @ affine, fix=True)
+    assert pairs == {} and "an axis of the header is reversed" in said
+
+
+def test_a_turned_header_is_not_taken_for_exchanged_labels(refiner, lobes):
+    labels, affine = lobes
+    pairs, said = refiner.mend_sides(labels, TURN @ affine, fix=True)
+    assert pairs == {} and said
+
+
+def test_a_lobe_that_is_the_other_side_s_is_told_by_its_shape(refiner, lobes):
+    labels, affine = lobes
+    (found,) = [one for one in refiner.align(np.where(labels == 3, 5, 0), affine) if isinstance(one, Aligned)]
+    assert found.name == "left_lower" and found.transform.turn == "as right_lower"
+
+
+def test_the_transform_exchanges_labels_and_probabilities_and_the_report_says_so(refiner, lobes):
+    labels, affine = lobes
+    wrong = exchanged(labels, PAIRS)
+    pred = MetaTensor(torch.from_numpy(wrong[None].copy()), affine=torch.as_tensor(affine))
+    prob = torch.from_numpy(np.stack([wrong == value for value in range(6)]).astype(np.float32))
+    data: dict[Any, Any] = {"pred": pred, "prob": prob}
+    left = MendSidesd("pred", refiner)(data)
+    assert (left["pred"].numpy() == wrong).all() and left["prob"] is prob and len(left["pred_sides"]) == 1
+    mended = MendSidesd("pred", refiner, fix_sides=True)(data)
+    assert (mended["pred"].numpy()[0] == labels).all() and mended["pred"].dtype == pred.dtype
+    assert (mended["prob"].argmax(0).numpy() == labels).all()
+    outcome = outcome_of({**mended, "initial": pred, "pred_shapes": []})
+    assert outcome.warnings == mended["pred_sides"] and outcome.changed_voxels == (wrong != labels).sum()
