@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .files import whole_file
 from .find import is_meta_image, is_mgh, is_nifti
@@ -46,6 +47,14 @@ def write_nifti(path: str | Path, image: nib.Nifti1Image) -> None:
     """Write a NIfTI file, whole or not at all; compressed if the name says so."""
     with whole_file(path) as temporary:
         nib.save(image, temporary)
+
+
+def write_new_label_map(path: str | Path, labels: np.ndarray, affine: ArrayLike) -> None:
+    """Write a label map (X, Y, Z) on a grid that no file has, as uint8; `affine` is voxel → world mm (RAS+)."""
+    image = nib.Nifti1Image(labels.astype(np.uint8), np.asarray(affine, float))
+    image.header.set_xyzt_units("mm")
+    image.set_qform(image.affine, int(image.header["sform_code"]))
+    write_nifti(path, image)
 
 
 def _part(image: nib.Nifti1Image, box: tuple[slice, slice, slice]) -> nib.Nifti1Image:

@@ -20,12 +20,13 @@ from .meta_image import data_file
 from .read import open_volume, read_labels, read_values
 from .scene import write_scene
 from .sources import GIVEN, GivenLabels
-from .write import copy_as_given, copy_volume, write_label_map, write_layers
+from .write import copy_as_given, copy_volume, write_label_map, write_layers, write_new_label_map
 
 AS_GIVEN = "as_given"
 HOLD_DATA = ("ply", "vtp")  # mesh formats with numbers and colours of vertices
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # characters that cannot be seen
 STAGES = ("initial", "refined")
+FINE = "fine"
 RUN_FILES = ("report.json", "report.jsonl", "report.html", AS_GIVEN)  # of the run, so that no case may be called so
 WRITTEN = (*SUFFIXES, *(f".{ending}" for ending in FORMATS))
 
@@ -123,7 +124,7 @@ class CaseWriter:
     def _targets(self, paths: Mapping[str, Any]) -> list[Path]:
         """Return the masks that a case's results may be, whether they are there or not."""
         source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
-        masks = [self.output_dir / paths[CASE] / f"{paths[CASE]}_{stage}.nii.gz" for stage in STAGES]
+        masks = [self.output_dir / paths[CASE] / f"{paths[CASE]}_{stage}.nii.gz" for stage in (*STAGES, FINE)]
         if not source.is_dir():
             beside = data_file(source) if is_meta_image(source) else None
             return [*masks, folder / source.name, *([folder / beside.name] if beside is not None else [])]
@@ -135,7 +136,8 @@ class CaseWriter:
         Args:
             paths: the case's dictionary of paths.
             data: the case after the chain: `initial` and `pred` (1, X, Y, Z), `pred_shapes`; without `pred_shapes`
-                no refinement was asked for and `pred` is the initial mask. `pred_given` is what the mask was read from.
+                no refinement was asked for and `pred` is the initial mask. `pred_fine` (1, X', Y', Z'), where it is
+                there, is the refined one on a finer grid. `pred_given` is what the mask was read from.
 
         Returns:
             What → path of the files written.
@@ -148,6 +150,9 @@ class CaseWriter:
         outputs = {"initial": self._write_mask(paths, "initial", data["initial"] if refine else data["pred"], given)}
         if refine:
             outputs["refined"] = self._write_mask(paths, "refined", data["pred"], given)
+            if f"pred_{FINE}" in data:
+                outputs[FINE] = str(self._path(paths, f"{FINE}.nii.gz"))
+                write_new_label_map(outputs[FINE], as_labels(data[f"pred_{FINE}"]), data[f"pred_{FINE}"].affine)
             outputs |= self._write_meshes(paths, data["pred_shapes"])
             outputs |= self._write_as_given(paths, data["initial"], data["pred"], given)
         return outputs

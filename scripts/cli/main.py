@@ -44,6 +44,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "report": "report.job:report",
     "simulate": "simulation.simulate:simulate",
     "template": "report.template:template",
+    "slices": "validation.slices:slices",
     "validate": "validation.job:validate",
 }
 RUN_JOB, PLAIN_TEXT, VERSION = "run.jobs:run_job", "run.errors:plain_text_of", "report.run_report:bundle_version"

@@ -23,12 +23,14 @@ from ..cases.arrays import affine_of, label_array, volume_array
 from ..geometry.simplify import check_faces
 from ..organ.exchange import exchanged
 from .chain import Image, Refiner
+from .finer import Split, check_fine, finer_labels
 from .stages import Refined, Unrefined
 
 logger = logging.getLogger(__name__)
 
 SHAPES = "_shapes"
 SIDES = "_sides"
+FINE = "_fine"
 
 
 class MendSidesd(MapTransform):
@@ -159,26 +161,37 @@ class ReconstructShaped(MapTransform):
         keys: the label map.
         refiner: of the organ.
         mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
+        fine_mm: where given, `<key>_fine` is the refined label map on a grid with no voxel's side longer than that.
         allow_missing_keys: see MapTransform.
 
     Raises:
-        ValueError: `mesh_faces` is no such number.
+        ValueError: `mesh_faces` or `fine_mm` is no such number.
     """
 
     def __init__(
-        self, keys: KeysCollection, refiner: Refiner, mesh_faces: int = 0, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        refiner: Refiner,
+        mesh_faces: int = 0,
+        fine_mm: float = 0.0,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.refiner = refiner
         self.mesh_faces = check_faces(mesh_faces)
+        self.fine_mm = check_fine(fine_mm)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the label map and the stages."""
+        """Replace the label map and the stages; add the finer label map where it is asked for."""
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
             refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, self.mesh_faces)
             result[key], result[f"{key}{SHAPES}"] = _like(result[key], refined, affine), shapes
+            if self.fine_mm:
+                split = Split.to(affine, self.fine_mm)
+                labels, fine_affine = finer_labels(self.refiner.pack, refined, affine, shapes, split)
+                result[f"{key}{FINE}"] = MetaTensor(labels[None], affine=torch.as_tensor(fine_affine))
         return result
 
 

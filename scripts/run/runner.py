@@ -182,7 +182,7 @@ class CaseEvaluator(SupervisedEvaluator):
             logger.info(f"when all parts have ended: python -m scripts merge {self.writer.output_dir}")
         elif self.html:
             for case in self.state.output or []:  # the page reads files: what was written need not stay in memory
-                for key in ("initial", "pred_shapes", f"pred{GIVEN}"):
+                for key in ("initial", "pred_shapes", "pred_fine", f"pred{GIVEN}"):
                     case.pop(key, None)
             try_page(page.parent, self.pack)
         if stopped:

@@ -8,8 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import trimesh
 from monai.bundle import ConfigWorkflow
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from scripts.prior.prior import ShapePrior
@@ -127,9 +129,27 @@ def test_meshes_have_the_format_and_the_number_of_triangles_asked_for(bundle_roo
     assert len(coloured.faces) == quality["mesh_faces"] and (tmp_path / "report.html").is_file()
 
 
-@pytest.mark.parametrize("wrong", [{"mesh_format": "fbx"}, {"mesh_faces": -3}])
+def test_thick_slices_come_back_thin_where_that_is_asked_for(bundle_root, broken_masks, tmp_path):
+    refine(bundle_root, broken_masks / "flipped.nii.gz", tmp_path, preset="linear", fine_mm=0.7, html=False)
+    report = json.loads((tmp_path / "report.json").read_text())
+    refined = nib.load(tmp_path / "flipped" / "flipped_refined.nii.gz")
+    fine = sitk.ReadImage(report["cases"][0]["outputs"]["fine"])  # another reader's spacing, size and places
+    assert fine.GetSize() == (96, 132, 66) and fine.GetSpacing() == pytest.approx((0.45, 0.45, 2 / 3))
+    values = sitk.GetArrayFromImage(fine).T
+    blocks = values.reshape(48, 2, 66, 2, 22, 3)
+    first = np.array(fine.TransformContinuousIndexToPhysicalPoint((0.5, 0.5, 1.0))) * (-1, -1, 1)  # LPS → RAS
+    np.testing.assert_allclose(first, refined.affine[:3, 3], atol=1e-4)
+    thick = np.asarray(refined.dataobj)
+    assert set(np.unique(values)) == {0, 1, 2}
+    assert dice((blocks > 0).mean(axis=(1, 3, 5)) >= 0.5, thick > 0) > 0.97
+    apart = np.abs(blocks.astype(int) - thick[:, None, :, None, :, None]).max(axis=(1, 3, 5))
+    deep = ndimage.maximum_filter(thick, 3) == ndimage.minimum_filter(thick, 3)
+    assert (apart[deep] == 0).all()  # only at the surface and the parts' border is it other than blocks
+
+
+@pytest.mark.parametrize("wrong", [{"mesh_format": "fbx"}, {"mesh_faces": -3}, {"fine_mm": -1.0}])
 def test_meshes_that_cannot_be_written_are_refused_at_the_start(bundle_root, broken_masks, tmp_path, wrong):
-    with pytest.raises(Exception, match="mesh_f") as caught:
+    with pytest.raises(Exception, match="mesh_f|fine_mm") as caught:
         refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path, preset="linear", **wrong)
     assert next(iter(wrong)) in plain_text_of(caught.value) and not list(tmp_path.iterdir())
 

@@ -1,0 +1,151 @@
+"""`python -m scripts slices`: thin slices made thick, and back: with the prior and by interpolation."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..cases.files import write_csv, write_text
+from ..cases.find import case_name
+from ..cases.sources import LabelSource
+from ..cases.split import choose_labels
+from ..evaluation.tables import markdown_table
+from ..geometry.affine import spacing_mm
+from ..metrics.surface import score_masks
+from ..refine.chain import Refiner
+from ..refine.finer import Split, finer_labels
+from ..run.request import Request
+from ..simulation.simulate import read_truth
+from .interpolation import METHODS, thickened
+
+OURS = "refine --fine_mm"
+THICKEST_TRUTH = 1.5  # times `fine_mm`: thicker label maps say too little of what lies between
+
+
+def slices(
+    organ: str,
+    label_dir: str,
+    output_dir: str,
+    thick_mm: str | float | Sequence[float] = "5,10",
+    fine_mm: float = 1.0,
+    split: str = "validation",
+    cases: int = 0,
+    seed: int = 0,
+    device: str = "",
+    label_source: str = "",
+) -> str:
+    """Measure how well a pack's prior finds what lies between thick slices.
+
+    True label maps of thin slices are made thick, refined with `fine_mm`, and compared with the truth; likewise for
+    interpolation without a prior: nearest and linear of the mask, shape-based of each slice's signed distance, and of
+    the signed distance in 3D. Slices are those across the axis nearest to the body's. Thinner ones than `fine_mm` are
+    made that thick first; label maps of slices more than half thicker than that are left out.
+
+    Args:
+        organ: name of the organ pack, or path of its folder.
+        label_dir: folder of true label maps.
+        output_dir: receives slices.md and slices.csv.
+        thick_mm: thicknesses, such as 5,10.
+        fine_mm: thickness to come back to.
+        split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
+        cases: at most so many, spread evenly over their names; 0 for all.
+        seed: of the fits.
+        device: cpu or cuda; empty for cuda where there is one.
+        label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
+
+    Returns:
+        The path of slices.md.
+
+    Raises:
+        ValueError: an option makes no sense, the split's label maps are not in the folder, or all are too thick.
+        CaseError: a label map cannot be used.
+        SystemExit: the pack lacks a prior.
+    """
+    given = thick_mm.split(",") if isinstance(thick_mm, str) else np.atleast_1d(thick_mm).tolist()
+    thicknesses = [float(one) for one in given]
+    if not 0 < fine_mm < min(thicknesses):
+        raise ValueError(f"thick_mm {thick_mm} must be more than fine_mm {fine_mm}, which must be above 0")
+    found = Request.of(organ, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), seed=seed)
+    refiner = found.require().refiner
+    assert refiner is not None  # it was asked for
+    files = choose_labels(label_dir, refiner.pack, split, cases)
+    labels = LabelSource.of(refiner.pack, label_source)
+    rows: list[dict[str, Any]] = []
+    out = Path(output_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in tqdm(files, desc="slices", unit="case", disable=None):
+        label_map, affine, _ = read_truth(file, labels)
+        truth = thin_truth(label_map, affine, fine_mm)
+        if truth is not None:
+            for thickness in thicknesses:
+                rows += [{"case": case_name(file)} | row for row in score(refiner, *truth, thickness)]
+            write_csv(out / "slices.csv", rows)  # after each case, to look at while it runs
+    if not rows:
+        raise ValueError(f"{label_dir} has no label map with slices of at most {THICKEST_TRUTH * fine_mm:g} mm")
+    options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "thick_mm": thick_mm}
+    options |= {"fine_mm": fine_mm, "split": split, "cases": cases, "seed": seed}
+    options |= {"label_source": label_source} if label_source else {}
+    command = "python -m scripts slices " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
+    write_text(out / "slices.md", page(refiner.pack.name, command, rows))
+    return str(out / "slices.md")
+
+
+def thin_truth(label_map: np.ndarray, affine: np.ndarray, fine_mm: float) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Return a label map (X, Y, Z) with slices of about `fine_mm`, its affine, and the slices' axis.
+
+    None where its slices are much thicker than that.
+    """
+    axis = int(np.argmax(np.abs(affine[2, :3]) / spacing_mm(affine)))
+    count = int(max(round(fine_mm / spacing_mm(affine)[axis]), 1))
+    label_map, affine = thickened(label_map, affine, axis, count)
+    return None if spacing_mm(affine)[axis] > THICKEST_TRUTH * fine_mm else (label_map, affine, axis)
+
+
+def score(
+    refiner: Refiner, truth: np.ndarray, affine: np.ndarray, axis: int, thickness_mm: float
+) -> list[dict[str, Any]]:
+    """Score all ways from thick slices to the truth's: a row a structure and method, with HD95 and ASSD in mm."""
+    count = int(round(thickness_mm / spacing_mm(affine)[axis]))
+    thick, thick_affine = thickened(truth, affine, axis, count)
+    truth = np.moveaxis(np.moveaxis(truth, axis, 0)[: thick.shape[axis] * count], 0, axis)
+    x, y, z = (count if a == axis else 1 for a in range(3))
+    refined, shapes = refiner.refine(thick, thick_affine)
+    fine, _ = finer_labels(refiner.pack, refined, thick_affine, shapes, Split((x, y, z)))
+    parts = [dict(_named(refiner, *one)) for one in ((truth, affine), (thick, thick_affine), (fine, affine))]
+    rows = []
+    for name in [name for name in parts[0] if name in parts[1]]:
+        mask, spacing = parts[1][name], spacing_mm(thick_affine)
+        results = {method: way(mask, spacing, axis, count) for method, way in METHODS.items()}
+        results[OURS] = parts[2].get(name, np.zeros(truth.shape, bool))
+        for method, result in results.items():
+            scores = score_masks(result, parts[0][name], affine, refiner.pack.nsd_tolerance_mm)
+            figures = {key: round(float(scores[key]), 4) for key in ("hd95_mm", "assd_mm", "dsc")}
+            rows.append({"structure": name, "thick_mm": thickness_mm, "method": method} | figures)
+    return rows
+
+
+def _named(refiner: Refiner, label_map: np.ndarray, affine: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    return [(shape.name, mask) for shape, mask in refiner.pack.shapes(label_map, affine) if mask.any()]
+
+
+def page(organ: str, command: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Return the page: means over all structures and cases, then structure by structure where there are several."""
+    lines = [f"# {organ}: thick slices made thin again", "", "```bash", command, "```", ""]
+    names = list(dict.fromkeys(row["structure"] for row in rows))
+    for name in ([""] if len(names) > 1 else []) + names:
+        own = [row for row in rows if not name or row["structure"] == name]
+        body = []
+        for thickness in sorted({row["thick_mm"] for row in own}):
+            for method in (*METHODS, OURS):
+                group = [row for row in own if (row["thick_mm"], row["method"]) == (thickness, method)]
+                means = [np.mean([row[key] for row in group]) for key in ("hd95_mm", "assd_mm", "dsc")]
+                body.append([f"{thickness:g}", method, str(len(group)), *(f"{m:.2f}" for m in means)])
+        lines += [f"## {name or 'all structures'}", ""]
+        lines += [markdown_table(["slices mm", "method", "n", "HD95 mm", "ASSD mm", "DSC %"], body), ""]
+    return "\n".join(lines)

@@ -1,0 +1,37 @@
+"""The command `slices`: the packaged hippocampus prior's own mean shape in thick slices."""
+
+import csv
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scripts.validation.slices import OURS, slices, thin_truth
+from tests.helpers.mean_shape import mean_shape
+
+
+def test_the_prior_s_own_shape_is_found_between_thick_slices(tmp_path):
+    (tmp_path / "labels").mkdir()
+    label_map, affine = mean_shape("oblique")
+    nib.save(nib.Nifti1Image(label_map, affine), tmp_path / "labels" / "a.nii.gz")
+    page = slices("hippocampus", str(tmp_path / "labels"), str(tmp_path / "out"), thick_mm="6", split="", device="cpu")
+    rows = list(csv.DictReader((tmp_path / "out" / "slices.csv").open()))
+    scores = {row["method"]: float(row["assd_mm"]) for row in rows}
+    assert len(scores) == 5 and all(scores[OURS] < value for name, value in scores.items() if name != OURS)
+    text = open(page).read()
+    assert "python -m scripts slices --organ hippocampus" in text and f"| 6 | {OURS} | 1 |" in text
+
+
+def test_thin_slices_are_made_as_thick_as_asked_for_and_thick_ones_are_left_out():
+    label_map = np.zeros((20, 8, 8), int)
+    label_map[4:16, 2:6, 2:6] = 1
+    across_x = np.array([[0.0, 0.8, 0.0, 0.0], [0.0, 0.0, 0.8, 0.0], [-0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    thin, affine, axis = thin_truth(label_map, across_x, 1.0)
+    assert axis == 0 and thin.shape == (10, 8, 8) and affine[2, 0] == -1.0
+    across_x[2, 0] = -2.0
+    assert thin_truth(label_map, across_x, 1.0) is None
+
+
+def test_thicknesses_that_make_no_sense_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="fine_mm"):
+        slices("hippocampus", str(tmp_path), str(tmp_path / "out"), thick_mm=1.0, fine_mm=1.0)
