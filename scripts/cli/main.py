@@ -34,6 +34,7 @@ JOBS: dict[str, str] = {  # command → config
 FUNCTIONS: dict[str, str] = {  # command → module:function
     "evaluate": "evaluation.evaluate:evaluate",
     "benchmark": "evaluation.benchmark:benchmark",
+    "calibrate": "validation.calibrate:calibrate",
     "data": "data.job:data",
     "demo": "demo:demo",
     "evidence": "training.evidence.job:evidence",
@@ -41,6 +42,8 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "limits": "validation.limits:limits",
     "merge": "report.merge:merge",
     "meshes": "report.mesh_check:meshes",
+    "quality": "training.quality.job:quality",
+    "rank": "report.rank:rank",
     "report": "report.job:report",
     "simulate": "simulation.simulate:simulate",
     "template": "report.template:template",

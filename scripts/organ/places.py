@@ -9,3 +9,5 @@ PRESETS = MODELS.with_name("configs") / "presets.yaml"
 ORGAN_FILE = "organ.yaml"
 JOINT_FILE = "joint.safetensors"
 EVIDENCE_FILE = "evidence.safetensors"
+QUALITY_FILE = MODELS / "quality.safetensors"  # of all packs
+CALIBRATION_FILE = "calibration.json"

@@ -27,9 +27,11 @@ from ..geometry.simplify import deviation_mm, simplified
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
+from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
+from ..quality.verdict import Judge
 from .bodies import Islands, far_islands, two_organs
 from .finetune import LatentFinetune
 from .likeness import unlike
@@ -98,6 +100,7 @@ class Refiner:
         partners: structure name → the same of the patient's other side, where that has a prior of its own.
         joint: the joint model of the pack's structures; None without one, or where no structure uses it.
         head: the pack's voxel head, which reads images; None without such.
+        judge: predicts the quality of masks; None where the bundle has no predictor.
 
     Raises:
         OrganError: there is no such organ pack.
@@ -123,6 +126,7 @@ class Refiner:
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
         self.head = VoxelHead.load(seen, device) if see and seen.is_file() else None
+        self.judge = Judge.of(QUALITY_FILE, self.pack.folder / CALIBRATION_FILE)
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")
@@ -343,7 +347,7 @@ class Refiner:
             if isinstance(result, Unrefined) and result.islands is not None:
                 refined[tuple(result.islands.T)] = 0
         for one, part in parts:
-            results[one.name] = _refined(one, part, after[one.name], mesh_faces)
+            results[one.name] = _refined(one, part, after[one.name], mesh_faces, self.judge)
         return refined, [results[one.name] for one in fitted]
 
     def refine(
@@ -355,8 +359,8 @@ class Refiner:
         return self.reconstruct(self.fit(sampled), label_map, affine)
 
 
-def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces: int) -> Refined:
-    """Return the result of a structure whose voxels are `after` in the refined label map."""
+def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces: int, judge: Judge | None) -> Refined:
+    """Return the result of a structure whose voxels are `after` in the refined label map, and its predicted quality."""
     begun = time.perf_counter()
     mesh, correspondence, seconds, thinned = part.mesh, None, fitted.seconds, {}
     if part.mesh is not None and mesh_faces:
@@ -366,4 +370,6 @@ def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces:
         correspondence = fitted.fit.correspondence(fitted.prior, np.asarray(mesh.vertices))
         seconds = {**seconds, "correspondence": time.perf_counter() - begun}
     quality = {**describe(fitted, part, after), **thinned}
+    if judge is not None:
+        quality |= judge(quality)
     return fitted.then(Refined, mesh=mesh, correspondence=correspondence, quality=quality, seconds=seconds)

@@ -62,6 +62,24 @@ def hopeless(fitted: Fitted, dice: float) -> str:
     return f"the fit cannot be right: its Dice with the mask is {dice:.2f} and the alignment did not settle: look at it"
 
 
+def unknown_shape(doubtful: bool, warnings: Sequence[str], dice: float) -> str:
+    """Say why the prior does not know a shape, "" if it does: of such a mask nothing reliable can be predicted.
+
+    Args:
+        doubtful: whether the fit cannot be right.
+        warnings: of the structure; the first says why the fit cannot be right.
+        dice: Dice coefficient of the refined mask, whose islands are gone, with the fit.
+    """
+    if doubtful and warnings:
+        return warnings[0]
+    if dice < LEAST_DICE:
+        return (
+            f"the refined mask's Dice with the fitted shape is {dice:.2f}: surgery, a tumour, another organ, or too "
+            "broken to tell"
+        )
+    return ""
+
+
 def unlike(name: str, signs: Sequence[str], done: str = "nothing but small islands was changed") -> str:
     """Say what the signs mean to the user, what was done, and what to check."""
     return (

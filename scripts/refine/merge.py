@@ -9,7 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
-from ..geometry.boxed import BoxedMask
+from ..geometry.boxed import Box, BoxedMask
+from .agreement import agreement
+from .likeness import unknown_shape
 from .reconstruct import Reconstruction
 from .stages import Fitted
 
@@ -75,16 +77,31 @@ def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[tuple[sl
     return own[0], own[1]
 
 
+def _in_box(values: np.ndarray, box: Box, larger: Box, beyond: float) -> np.ndarray:
+    """Values of a box in one that holds it."""
+    result = np.full([side.stop - side.start for side in larger], beyond, values.dtype)
+    result[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, larger, strict=True))] = values
+    return result
+
+
 def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str, Any]:
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
-    but is another label's. `doubtful` says that the fit cannot be right. `after` are the structure's voxels in the
-    refined label map, in a box that holds its initial ones.
+    but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior does not know
+    such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement`. `after` are the
+    structure's voxels in the refined label map, in a box that holds its initial ones.
     """
     before, transform = fitted.mask[after.box], fitted.transform
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
     wanted = (part.signed_mm < 0) & ~fitted.mask[part.box]
+    fit = _in_box(part.fit, part.box, after.box, False)
+    probability = None if part.probability is None else _in_box(part.probability, part.box, after.box, np.nan)
+    figures = {
+        stage: agreement(fitted, before, mask, fit, after.box, probability)
+        for stage, mask in (("initial", before), ("refined", after.part))
+    }
+    strange = unknown_shape(part.doubtful, part.warnings, figures["refined"]["dice_with_fit"] or 0.0)
     return {
         "alignment": {
             "mirrored": transform.mirrored,
@@ -92,7 +109,11 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
             "scale": round(fitted.fit.similarity.scale * fitted.prior.scale_mm, 3),
             "converged": transform.converged,
         },
-        "fit": {**fitted.fit.figures, "dice_with_fit": round(part.dice_with_fit, 3)},
+        "fit": {
+            **fitted.fit.figures,
+            "dice_with_fit": round(part.dice_with_fit, 3),
+            "radius_mm": round(fitted.fit.radius_mm, 3),
+        },
         "evidence": part.evidence,
         "doubtful": part.doubtful,
         "warnings": list(part.warnings),
@@ -102,5 +123,8 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         "added_ml": round(float((after.part & ~before).sum()) * voxel_ml, 4),
         "followed_ml": round(part.followed * voxel_ml, 4),
         "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
+        "outside_prior": bool(strange),
+        "outside_prior_reason": strange,
+        "agreement": figures,
         "regions": [region.as_json() for region in part.regions],
     }

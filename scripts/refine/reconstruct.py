@@ -55,6 +55,7 @@ class Reconstruction:
     Attributes:
         box: slices of the original grid.
         signed_mm: (x, y, z) float32, negative inside.
+        fit: (x, y, z) bool, the inside of the fitted shape.
         regions: what was judged.
         outside: voxels of the initial mask beyond the box that are removed, as indices (N, 3) of the original grid.
         followed: how many voxels were changed around accepted regions, or by an image, without belonging to one.
@@ -62,11 +63,13 @@ class Reconstruction:
         evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
         warnings: what a user should know of the structure.
         doubtful: whether the fit cannot be right.
+        probability: (x, y, z) of the voxel head, NaN where it says nothing; None where no image was read.
         mesh: its surface, world mm; None where nothing is left of it, or where it was not drawn.
     """
 
     box: tuple[slice, slice, slice]
     signed_mm: np.ndarray
+    fit: np.ndarray
     regions: list[Region]
     outside: np.ndarray
     followed: int = 0
@@ -74,6 +77,7 @@ class Reconstruction:
     evidence: str = "shape"
     warnings: tuple[str, ...] = ()
     doubtful: bool = False
+    probability: np.ndarray | None = None
     mesh: trimesh.Trimesh | None = None
 
 
@@ -161,18 +165,19 @@ class ReconstructShape:
         mask, box, grid = fitted.mask, measured.box, measured.grid
         fit_mm, mask_mm, context_mm = measured.fit_mm, measured.mask_mm, measured.context_mm
         initial = mask[box]
-        outside_box = _outside(mask, box)
-        agreement = _dice(initial, fit_mm < 0, len(outside_box))
+        inside, outside_box = fit_mm < 0, _outside(mask, box)
+        agreement = _dice(initial, inside, len(outside_box))
         own = mask if fitted.seen is None else fitted.seen.mask  # what the fit was to follow
-        lost = hopeless(fitted, _dice(own[box], fit_mm < 0, own.count - int(np.count_nonzero(own[box]))))
+        lost = hopeless(fitted, _dice(own[box], inside, own.count - int(np.count_nonzero(own[box]))))
         signs = doubts(fitted, agreement)
         if (signs or lost) and not (chosen.fusion and chosen.gate):  # a fit that is not judged is taken or left whole
             why = unlike(fitted.name, signs, "it was left as it is") if signs else f"the mask was left as it is: {lost}"
             own_mm = mask_signed_distance(initial, spacing_mm(fitted.affine), LIMIT_MM)
-            return Reconstruction(box, own_mm, [], np.zeros((0, 3), int), 0, agreement, warnings=(why,), doubtful=True)
+            none = np.zeros((0, 3), int)
+            return Reconstruction(box, own_mm, inside, [], none, 0, agreement, warnings=(why,), doubtful=True)
         if mask_mm is None:
             fell_back = (fitted.fit.warning,) if fitted.fit.warning else ()
-            return Reconstruction(box, fit_mm, [], outside_box, 0, agreement, warnings=fell_back)
+            return Reconstruction(box, fit_mm, inside, [], outside_box, 0, agreement, warnings=fell_back)
         log_odds = None if signs else measured.log_odds
         seen = log_odds is not None
         evidence = None if seen or signs else fitted.evidence
@@ -252,8 +257,9 @@ class ReconstructShape:
         source = "image" if seen else "probability" if evidence is not None else "shape"
         said = unlike(fitted.name, signs) if signs else lost
         warnings = [*filter(None, (said, fitted.fit.warning)), *(body.beside(fitted.name) for body in bodies)]
+        read = probability if seen else None
         return Reconstruction(
-            box, fused, regions, outside_box, followed, agreement, source, tuple(warnings), bool(said)
+            box, fused, inside, regions, outside_box, followed, agreement, source, tuple(warnings), bool(said), read
         )
 
 

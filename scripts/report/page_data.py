@@ -34,7 +34,15 @@ from .surfaces import (
     moved_figures,
     read_coloured,
 )
-from .words import flags, provenance_lines, region_totals, sentences, topology_figures, volume_figures
+from .words import (
+    flags,
+    predicted_figures,
+    provenance_lines,
+    region_totals,
+    sentences,
+    topology_figures,
+    volume_figures,
+)
 
 NSD_TOLERANCE_MM = 2.0
 
@@ -55,6 +63,7 @@ class StructurePage:
         failure: why it could not be refined, or "".
         status: "refined", "unchanged" or "kept"; "" where the report does not say.
         doubtful: whether the fit cannot be right.
+        outside_prior: why the shape is none that the prior knows, or "".
         words: sentences on what happened to it.
         figures: name with unit → number.
         regions: what the gate judged, as in the report.
@@ -66,6 +75,7 @@ class StructurePage:
     failure: str = ""
     status: str = ""
     doubtful: bool = False
+    outside_prior: str = ""
     words: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     regions: list[dict[str, Any]] = field(default_factory=list)
@@ -272,7 +282,8 @@ def load_case(
                 str(said.get("failure", "")),
                 _status_of(said),
                 bool(said.get("quality", {}).get("doubtful")),
-                figures=_fit_figures(said.get("quality", {})),
+                str(said.get("quality", {}).get("outside_prior_reason") or ""),
+                figures=_fit_figures(said.get("quality", {})) | predicted_figures(said.get("quality", {})),
                 regions=[r for r in said.get("quality", {}).get("regions", []) if "kind" in r],
                 seconds=said.get("seconds", {}),
             )
@@ -284,7 +295,14 @@ def load_case(
             logger.warning("%s cannot be drawn: %s: %s", page.name, type(error).__name__, error)
         page.not_drawn(str(error) or type(error).__name__)
     described = [
-        {"name": s.name, "failure": s.failure, "doubtful": s.doubtful, "figures": s.figures} for s in page.structures
+        {
+            "name": s.name,
+            "failure": s.failure,
+            "doubtful": s.doubtful,
+            "outside_prior": s.outside_prior,
+            "figures": s.figures,
+        }
+        for s in page.structures
     ]
     page.flags = flags(str(record.get("status", "")), list(record.get("warnings", [])), described)
     return page
@@ -407,6 +425,8 @@ def _show_structure(
         shown.figures |= topology_figures(parts[INITIAL], parts[REFINED])
         shown.figures |= moved_figures(meshes.get(INITIAL), meshes.get(REFINED))
         shown.words = sentences(shown.figures, shown.failure)
+        if shown.outside_prior:
+            shown.words.insert(0, f"A shape that the prior does not know: {shown.outside_prior}.")
     for stage in (INITIAL, REFINED):
         if TRUTH in parts and stage in parts:
             scores = score_masks(parts[stage], parts[TRUTH], crop.affine, run.nsd_tolerance_mm)

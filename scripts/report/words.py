@@ -12,6 +12,7 @@ from scipy import ndimage
 from ..geometry.surface import crop_box
 from ..metrics.topology import FOREGROUND, count_components, count_holes
 
+ENDS = ("refined_low", "refined_high")  # of the predicted interval
 LARGE_CHANGE = 0.2  # share of the volume
 RESTRICTED = re.compile(r"\bnc\b|non-?\s?commercial|research", re.IGNORECASE)
 
@@ -41,6 +42,16 @@ def volume_figures(initial: np.ndarray, refined: np.ndarray, voxel_mm3: float) -
         "removed_ml": np.count_nonzero(initial & ~refined) * voxel_ml,
         "added_ml": np.count_nonzero(refined & ~initial) * voxel_ml,
     }
+
+
+def predicted_figures(quality: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a report predicts of a structure, such as `predicted_dsc_refined` and `predicted_dsc_refined_low`."""
+    found: dict[str, float] = {}
+    for metric in ("predicted_dsc", "predicted_hd95_mm"):
+        for stage, values in (quality.get(metric) or {}).items():
+            names = (f"{metric}_{stage}", f"{metric}_{stage}_low", f"{metric}_{stage}_high")
+            found |= dict(zip(names, map(float, values), strict=True))
+    return found
 
 
 def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
@@ -75,6 +86,9 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
         filled = f"{holes - remaining} of {counted(holes, 'hole')} filled."
         inside = f"{counted(remaining, 'hole')} inside, {'as before' if holes == remaining else f'before {holes}'}."
         said.append(filled if holes > remaining else inside)
+    if "predicted_dsc_refined" in figures:
+        guess, low, high, before = (figures[f"predicted_dsc_{what}"] for what in ("refined", *ENDS, "initial"))
+        said.append(f"Predicted DSC: {guess:.0f} % ({low:.0f} to {high:.0f}), before {before:.0f} %.")
     if "moved_mean_mm" in figures:
         said.append(
             f"The surface moved {figures['moved_mean_mm']:.2f} mm on average, {figures['moved_max_mm']:.1f} mm at most."
@@ -99,7 +113,8 @@ def flags(status: str, warnings: list[str], structures: list[dict[str, Any]]) ->
     Args:
         status: of the case, as in the report.
         warnings: of the case.
-        structures: dictionaries with `name`, `failure`, `figures` and, where the fit cannot be right, `doubtful`.
+        structures: dictionaries with `name`, `failure`, `figures` and, where the fit cannot be right, `doubtful`,
+            or where the prior does not know such a shape, `outside_prior`.
     """
     found = [["bad", "failed"]] if status == "failed" else [["warn", "mask kept as it was"]] if status == "kept" else []
     for structure in structures:
@@ -107,6 +122,8 @@ def flags(status: str, warnings: list[str], structures: list[dict[str, Any]]) ->
         before, after = figures.get("volume_initial_ml", 0.0), figures.get("volume_refined_ml", 0.0)
         if structure.get("doubtful"):
             found.append(["bad", f"{structure['name']}: fit cannot be right"])
+        elif structure.get("outside_prior"):
+            found.append(["bad", f"{structure['name']}: unknown shape"])
         elif structure["failure"]:
             found.append(["warn", f"{structure['name']} kept as it was"])
         elif before and abs(after / before - 1.0) > LARGE_CHANGE:

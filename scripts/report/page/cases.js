@@ -7,12 +7,15 @@ const volumeChange = (c) => {
 const sum = (c, figure) => c.structures.reduce((total, s) => total + (s.figures[figure] || 0), 0);
 const figuresOf = (c, figure) => c.structures.map((s) => s.figures[figure]).filter((v) => v !== undefined && v !== null);
 const mean = (c, figure) => { const all = figuresOf(c, figure); return all.length ? all.reduce((a, b) => a + b) / all.length : null; };
+const least = (c, figure) => { const all = figuresOf(c, figure); return all.length ? Math.min(...all) : null; };
 const most = (c, figure) => { const all = figuresOf(c, figure); return all.length ? Math.max(...all) : null; };
 
+const PREDICTED = "predicted DSC %";
 const COLUMNS = [ // head, value to sort by, text (from the value), whether it is text
   ["case", (c) => c.name, (v) => v, true],
   ["status", (c) => c.status, (v) => v, true],
   ["quality", (c) => c.flags.length, null, true],
+  [PREDICTED, (c) => least(c, "predicted_dsc_refined"), (v, c) => `${least(c, "predicted_dsc_initial").toFixed(0)} → ${v.toFixed(0)}`],
   ["refined", (c) => (c.structures.length ? c.structures.filter((s) => s.status === "refined").length : null),
     (v, c) => `${v} of ${c.structures.length}`],
   ["volume change", volumeChange, (v) => `${v >= 0 ? "+" : "−"}${Math.abs(v).toFixed(1)} %`],
@@ -27,6 +30,7 @@ const COLUMNS = [ // head, value to sort by, text (from the value), whether it i
 ];
 
 const EXPLAINED = {
+  [PREDICTED]: "of the structure with the least, before and after; there is no truth behind it",
   refined: "structures refined",
   accepted: "regions in which mask and fit differ and the mask was changed",
   refused: "regions in which mask and fit differ and the mask was kept",
@@ -51,6 +55,8 @@ class CaseTable {
       head.append(cell);
     });
     this.fill();
+    const predicted = this.columns.findIndex(([name]) => name === PREDICTED);
+    if (predicted >= 0) this.sort(predicted); // the worst first
   }
 
   fill() {

@@ -4,6 +4,8 @@ const FIGURES = [ // row of the table, its figure of the initial mask, of the re
   ["volume, ml", "volume_initial_ml", "volume_refined_ml", 2],
   ["pieces", "pieces_initial", "pieces_refined", 0],
   ["holes", "holes_initial", "holes_refined", 0],
+  ["predicted DSC, %", "predicted_dsc_initial", "predicted_dsc_refined", 1],
+  ["predicted HD95, mm", "predicted_hd95_mm_initial", "predicted_hd95_mm_refined", 1],
   ["DSC, %", "dsc_initial", "dsc_refined", 1],
   ["NSD, %", "nsd_initial", "nsd_refined", 1],
   ["HD95, mm", "hd95_mm_initial", "hd95_mm_refined", 2],

@@ -166,4 +166,4 @@ definitions(byId("about"), run.about);
 definitions(byId("provenance"), run.provenance);
 const table = new CaseTable(byId("cases"), run.cases, openCase);
 const wanted = decodeURIComponent(location.hash.replace("#case=", ""));
-if (run.cases.length) openCase(run.cases.find((c) => c.name === wanted) || run.cases[0]);
+if (run.cases.length) openCase(run.cases.find((c) => c.name === wanted) || table.cases[0]);

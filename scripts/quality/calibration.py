@@ -1,0 +1,51 @@
+"""Intervals from a user's own cases, kept beside an organ pack's priors."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..cases.files import write_json
+from .predictor import PROMISE, TARGETS
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How wide the intervals of an organ's predictions are.
+
+    Attributes:
+        widths: target → half of the interval's width, in predicted spreads.
+        patients: how many independent cases stand behind it.
+        masks: how many masks.
+        made_of: whose masks these were, in words.
+        promise: the share of new patients' masks that the interval holds.
+    """
+
+    widths: Mapping[str, float]
+    patients: int
+    masks: int
+    made_of: str
+    promise: float = PROMISE
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, {**asdict(self), "widths": dict(self.widths)})
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is none; the message names it and what to do.
+        """
+        try:
+            found = cls(**json.loads(path.read_text(encoding="utf-8")))
+            widths = [float(found.widths[target]) for target in TARGETS]
+            if not all(math.isfinite(one) and one > 0 for one in widths):
+                raise ValueError("a width is no number above 0")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path} is broken ({error}): remove it, or run `python -m scripts calibrate`") from error
+        return found

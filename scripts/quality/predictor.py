@@ -1,0 +1,198 @@
+"""DSC and HD95 of a mask that nobody has drawn the truth for, each with an interval.
+
+A small perceptron knows from masks whose truth is known how figures of mask and fit go with the mask's quality; several
+of them, started differently, are averaged. They predict a mean and a spread, on a scale on which errors are alike: the
+logit of DSC, the logarithm of HD95 over the shape's radius. The interval's width in spreads is not theirs: it comes
+from patients of organs that they were not trained on, or from the user's own (conformal prediction).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..cases.files import whole_file
+from ..prior.tensor_file import TensorFile, open_tensors
+from .features import FEATURES, features
+
+TARGETS = ("dsc", "hd95")
+WIDTH = 32
+MEMBERS = 5
+LARGEST = 4.0  # of a feature, in its standard deviations
+LEAST_SPREAD = 1e-3
+DSC_ENDS = (0.005, 0.995)  # the logit's ends
+PROMISE = 0.9  # of the interval
+
+
+class QualityNet(nn.Module):
+    """Perceptrons from features to mean and spread of the two targets.
+
+    Args:
+        members: how many perceptrons.
+        width: of their two hidden layers.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, members: int = MEMBERS, width: int = WIDTH) -> None:
+        super().__init__()
+        self.width = width
+        n = len(FEATURES)
+        self.register_buffer("mean", torch.zeros(n))
+        self.register_buffer("std", torch.ones(n))
+        self.members = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(2 * n, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, 2 * len(TARGETS)),
+            )
+            for _ in range(members)
+        )
+
+    def normalise(self, values: Tensor) -> None:
+        """Take over mean and standard deviation of features (N, F), NaN left out."""
+        known = values.isfinite()
+        count = known.sum(0).clamp_min(1)
+        self.mean.copy_(torch.where(known, values, 0.0).sum(0) / count)
+        variance = torch.where(known, (values - self.mean) ** 2, 0.0).sum(0) / count
+        self.std.copy_(torch.where(variance.sqrt() > LEAST_SPREAD, variance.sqrt(), torch.inf))
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """Return features (N, F) as inputs (N, 2 F): over their standard deviations, and which are known."""
+        scaled = ((values - self.mean) / self.std).clamp(-LARGEST, LARGEST)
+        return torch.cat([scaled.nan_to_num(0.0), values.isfinite().float()], 1)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and spread (M, N, 2) of each member for features (N, F)."""
+        inputs = self.scaled(values)
+        out = torch.stack([member(inputs) for member in self.members])
+        return out[..., : len(TARGETS)], out[..., len(TARGETS) :].clamp(-5, 3).exp()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted of one mask.
+
+    Attributes:
+        dsc: DSC %, and the ends of its interval.
+        hd95_mm: HD95 in mm, and the ends of its interval.
+    """
+
+    dsc: tuple[float, float, float]
+    hd95_mm: tuple[float, float, float]
+
+
+class QualityPredictor:
+    """Predicts the quality of masks.
+
+    Args:
+        net: trained.
+        widths: target → half of the interval's width, in spreads.
+        card: what it was trained on.
+    """
+
+    def __init__(self, net: QualityNet, widths: Mapping[str, float], card: Mapping[str, Any] | None = None) -> None:
+        self.net = net.eval()
+        self.widths = {target: float(widths[target]) for target in TARGETS}
+        self.card = dict(card or {})
+
+    def raw(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and spreads (N, 2) for features (N, F), on the scale of `targets_of`."""
+        with torch.no_grad():
+            mean, spread = self.net(torch.from_numpy(values))
+        variance = (spread**2).mean(0) + mean.var(0, unbiased=False)
+        return mean.mean(0).numpy(), variance.sqrt().numpy()
+
+    def __call__(
+        self,
+        figures: Mapping[str, float | None],
+        radius_mm: float,
+        widths: Mapping[str, float] | None = None,
+    ) -> Prediction:
+        """Predict the quality of one mask.
+
+        Args:
+            figures: of the mask and its fit, see `refine.agreement`.
+            radius_mm: of the fitted shape.
+            widths: of intervals that were calibrated on the user's own cases, in place of the predictor's.
+        """
+        mean, spread = (part[0].astype(float) for part in self.raw(features(figures)[None]))
+        return self.read(mean, spread, radius_mm, widths)
+
+    def read(
+        self, mean: np.ndarray, spread: np.ndarray, radius_mm: float, widths: Mapping[str, float] | None = None
+    ) -> Prediction:
+        """Return what a mean and a spread (2,), see `raw`, say of a mask; the rest as for one mask."""
+        half = np.array([(widths or self.widths)[target] for target in TARGETS]) * spread
+        ends = [mean, mean - half, mean + half]
+        dsc = [round(float(100.0 * _expit(one[0])), 1) for one in ends]
+        hd95_mm = [round(float(radius_mm * np.exp(one[1])), 2) for one in ends]
+        return Prediction((dsc[0], dsc[1], dsc[2]), (hd95_mm[0], hd95_mm[1], hd95_mm[2]))
+
+    def save(self, path: Path) -> None:
+        """Write the predictor as safetensors with the card in the header."""
+        tensors = {name: value.contiguous() for name, value in self.net.state_dict().items()}
+        header = {
+            "features": list(FEATURES),
+            "members": len(self.net.members),
+            "width": self.net.width,
+            "widths": self.widths,
+            "card": self.card,
+        }
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata={"quality": json.dumps(header, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: Path) -> QualityPredictor:
+        """Read a predictor that `save` wrote.
+
+        Raises:
+            BrokenFile: the file holds none, or its header does not fit its tensors.
+        """
+        with open_tensors(path, "quality") as file:
+            members, width = _check(file)
+            header, state = file.header, file.tensors()
+        net = QualityNet(members, width)
+        net.load_state_dict(state)
+        return cls(net, header["widths"], header.get("card"))
+
+
+def targets_of(dsc_percent: float, hd95_mm: float, radius_mm: float) -> tuple[float, float]:
+    """Return scores on the scale that is predicted: the logit of DSC, the logarithm of HD95 over the radius."""
+    share = min(max(dsc_percent / 100.0, DSC_ENDS[0]), DSC_ENDS[1])
+    return float(np.log(share / (1.0 - share))), float(np.log(max(hd95_mm, 0.02 * radius_mm) / radius_mm))
+
+
+def _expit(value: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-value)))
+
+
+def _check(file: TensorFile) -> tuple[int, int]:
+    """Check that the header fits the tensors, before a net is built of what it says; return members and width.
+
+    Raises:
+        BrokenFile: it does not.
+    """
+    file.require(file.header.get("features") == list(FEATURES), "its features are not those of this version")
+    widths = file.header.get("widths")
+    if not isinstance(widths, dict):
+        raise file.broken("its header has no widths")
+    for target in TARGETS:
+        file.length(widths, target, 100.0)
+    file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
+    members, width = file.whole(file.header, "members", 64), file.whole(file.header, "width", 1024)
+    with torch.device("meta"):  # shapes only: no memory
+        expected = {key: tuple(value.shape) for key, value in QualityNet(members, width).state_dict().items()}
+    file.require_shapes(expected)
+    return members, width

@@ -1,0 +1,63 @@
+"""What a report says of a structure's quality: DSC and HD95 as predicted, and whether the prior knows such a shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .calibration import Calibration
+from .predictor import PROMISE, QualityPredictor
+
+STAGES = ("initial", "refined")
+MADE_OF = "masks of other organs"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Predicts the quality of a pack's structures.
+
+    Attributes:
+        predictor: of all organs.
+        calibration: intervals of the user's own cases; None for the predictor's.
+    """
+
+    predictor: QualityPredictor
+    calibration: Calibration | None = None
+
+    @classmethod
+    def of(cls, predictor_file: Path, calibration_file: Path) -> Judge | None:
+        """Read the files; None where there is no predictor.
+
+        Raises:
+            ValueError: one of them is broken.
+        """
+        if not predictor_file.is_file():
+            return None
+        calibration = Calibration.load(calibration_file) if calibration_file.is_file() else None
+        return cls(QualityPredictor.load(predictor_file), calibration)
+
+    def __call__(self, quality: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is predicted of a structure.
+
+        Args:
+            quality: figures of its refinement, see `refine.merge.describe`.
+
+        Returns:
+            `predicted_dsc` (%) and `predicted_hd95_mm`, each stage → [prediction, low, high]; `interval`, which
+            share of masks it holds, and how many patients, and whose masks, stand behind that.
+        """
+        radius_mm = float(quality["fit"]["radius_mm"])
+        known = self.calibration
+        widths = known.widths if known else None
+        found = {stage: self.predictor(quality["agreement"][stage], radius_mm, widths) for stage in STAGES}
+        return {
+            "predicted_dsc": {stage: list(one.dsc) for stage, one in found.items()},
+            "predicted_hd95_mm": {stage: list(one.hd95_mm) for stage, one in found.items()},
+            "interval": {
+                "share": known.promise if known else PROMISE,
+                "patients": known.patients if known else self.predictor.card.get("patients"),
+                "made_of": known.made_of if known else MADE_OF,
+            },
+        }

@@ -1,0 +1,136 @@
+"""How a mask and its fit agree, in plain numbers: what the quality of the mask is predicted from.
+
+Lengths are shares of the shape's radius (`FittedShape.radius_mm`), volumes shares of the fit's: figures of a
+hippocampus and of a liver can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage, spatial
+
+from ..geometry.affine import apply_affine, box_affine, spacing_mm
+from ..geometry.boxed import Box
+from .stages import Fitted
+
+AT_MOST = 2000  # points of a surface at which distances are read
+ACROSS = (2, 10, 50, 90, 98)  # percentiles of signed distances
+AWAY = (50, 90, 98)  # percentiles of distances
+
+
+def agreement(
+    fitted: Fitted,
+    initial: np.ndarray,
+    mask: np.ndarray,
+    fit: np.ndarray,
+    box: Box,
+    probability: np.ndarray | None,
+) -> dict[str, float | None]:
+    """Return figures of one structure's mask, initial or refined, beside its fit.
+
+    Args:
+        fitted: the structure.
+        initial: (x, y, z) bool, the initial mask in the box.
+        mask: (x, y, z) bool, the mask that the figures are of.
+        fit: (x, y, z) bool, the inside of the fitted shape.
+        box: slices of the label map's grid; masks and fit have no voxels beyond it.
+        probability: (x, y, z) of the voxel head, NaN where it says nothing; None where no image was read.
+
+    Returns:
+        Name → number; None where there is none, as of a joint model that the pack lacks.
+    """
+    shape, transform = fitted.fit, fitted.transform
+    radius_mm = shape.radius_mm
+    affine = box_affine(fitted.affine, [side.start for side in box])
+    size, size_of_fit = int(np.count_nonzero(mask)), max(1, int(np.count_nonzero(fit)))
+    both = int(np.count_nonzero(mask & fit))
+    rim, rim_of_fit = surface_voxels(mask), surface_voxels(fit)
+    at_mask, at_fit = _places(rim, affine), _places(rim_of_fit, affine)
+    pieces, largest, holes = _pieces(mask)
+    known: dict[str, float | None] = {
+        "dice_with_fit": 2.0 * both / max(1, size + size_of_fit),
+        "beyond_fit": (size - both) / size_of_fit,
+        "lacks_of_fit": (size_of_fit - both) / size_of_fit,
+        "pieces": float(pieces),
+        "beside_largest": 1.0 - largest / max(1, size),
+        "holes": holes / max(1, size),
+        "surface_ratio": len(rim) / max(1, len(rim_of_fit)) * (size_of_fit / max(1, size)) ** (2 / 3),
+        "at_border": _share_at_border(rim, box, fitted.mask.shape),
+        "changed": int(np.count_nonzero(mask != initial)) / max(1, int(np.count_nonzero(initial))),
+        "voxel": float(spacing_mm(fitted.affine).max()) / radius_mm,
+        "rotation_deg": transform.rotation_deg,
+        "scale": shape.similarity.scale * fitted.prior.scale_mm,
+        "converged": float(transform.converged),
+        "latent_rms": shape.figures["latent_rms"],
+        "residual_median": shape.figures["residual_median_mm"] / radius_mm,
+        "residual_p90": shape.figures["residual_p90_mm"] / radius_mm,
+        "expected_dice": _expected_dice(mask, probability),
+    }
+    known |= _percentiles("mask_to_fit", ACROSS, shape.sdf_mm, at_mask, radius_mm)
+    tree = spatial.cKDTree(apply_affine(affine, rim.astype(float))) if len(rim) else None
+    known |= _percentiles("fit_to_mask", AWAY, None if tree is None else lambda x: tree.query(x)[0], at_fit, radius_mm)
+    linear = None if shape.linear_mm is None else _size_of(shape.linear_mm)
+    known |= _percentiles("mask_to_linear", AWAY, linear, at_mask, radius_mm)
+    known |= _percentiles("fit_to_linear", AWAY, linear, at_fit, radius_mm)
+    context = fitted.context
+    others = None if context is None else _size_of(lambda points: context.of(fitted.name, points))
+    known |= _percentiles("mask_to_context", AWAY, others, at_mask, radius_mm)
+    return {name: None if value is None else round(value, 4) for name, value in known.items()}
+
+
+def surface_voxels(mask: np.ndarray) -> np.ndarray:
+    """Return the indices (N, 3) of a mask's voxels that touch the outside by a face; the box's ends count as such."""
+    return np.argwhere(mask & ~ndimage.binary_erosion(mask))
+
+
+def _places(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """World mm (n, 3) of at most `AT_MOST` of the voxels, spread evenly over their order."""
+    return apply_affine(affine, voxels[:: len(voxels) // AT_MOST + 1].astype(float))
+
+
+def _pieces(mask: np.ndarray) -> tuple[int, int, int]:
+    """How many pieces a mask has, the voxels of the largest, and those of its holes."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3), bool))
+    if not count:
+        return 0, 0, 0
+    sizes = np.bincount(labels.ravel())
+    outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    beyond = int(np.count_nonzero(outside == outside[0, 0, 0]))
+    return count, int(sizes[1:].max()), outside.size - int(sizes[1:].sum()) - beyond
+
+
+def _expected_dice(mask: np.ndarray, probability: np.ndarray | None) -> float | None:
+    """The Dice coefficient that a mask would have if every voxel were the organ's with its own probability."""
+    if probability is None:
+        return None
+    expected = np.where(np.isnan(probability), mask, probability)
+    return float(2.0 * expected[mask].sum() / max(1.0, float(expected.sum()) + np.count_nonzero(mask)))
+
+
+def _share_at_border(rim: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:
+    """The share of surface voxels that lie at the end of the label map's grid: there an organ may be cut."""
+    if not len(rim):
+        return 0.0
+    index = rim + [side.start for side in box]
+    return float(((index == 0) | (index == np.array(shape) - 1)).any(axis=1).mean())
+
+
+def _size_of(distance: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda points: np.abs(distance(points))
+
+
+def _percentiles(
+    name: str,
+    percents: tuple[int, ...],
+    distance: Callable[[np.ndarray], np.ndarray] | None,
+    points: np.ndarray,
+    radius_mm: float,
+) -> dict[str, float | None]:
+    """Percentiles of a distance in mm at points (N, 3), over the radius; None where either is missing."""
+    names = [f"{name}_p{percent}" for percent in percents]
+    if distance is None or not len(points):
+        return dict.fromkeys(names)
+    found = np.percentile(distance(points), percents) / radius_mm
+    return {key: float(value) for key, value in zip(names, found, strict=True)}

@@ -1,0 +1,174 @@
+"""The command that trains the predictor of a mask's quality, and scores it on organs that it was not trained on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+from ...cases.files import write_csv, write_text
+from ...evaluation.tables import markdown_table
+from ...organ.places import QUALITY_FILE
+from ...quality.predictor import PROMISE, TARGETS, QualityPredictor
+from .conformal import width
+from .examples import Example, load_examples
+from .training import train_net
+
+POOR_DSC = 70.0  # what a user wants to be warned of
+HEAD = ("set", "masks", "patients", "stage", "r", "MAE, {unit}", f"AUC, DSC < {POOR_DSC:g}", "in the interval, %")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the page.
+
+    Attributes:
+        title: its heading.
+        examples: masks.
+        predictors: organ → which predictor tells their quality.
+    """
+
+    title: str
+    examples: Sequence[Example]
+    predictors: Mapping[str, QualityPredictor]
+
+
+def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", seed: int = 0) -> str:
+    """Train the predictor of DSC and HD95 on masks whose truth is known, and say how well it predicts.
+
+    What is said of an organ comes from a predictor that was trained on the masks of other organs alone.
+
+    Args:
+        runs: output folders of `python -m scripts benchmark` with the preset default, or folders of these; patterns
+            such as 'runs/*' with commas between them. Their patients must have no part in the priors.
+        test_runs: the same, of masks to be scored and not trained on.
+        output: where the predictor is written; by default where every organ pack finds it.
+        page: where a page with the scores is written, and a CSV file with all masks beside it; none by default.
+        seed: of initialisation and order.
+
+    Returns:
+        Where the predictor was written.
+
+    Raises:
+        ValueError: a pattern fits no benchmark, or the masks are of one organ only.
+    """
+    known = load_examples(_listed(runs))
+    unseen = load_examples(_listed(test_runs)) if test_runs else []
+    organs = sorted({example.organ for example in known})
+    if len(organs) < 2:
+        raise ValueError("masks of at least two organs are needed: each is predicted by what the others teach")
+    without = {
+        organ: train([e for e in known if e.organ != organ], seed)
+        for organ in tqdm(sorted({e.organ for e in [*known, *unseen]}), desc="organs left out", disable=None)
+    }
+    raw = _raw(known, without)
+    widths = {
+        target: width(raw[:, 2, n], [f"{e.organ} {e.patient}" for e in known], PROMISE)
+        for n, target in enumerate(TARGETS)
+    }
+    card = {
+        "masks": len(known),
+        "patients": len({(e.organ, e.patient) for e in known}),
+        "organs": organs,
+        "sets": sorted({e.group for e in known}),
+        "seed": seed,
+    }
+    target = Path(output) if output else QUALITY_FILE
+    shipped = QualityPredictor(train(known, seed).net, widths, card)
+    shipped.save(target)
+    if page:
+        judged = {organ: QualityPredictor(one.net, widths) for organ, one in without.items()}
+        options = {"runs": runs, "test_runs": test_runs, "seed": seed}
+        command = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v != "")
+        parts = [
+            Part("masks of the training, by a predictor that knows other organs only", known, judged),
+            Part("masks beyond the training, by a predictor that knows other organs only", unseen, judged),
+            Part("masks beyond the training, by the predictor itself", unseen, dict.fromkeys(judged, shipped)),
+        ]
+        _write(Path(page), command, [part for part in parts if part.examples])
+    return f"predictor of quality, {len(known)} masks of {card['patients']} patients: {target}"
+
+
+def train(examples: Sequence[Example], seed: int) -> QualityPredictor:
+    """Return a predictor with intervals of one spread; every set counts alike, and every patient within a set."""
+    values = np.stack([e.features for e in examples])
+    targets = np.array([e.targets for e in examples], np.float32)
+    return QualityPredictor(train_net(values, targets, _weights(examples), seed), dict.fromkeys(TARGETS, 1.0))
+
+
+def _weights(examples: Sequence[Example]) -> np.ndarray:
+    """The root of a patient's number of masks: many masks of one patient tell less than as many of many."""
+    counts: dict[tuple[str, str], int] = {}
+    for e in examples:
+        counts[e.organ, e.patient] = counts.get((e.organ, e.patient), 0) + 1
+    return np.array([counts[e.organ, e.patient] ** -0.5 for e in examples])
+
+
+def _raw(examples: Sequence[Example], predictors: Mapping[str, QualityPredictor]) -> np.ndarray:
+    """Mean, spread, and distance of the truth from the mean in spreads (N, 3, 2), by each one's own organ's."""
+    rows = []
+    for e in examples:
+        mean, spread = predictors[e.organ].raw(e.features[None])
+        rows.append((mean[0], spread[0], np.abs(np.array(e.targets) - mean[0]) / spread[0]))
+    return np.array(rows, float)
+
+
+def _write(page: Path, command: str, parts: Sequence[Part]) -> None:
+    """Write the page, and a line a mask in a CSV file of the same name."""
+    text = ["# How well is a mask's quality predicted?", "", f"`python -m scripts quality {command}`", ""]
+    lines: list[dict[str, Any]] = []
+    for part in parts:
+        own = [_predicted(e, part.predictors[e.organ], part.title) for e in part.examples]
+        lines += own
+        for metric, name, unit in (("dsc", "DSC", "points"), ("hd95", "HD95", "mm")):
+            head = [one.format(unit=unit) for one in HEAD]
+            text += [f"## {name}: {part.title}", "", markdown_table(head, _table(own, metric)), ""]
+    write_text(page, "\n".join(text))
+    write_csv(page.with_suffix(".csv"), lines)
+
+
+def _predicted(e: Example, predictor: QualityPredictor, title: str) -> dict[str, Any]:
+    mean, spread = (part[0].astype(float) for part in predictor.raw(e.features[None]))
+    found = predictor.read(mean, spread, e.radius_mm)
+    line: dict[str, Any] = {"sets": title, "set": e.group, "organ": e.organ, "patient": e.patient}
+    line |= {"structure": e.structure, "stage": e.stage, "dsc": e.dsc, "hd95": e.hd95_mm}
+    for metric, values in (("dsc", found.dsc), ("hd95", found.hd95_mm)):
+        line |= {f"{metric}_{end}": value for end, value in zip(("predicted", "low", "high"), values, strict=True)}
+    return line
+
+
+def _table(lines: Sequence[Mapping[str, Any]], metric: str) -> list[list[str]]:
+    """A row a set and stage, and of all sets."""
+    rows = []
+    for group in [*sorted({line["set"] for line in lines}), ""]:
+        for stage in ("initial", "refined"):
+            own = [line for line in lines if group in ("", line["set"]) and line["stage"] == stage]
+            if own:
+                rows.append([group or "all", *_scores_of(own, metric, stage)])
+    return rows
+
+
+def _scores_of(own: Sequence[Mapping[str, Any]], metric: str, stage: str) -> list[str]:
+    true, guess, low, high = (
+        np.array([line[key] for line in own])
+        for key in (metric, *(f"{metric}_{k}" for k in ("predicted", "low", "high")))
+    )
+    r = f"{np.corrcoef(true, guess)[0, 1]:.2f}" if len(own) > 2 else "–"
+    poor = np.array([line["dsc"] < POOR_DSC for line in own])
+    worst = guess if metric == "hd95" else -guess
+    auc = "–"
+    if 0 < poor.sum() < len(own):
+        auc = f"{stats.mannwhitneyu(worst[poor], worst[~poor]).statistic / poor.sum() / (~poor).sum():.2f}"
+    inside = f"{100 * float(((true >= low) & (true <= high)).mean()):.0f}"
+    patients = len({(line["organ"], line["patient"]) for line in own})
+    return [str(len(own)), str(patients), stage, r, f"{np.abs(true - guess).mean():.1f}", auc, inside]
+
+
+def _listed(patterns: str) -> list[str]:
+    return [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]

@@ -1,0 +1,49 @@
+"""What a report says of a structure's quality, and the intervals of a user's own cases."""
+
+import pytest
+
+from scripts.quality.calibration import Calibration
+from scripts.quality.verdict import MADE_OF, Judge
+from tests.quality.test_predictor import figures, made
+
+
+def quality(**own) -> dict:
+    good, poor = figures(), figures(dice_with_fit=0.4)
+    return {"fit": {"radius_mm": 20.0}, "agreement": {"initial": poor, "refined": good}, "doubtful": False} | own
+
+
+def test_both_masks_are_predicted_with_their_intervals():
+    found = Judge(made())(quality())
+    for metric in ("predicted_dsc", "predicted_hd95_mm"):
+        assert list(found[metric]) == ["initial", "refined"]
+        assert all(low <= guess <= high for guess, low, high in found[metric].values())
+    assert found["predicted_dsc"]["initial"] != found["predicted_dsc"]["refined"]
+    assert found["interval"] == {"share": 0.9, "patients": 7, "made_of": MADE_OF}
+
+
+def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
+    own = Calibration({"dsc": 20.0, "hd95": 30.0}, 12, 24, "masks of my network")
+    usual, found = Judge(made())(quality()), Judge(made(), own)(quality())
+    assert found["predicted_dsc"]["refined"][0] == usual["predicted_dsc"]["refined"][0]
+    assert found["predicted_dsc"]["refined"][1] < usual["predicted_dsc"]["refined"][1]
+    assert found["interval"] == {"share": 0.9, "patients": 12, "made_of": "masks of my network"}
+
+
+def test_there_is_no_judge_without_a_predictor(tmp_path):
+    assert Judge.of(tmp_path / "none.safetensors", tmp_path / "calibration.json") is None
+
+
+def test_a_pack_s_calibration_is_read(tmp_path):
+    made().save(tmp_path / "quality.safetensors")
+    own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks")
+    own.save(tmp_path / "calibration.json")
+    judge = Judge.of(tmp_path / "quality.safetensors", tmp_path / "calibration.json")
+    assert judge is not None and judge.calibration == own
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"widths": {"dsc": 1}, "patients": 9, "masks": 9, "made_of": ""}', "{}"])
+def test_a_broken_calibration_is_named(tmp_path, text):
+    file = tmp_path / "calibration.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"{file} is broken"):
+        Calibration.load(file)
