@@ -18,7 +18,8 @@ from ..organ.sides import COMPARABLE_SHARE
 
 TOUCH = np.ones((3, 3, 3), bool)
 SAMPLED = 2000  # surface voxels between which a gap is measured
-SMALL_SHARE = 0.05  # of the largest piece: larger ones may be a part of the organ that is broken off
+SMALL_SHARE = 0.1  # of the largest piece: larger ones may be a part of the organ that is broken off
+CRUMB_SHARE = 0.05  # the same of pieces that may be near
 FAR_RADII = 0.5  # of the ball of the largest piece's volume: nearer ones may have been cut off by a thin gap
 
 
@@ -126,9 +127,9 @@ class Islands:
 def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
     """Find what no fit is needed for to tell that it is not the organ: small pieces far from the largest one.
 
-    Of a thin tube the pieces belong to the organ though it is broken. So nothing is found where all that is not the
-    largest piece is together comparable to it; and of the pieces, those count which are smaller than `SMALL_SHARE` of
-    it and farther away than `FAR_RADII` of the radius of a ball of its volume.
+    Of a thin tube the pieces belong to the organ though it is broken. So nothing is found where another piece is
+    comparable to the largest; and of the pieces, those count which are smaller than `SMALL_SHARE` of it and farther
+    away than `FAR_RADII` of the radius of a ball of its volume.
 
     Args:
         mask: of one structure.
@@ -141,7 +142,7 @@ def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     largest = int(sizes.max())
-    if count < 2 or is_comparable(int(sizes.sum()) - largest, int(sizes.sum())):
+    if count < 2 or np.sort(sizes)[-2] >= COMPARABLE_SHARE * largest:
         return None
     organ = pieces == sizes.argmax()
     tree = cKDTree(apply_affine(affine, np.argwhere(organ & ~ndimage.binary_erosion(organ)).astype(float)))
@@ -158,7 +159,7 @@ def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
 
 
 def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
-    """Find what an image leaves of islands: pieces smaller than `SMALL_SHARE` of the largest that nothing expects.
+    """Find what an image leaves of islands: pieces smaller than `CRUMB_SHARE` of the largest that nothing expects.
 
     Args:
         mask: (X, Y, Z) bool.
@@ -173,7 +174,7 @@ def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     mean_mm = np.bincount(pieces.ravel(), expected_mm.ravel(), count + 1) / np.maximum(sizes, 1)
-    gone = (sizes < SMALL_SHARE * sizes.max()) & (mean_mm > 0)
+    gone = (sizes < CRUMB_SHARE * sizes.max()) & (mean_mm > 0)
     gone[0] = False
     return gone[pieces]
 

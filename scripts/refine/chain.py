@@ -184,9 +184,32 @@ class Refiner:
             points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
         except ValueError as error:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
-        transform = self._place(name, points, mask, affine, partner)
+        transform, boxed = self._place(name, points, mask, affine, partner), BoxedMask.of(mask)
+        if transform.failure and self._alone(name):
+            surface, transform = self._without_islands(name, boxed, affine, partner) or (surface, transform)
         seconds = {"picct": time.perf_counter() - begun}
-        return Aligned(structure, seconds, self.steps[name].prior, BoxedMask.of(mask), affine, surface, transform)
+        return Aligned(structure, seconds, self.steps[name].prior, boxed, affine, surface, transform)
+
+    def _alone(self, name: str) -> bool:
+        """Whether nothing but a structure's own mask tells where it lies, and its islands may go."""
+        return self.joint is None and self.steps[name].settings.gate
+
+    def _without_islands(
+        self, name: str, mask: BoxedMask, affine: np.ndarray, partner: str
+    ) -> tuple[trimesh.Trimesh, CanonicalTransform] | None:
+        """Align a mask without its small far islands, which make it too large; None where that does not help."""
+        islands = far_islands(mask, affine)
+        if islands is None:
+            return None
+        rest = mask.whole()
+        rest[tuple(islands.voxels.T)] = False
+        try:
+            surface = mask_to_surface(rest, affine)
+            points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
+        except ValueError:
+            return None
+        transform = self._place(name, points, rest, affine, partner)
+        return None if transform.failure else (surface, transform)
 
     def _place(
         self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray, partner: str

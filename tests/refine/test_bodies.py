@@ -99,13 +99,19 @@ def test_small_pieces_far_from_the_largest_are_islands(affine):
     "spans",
     [
         ((0, 40),),
-        ((0, 40), (50, 53)),  # of 7 % of the largest: it may have been broken off
+        ((0, 40), (50, 55)),  # of 12 % of the largest: it may have been broken off
         ((0, 12), (18, 30), (36, 47)),  # a tube in pieces
-        ((0, 30), *((at, at + 1) for at in range(40, 52, 2))),  # single ones are small, but not all together
+        ((0, 30), (40, 47), (56, 57)),  # the second is comparable: then nothing is known of the third
     ],
 )
 def test_pieces_that_may_be_the_organ_are_no_islands(spans):
     assert far_islands(BoxedMask.of(blocks(*spans)), np.eye(4)) is None
+
+
+def test_many_small_far_pieces_are_islands_though_together_they_are_large():
+    spans = [(at, at + 1) for at in range(40, 52, 2)]
+    found = far_islands(BoxedMask.of(blocks((0, 30), *spans)), np.eye(4))
+    assert found.count == 6 and len(found.voxels) == 6 * 16
 
 
 def test_crumbs_are_small_pieces_that_nothing_expects():

@@ -8,6 +8,7 @@ from monai.transforms import Compose
 
 from scripts.organ.pack import OrganPack
 from scripts.refine import reconstruct
+from scripts.refine.chain import Refiner
 from scripts.refine.merge import merge
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
@@ -165,6 +166,33 @@ def test_of_what_cannot_be_aligned_small_islands_go(kind):
     volumes = case.quality["volume_ml"]
     assert volumes["initial"] - volumes["refined"] == pytest.approx(case.quality["removed_ml"], abs=2e-4)
     assert (run(label_map, affine, "paper")["pred"].numpy()[0] == label_map).all()  # as published
+
+
+def with_far_islands() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A damaged hippocampus with small islands in corners of a large image; which voxels are islands; and affine."""
+    truth, affine = mean_shape("plain")
+    label_map = np.pad(damaged(truth, affine), 60)
+    shifted = affine.copy()
+    shifted[:3, 3] -= affine[:3, :3] @ np.full(3, 60.0)
+    islands = np.zeros(label_map.shape, bool)
+    for corner in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)):
+        islands[tuple(slice(-6, -2) if high else slice(2, 6) for high in corner)] = True
+    label_map[islands] = 2
+    return label_map, islands, shifted
+
+
+def test_islands_that_spoil_the_alignment_are_left_out_of_it(monkeypatch):
+    label_map, islands, affine = with_far_islands()
+    result = run(label_map, affine)
+    (case,) = result["pred_shapes"]
+    assert case.failure == "" and "fit" in case.quality
+    refined = result["pred"].numpy()[0]
+    assert not refined[islands].any()
+    truth = np.pad(mean_shape("plain")[0], 60)
+    assert dice(refined > 0, truth > 0) > dice((label_map > 0) & ~islands, truth > 0)
+    monkeypatch.setattr(Refiner, "_without_islands", lambda *_: None)
+    (before,) = run(label_map, affine)["pred_shapes"]
+    assert "alignment failed" in before.quality["warnings"][0] and "fit" not in before.quality
 
 
 def test_of_what_cannot_be_aligned_large_pieces_stay():
