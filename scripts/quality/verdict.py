@@ -46,8 +46,11 @@ class Judge:
 
         Returns:
             `predicted_dsc` (%) and `predicted_hd95_mm`, each stage → [prediction, low, high]; `interval`, which
-            share of masks it holds, and how many patients, and whose masks, stand behind that.
+            share of masks it holds, and how many patients, and whose masks, stand behind that. Nothing
+            where the fit cannot be right.
         """
+        if quality["doubtful"]:
+            return {}
         radius_mm = float(quality["fit"]["radius_mm"])
         known = self.calibration
         widths = known.widths if known else None

@@ -29,6 +29,10 @@ def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
     assert found["interval"] == {"share": 0.9, "patients": 12, "made_of": "masks of my network"}
 
 
+def test_nothing_is_predicted_where_the_fit_cannot_be_right():
+    assert Judge(made())(quality(doubtful=True)) == {}
+
+
 def test_there_is_no_judge_without_a_predictor(tmp_path):
     assert Judge.of(tmp_path / "none.safetensors", tmp_path / "calibration.json") is None
 

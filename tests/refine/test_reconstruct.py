@@ -120,7 +120,8 @@ def reconstruction(start: int, stop: int, tilt: float, outside: np.ndarray) -> R
     x = np.arange(20, dtype=np.float32)
     depth = np.maximum(start - x, x - (stop - 1)) - 0.5 + tilt
     box = (slice(0, 20), slice(0, 4), slice(0, 4))
-    return Reconstruction(box, np.broadcast_to(depth[:, None, None], (20, 4, 4)).copy(), [], outside)
+    signed_mm = np.broadcast_to(depth[:, None, None], (20, 4, 4)).copy()
+    return Reconstruction(box, signed_mm, signed_mm < 0, [], outside)
 
 
 def fitted(structure: Structure, label_map: np.ndarray) -> Fitted:

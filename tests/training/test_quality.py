@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_predictor():
     assert not np.array_equal(one[0], other[0])
 
 
-def write_run(folder, organ: str, count: int, seed: int) -> None:
+def write_run(folder, organ: str, count: int, seed: int, doubtful: tuple[int, ...] = ()) -> None:
     """A benchmark's output folder as far as the training reads it."""
     rng = np.random.default_rng(seed)
     cases, rows = [], []
@@ -76,8 +76,13 @@ def write_run(folder, organ: str, count: int, seed: int) -> None:
             dice = rng.uniform(0.4, 0.85) + gain
             agreement[stage] = dict.fromkeys(FEATURES, 0.1) | {"dice_with_fit": dice}
             score = {"dsc": 100 * dice - 2, "hd95_mm": 30 * (1 - dice)}
-            rows.append({"case": f"c{n}", "patient": f"c{n}", "structure": organ, "method": method, **score})
-        fitted = {"name": organ, "quality": {"fit": {"radius_mm": 10.0}, "agreement": agreement}}
+            rows.append(
+                {"case": f"c{n}", "patient": f"c{n}", "structure": organ, "method": method, "failed": 0, **score}
+            )
+        fitted = {
+            "name": organ,
+            "quality": {"fit": {"radius_mm": 10.0}, "agreement": agreement, "doubtful": n in doubtful},
+        }
         cases.append({"case": f"c{n}", "structures": [fitted, {"name": "lost", "quality": {}}]})
     (folder / "default").mkdir(parents=True)
     (folder / "default" / "report.json").write_text(json.dumps({"settings": {"organ": organ}, "cases": cases}))
@@ -99,6 +104,11 @@ def test_examples_are_the_fitted_masks_of_all_runs_in_a_folder(tmp_path):
     assert first.features[FEATURES.index("dice_with_fit")] == pytest.approx((first.dsc + 2) / 100, abs=1e-4)
     assert len(load_examples([str(tmp_path / "runs" / "weak")])) == 6
     assert len(load_examples([str(tmp_path / "runs" / "*")])) == 10
+
+
+def test_masks_whose_fit_cannot_be_right_teach_nothing(tmp_path):
+    write_run(tmp_path / "run", "ball", 5, 0, doubtful=(1, 3))
+    assert {e.patient for e in load_examples([str(tmp_path / "run")])} == {"c0", "c2", "c4"}
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):

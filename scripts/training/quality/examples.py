@@ -77,7 +77,7 @@ def load_examples(patterns: Sequence[str]) -> list[Example]:
 
 
 def read_run(run: Path) -> list[Example]:
-    """Return the masks of one benchmark's output folder; those that were not fitted are left out."""
+    """Return the masks of one benchmark's output folder; those without a fit, or with one that cannot be right, not."""
     report = read_report(run / PRESET)
     organ = Path(str(report["settings"]["organ"])).name
     scores = _scores(run / METRICS)
@@ -90,7 +90,7 @@ def read_run(run: Path) -> list[Example]:
             quality = part["quality"]
             for stage, method in zip(STAGES, (REFERENCE, PRESET), strict=True):
                 score = scores.get((name or "", part["name"], method))
-                if score is None or "agreement" not in quality:
+                if score is None or "agreement" not in quality or quality["doubtful"]:
                     continue
                 radius_mm = float(quality["fit"]["radius_mm"])
                 figures = features(quality["agreement"][stage])
@@ -104,8 +104,9 @@ def _scored(folder: Path) -> list[Path]:
 
 
 def _scores(metrics_csv: Path) -> dict[tuple[str, str, str], Mapping[str, str]]:
-    """Case, structure and method → its line, of those that could be scored."""
+    """Case, structure and method → its line, of those that could be scored, and are neither missed nor invented."""
     with open(metrics_csv, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    known = [row for row in rows if row["dsc"] and row["hd95_mm"] and math.isfinite(float(row["hd95_mm"]))]
+    rows = [row for row in rows if row["failed"] == "0" and row["dsc"] and row["hd95_mm"]]
+    known = [row for row in rows if math.isfinite(float(row["hd95_mm"]))]
     return {(row["case"], row["structure"], row["method"]): row for row in known}

@@ -16,6 +16,7 @@ from ...cases.files import write_csv, write_text
 from ...evaluation.tables import markdown_table
 from ...organ.places import QUALITY_FILE
 from ...quality.predictor import PROMISE, TARGETS, QualityPredictor
+from ...quality.verdict import STAGES
 from .conformal import width
 from .examples import Example, load_examples
 from .training import train_net
@@ -144,13 +145,15 @@ def _predicted(e: Example, predictor: QualityPredictor, title: str) -> dict[str,
 
 
 def _table(lines: Sequence[Mapping[str, Any]], metric: str) -> list[list[str]]:
-    """A row a set and stage, and of all sets."""
+    """A row a stage of every set, of all sets of an organ, and of all."""
     rows = []
-    for group in [*sorted({line["set"] for line in lines}), ""]:
-        for stage in ("initial", "refined"):
-            own = [line for line in lines if group in ("", line["set"]) and line["stage"] == stage]
+    groups = [(name, key) for key in ("set", "organ") for name in sorted({line[key] for line in lines})]
+    for name, key in [*groups, ("", "set")]:
+        for stage in STAGES:
+            own = [line for line in lines if name in ("", line[key]) and line["stage"] == stage]
+            title = name if key == "set" else f"all of {name}"
             if own:
-                rows.append([group or "all", *_scores_of(own, metric, stage)])
+                rows.append([title or "all", *_scores_of(own, metric, stage)])
     return rows
 
 
