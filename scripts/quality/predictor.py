@@ -98,14 +98,30 @@ class QualityPredictor:
 
     Args:
         net: trained.
-        widths: target → half of the interval's width, in spreads.
+        widths: target → half of the interval's width, in spreads, of organs that it was not trained on.
+        own_widths: the same of new patients of the organs that it was trained on, the `organs` of its card.
         card: what it was trained on.
     """
 
-    def __init__(self, net: QualityNet, widths: Mapping[str, float], card: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        net: QualityNet,
+        widths: Mapping[str, float],
+        own_widths: Mapping[str, float],
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
         self.net = net.eval()
         self.widths = {target: float(widths[target]) for target in TARGETS}
+        self.own_widths = {target: float(own_widths[target]) for target in TARGETS}
         self.card = dict(card or {})
+
+    def knows(self, organ: str) -> bool:
+        """Return whether masks of an organ took part in the training."""
+        return organ in self.card.get("organs", [])
+
+    def widths_for(self, organ: str) -> Mapping[str, float]:
+        """Return the widths that hold for new patients' masks of an organ."""
+        return self.own_widths if self.knows(organ) else self.widths
 
     def raw(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return means and spreads (N, 2) for features (N, F), on the scale of `targets_of`."""
@@ -118,23 +134,21 @@ class QualityPredictor:
         self,
         figures: Mapping[str, float | None],
         radius_mm: float,
-        widths: Mapping[str, float] | None = None,
+        widths: Mapping[str, float],
     ) -> Prediction:
         """Predict the quality of one mask.
 
         Args:
             figures: of the mask and its fit, see `refine.agreement`.
             radius_mm: of the fitted shape.
-            widths: of intervals that were calibrated on the user's own cases, in place of the predictor's.
+            widths: target → half of the interval's width, in spreads.
         """
         mean, spread = (part[0].astype(float) for part in self.raw(features(figures)[None]))
         return self.read(mean, spread, radius_mm, widths)
 
-    def read(
-        self, mean: np.ndarray, spread: np.ndarray, radius_mm: float, widths: Mapping[str, float] | None = None
-    ) -> Prediction:
+    def read(self, mean: np.ndarray, spread: np.ndarray, radius_mm: float, widths: Mapping[str, float]) -> Prediction:
         """Return what a mean and a spread (2,), see `raw`, say of a mask; the rest as for one mask."""
-        half = np.array([(widths or self.widths)[target] for target in TARGETS]) * spread
+        half = np.array([widths[target] for target in TARGETS]) * spread
         ends = [mean, mean - half, mean + half]
         dsc = [round(float(100.0 * _expit(one[0])), 1) for one in ends]
         hd95_mm = [round(float(radius_mm * np.exp(one[1])), 2) for one in ends]
@@ -148,6 +162,7 @@ class QualityPredictor:
             "members": len(self.net.members),
             "width": self.net.width,
             "widths": self.widths,
+            "own_widths": self.own_widths,
             "card": self.card,
         }
         with whole_file(path) as temporary:
@@ -165,7 +180,7 @@ class QualityPredictor:
             header, state = file.header, file.tensors()
         net = QualityNet(members, width)
         net.load_state_dict(state)
-        return cls(net, header["widths"], header.get("card"))
+        return cls(net, header["widths"], header["own_widths"], header.get("card"))
 
 
 def targets_of(dsc_percent: float, hd95_mm: float, radius_mm: float) -> tuple[float, float]:
@@ -185,11 +200,12 @@ def _check(file: TensorFile) -> tuple[int, int]:
         BrokenFile: it does not.
     """
     file.require(file.header.get("features") == list(FEATURES), "its features are not those of this version")
-    widths = file.header.get("widths")
-    if not isinstance(widths, dict):
-        raise file.broken("its header has no widths")
-    for target in TARGETS:
-        file.length(widths, target, 100.0)
+    for key in ("widths", "own_widths"):
+        widths = file.header.get(key)
+        if not isinstance(widths, dict):
+            raise file.broken(f"its header has no {key}")
+        for target in TARGETS:
+            file.length(widths, target, 100.0)
     file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
     members, width = file.whole(file.header, "members", 64), file.whole(file.header, "width", 1024)
     with torch.device("meta"):  # shapes only: no memory

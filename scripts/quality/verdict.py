@@ -11,7 +11,7 @@ from .calibration import Calibration
 from .predictor import PROMISE, QualityPredictor
 
 STAGES = ("initial", "refined")
-MADE_OF = "masks of other organs"
+OTHER_ORGANS, OTHER_PATIENTS = "masks of other organs", "masks of other patients, this organ among others"
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,16 @@ class Judge:
 
     Attributes:
         predictor: of all organs.
+        organ: the pack's name.
         calibration: intervals of the user's own cases; None for the predictor's.
     """
 
     predictor: QualityPredictor
+    organ: str
     calibration: Calibration | None = None
 
     @classmethod
-    def of(cls, predictor_file: Path, calibration_file: Path) -> Judge | None:
+    def of(cls, predictor_file: Path, organ: str, calibration_file: Path) -> Judge | None:
         """Read the files; None where there is no predictor.
 
         Raises:
@@ -36,7 +38,7 @@ class Judge:
         if not predictor_file.is_file():
             return None
         calibration = Calibration.load(calibration_file) if calibration_file.is_file() else None
-        return cls(QualityPredictor.load(predictor_file), calibration)
+        return cls(QualityPredictor.load(predictor_file), organ, calibration)
 
     def __call__(self, quality: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is predicted of a structure.
@@ -53,7 +55,8 @@ class Judge:
             return {}
         radius_mm = float(quality["fit"]["radius_mm"])
         known = self.calibration
-        widths = known.widths if known else None
+        widths = known.widths if known else self.predictor.widths_for(self.organ)
+        others = OTHER_PATIENTS if self.predictor.knows(self.organ) else OTHER_ORGANS
         found = {stage: self.predictor(quality["agreement"][stage], radius_mm, widths) for stage in STAGES}
         return {
             "predicted_dsc": {stage: list(one.dsc) for stage, one in found.items()},
@@ -61,6 +64,6 @@ class Judge:
             "interval": {
                 "share": known.promise if known else PROMISE,
                 "patients": known.patients if known else self.predictor.card.get("patients"),
-                "made_of": known.made_of if known else MADE_OF,
+                "made_of": known.made_of if known else others,
             },
         }

@@ -126,7 +126,7 @@ class Refiner:
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
         self.head = VoxelHead.load(seen, device) if see and seen.is_file() else None
-        self.judge = Judge.of(QUALITY_FILE, self.pack.folder / CALIBRATION_FILE)
+        self.judge = Judge.of(QUALITY_FILE, self.pack.name, self.pack.folder / CALIBRATION_FILE)
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")

@@ -107,7 +107,7 @@ def calibrate(
     file = pack.folder / CALIBRATION_FILE
     found.save(file)
     wider = ", ".join(
-        f"{name} {found.widths[target] / predictor.widths[target]:.2f}"
+        f"{name} {found.widths[target] / predictor.widths_for(pack.name)[target]:.2f}"
         for target, name in zip(TARGETS, ("DSC", "HD95"), strict=True)
     )
     return (

@@ -11,12 +11,14 @@ from scripts.prior.tensor_file import BrokenFile
 from scripts.quality.features import FEATURES, LENGTHS, VOLUMES, features
 from scripts.quality.predictor import QualityNet, QualityPredictor, targets_of
 
+WIDTHS = {"dsc": 2.0, "hd95": 3.0}
+
 
 def made(seed: int = 0) -> QualityPredictor:
     torch.manual_seed(seed)
     net = QualityNet(3, 8)
     net.normalise(torch.randn(200, len(FEATURES)))
-    return QualityPredictor(net, {"dsc": 2.0, "hd95": 3.0}, {"patients": 7})
+    return QualityPredictor(net, WIDTHS, {"dsc": 1.0, "hd95": 1.5}, {"patients": 7, "organs": ["ball"]})
 
 
 def figures(**own) -> dict:
@@ -44,28 +46,34 @@ def test_lengths_keep_their_sign():
 
 
 def test_a_prediction_lies_in_its_interval_and_in_its_range():
-    found = made()(figures(), 20.0)
+    found = made()(figures(), 20.0, WIDTHS)
     for guess, low, high in (found.dsc, found.hd95_mm):
         assert low < guess < high
     assert found.dsc[1] >= 0 and found.dsc[2] <= 100 and found.hd95_mm[1] >= 0
 
 
 def test_hd95_grows_with_the_shape_and_dsc_does_not():
-    small, large = (made()(figures(), radius_mm) for radius_mm in (10.0, 40.0))
+    small, large = (made()(figures(), radius_mm, WIDTHS) for radius_mm in (10.0, 40.0))
     assert large.hd95_mm == pytest.approx(tuple(4 * v for v in small.hd95_mm), abs=0.05)
     assert large.dsc == small.dsc
 
 
 def test_wider_widths_give_wider_intervals():
-    usual, wide = made()(figures(), 20.0), made()(figures(), 20.0, {"dsc": 4.0, "hd95": 6.0})
+    usual, wide = made()(figures(), 20.0, WIDTHS), made()(figures(), 20.0, {"dsc": 4.0, "hd95": 6.0})
     assert wide.dsc[0] == usual.dsc[0]
     assert wide.dsc[1] < usual.dsc[1] < usual.dsc[2] < wide.dsc[2]
     assert wide.hd95_mm[2] > usual.hd95_mm[2]
 
 
+def test_known_organs_have_widths_of_their_own():
+    own = made()
+    assert own.widths_for("ball") == own.own_widths != own.widths
+    assert own.widths_for("cube") == own.widths
+
+
 def test_targets_are_what_a_prediction_turns_back():
     mean = np.array(targets_of(87.0, 5.0, 20.0))
-    found = made().read(mean, np.array([0.1, 0.1]), 20.0)
+    found = made().read(mean, np.array([0.1, 0.1]), 20.0, WIDTHS)
     assert found.dsc[0] == 87.0 and found.hd95_mm[0] == 5.0
     assert np.isfinite(targets_of(0.0, 0.0, 20.0)).all() and np.isfinite(targets_of(100.0, 300.0, 20.0)).all()
 
@@ -74,14 +82,18 @@ def test_save_and_load_give_the_same_predictor(tmp_path):
     own = made()
     own.save(tmp_path / "quality.safetensors")
     again = QualityPredictor.load(tmp_path / "quality.safetensors")
-    assert again(figures(), 12.0) == own(figures(), 12.0) and again.card == {"patients": 7}
-    assert made(1)(figures(), 12.0) != own(figures(), 12.0)
+    assert (
+        again(figures(), 12.0, WIDTHS) == own(figures(), 12.0, WIDTHS)
+        and again.card == own.card
+        and again.widths_for("ball") == own.own_widths
+    )
+    assert made(1)(figures(), 12.0, WIDTHS) != own(figures(), 12.0, WIDTHS)
 
 
 def test_a_file_of_other_features_is_refused(tmp_path):
     file = tmp_path / "quality.safetensors"
     made().save(file)
-    header = json.dumps({"features": ["dice"], "members": 3, "width": 8, "widths": {"dsc": 1, "hd95": 1}})
+    header = json.dumps({"features": ["dice"], "members": 3, "width": 8, "widths": WIDTHS, "own_widths": WIDTHS})
     save_file(load_file(file), file, metadata={"quality": header})
     with pytest.raises(BrokenFile, match="its features are not those of this version"):
         QualityPredictor.load(file)
@@ -90,8 +102,9 @@ def test_a_file_of_other_features_is_refused(tmp_path):
 def test_a_header_that_asks_for_a_larger_net_is_refused(tmp_path):
     file = tmp_path / "quality.safetensors"
     made().save(file)
-    widths = {"dsc": 1.0, "hd95": 1.0}
-    header = json.dumps({"features": list(FEATURES), "members": 3, "width": 1000, "widths": widths})
+    header = json.dumps(
+        {"features": list(FEATURES), "members": 3, "width": 1000, "widths": WIDTHS, "own_widths": WIDTHS}
+    )
     save_file(load_file(file), file, metadata={"quality": header})
     with pytest.raises(BrokenFile, match="has the shape"):
         QualityPredictor.load(file)

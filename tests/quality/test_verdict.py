@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.quality.calibration import Calibration
-from scripts.quality.verdict import MADE_OF, Judge
+from scripts.quality.verdict import OTHER_ORGANS, OTHER_PATIENTS, Judge
 from tests.quality.test_predictor import figures, made
 
 
@@ -13,35 +13,41 @@ def quality(**own) -> dict:
 
 
 def test_both_masks_are_predicted_with_their_intervals():
-    found = Judge(made())(quality())
+    found = Judge(made(), "cube")(quality())
     for metric in ("predicted_dsc", "predicted_hd95_mm"):
         assert list(found[metric]) == ["initial", "refined"]
         assert all(low <= guess <= high for guess, low, high in found[metric].values())
     assert found["predicted_dsc"]["initial"] != found["predicted_dsc"]["refined"]
-    assert found["interval"] == {"share": 0.9, "patients": 7, "made_of": MADE_OF}
+    assert found["interval"] == {"share": 0.9, "patients": 7, "made_of": OTHER_ORGANS}
+
+
+def test_an_organ_of_the_training_has_narrower_intervals():
+    stranger, known = Judge(made(), "cube")(quality()), Judge(made(), "ball")(quality())
+    assert known["interval"]["made_of"] == OTHER_PATIENTS
+    assert known["predicted_dsc"]["refined"][1] > stranger["predicted_dsc"]["refined"][1]
 
 
 def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
     own = Calibration({"dsc": 20.0, "hd95": 30.0}, 12, 24, "masks of my network")
-    usual, found = Judge(made())(quality()), Judge(made(), own)(quality())
+    usual, found = Judge(made(), "cube")(quality()), Judge(made(), "cube", own)(quality())
     assert found["predicted_dsc"]["refined"][0] == usual["predicted_dsc"]["refined"][0]
     assert found["predicted_dsc"]["refined"][1] < usual["predicted_dsc"]["refined"][1]
     assert found["interval"] == {"share": 0.9, "patients": 12, "made_of": "masks of my network"}
 
 
 def test_nothing_is_predicted_where_the_fit_cannot_be_right():
-    assert Judge(made())(quality(doubtful=True)) == {}
+    assert Judge(made(), "cube")(quality(doubtful=True)) == {}
 
 
 def test_there_is_no_judge_without_a_predictor(tmp_path):
-    assert Judge.of(tmp_path / "none.safetensors", tmp_path / "calibration.json") is None
+    assert Judge.of(tmp_path / "none.safetensors", "cube", tmp_path / "calibration.json") is None
 
 
 def test_a_pack_s_calibration_is_read(tmp_path):
     made().save(tmp_path / "quality.safetensors")
     own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks")
     own.save(tmp_path / "calibration.json")
-    judge = Judge.of(tmp_path / "quality.safetensors", tmp_path / "calibration.json")
+    judge = Judge.of(tmp_path / "quality.safetensors", "cube", tmp_path / "calibration.json")
     assert judge is not None and judge.calibration == own
 
 

@@ -10,7 +10,7 @@ from scripts.quality.features import FEATURES
 from scripts.quality.predictor import QualityPredictor
 from scripts.training.quality.conformal import least_patients, width
 from scripts.training.quality.examples import Example, load_examples
-from scripts.training.quality.job import quality, train
+from scripts.training.quality.job import ONE_SPREAD, quality, train
 
 
 def examples(count: int, organ: str = "ball", seed: int = 0, shift: float = 0.0) -> list[Example]:
@@ -52,16 +52,19 @@ def test_too_few_patients_promise_nothing():
 
 
 def test_training_learns_what_the_figures_tell():
-    predictor = train(examples(300), 0)
+    predictor = QualityPredictor(train(examples(300), 0), ONE_SPREAD, ONE_SPREAD)
     unseen = examples(100, seed=1)
-    found = [predictor.read(*(part[0] for part in predictor.raw(e.features[None])), e.radius_mm) for e in unseen]
+    found = [
+        predictor.read(*(part[0] for part in predictor.raw(e.features[None])), e.radius_mm, ONE_SPREAD) for e in unseen
+    ]
     assert np.mean([abs(one.dsc[0] - e.dsc) for one, e in zip(found, unseen, strict=True)]) < 4.0
     hd95 = [(one.hd95_mm[0], e.hd95_mm) for one, e in zip(found, unseen, strict=True)]
     assert np.corrcoef(np.array(hd95).T)[0, 1] > 0.9
 
 
 def test_the_same_seed_gives_the_same_predictor():
-    one, again, other = (train(examples(60), seed).raw(examples(1)[0].features[None]) for seed in (0, 0, 1))
+    nets = (train(examples(60), seed) for seed in (0, 0, 1))
+    one, again, other = (QualityPredictor(n, ONE_SPREAD, ONE_SPREAD).raw(examples(1)[0].features[None]) for n in nets)
     np.testing.assert_array_equal(one[0], again[0])
     assert not np.array_equal(one[0], other[0])
 
@@ -125,10 +128,10 @@ def test_the_command_writes_predictor_page_and_all_masks(tmp_path):
     assert "48 masks of 24 patients" in said
     assert QualityPredictor.load(output).card["patients"] == 24
     text = page.read_text()
-    assert text.count("\n## ") == 6 and "runs/ball" in text and "test/ball" in text
+    assert text.count("\n## ") == 8 and "runs/ball" in text and "test/ball" in text
     with open(page.with_suffix(".csv"), newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 48 + 2 * 20
+    assert len(rows) == 2 * 48 + 2 * 20
     assert all(float(r["dsc_low"]) <= float(r["dsc_predicted"]) <= float(r["dsc_high"]) for r in rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from tqdm import tqdm
 from ...cases.files import write_csv, write_text
 from ...evaluation.tables import markdown_table
 from ...organ.places import QUALITY_FILE
-from ...quality.predictor import PROMISE, TARGETS, QualityPredictor
+from ...quality.predictor import PROMISE, TARGETS, QualityNet, QualityPredictor
 from ...quality.verdict import STAGES
 from .conformal import width
 from .examples import Example, load_examples
 from .training import train_net
 
+FOLDS = 5  # of patients
+ONE_SPREAD = dict.fromkeys(TARGETS, 1.0)
 POOR_DSC = 70.0  # what a user wants to be warned of
 HEAD = ("set", "masks", "patients", "stage", "r", "MAE, {unit}", f"AUC, DSC < {POOR_DSC:g}", "in the interval, %")
 
@@ -32,18 +34,18 @@ class Part:
     Attributes:
         title: its heading.
         examples: masks.
-        predictors: organ → which predictor tells their quality.
+        predictors: which predictor tells the quality of each; its widths for known organs hold.
     """
 
     title: str
     examples: Sequence[Example]
-    predictors: Mapping[str, QualityPredictor]
+    predictors: Sequence[QualityPredictor]
 
 
 def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", seed: int = 0) -> str:
     """Train the predictor of DSC and HD95 on masks whose truth is known, and say how well it predicts.
 
-    What is said of an organ comes from a predictor that was trained on the masks of other organs alone.
+    What is said of a mask comes from a predictor that was trained on other patients, or on other organs, alone.
 
     Args:
         runs: output folders of `python -m scripts benchmark` with the preset default, or folders of these; patterns
@@ -64,15 +66,13 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
     organs = sorted({example.organ for example in known})
     if len(organs) < 2:
         raise ValueError("masks of at least two organs are needed: each is predicted by what the others teach")
-    without = {
-        organ: train([e for e in known if e.organ != organ], seed)
-        for organ in tqdm(sorted({e.organ for e in [*known, *unseen]}), desc="organs left out", disable=None)
-    }
-    raw = _raw(known, without)
-    widths = {
-        target: width(raw[:, 2, n], [f"{e.organ} {e.patient}" for e in known], PROMISE)
-        for n, target in enumerate(TARGETS)
-    }
+    patients = [f"{e.organ} {e.patient}" for e in known]
+    fold_of = {patient: str(n % FOLDS) for n, patient in enumerate(sorted(set(patients)))}
+    folds = [fold_of[patient] for patient in patients]
+    by_organ = _leave_out(known, [e.organ for e in known], {e.organ for e in [*known, *unseen]}, seed, "organs")
+    by_fold = _leave_out(known, folds, set(folds), seed, "patients")
+    widths = _widths(known, [by_organ[e.organ] for e in known], patients)
+    own_widths = _widths(known, [by_fold[fold] for fold in folds], patients)
     card = {
         "masks": len(known),
         "patients": len({(e.organ, e.patient) for e in known}),
@@ -81,26 +81,45 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
         "seed": seed,
     }
     target = Path(output) if output else QUALITY_FILE
-    shipped = QualityPredictor(train(known, seed).net, widths, card)
+    shipped = QualityPredictor(train(known, seed), widths, own_widths, card)
     shipped.save(target)
     if page:
-        judged = {organ: QualityPredictor(one.net, widths) for organ, one in without.items()}
+        stranger = {organ: QualityPredictor(net, widths, widths) for organ, net in by_organ.items()}
+        fellow = {fold: QualityPredictor(net, own_widths, own_widths) for fold, net in by_fold.items()}
         options = {"runs": runs, "test_runs": test_runs, "seed": seed}
         command = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v != "")
         parts = [
-            Part("masks of the training, by a predictor that knows other organs only", known, judged),
-            Part("masks beyond the training, by a predictor that knows other organs only", unseen, judged),
-            Part("masks beyond the training, by the predictor itself", unseen, dict.fromkeys(judged, shipped)),
+            Part("known organs, new patients", known, [fellow[fold] for fold in folds]),
+            Part("unknown organs", known, [stranger[e.organ] for e in known]),
+            Part("further masks, by the predictor itself", unseen, [shipped] * len(unseen)),
+            Part("further masks, their organs unknown", unseen, [stranger[e.organ] for e in unseen]),
         ]
         _write(Path(page), command, [part for part in parts if part.examples])
     return f"predictor of quality, {len(known)} masks of {card['patients']} patients: {target}"
 
 
-def train(examples: Sequence[Example], seed: int) -> QualityPredictor:
-    """Return a predictor with intervals of one spread; every set counts alike, and every patient within a set."""
+def train(examples: Sequence[Example], seed: int) -> QualityNet:
+    """Train a net on masks; a patient with many of them counts less for each."""
     values = np.stack([e.features for e in examples])
     targets = np.array([e.targets for e in examples], np.float32)
-    return QualityPredictor(train_net(values, targets, _weights(examples), seed), dict.fromkeys(TARGETS, 1.0))
+    return train_net(values, targets, _weights(examples), seed)
+
+
+def _leave_out(
+    examples: Sequence[Example], keys: Sequence[str], wanted: Collection[str], seed: int, what: str
+) -> dict[str, QualityNet]:
+    """Key → a net that was trained on the examples of all other keys."""
+    bar = tqdm(sorted(wanted), desc=f"{what} left out", disable=None)
+    return {key: train([e for e, own in zip(examples, keys, strict=True) if own != key], seed) for key in bar}
+
+
+def _widths(examples: Sequence[Example], nets: Sequence[QualityNet], patients: Sequence[str]) -> dict[str, float]:
+    """Target → the width that holds the promised share, each mask predicted by its own net."""
+    scores = []
+    for example, net in zip(examples, nets, strict=True):
+        mean, spread = QualityPredictor(net, ONE_SPREAD, ONE_SPREAD).raw(example.features[None])
+        scores.append(np.abs(np.array(example.targets) - mean[0]) / spread[0])
+    return {target: width(np.array(scores)[:, n], patients, PROMISE) for n, target in enumerate(TARGETS)}
 
 
 def _weights(examples: Sequence[Example]) -> np.ndarray:
@@ -111,21 +130,12 @@ def _weights(examples: Sequence[Example]) -> np.ndarray:
     return np.array([counts[e.organ, e.patient] ** -0.5 for e in examples])
 
 
-def _raw(examples: Sequence[Example], predictors: Mapping[str, QualityPredictor]) -> np.ndarray:
-    """Mean, spread, and distance of the truth from the mean in spreads (N, 3, 2), by each one's own organ's."""
-    rows = []
-    for e in examples:
-        mean, spread = predictors[e.organ].raw(e.features[None])
-        rows.append((mean[0], spread[0], np.abs(np.array(e.targets) - mean[0]) / spread[0]))
-    return np.array(rows, float)
-
-
 def _write(page: Path, command: str, parts: Sequence[Part]) -> None:
     """Write the page, and a line a mask in a CSV file of the same name."""
     text = ["# How well is a mask's quality predicted?", "", f"`python -m scripts quality {command}`", ""]
     lines: list[dict[str, Any]] = []
     for part in parts:
-        own = [_predicted(e, part.predictors[e.organ], part.title) for e in part.examples]
+        own = [_predicted(e, p, part.title) for e, p in zip(part.examples, part.predictors, strict=True)]
         lines += own
         for metric, name, unit in (("dsc", "DSC", "points"), ("hd95", "HD95", "mm")):
             head = [one.format(unit=unit) for one in HEAD]
@@ -136,7 +146,7 @@ def _write(page: Path, command: str, parts: Sequence[Part]) -> None:
 
 def _predicted(e: Example, predictor: QualityPredictor, title: str) -> dict[str, Any]:
     mean, spread = (part[0].astype(float) for part in predictor.raw(e.features[None]))
-    found = predictor.read(mean, spread, e.radius_mm)
+    found = predictor.read(mean, spread, e.radius_mm, predictor.own_widths)
     line: dict[str, Any] = {"sets": title, "set": e.group, "organ": e.organ, "patient": e.patient}
     line |= {"structure": e.structure, "stage": e.stage, "dsc": e.dsc, "hd95": e.hd95_mm}
     for metric, values in (("dsc", found.dsc), ("hd95", found.hd95_mm)):
