@@ -18,8 +18,7 @@ from ..organ.sides import COMPARABLE_SHARE
 
 TOUCH = np.ones((3, 3, 3), bool)
 SAMPLED = 2000  # surface voxels between which a gap is measured
-SMALL_SHARE = 0.1  # of the largest piece: larger ones may be a part of the organ that is broken off
-CRUMB_SHARE = 0.05  # the same of pieces that may be near
+SMALL_SHARE = 0.05  # of the largest piece: larger ones may be a part of the organ that is broken off
 FAR_RADII = 0.5  # of the ball of the largest piece's volume: nearer ones may have been cut off by a thin gap
 
 
@@ -159,7 +158,7 @@ def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
 
 
 def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
-    """Find what an image leaves of islands: pieces smaller than `CRUMB_SHARE` of the largest that nothing expects.
+    """Find what an image leaves of islands: pieces smaller than `SMALL_SHARE` of the largest that nothing expects.
 
     Args:
         mask: (X, Y, Z) bool.
@@ -174,7 +173,7 @@ def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     mean_mm = np.bincount(pieces.ravel(), expected_mm.ravel(), count + 1) / np.maximum(sizes, 1)
-    gone = (sizes < CRUMB_SHARE * sizes.max()) & (mean_mm > 0)
+    gone = (sizes < SMALL_SHARE * sizes.max()) & (mean_mm > 0)
     gone[0] = False
     return gone[pieces]
 

@@ -99,7 +99,7 @@ def test_small_pieces_far_from_the_largest_are_islands(affine):
     "spans",
     [
         ((0, 40),),
-        ((0, 40), (50, 55)),  # of 12 % of the largest: it may have been broken off
+        ((0, 40), (50, 53)),  # of 7 % of the largest: it may have been broken off
         ((0, 12), (18, 30), (36, 47)),  # a tube in pieces
         ((0, 30), (40, 47), (56, 57)),  # the second is comparable: then nothing is known of the third
     ],
