@@ -18,6 +18,8 @@ ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTING = re.compile(r"`([a-z]\w*_(?:mm3?|radii|dice|share|cosine|steps|rate|penalty|deg))(?:: [\d.]+)?`")
 
+REPORTED = {"predicted_hd95_mm", "mesh_deviation_mm", "world_RAS_mm"}  # figures and fields that look like settings
+
 
 def keys_of(kind: type, prefix: str = "") -> dict[str, object]:
     """Key, as the page writes it → default (MISSING if it is required) of a dataclass and of those in it."""
@@ -55,7 +57,7 @@ def test_the_page_s_example_is_a_pack():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_settings_that_a_page_names_exist(page):
     known = {one.name for one in fields(RefineSettings)} | {key.rpartition(".")[2] for key in keys_of(OrganPack)}
-    assert set(SETTING.findall(page.read_text())) - known == set()
+    assert set(SETTING.findall(page.read_text())) - known - REPORTED == set()
 
 
 @pytest.mark.parametrize("name", known_organs())
