@@ -37,6 +37,7 @@ def cases(output):
 def test_a_killed_process_costs_its_case_and_the_others_are_as_one_after_another(masks, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         run_refine(masks, tmp_path / "many", [KillsItselfd("killer")], workers=2)
+    messages = list(caplog.messages)  # of this run alone
     run_refine(masks, tmp_path / "one", [KillsItselfd("nothing")])
     many, one = cases(tmp_path / "many"), cases(tmp_path / "one")
     assert list(many) == list(one)
@@ -51,8 +52,8 @@ def test_a_killed_process_costs_its_case_and_the_others_are_as_one_after_another
         if not name.startswith("killer/killer_organ")
     }
     assert not [file for file in (tmp_path / "many").rglob(".*")] and not multiprocessing.active_children()
-    said = [message for message in caplog.messages if message.startswith("[7/7] ")]
-    assert len(said) == 1 and "7 cases: 5 refined, 2 failed; " in "\n".join(caplog.messages)
+    said = [message for message in messages if message.startswith("[7/7] ")]
+    assert len(said) == 1 and "7 cases: 5 refined, 2 failed; " in "\n".join(messages)
 
 
 def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(masks, tmp_path, monkeypatch):
