@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..cases.digest import hash_of, input_hash
 from ..cases.find import CASE
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack
+from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..report.run_report import FAILED, CaseRecord, RunReport, bundle_version, package_versions, shown
 from ..unet.network import network_file
 from .case_work import CaseWork
@@ -25,7 +26,7 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     """Return a hash of all that a case's results depend on beside its own files.
 
     That is: the settings, the steps and what they were told in plain values, the device, the organ pack's files, the
-    versions of the bundle and of the packages, and the bundle's own code and configs.
+    predictor of quality, the versions of the bundle and of the packages, and the bundle's own code and configs.
 
     Args:
         work: what is done.
@@ -45,7 +46,8 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     }
     files = [file for pattern in CODE for file in sorted(ROOT.glob(pattern))]
     if pack is not None:
-        named = [pack.folder / JOINT_FILE, pack.folder / EVIDENCE_FILE, Path(network_file(pack))]
+        own_files = [pack.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, CALIBRATION_FILE)]
+        named = [*own_files, Path(network_file(pack)), QUALITY_FILE]
         files += [file for file in (pack.file, *(s.prior for s in pack.structures), *named) if file.is_file()]
     return hash_of([json.dumps(own, sort_keys=True, default=str)], files)
 

@@ -68,7 +68,7 @@ def calibrate(
     """
     pack = OrganPack.load(organ)
     predictor = QualityPredictor.load(QUALITY_FILE)
-    files = [file for file in list_masks(label_dir)] if mask_dir else choose_labels(label_dir, pack, "", cases)
+    files = list_masks(label_dir) if mask_dir else choose_labels(label_dir, pack, "", cases)
     trained = {case_name(name) for name in pack.split.get("train", [])}
     seen = sorted(case_name(file) for file in files if case_name(file) in trained)
     if seen:

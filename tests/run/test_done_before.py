@@ -95,6 +95,15 @@ def test_other_settings_versions_code_or_packs_do_all_again(refine, tmp_path, mo
     assert refine(pack=pack, preset="linear") == "ab"
 
 
+def test_new_intervals_or_another_predictor_do_all_again(refine, tmp_path, monkeypatch):
+    pack = OrganPack.load(write_pack(tmp_path / "pack"))
+    assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
+    (pack.folder / "calibration.json").write_text("{}")
+    assert refine(pack=pack) == "ab"
+    monkeypatch.setattr("scripts.run.done_before.QUALITY_FILE", pack.folder / "another.safetensors")
+    assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
+
+
 def test_a_killed_run_goes_on_where_it_was_with_the_results_of_an_uninterrupted_one(refine, masks, tmp_path):
     refine(output=tmp_path / "whole")
 
