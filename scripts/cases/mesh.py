@@ -17,6 +17,7 @@ SPACES = (RAS, LPS)
 SCENE = "glb"  # all surfaces of a case in one file, see `write_scene`
 FORMATS = ("stl", "ply", "obj", "vtp", SCENE)
 READ_MESHES = (".stl", ".ply")  # endings of what `read_mesh` takes
+UNCERTAINTY = "uncertainty_mm"  # a vertex's, one standard deviation
 _SPACE = "SPACE="  # in a header or comment, a VTP's field data; 3D Slicer takes a mesh without it for LPS
 _UNITS = "UNITS=mm"
 _STL_HEADER = 80  # bytes
@@ -111,6 +112,13 @@ def read_mesh(path: str | Path, join: bool = False) -> trimesh.Trimesh:
         file.seek(0)
         mesh = trimesh.load_mesh(file, file_type=ending[1:], process=join)
     return _in_space(mesh, LPS) if f"{_SPACE}{LPS}".encode() in header else mesh
+
+
+def vertex_numbers(mesh: trimesh.Trimesh, name: str) -> np.ndarray | None:
+    """Return numbers (V,) that a binary PLY, as `read_mesh` read it, has of its vertices; None where it has no such."""
+    stored = mesh.metadata.get("_ply_raw", {}).get("vertex", {}).get("data")
+    names = getattr(getattr(stored, "dtype", None), "names", None) or ()
+    return np.ravel(stored[name]) if name in names else None
 
 
 def _in_space(mesh: trimesh.Trimesh, space: str) -> trimesh.Trimesh:

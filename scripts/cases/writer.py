@@ -15,7 +15,7 @@ from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
 from .find import CASE, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
 from .layers import with_changes
-from .mesh import FORMATS, RAS, SCENE, check_format, check_space, write_mesh
+from .mesh import FORMATS, RAS, SCENE, UNCERTAINTY, check_format, check_space, write_mesh
 from .meta_image import data_file
 from .read import open_volume, read_labels, read_values
 from .scene import write_scene
@@ -34,8 +34,9 @@ WRITTEN = (*SUFFIXES, *(f".{ending}" for ending in FORMATS))
 class CaseWriter:
     """Writes `<output_dir>/<case>/<case>_initial.nii.gz`, `_refined.nii.gz`, `_<structure>.stl` and `.ply`.
 
-    The PLY is the same mesh, with a colour and the template's point a vertex (see `Correspondence`). Another
-    `mesh_format` than STL takes the STL's place; of "glb" there is one file a case, `<case>_meshes.glb`.
+    The PLY is the same mesh, with a colour and the template's point a vertex (see `Correspondence`), and its
+    uncertainty where that is known. Another `mesh_format` than STL takes the STL's place; of "glb" there is one file a
+    case, `<case>_meshes.glb`.
 
     It is not one of the postprocessing transforms, because MONAI Label and Deploy run those and write by themselves.
 
@@ -162,6 +163,7 @@ class CaseWriter:
         outputs: dict[str, str] = {}
         for shape in (shape for shape in shapes if shape.mesh is not None):
             known = {} if shape.correspondence is None else shape.correspondence.vertex_data()
+            known |= {} if shape.uncertainty_mm is None else {UNCERTAINTY: shape.uncertainty_mm}
             target = self._path(paths, f"{shape.name}.{self.mesh_format}")
             if self.mesh_format != SCENE:
                 write_mesh(target, shape.mesh, known if self.mesh_format in HOLD_DATA else None, self.mesh_space)

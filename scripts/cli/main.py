@@ -49,6 +49,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "template": "report.template:template",
     "slices": "validation.slices:slices",
     "validate": "validation.job:validate",
+    "witnesses": "validation.witnesses:witnesses",
 }
 RUN_JOB, PLAIN_TEXT, VERSION = "run.jobs:run_job", "run.errors:plain_text_of", "report.run_report:bundle_version"
 INSTALL = "run pip install -r requirements.txt in the bundle's folder"

@@ -43,6 +43,7 @@ from .settings import RefineSettings
 from .side_check import as_partner, in_place, mend_sides, partners
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Unrefined
 from .tim import TIMSample
+from .uncertainty import summary, uncertainty_mm
 
 logger = logging.getLogger(__name__)
 
@@ -336,7 +337,12 @@ class Refiner:
         ]
 
     def reconstruct(
-        self, fitted: Sequence[Fitted | Unrefined], label_map: np.ndarray, affine: np.ndarray, mesh_faces: int = 0
+        self,
+        fitted: Sequence[Fitted | Unrefined],
+        label_map: np.ndarray,
+        affine: np.ndarray,
+        mesh_faces: int = 0,
+        uncertain: bool = False,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into a label map, and draw their meshes (METHOD 5).
 
@@ -348,6 +354,7 @@ class Refiner:
             label_map: (X, Y, Z), the pack's label values.
             affine: (4, 4) voxel → world mm.
             mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
+            uncertain: whether the meshes' vertices get their uncertainty.
 
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
@@ -370,7 +377,7 @@ class Refiner:
             if isinstance(result, Unrefined) and result.islands is not None:
                 refined[tuple(result.islands.T)] = 0
         for one, part in parts:
-            results[one.name] = _refined(one, part, after[one.name], mesh_faces, self.judge)
+            results[one.name] = _refined(one, part, after[one.name], mesh_faces, uncertain, self.judge)
         return refined, [results[one.name] for one in fitted]
 
     def refine(
@@ -382,7 +389,9 @@ class Refiner:
         return self.reconstruct(self.fit(sampled), label_map, affine)
 
 
-def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces: int, judge: Judge | None) -> Refined:
+def _refined(
+    fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces: int, uncertain: bool, judge: Judge | None
+) -> Refined:
     """Return the result of a structure whose voxels are `after` in the refined label map, and its predicted quality."""
     begun = time.perf_counter()
     mesh, correspondence, seconds, thinned = part.mesh, None, fitted.seconds, {}
@@ -395,4 +404,9 @@ def _refined(fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces:
     quality = {**describe(fitted, part, after), **thinned}
     if judge is not None:
         quality |= judge(quality)
-    return fitted.then(Refined, mesh=mesh, correspondence=correspondence, quality=quality, seconds=seconds)
+    spread = None
+    if uncertain and mesh is not None and not part.doubtful:
+        spread = uncertainty_mm(fitted.fit, fitted.affine, np.asarray(mesh.vertices))
+        quality["uncertainty_mm"] = summary(spread)
+    found = {"mesh": mesh, "correspondence": correspondence, "uncertainty_mm": spread}
+    return fitted.then(Refined, **found, quality=quality, seconds=seconds)

@@ -184,6 +184,7 @@ class LatentFinetune:
                 samples[i],
                 starts[i],
                 latent[i].detach(),
+                {name: value[i : i + 1] for name, value in base.items()},
             )
             for i, prior in enumerate(priors)
         ]
@@ -207,7 +208,7 @@ class LatentFinetune:
         return (
             fit
             if after <= before + CLEARLY * scale_mm**2
-            else replace(linear_shape(start, prior, n_surface), warning=FELL_BACK)
+            else replace(linear_shape(start, prior, n_surface), warning=FELL_BACK, codes_mm=fit.codes_mm)
         )
 
     def _canonical(self, poses: Sequence[Similarity], points_world: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

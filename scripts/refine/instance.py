@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..geometry.affine import Similarity
 from ..prior.correspondence import template_places
 from ..prior.prior import ShapePrior
 from ..prior.robust import LinearFit
-from .stages import FittedShape, TrustedSamples
+from .stages import FittedShape, TrustedSamples, evaluate_mm
 
 
 def start_latent(prior: ShapePrior, linear: LinearFit) -> Tensor:
@@ -50,6 +51,7 @@ def field_shape(
     samples: TrustedSamples,
     start: LinearFit | None,
     latent: Tensor,
+    base: dict[str, Tensor] | None = None,
 ) -> FittedShape:
     """Return the instance of a field, on the prior's device.
 
@@ -61,23 +63,31 @@ def field_shape(
         samples: that were fitted.
         start: the linear fit it started from; None without one.
         latent: (A + H,) whitened codes.
+        base: the weights that the codes give, from which `weights` were tuned; None where that fit is not kept.
     """
     frozen = {name: value.detach() for name, value in weights.items()}
-
-    def sdf(points: Tensor) -> Tensor:
-        inside = points.to(prior.device)
-        radius = inside.norm(dim=-1)
-        # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
-        value = prior.field.sdf(frozen, alpha, inside / radius.clamp_min(1.0)[:, None])
-        return (value + (radius - 1.0).clamp_min(0)).cpu()
 
     def template(points: Tensor) -> Tensor:
         return template_places(prior, frozen, alpha, points.to(prior.device)).cpu()
 
     linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
-    shape = FittedShape(pose, sdf, template, np.zeros(0), linear, {})
+    by_codes = None if base is None else partial(evaluate_mm, _field_sdf(prior, base, alpha), pose)
+    shape = FittedShape(pose, _field_sdf(prior, frozen, alpha), template, np.zeros(0), linear, {}, codes_mm=by_codes)
     shape.residual_mm = shape.sdf_mm(samples.points_world)
     return _with_figures(shape, float((latent**2).mean().sqrt()))
+
+
+def _field_sdf(prior: ShapePrior, weights: dict[str, Tensor], alpha: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return canonical points (N, 3) → signed distance (N,) of an instance of a field."""
+
+    def sdf(points: Tensor) -> Tensor:
+        inside = points.to(prior.device)
+        radius = inside.norm(dim=-1)
+        # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
+        value = prior.field.sdf(weights, alpha, inside / radius.clamp_min(1.0)[:, None])
+        return (value + (radius - 1.0).clamp_min(0)).cpu()
+
+    return sdf
 
 
 def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:

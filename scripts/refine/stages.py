@@ -26,6 +26,7 @@ from ..prior.prior import ShapePrior
 from .bodies import Islands
 
 Next = TypeVar("Next", bound="Aligned")
+LINEAR, CODES, TUNED = "linear", "codes", "tuned"  # the fits of a shape, each from the one before
 RADIUS = 0.5  # typical radius of a shape in the canonical frame
 
 
@@ -77,6 +78,17 @@ class TrustedSamples:
     grid: WorldGrid | None = None
 
 
+def evaluate_mm(
+    sdf_canonical: Callable[[torch.Tensor], torch.Tensor], similarity: Similarity, points_world: np.ndarray
+) -> np.ndarray:
+    """Return a signed distance in canonical units, under its pose, at world points (N, 3): (N,) in mm."""
+    return sdf_canonical(_canonical(similarity, points_world)).cpu().numpy() / similarity.scale
+
+
+def _canonical(similarity: Similarity, points_world: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(similarity.apply(points_world), dtype=torch.float32)
+
+
 @dataclass
 class FittedShape:
     """A fitted instance of the prior.
@@ -91,6 +103,7 @@ class FittedShape:
             None where there is none.
         figures: what the fit says of itself, plain numbers.
         warning: what a user should know of the fit; "" where there is nothing.
+        codes_mm: the same of the fit by codes, from which the deform weights were tuned; None where there is none.
     """
 
     similarity: Similarity
@@ -100,6 +113,13 @@ class FittedShape:
     linear_mm: Callable[[np.ndarray], np.ndarray] | None
     figures: dict[str, float]
     warning: str = ""
+    codes_mm: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def witnesses(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+        """World points (N, 3) → signed distance (N,) in mm of the fits: linear, by codes (if any), the one taken."""
+        known = {LINEAR: self.linear_mm, CODES: self.codes_mm, TUNED: self.sdf_mm}
+        return {name: fit for name, fit in known.items() if fit is not None}
 
     @property
     def radius_mm(self) -> float:
@@ -108,14 +128,11 @@ class FittedShape:
 
     def sdf_mm(self, points_world: np.ndarray) -> np.ndarray:
         """Return the fitted signed distance (N,) in mm at world points (N, 3), negative inside."""
-        return self.sdf_canonical(self._canonical(points_world)).cpu().numpy() / self.similarity.scale
+        return evaluate_mm(self.sdf_canonical, self.similarity, points_world)
 
     def correspondence(self, prior: ShapePrior, points_world: np.ndarray) -> Correspondence:
         """Return where world points (N, 3), mm, lie on the template of the prior that was fitted."""
-        return Correspondence.at(prior, self.template_canonical(self._canonical(points_world)))
-
-    def _canonical(self, points_world: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(self.similarity.apply(points_world), dtype=torch.float32)
+        return Correspondence.at(prior, self.template_canonical(_canonical(self.similarity, points_world)))
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,10 @@ class Unrefined:
 
     @property
     def correspondence(self) -> None:
+        """There is none."""
+
+    @property
+    def uncertainty_mm(self) -> None:
         """There is none."""
 
 
@@ -241,8 +262,11 @@ class Refined(Fitted):
         mesh: the refined surface, world mm; None where nothing of the structure is left.
         correspondence: where the mesh's vertices lie on the template; None without a mesh.
         quality: plain JSON values: figures and the decision on every region.
+        uncertainty_mm: (V,) of the mesh's vertices, see `uncertainty`; None where it is not asked for, and where the
+            fit is doubtful.
     """
 
     mesh: trimesh.Trimesh | None
     correspondence: Correspondence | None
     quality: dict[str, Any]
+    uncertainty_mm: np.ndarray | None = None

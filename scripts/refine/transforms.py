@@ -25,6 +25,7 @@ from ..organ.exchange import exchanged
 from .chain import Image, Refiner
 from .finer import Split, check_fine, finer_labels
 from .stages import Refined, Unrefined
+from .uncertainty import check_uncertainty
 
 logger = logging.getLogger(__name__)
 
@@ -162,10 +163,11 @@ class ReconstructShaped(MapTransform):
         refiner: of the organ.
         mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
         fine_mm: where given, `<key>_fine` is the refined label map on a grid with no voxel's side longer than that.
+        uncertainty: whether the meshes' vertices get their uncertainty in mm.
         allow_missing_keys: see MapTransform.
 
     Raises:
-        ValueError: `mesh_faces` or `fine_mm` is no such number.
+        ValueError: `mesh_faces` or `fine_mm` is no such number, or the preset has no uncertainty.
     """
 
     def __init__(
@@ -174,19 +176,22 @@ class ReconstructShaped(MapTransform):
         refiner: Refiner,
         mesh_faces: int = 0,
         fine_mm: float = 0.0,
+        uncertainty: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.refiner = refiner
         self.mesh_faces = check_faces(mesh_faces)
         self.fine_mm = check_fine(fine_mm)
+        self.uncertainty = check_uncertainty(refiner.settings, uncertainty)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label map and the stages; add the finer label map where it is asked for."""
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, self.mesh_faces)
+            asked = self.mesh_faces, self.uncertainty
+            refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, *asked)
             result[key], result[f"{key}{SHAPES}"] = _like(result[key], refined, affine), shapes
             if self.fine_mm:
                 split = Split.to(affine, self.fine_mm)

@@ -101,7 +101,8 @@ def _pack_surface(surface: Surface, arrays: Arrays) -> dict[str, Any]:
         "vertices": arrays.add(np.rint((points - origin) / unit).astype(np.uint16)),
         "faces": arrays.add(surface.faces.astype(np.uint16 if len(points) < 65536 else np.uint32)),
     }
-    for key, distance_mm in (("moved", surface.moved_mm), ("error", surface.error_mm)):
+    lengths = {"moved": surface.moved_mm, "error": surface.error_mm, "uncertainty": surface.uncertainty_mm}
+    for key, distance_mm in lengths.items():
         if distance_mm is not None:
             packed[key] = arrays.add(np.rint((distance_mm * HUNDREDTHS_MM).clip(-32767, 32767)).astype(np.int16))
     if surface.place_rgb is not None:

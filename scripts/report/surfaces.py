@@ -11,7 +11,7 @@ import trimesh
 from scipy.spatial import cKDTree
 from trimesh.visual import ColorVisuals
 
-from ..cases.mesh import read_mesh
+from ..cases.mesh import UNCERTAINTY, read_mesh, vertex_numbers
 from ..geometry.distance import signed_distance, surface_distance
 from ..geometry.surface import mask_to_surface, sample_surface
 
@@ -34,6 +34,7 @@ class Surface:
             of the two surfaces is missing, and for the truth.
         error_mm: (V,) signed distance from the true surface: too much positive, missing negative; None without truth.
         place_rgb: (V, 3) uint8, one colour an anatomical place; None where the run wrote no such colours.
+        uncertainty_mm: (V,) one standard deviation; None where the run wrote no such numbers.
     """
 
     stage: str
@@ -42,14 +43,22 @@ class Surface:
     moved_mm: np.ndarray | None = None
     error_mm: np.ndarray | None = None
     place_rgb: np.ndarray | None = None
+    uncertainty_mm: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class ColouredPoints:
-    """Points of a surface (N, 3) in world mm, and the colour (N, 3) uint8 of their anatomical place."""
+    """Points of a surface, and what is known there.
+
+    Attributes:
+        vertices: (N, 3) world mm.
+        place_rgb: (N, 3) uint8, the colour of their anatomical place.
+        uncertainty_mm: (N,) one standard deviation; None where that was not asked for.
+    """
 
     vertices: np.ndarray
     place_rgb: np.ndarray
+    uncertainty_mm: np.ndarray | None = None
 
 
 def mask_surface(mask: np.ndarray, affine: np.ndarray) -> trimesh.Trimesh | None:
@@ -69,7 +78,7 @@ def display_surfaces(
 
     Args:
         meshes: stage → closed surface in world mm, or None where there is none.
-        coloured: points with one colour an anatomical place; the refined surface takes that of its nearest.
+        coloured: points and what is known there; the refined surface takes that of its nearest.
         face_count: about how many triangles are kept of each.
     """
     initial, refined, truth = (meshes.get(stage) for stage in STAGES)
@@ -79,7 +88,7 @@ def display_surfaces(
             continue
         thin = mesh.simplify_quadric_decimation(face_count=face_count) if len(mesh.faces) > face_count else mesh
         points = np.asarray(thin.vertices)
-        moved = error = colours = None
+        moved = error = colours = uncertainty = None
         if stage == INITIAL and refined is not None:
             moved = -signed_distance(refined, points)
         elif stage == REFINED and initial is not None:
@@ -89,7 +98,8 @@ def display_surfaces(
         if stage == REFINED and coloured is not None:
             nearest = cKDTree(coloured.vertices).query(points)[1]
             colours = coloured.place_rgb[nearest]
-        surfaces.append(Surface(stage, points, np.asarray(thin.faces), moved, error, colours))
+            uncertainty = None if coloured.uncertainty_mm is None else coloured.uncertainty_mm[nearest]
+        surfaces.append(Surface(stage, points, np.asarray(thin.faces), moved, error, colours, uncertainty))
     return surfaces
 
 
@@ -102,10 +112,11 @@ def moved_figures(initial: trimesh.Trimesh | None, refined: trimesh.Trimesh | No
 
 
 def read_coloured(path: Path) -> ColouredPoints | None:
-    """Return the vertices of a PLY mesh and their colours; None where there is no such file or it has no colours."""
+    """Return what a PLY mesh says of its vertices; None where there is no such file or it has no colours."""
     if not path.is_file():
         return None
     mesh = read_mesh(path)
     if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
         return None
-    return ColouredPoints(np.asarray(mesh.vertices), np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.uint8))
+    colours = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.uint8)
+    return ColouredPoints(np.asarray(mesh.vertices), colours, vertex_numbers(mesh, UNCERTAINTY))

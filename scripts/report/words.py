@@ -58,7 +58,7 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
     """Say what happened to a structure.
 
     Args:
-        figures: those of `topology_figures`, `volume_figures` and `moved_figures`.
+        figures: those of `topology_figures`, `volume_figures` and `moved_figures`; of the report, those there are.
         failure: why the structure could not be refined, or "".
     """
     said = [f"Not refined: {failure}."] if failure else []
@@ -92,6 +92,11 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
     if "moved_mean_mm" in figures:
         said.append(
             f"The surface moved {figures['moved_mean_mm']:.2f} mm on average, {figures['moved_max_mm']:.1f} mm at most."
+        )
+    if "uncertainty_median_mm" in figures:
+        said.append(
+            f"Uncertainty, one standard deviation: {figures['uncertainty_median_mm']:.2f} mm in the median, up to "
+            f"{figures['uncertainty_p90_mm']:.1f} mm on nine tenths of the surface."
         )
     return said
 

@@ -19,13 +19,14 @@ def check_options(
     workers: object = 0,
     part: str = "",
     fix_sides: object = False,
+    uncertainty: object = False,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
-        html, overwrite, fix_sides: switches, see `is_true`.
+        html, overwrite, fix_sides, uncertainty: switches, see `is_true`.
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
 
@@ -45,7 +46,8 @@ def check_options(
         read_part(str(part))
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
-    for name, switch in (("html", html), ("overwrite", overwrite), ("fix_sides", fix_sides)):
+    switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}
+    for name, switch in switches.items():
         try:
             is_true(switch)
         except ValueError:

@@ -14,6 +14,7 @@ from monai.bundle import ConfigWorkflow
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from scripts.cases.mesh import read_mesh, vertex_numbers
 from scripts.prior.prior import ShapePrior
 from scripts.run.errors import plain_text_of
 from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape
@@ -110,6 +111,27 @@ def test_the_same_seed_gives_the_same_bytes(bundle_root, broken_masks, results, 
     refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path)
     for name in ("plain_refined.nii.gz", "plain_hippocampus.stl", "plain_hippocampus.ply"):
         assert (tmp_path / "plain" / name).read_bytes() == (results / "plain" / name).read_bytes()
+
+
+def test_vertices_say_how_uncertain_they_are_where_that_is_asked_for(bundle_root, broken_masks, results, tmp_path):
+    """And nothing else changes."""
+    refine(bundle_root, broken_masks / "oblique.nii.gz", tmp_path, uncertainty="true")
+    folder, before = tmp_path / "oblique", results / "oblique"
+    for name in ("oblique_refined.nii.gz", "oblique_hippocampus.stl"):
+        assert (folder / name).read_bytes() == (before / name).read_bytes()
+    stored = vertex_numbers(read_mesh(folder / "oblique_hippocampus.ply"), "uncertainty_mm")
+    (case,) = json.loads((tmp_path / "report.json").read_text())["cases"]
+    said = case["structures"][0]["quality"]["uncertainty_mm"]
+    np.testing.assert_allclose(np.percentile(stored, [50, 90]), [said["median"], said["p90"]], atol=1e-3)
+    assert "Uncertainty, one standard deviation" in (tmp_path / "report.html").read_text()
+    assert vertex_numbers(read_mesh(before / "oblique_hippocampus.ply"), "uncertainty_mm") is None
+    assert '"uncertainty_mm"' not in (results / "report.json").read_text()
+
+
+def test_a_preset_without_three_fits_has_no_uncertainty(bundle_root, broken_masks, tmp_path):
+    with pytest.raises(Exception, match="uncertainty") as caught:
+        refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path, preset="linear", uncertainty=True)
+    assert "the preset 'default'" in plain_text_of(caught.value) and not list(tmp_path.iterdir())
 
 
 def test_meshes_have_the_format_and_the_number_of_triangles_asked_for(bundle_root, broken_masks, tmp_path):

@@ -9,6 +9,7 @@ import torch
 import trimesh
 
 from scripts.cases import files
+from scripts.cases.mesh import UNCERTAINTY, read_mesh, vertex_numbers
 from scripts.cases.writer import CaseWriter
 from scripts.organ.palette import structure_colours
 from tests.helpers.fake_chain import BALL, KeepLargestd
@@ -31,6 +32,20 @@ def test_stl_and_ply_hold_the_same_mesh(case, tmp_path):
     np.testing.assert_allclose(coloured.vertices, BALL.vertices, atol=1e-6)
     assert (coloured.visual.vertex_colors[:, :3] == 20).all()
     assert trimesh.load(outputs["organ_2"]).volume == pytest.approx(coloured.volume, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["stl", "ply", "obj", "vtp", "glb"])
+def test_uncertainty_stands_in_the_ply_beside_every_format_and_in_the_vtp(case, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    paths, data = case
+    known = np.linspace(0.2, 3.0, len(BALL.vertices)).astype(np.float32)
+    data["pred_shapes"][1].uncertainty_mm = known
+    outputs = CaseWriter(tmp_path / "out", mesh_format=name).write(paths, data)
+    stored = vertex_numbers(read_mesh(outputs["organ_2_correspondence"]), UNCERTAINTY)
+    np.testing.assert_array_equal(stored, known)
+    assert vertex_numbers(read_mesh(outputs["organ_1_correspondence"]), UNCERTAINTY) is None
+    if name == "vtp":
+        assert 'Name="uncertainty_mm"' in Path(outputs["organ_2"]).read_text()
 
 
 def test_meshes_are_written_in_the_frame_that_is_asked_for(case, tmp_path):
@@ -62,7 +77,7 @@ def test_no_half_written_ply_is_left(case, tmp_path, monkeypatch):
 def test_a_mesh_without_correspondence_has_no_ply(case, tmp_path):
     (tmp_path / "out").mkdir()
     paths, data = case
-    data["pred_shapes"] = [SimpleNamespace(name="organ", mesh=BALL, correspondence=None)]
+    data["pred_shapes"] = [SimpleNamespace(name="organ", mesh=BALL, correspondence=None, uncertainty_mm=None)]
     assert set(CaseWriter(tmp_path / "out").write(paths, data)) == {"initial", "refined", "organ"}
 
 

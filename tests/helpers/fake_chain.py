@@ -42,6 +42,7 @@ class KeepLargestd(MapTransform):
                 correspondence=Correspondence(
                     BALL.vertices.astype(np.float32), np.full((len(BALL.vertices), 3), 10 * v, np.uint8)
                 ),
+                uncertainty_mm=None,
                 failure="",
                 quality={"share": np.float32(0.5), "worst": float("nan"), "regions": [{"kept": np.bool_(True)}]},
                 seconds={"fit": 0.1},
@@ -68,7 +69,8 @@ class Failed(MapTransform):
     """Say that every structure failed, and change nothing."""
 
     def __call__(self, data):
-        shape = SimpleNamespace(name="organ", mesh=None, correspondence=None, failure="no fit", quality={}, seconds={})
+        none = {"mesh": None, "correspondence": None, "uncertainty_mm": None}
+        shape = SimpleNamespace(name="organ", failure="no fit", quality={}, seconds={}, **none)
         return {**data, "pred_shapes": [shape]}
 
 

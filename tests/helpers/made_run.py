@@ -35,7 +35,8 @@ def write_run(folder, affine, organ=True, relative=False):
     """Write a run of two cases and return its folder.
 
     In case "a" each structure grows by 2 mm; the initial ball has an island and a hole, which the refined one
-    lacks. Case "b" could not be read. Truth is the refined mask. The pill has a mesh with a colour a vertex.
+    lacks. Case "b" could not be read. Truth is the refined mask. The pill has a mesh with a colour and an uncertainty a
+    vertex: that is 1 mm, and 2 mm in its upper half.
     """
     shape, offsets = grid_of(affine)
     initial, refined = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
@@ -62,6 +63,8 @@ def write_run(folder, affine, organ=True, relative=False):
         mesh.export(case / f"a_{name}.stl")
         outputs[name] = f"a_{name}.stl"
     mesh.visual.vertex_colors = place_colours(mesh.vertices - middle_of(affine) - CENTRES[3])
+    upper = mesh.vertices[:, 2] > middle_of(affine)[2] + CENTRES[3][2]
+    mesh.vertex_attributes["uncertainty_mm"] = np.where(upper, 2.0, 1.0).astype(np.float32)
     mesh.export(case / "a_pill.ply")
     region = {
         "kind": "add",

@@ -147,6 +147,9 @@ def test_a_case_of_three_labels(tmp_path, affine):
     heights = colours.vertices_world - middle_of(affine) - CENTRES[3]
     difference = colours.place_rgb.astype(int) - place_colours(heights)[:, :3]
     assert np.abs(difference).max() <= 12 and by_stage(ball_.surfaces)[REFINED].place_rgb is None
+    high = np.abs(heights[:, 2]) > 1.0  # clear of the middle
+    np.testing.assert_array_equal(colours.uncertainty_mm[high], np.where(heights[high, 2] > 0, 2.0, 1.0))
+    assert by_stage(pill.surfaces)[INITIAL].uncertainty_mm is None
     for stage, values in page.slices.labels.items():
         assert values.shape == page.slices.image.shape == page.slices.labels[TRUTH].shape
         counted = np.count_nonzero(values == 3) * voxel_ml

@@ -95,6 +95,22 @@ def test_clicks_change_what_is_drawn(page, folder):
     by_id(page, "structure-ball").click()
 
 
+def test_uncertainty_has_a_scale_from_zero(page, folder):
+    scene = by_id(page, "solid")
+    choose(page, "colouring", "moved")
+    assert by_id(page, "range").text.startswith("± 0.5 mm")
+    seen = settled_pixels(scene, folder)
+    choose(page, "colouring", "uncertainty")
+    assert by_id(page, "bar-ticks").text.split() == ["0", "0.5", "mm", "1", "mm", "1.5", "mm", "2", "mm"]
+    assert by_id(page, "range").text.split("\n")[:2] == ["0 to 0.5 mm", "0 to 1 mm"]
+    uncertain = settled_pixels(scene, folder, seen)
+    red = uncertain[..., 0] > uncertain[..., 2] + 90
+    assert 0.005 < (red & drawn(uncertain)).mean() < 0.5 * drawn(uncertain).mean()  # the pill's upper half
+    choose(page, "colouring", "moved")
+    settled_pixels(scene, folder, uncertain)
+    assert by_id(page, "bar-ticks").text.startswith("−")
+
+
 def test_panes_turn_together(page, folder):
     scene = by_id(page, "solid")
     by_id(page, "stage-initial").click()
@@ -136,7 +152,7 @@ def test_no_colouring_is_black(page, folder):
     """Of every colouring the pixels are bright; stages and structures have the colours that the page names."""
     scene = by_id(page, "solid")
     keys = [option.get_attribute("value") for option in page.find_elements("css selector", "#colouring option")]
-    assert keys == ["moved", "error", "place", "structure", "stage"]
+    assert keys == ["moved", "error", "uncertainty", "place", "structure", "stage"]
     seen = settled_pixels(scene, folder)
     for key in [*keys[1:], keys[0]]:
         choose(page, "colouring", key)

@@ -11,6 +11,7 @@ from scripts.run.kinds import check_options
         *(("seed", value) for value in (None, True, "0", "x", -1, 1.5, 2**32, 10**400, float("nan"), [1])),
         *(("device", value) for value in (None, "gpu", "cuda:99", "", 1.5, {}, 2**63)),
         *((switch, value) for switch in ("html", "overwrite") for value in ("perhaps", 2, [], float("nan"))),
+        ("uncertainty", "perhaps"),
         *(("workers", value) for value in (None, True, "2", -1, 1.5)),
         *(("part", value) for value in (None, 2, "0/2", "3/2", "2/8/9", "x" * 1000)),
     ],

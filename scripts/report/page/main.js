@@ -110,20 +110,26 @@ function buildControls(record) {
   fillSelect(byId("colouring"), surfaces.colourings().map((key) => [key, COLOURINGS[key].name]), state.colouring, (key) => {
     state.colouring = key;
     state.range = surfaces.suitableRange();
-    byId("range").value = state.range;
+    fillRanges();
     showBar();
     surfaces.update();
   });
-  fillSelect(byId("range"), RANGES_MM.map((mm) => [mm, `± ${mm} mm`]), state.range, (mm) => {
-    state.range = Number(mm);
-    showBar();
-    surfaces.update();
-  });
+  fillRanges();
   byId("cameras").replaceChildren("Seen from", ...Object.keys(CAMERAS).map((name) => {
     const button = element("button", { textContent: name });
     button.addEventListener("click", () => surfaces.lookFrom(name));
     return button;
   }));
+}
+
+function fillRanges() {
+  const { surfaces } = current, { state } = surfaces;
+  const from = leastOf(state.colouring, 1) ? "±" : "0 to";
+  fillSelect(byId("range"), RANGES_MM.map((mm) => [mm, `${from} ${mm} mm`]), state.range, (mm) => {
+    state.range = Number(mm);
+    showBar();
+    surfaces.update();
+  });
 }
 
 function fillSelect(select, options, value, change) {
@@ -144,11 +150,12 @@ function showStructures() {
 
 function showBar() {
   const { colouring, range } = current.surfaces.state;
-  byId("bar").style.background = `linear-gradient(to right, ${run.colours.join(", ")})`;
+  byId("bar").style.background = `linear-gradient(to right, ${coloursOf(colouring, run.colours).join(", ")})`;
   byId("bar").hidden = byId("bar-ticks").hidden = byId("range").parentElement.hidden = !inMm(colouring);
-  const ticks = [-1, -0.5, 0, 0.5, 1].map((share) => share * range);
+  const least = leastOf(colouring, range);
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => least + share * (range - least));
   byId("bar-ticks").replaceChildren(...ticks.map((mm) =>
-    element("span", { textContent: mm === 0 ? "0" : `${mm > 0 ? "+" : "−"}${Math.abs(mm)} mm` })));
+    element("span", { textContent: mm === 0 ? "0" : `${mm < 0 ? "−" : least ? "+" : ""}${Math.abs(mm)} mm` })));
   byId("bar-caption").textContent = COLOURINGS[colouring].caption;
 }
 

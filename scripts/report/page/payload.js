@@ -48,6 +48,7 @@ function readSurface(stored, array) {
   return {
     structure: stored.structure, stage: stored.stage,
     x: axis(0), y: axis(1), z: axis(2), i: corner(0), j: corner(1), k: corner(2),
-    moved: millimetres(stored.moved), error: millimetres(stored.error), place: stored.place && array(stored.place),
+    moved: millimetres(stored.moved), error: millimetres(stored.error), uncertainty: millimetres(stored.uncertainty),
+    place: stored.place && array(stored.place),
   };
 }

@@ -7,6 +7,7 @@ const CAMERAS = { // where the eye stands, in units of the scene; x right, y ant
 const COLOURINGS = {
   moved: { name: "moved by the refinement", caption: "mm the refinement moved the surface: + outward, − inward" },
   error: { name: "error against truth", caption: "mm from the true surface: + outside, too much; − inside, missing" },
+  uncertainty: { name: "uncertainty", caption: "mm, one standard deviation of the true surface, from the spread of the fits" },
   place: { name: "correspondence", caption: "the same colour is the same anatomical place in every case" },
   structure: { name: "structures", caption: "one colour a structure" },
   stage: { name: "initial, refined, truth", caption: "one colour a stage" },
@@ -20,7 +21,7 @@ class Surfaces {
   constructor(surfaces, colours, structureColours) {
     this.surfaces = surfaces;
     this.structureColours = structureColours;
-    this.scale = colours.map((colour, n) => [n / (colours.length - 1), colour]);
+    this.colours = colours;
     this.stages = ["initial", "refined", "truth"].filter((stage) => surfaces.some((s) => s.stage === stage));
     this.box = document.getElementById("solid");
     this.state = {
@@ -143,7 +144,9 @@ class Surfaces {
     }
     if (colouring === "structure") return { ...look, color: this.structureColours[surface.structure] };
     if (!inMm(colouring) || !surface[colouring]) return { ...look, color: STAGE_COLOURS[surface.stage] };
-    return { ...look, intensity: surface[colouring], colorscale: this.scale, cmin: -range, cmax: range };
+    const colours = coloursOf(colouring, this.colours);
+    const colorscale = colours.map((colour, n) => [n / (colours.length - 1), colour]);
+    return { ...look, intensity: surface[colouring], colorscale, cmin: leastOf(colouring, range), cmax: range };
   }
 
   async show() {
@@ -192,7 +195,16 @@ class Surfaces {
 }
 
 function inMm(colouring) {
-  return colouring === "moved" || colouring === "error";
+  return colouring === "moved" || colouring === "error" || colouring === "uncertainty";
+}
+
+// An uncertainty has no sign: it takes the colours from the middle one on.
+function leastOf(colouring, range) {
+  return colouring === "uncertainty" ? 0 : -range;
+}
+
+function coloursOf(colouring, colours) {
+  return colouring === "uncertainty" ? colours.slice((colours.length - 1) / 2) : colours;
 }
 
 function sceneName(n) {
