@@ -406,7 +406,7 @@ def _refined(
         quality |= judge(quality)
     spread = None
     if uncertain and mesh is not None and not part.doubtful:
-        spread = uncertainty_mm(fitted.fit, fitted.affine, np.asarray(mesh.vertices))
+        spread = uncertainty_mm(fitted, np.asarray(mesh.vertices))
         quality["uncertainty_mm"] = summary(spread)
     found = {"mesh": mesh, "correspondence": correspondence, "uncertainty_mm": spread}
     return fitted.then(Refined, **found, quality=quality, seconds=seconds)

@@ -1,9 +1,10 @@
-"""Uncertainty of a refined surface: the spread of the three fits about it."""
+"""Uncertainty of a refined surface: the spread of the three fits, and of the mask, about it."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import trimesh
 from scipy.spatial import cKDTree
 
 from scripts.geometry.affine import voxel_volume_mm3
@@ -19,17 +20,19 @@ from tests.helpers.volumes import AFFINES
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
-def test_it_is_the_root_mean_square_of_the_fits_distances_and_what_a_voxel_hides(affine):
-    """The fits are concentric balls, so their distances from a ball's surface are known."""
+def test_it_is_the_root_mean_square_of_four_distances_and_what_a_voxel_hides(affine):
+    """Fits and mask are concentric balls, so their distances from a ball's surface are known."""
     way = np.random.default_rng(0).normal(size=(50, 3))
     points = 20.0 * way / np.linalg.norm(way, axis=1, keepdims=True)
     balls = {radius: lambda at, radius=radius: np.linalg.norm(at, axis=1) - radius for radius in (18.0, 19.0, 22.0)}
+    mask = trimesh.creation.icosphere(subdivisions=5, radius=23.0)
     hidden = LEAST_VOXELS * voxel_volume_mm3(affine) ** (1 / 3)
-    found = uncertainty_mm(SimpleNamespace(witnesses=balls), affine, points)
-    np.testing.assert_allclose(found, FACTOR * np.sqrt((4 + 1 + 4) / 3 + hidden**2), rtol=1e-6)
-    same = {"linear": balls[18.0], "tuned": balls[18.0]}
-    agreed = uncertainty_mm(SimpleNamespace(witnesses=same), affine, 0.9 * points)
-    np.testing.assert_allclose(agreed, FACTOR * hidden, rtol=1e-6)
+    fitted = SimpleNamespace(fit=SimpleNamespace(witnesses=balls), surface=mask, affine=affine)
+    expected = FACTOR * np.sqrt((4 + 1 + 4 + 9) / 4 + hidden**2)
+    np.testing.assert_allclose(uncertainty_mm(fitted, points), expected, rtol=0.01)
+    fitted.fit.witnesses = {name: balls[18.0] for name in (LINEAR, TUNED)}
+    fitted.surface = trimesh.creation.icosphere(subdivisions=5, radius=18.0)
+    np.testing.assert_allclose(uncertainty_mm(fitted, 0.9 * points), FACTOR * hidden, rtol=0.05)
 
 
 @pytest.mark.parametrize("preset", ["linear", "paper"])

@@ -7,7 +7,7 @@ const CAMERAS = { // where the eye stands, in units of the scene; x right, y ant
 const COLOURINGS = {
   moved: { name: "moved by the refinement", caption: "mm the refinement moved the surface: + outward, − inward" },
   error: { name: "error against truth", caption: "mm from the true surface: + outside, too much; − inside, missing" },
-  uncertainty: { name: "uncertainty", caption: "mm, one standard deviation of the true surface, from the spread of the fits" },
+  uncertainty: { name: "uncertainty", caption: "mm, one standard deviation of the true surface, from the spread of fits and mask" },
   place: { name: "correspondence", caption: "the same colour is the same anatomical place in every case" },
   structure: { name: "structures", caption: "one colour a structure" },
   stage: { name: "initial, refined, truth", caption: "one colour a stage" },
