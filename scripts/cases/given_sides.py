@@ -11,7 +11,7 @@ import numpy as np
 
 from ..organ.pack import OrganPack
 from ..organ.sides import LEFT, RIGHT
-from .label_names import plain
+from ..organ.sources import plain
 
 REMEDY = "check the orientation in the header, and which label is which"
 

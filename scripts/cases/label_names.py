@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nib
@@ -38,17 +38,21 @@ def names_of(path: Path) -> dict[int, list[str]]:
     return _dataset_names(file) if file.name == NAMES_FILE else _moose_names(file)
 
 
+def table_of(names: Mapping[int, str]) -> nib.nifti1.Nifti1Extension:
+    """Return value → name as an extension of a NIfTI header, as TotalSegmentator writes it too, see `names_of`."""
+    root = ElementTree.Element("CaretExtension")
+    table = ElementTree.SubElement(ElementTree.SubElement(root, "VolumeInformation", Index="0"), "LabelTable")
+    for value, name in names.items():
+        ElementTree.SubElement(table, "Label", Key=str(value)).text = name
+    return nib.nifti1.Nifti1Extension(0, ElementTree.tostring(root, "utf-8"))
+
+
 def names_file(path: Path) -> Path | None:
     """Return the file beside a label map that names its values, see `names_of`; None where there is none."""
     path = path.resolve()  # a link's names lie beside its file
     folders = [path.parent, path.parent.parent] if path.parent.name.startswith("labels") else [path.parent]
     indices = path.with_name(path.name.partition("segmentation_")[0] + INDICES_FILE)
     return next((file for file in (indices, *(folder / NAMES_FILE for folder in folders)) if file.is_file()), None)
-
-
-def plain(name: str) -> str:
-    """Return a name in lower case with single underscores for spaces, dots and dashes."""
-    return re.sub(r"[\s._-]+", "_", name.strip().lower())
 
 
 def _dataset_names(file: Path) -> dict[int, list[str]]:

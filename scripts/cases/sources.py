@@ -25,11 +25,12 @@ from ..geometry.affine import same_grid, spacing_mm
 from ..geometry.surface import crop_box
 from ..organ.checks import shown
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
+from ..organ.sources import plain
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
 from .given_sides import side_of, wrong_sides
-from .label_names import NAMES_FILE, names_of, plain
+from .label_names import NAMES_FILE, names_of
 from .labels import COUNTED_AT_ONCE, label_values, looks_like_an_image, narrow, whole_numbers
 from .layers import Place, read_segments
 from .nrrd_file import Segment, is_named, segments_of
@@ -59,6 +60,8 @@ class GivenLabels:
         label_map: the file that was read of a case's folder; None where the case is a file, or a folder of masks.
         exchanged: value of a left organ → value of the right one, where each lies on the other's side.
         mend_sides: whether these are written as each other.
+        common: of several packs, label → its name among them, which goes into the results' headers; {} for one pack.
+        beside: further binary mask files of the case's folder, which are given back with it; of several packs only.
         others: names, or values, of what is in it and is none of the pack's labels.
         is_own: whether the values are just the pack's own.
         named: whether names or a source say what the values mean.
@@ -77,6 +80,8 @@ class GivenLabels:
     label_map: Path | None = None
     exchanged: dict[int, int] = field(default_factory=dict)
     mend_sides: bool = False
+    common: dict[int, str] = field(default_factory=dict)
+    beside: list[Path] = field(default_factory=list)
 
     def with_sides(self, fix: bool) -> GivenLabels:
         """Return the same with the sides to be mended, where `fix` and they are exchanged, and warnings that say so."""
@@ -164,18 +169,14 @@ class LabelSource:
             OrganError: there is no such pack, or it has no such source.
         """
         pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
-        if name and name not in {OWN_SOURCE, *pack.sources}:
-            known = ", ".join([*pack.sources, OWN_SOURCE])
+        if name and name not in sources_of(pack):
+            known = ", ".join(sources_of(pack))
             raise OrganError(f"organ '{pack.name}' has no source {shown(name)}: choose one of {known}")
         return cls(pack, name)
 
     def label_of(self, name: str) -> int | None:
         """Return the pack's label that a label's name, or a mask file's name without ending, means; None if none."""
-        sources = [self.pack.sources[self.name]] if self.name in self.pack.sources else self.pack.sources.values()
-        known = {plain(key): label for source in sources for key, label in source.items() if isinstance(key, str)}
-        known |= {plain(s.name): s.labels[0] for s in self.pack.structures}
-        known |= {plain(own): label for label, own in self.pack.labels.items()}
-        return known.get(plain(name))
+        return self.pack.named(self.name).get(plain(name))
 
     def find(self, path: str | Path) -> list[Path]:
         """Return the cases of a folder, sorted by name: label maps, or folders of binary masks or with a label map.
@@ -215,7 +216,7 @@ class LabelSource:
     def _refuse_other_organs_masks(self, folder: Path) -> None:
         """Raise a ValueError where a folder's subfolders hold volumes: none is named like a label of the pack."""
         for inner in sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != "."):
-            if others := self._masks(inner)[1]:
+            if others := [case_name(file) for file in self._masks(inner)[1]]:
                 more = f" and {len(others) - NAMED_AT_MOST} more" if len(others) > NAMED_AT_MOST else ""
                 raise ValueError(
                     f"{inner} holds {', '.join(others[:NAMED_AT_MOST])}{more}, none of which is named like a label of "
@@ -238,10 +239,12 @@ class LabelSource:
             UnreadableCase: a file cannot be read.
             UnrefinableCase: it is no label map, or names say that it has nothing of the pack.
         """
-        path = Path(path)
+        return replace(self._read(Path(path)), common=self.pack.labels if self.pack.members else {})
+
+    def _read(self, path: Path) -> GivenLabels:
         if path.is_dir():
             file = self._label_map(path)
-            return self._read_masks(path) if file is None else replace(self.read(file), label_map=file)
+            return self._read_masks(path) if file is None else replace(self._read(file), label_map=file)
         if (segments := _layered(path)) is not None:
             return self._read_layers(path, segments)
         values, affine = read_labels(path)
@@ -250,6 +253,11 @@ class LabelSource:
         if meaning is None and self._named(path) is not None:
             only = [value for value in label_values(values) if value != 0]
             meaning = {only[0]: self._named(path) or 0} if len(only) == 1 else None
+        if meaning is None and self.pack.members and not is_output(path):
+            raise UnrefinableCase(
+                f"{path} has no names of labels, which would tell the organ packs what is theirs: give --source and "
+                f"one of {', '.join(sources_of(self.pack))}, whose numbers they are, or --organ and one pack"
+            )
         if meaning is None:
             return GivenLabels(values, affine, {label: label for label in self.pack.labels})
         found = [value for value in label_values(values) if value != 0]
@@ -277,6 +285,17 @@ class LabelSource:
             return f"mask of {self._named(path)}"
         return "" if meaning is None or all(a == b for a, b in meaning.items()) else repr(sorted(meaning.items()))
 
+    def names(self, path: Path) -> list[str]:
+        """Return what a case's masks or values are called; of a binary mask, its file's name."""
+        if not path.is_dir():
+            if (segments := _layered(path)) is not None:
+                return [one.name for one in segments]
+            names = [name for own_names in names_of(path).values() for name in own_names]
+            return names or [case_name(path)]
+        file = self._label_map(path)
+        masks, others = self._masks(path)
+        return self.names(file) if file else [case_name(mask) for mask in (*masks, *others)]
+
     def files(self, path: Path) -> list[Path]:
         """Return the files that hold a case's labels: itself, or those of a folder that are the pack's."""
         file = self._label_map(path) if path.is_dir() else path
@@ -291,16 +310,14 @@ class LabelSource:
         if self.name == OWN_SOURCE:
             return {label: label for label in self.pack.labels}, {}
         if is_output(path):
-            return None, {}
+            names = names_of(path)  # in the results of several packs
+            meaning = self._by_names(names)
+            return (meaning, names) if meaning else (None, {})
         by_value = {v: label for v, label in self.pack.sources.get(self.name, {}).items() if isinstance(v, int)}
         names = names_of(path)
         if by_value:
             return by_value, names
-        meaning = {}
-        for value, own_names in names.items():
-            labels = [label for label in map(self.label_of, own_names) if label is not None]
-            if labels:
-                meaning[value] = labels[0]
+        meaning = self._by_names(names)
         listed = ", ".join(name for own_names in names.values() for name in own_names[:1])
         if names and not meaning:
             raise UnrefinableCase(
@@ -309,7 +326,7 @@ class LabelSource:
                 "values are the organ's own"
             )
         if not self.name and not names and path.name in [Path(name).name for name in LABEL_MAPS]:
-            known = ", ".join([*self.pack.sources, OWN_SOURCE])
+            known = ", ".join(sources_of(self.pack))
             raise UnrefinableCase(
                 f"{path} has no names of labels: give --source and one of {known}, whose numbers they are"
             )
@@ -320,16 +337,21 @@ class LabelSource:
             )
         return (meaning, names) if names else (None, {})
 
+    def _by_names(self, names: Mapping[int, Sequence[str]]) -> dict[int, int]:
+        """Return value → label of those of whose names, the most specific first, one is known."""
+        found = {value: [self.label_of(name) for name in own] for value, own in names.items()}
+        return {v: next(one for one in own if one is not None) for v, own in found.items() if any(own)}
+
     def _named(self, path: Path) -> int | None:
         """Return the label that a file is named like, which it means if it is a binary mask; None if none."""
         return None if self.name else self.label_of(case_name(path))
 
-    def _masks(self, folder: Path) -> tuple[dict[Path, int], list[str]]:
-        """Return mask file → label of a case's folder, by name, and the names of the other masks."""
+    def _masks(self, folder: Path) -> tuple[dict[Path, int], list[Path]]:
+        """Return mask file → label of a case's folder, by name, and the other masks."""
         inner = folder / MASKS_FOLDER
         volumes = volumes_of(inner if inner.is_dir() else folder)
         labels = {file: self.label_of(case_name(file)) for file in volumes}
-        others = [case_name(file) for file, label in labels.items() if label is None]
+        others = [file for file, label in labels.items() if label is None]
         return {file: label for file, label in labels.items() if label is not None}, others
 
     def _read_masks(self, folder: Path) -> GivenLabels:
@@ -358,8 +380,9 @@ class LabelSource:
         found = [number for number in label_values(values) if number != 0]
         called = {number: [case_name(list(masks)[number - 1])] for number in found}
         warnings, exchanged = self._wrong_sides(values, affine, meaning, called)
-        files = dict(enumerate(masks, 1))
-        return GivenLabels(values, affine, meaning, files, others, False, True, warnings, exchanged=exchanged)
+        files, names = dict(enumerate(masks, 1)), [case_name(file) for file in others]
+        given = GivenLabels(values, affine, meaning, files, names, False, True, warnings, exchanged=exchanged)
+        return replace(given, beside=others if self.pack.members else [])
 
     def _read_layers(self, path: Path, segments: Sequence[Segment]) -> GivenLabels:
         """Read the segments of a file with several layers that are labels of the pack."""
@@ -383,7 +406,7 @@ class LabelSource:
         Raises:
             UnreadableCase: none is, or several of the layers have the same value and no names.
         """
-        own_values = self.name == OWN_SOURCE or not any(map(is_named, segments))
+        own_values = self.name == OWN_SOURCE or not (any(map(is_named, segments)) or self.pack.members)
         by_value: Mapping[Any, int] = self.pack.sources.get(self.name, {})
         by_value = {label: label for label in self.pack.labels} if own_values else by_value
         found = [(one, by_value.get(one.value) if own_values else self.label_of(one.name)) for one in segments]
@@ -409,6 +432,11 @@ class LabelSource:
         named = {value: [one for one in theirs if isinstance(one, str)] for value, theirs in called.items()}
         names = {value: own[0] for value, own in named.items() if own}
         return wrong_sides(values, affine, meaning, sides, names)
+
+
+def sources_of(pack: OrganPack) -> list[str]:
+    """Return whose labels masks may be said to have: one of a pack's sources, or its own, which several packs lack."""
+    return [*pack.sources, *([] if pack.members else [OWN_SOURCE])]
 
 
 def _label_map_in(folder: Path) -> Path | None:

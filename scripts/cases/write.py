@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .files import whole_file
 from .find import is_meta_image, is_mgh, is_nifti
+from .label_names import table_of
 from .labels import label_values
 from .meta_image import data_file
 from .meta_image import like as meta_image_like
@@ -73,6 +75,7 @@ def write_label_map(
     dtype: np.dtype | str | None = None,
     extensions: bool = True,
     box: tuple[slice, slice, slice] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> None:
     """Write a label map with the header of another file: shape, affine, sform and qform codes, units, extensions.
 
@@ -86,6 +89,7 @@ def write_label_map(
         dtype: data type on disk; None for the reference's, which must hold the values.
         extensions: whether the reference's header extensions are kept, such as a table of its labels' names.
         box: the part of the reference's grid that the labels cover; None for all of it.
+        names: value → name, for a table of names in the header; None for no other than the reference's.
 
     Raises:
         RuntimeError: the labels are on another grid, or do not fit the data type.
@@ -108,6 +112,8 @@ def write_label_map(
     header = image.header.copy()
     if not extensions:
         header.extensions.clear()
+    if names:
+        header.extensions.append(table_of(names))
     header.set_data_dtype(stored.dtype)
     if dtype is not None:
         header["cal_min"], header["cal_max"] = 0, 0  # the display range of an image is none of a label map's

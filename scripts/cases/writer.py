@@ -193,9 +193,10 @@ class CaseWriter:
         return outputs | self._copy_as_given(paths, given)
 
     def _foreign(self, paths: Mapping[str, Any], data: Mapping[Any, Any]) -> GivenLabels | None:
-        """Return the initial mask as it came; None where it is a NIfTI file with just the pack's own values."""
+        """Return the initial mask as it came; None where it is a NIfTI file with just the one pack's own values."""
         given = data.get(f"pred{GIVEN}") if "initial" in data else None
-        return None if given is None or (given.is_own and is_nifti(paths[self.source])) else given
+        own = given is None or (given.is_own and not given.common and is_nifti(paths[self.source]))
+        return None if own else given
 
     def _path(self, paths: dict[str, Any], ending: str) -> Path:
         folder = self.output_dir / paths[CASE]
@@ -208,7 +209,7 @@ class CaseWriter:
         target, source = self._path(paths, f"{stage}.nii.gz"), Path(paths[self.source])
         if given is not None:
             reference = next(iter(given.files.values()), given.label_map or source)
-            write_label_map(target, known_labels(mask), reference, "uint8", extensions=False)
+            write_label_map(target, known_labels(mask), reference, "uint8", False, names=given.common)
         elif self.source == "pred" and (stage == "initial" or mask is None):
             copy_volume(source, target)
         else:
@@ -221,7 +222,7 @@ class CaseWriter:
         source, folder = Path(paths[self.source]), self.output_dir / AS_GIVEN
         if self.source != "pred" or (given is None and is_nifti(source)):
             return {}
-        files = given.given_files() if given is not None else []
+        files = [*given.given_files(), *given.beside] if given is not None else []
         folder = folder / paths[CASE] if files else folder
         for file in files or [source]:
             copy_as_given(file, folder / file.name)
@@ -253,6 +254,8 @@ class CaseWriter:
             mask[changed & (refined == number)] = inside
             target = given.files[partner.get(number, number)]
             write_label_map(folder / target.name, mask, target)
+        for file in given.beside:
+            copy_as_given(file, folder / file.name)
         return {AS_GIVEN: str(folder)}
 
 

@@ -19,7 +19,7 @@ from .checks import OrganError, entries, flag, list_of, mapping_of, number, safe
 from .fields import read, section, setting
 from .imaging import Augment, Intensity, PatchSize, intensity_of
 from .places import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS
-from .sources import OWN_SOURCE, SOURCES, Meanings, resolved, sides_of
+from .sources import OWN_SOURCE, SOURCES, Meanings, plain, resolved, sides_of
 from .structure import LABEL, REFINE, Structure, anything, in_folder, shapes_of, structure_list, structure_masks
 from .yaml_file import read_yaml
 
@@ -30,6 +30,7 @@ __all__ = [
     "ORGAN_FILE",
     "OWN_SOURCE",
     "PRESETS",
+    "Member",
     "OrganError",
     "OrganPack",
     "Structure",
@@ -69,6 +70,7 @@ class OrganPack:
         split: file names a split ("train", "validation", "test"); empty where none is fixed.
         provenance: where the data came from and under which licence.
         source_sides: of `sources`, value or name of theirs → "left" or "right", where it means one side.
+        members: the packs that it is made of, see `several`; () of one that was read.
     """
 
     folder: Path
@@ -89,6 +91,7 @@ class OrganPack:
     split: dict[str, list[str]] = setting(entries(SPLIT_PARTS, _file_names), default_factory=dict)
     provenance: dict[str, str] = setting(entries(PROVENANCE_KEYS, text), default_factory=dict)
     source_sides: dict[str, dict[int | str, str]] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
 
     @classmethod
     def load(cls, organ: str | Path) -> OrganPack:
@@ -143,6 +146,27 @@ class OrganPack:
         """The pack's organ.yaml."""
         return self.folder / ORGAN_FILE
 
+    @property
+    def packs(self) -> tuple[OrganPack, ...]:
+        """The packs that it is made of: itself, if it was read."""
+        return tuple(member.pack for member in self.members) or (self,)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether each structure has its prior."""
+        return all(structure.prior.is_file() for structure in self.structures)
+
+    def named(self, source: str = "") -> dict[str, int]:
+        """Return name → label value: by the names of one of its sources, or of all, and by its own, see `plain`.
+
+        A label may also have the pack's name before its own, as in the results of `several` packs.
+        """
+        chosen = [self.sources[source]] if source in self.sources else self.sources.values()
+        known = {plain(key): label for meanings in chosen for key, label in meanings.items() if isinstance(key, str)}
+        known |= {plain(f"{self.name}_{own}"): label for label, own in self.labels.items() if not self.members}
+        known |= {plain(structure.name): structure.labels[0] for structure in self.structures}
+        return known | {plain(own): label for label, own in self.labels.items()}
+
     def masks(self, label_map: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
         """Return structure name → voxels of a whole label map, see `structure_masks`."""
         return structure_masks(self.structures, label_map, affine)
@@ -163,6 +187,28 @@ class OrganPack:
         raise OrganError(
             f"organ '{self.name}' has no structure '{name}': choose one of {[s.name for s in self.structures]}"
         )
+
+
+@dataclass(frozen=True)
+class Member:
+    """An organ pack in a run with others.
+
+    Attributes:
+        pack: with the structures, labels and names that are left to it.
+        labels: label value of the pack → value in the run.
+        left: structure that an earlier pack refines → name of that pack.
+    """
+
+    pack: OrganPack
+    labels: dict[int, int]
+    left: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """Say what it refines, and what it leaves to which pack."""
+        own = ", ".join(structure.name for structure in self.pack.structures) or "nothing"
+        others = ", ".join(dict.fromkeys(self.left.values()))
+        return f"{self.pack.name}: {own}" + (f"; left to {others}: {', '.join(self.left)}" if self.left else "")
 
 
 def known_organs() -> list[str]:

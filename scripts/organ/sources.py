@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,11 @@ from .structure import MOST_LABEL, Structure
 OWN_SOURCE = "own"  # the name of the source whose values are the pack's own
 Meanings = dict[str, dict[int | str, int]]
 """source → name or value of theirs → label value of the pack."""
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case with single underscores for spaces, dots and dashes."""
+    return re.sub(r"[\s._-]+", "_", name.strip().lower())
 
 
 def _theirs(value: Any, where: str) -> int | str:

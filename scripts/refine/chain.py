@@ -23,7 +23,6 @@ from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.resample import WorldGrid
-from ..geometry.simplify import deviation_mm, simplified
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
@@ -36,14 +35,13 @@ from .bodies import Islands, far_islands, two_organs
 from .finetune import LatentFinetune
 from .likeness import unlike
 from .mending import Mended, mend
-from .merge import describe, merge
-from .reconstruct import Reconstruction, ReconstructShape
+from .reconstruct import ReconstructShape
+from .results import Drawn, results_of
 from .seen import ReadImage
 from .settings import RefineSettings
 from .side_check import as_partner, in_place, mend_sides, partners
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Unrefined
 from .tim import TIMSample
-from .uncertainty import summary, uncertainty_mm
 
 logger = logging.getLogger(__name__)
 
@@ -336,6 +334,19 @@ class Refiner:
             for one, fit in zip(batch, fits, strict=True)
         ]
 
+    def draw(self, fitted: Sequence[Fitted | Unrefined]) -> list[Drawn | Unrefined]:
+        """Reconstruct each fitted structure by itself (METHOD 5); `fitted` is what `fit` returned."""
+        return [one if isinstance(one, Unrefined) else self._draw(one) for one in fitted]
+
+    def _draw(self, one: Fitted) -> Drawn | Unrefined:
+        begun = time.perf_counter()
+        try:
+            part = self.steps[one.name].reconstruction(one)
+        except ValueError as error:
+            return one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
+        seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
+        return Drawn(replace(one, seconds=seconds), part, self.judge)
+
     def reconstruct(
         self,
         fitted: Sequence[Fitted | Unrefined],
@@ -344,10 +355,7 @@ class Refiner:
         mesh_faces: int = 0,
         uncertain: bool = False,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
-        """Write the fitted shapes into a label map, and draw their meshes (METHOD 5).
-
-        Labels do not overlap: a voxel that a structure keeps stays its own; a voxel that two structures would add goes
-        to the one whose surface it lies deeper in. New voxels of a structure of several labels take the nearest part's.
+        """Write the fitted shapes into a label map, and draw their meshes (METHOD 5); see `results_of`.
 
         Args:
             fitted: what `fit` returned for this label map.
@@ -359,26 +367,7 @@ class Refiner:
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
         """
-        parts: list[tuple[Fitted, Reconstruction]] = []
-        results: dict[str, Refined | Unrefined] = {}
-        for one in fitted:
-            if isinstance(one, Unrefined):
-                results[one.name] = one
-                continue
-            begun = time.perf_counter()
-            try:
-                part = self.steps[one.name].reconstruction(one)
-            except ValueError as error:
-                results[one.name] = one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
-                continue
-            parts.append((replace(one, seconds={**one.seconds, "reconstruct": time.perf_counter() - begun}), part))
-        refined, after = merge(label_map, affine, parts)
-        for result in results.values():
-            if isinstance(result, Unrefined) and result.islands is not None:
-                refined[tuple(result.islands.T)] = 0
-        for one, part in parts:
-            results[one.name] = _refined(one, part, after[one.name], mesh_faces, uncertain, self.judge)
-        return refined, [results[one.name] for one in fitted]
+        return results_of(self.draw(fitted), label_map, affine, mesh_faces, uncertain)
 
     def refine(
         self, label_map: np.ndarray, affine: np.ndarray, image: Image | None = None, prob: np.ndarray | None = None
@@ -387,26 +376,3 @@ class Refiner:
         aligned = self.align(label_map, affine)
         sampled = self.sample(aligned, label_map, affine, image, prob)
         return self.reconstruct(self.fit(sampled), label_map, affine)
-
-
-def _refined(
-    fitted: Fitted, part: Reconstruction, after: BoxedMask, mesh_faces: int, uncertain: bool, judge: Judge | None
-) -> Refined:
-    """Return the result of a structure whose voxels are `after` in the refined label map, and its predicted quality."""
-    begun = time.perf_counter()
-    mesh, correspondence, seconds, thinned = part.mesh, None, fitted.seconds, {}
-    if part.mesh is not None and mesh_faces:
-        mesh = simplified(part.mesh, mesh_faces)
-        thinned = {"mesh_faces": len(mesh.faces), "mesh_deviation_mm": round(deviation_mm(part.mesh, mesh), 3)}
-    if mesh is not None:
-        correspondence = fitted.fit.correspondence(fitted.prior, np.asarray(mesh.vertices))
-        seconds = {**seconds, "correspondence": time.perf_counter() - begun}
-    quality = {**describe(fitted, part, after), **thinned}
-    if judge is not None:
-        quality |= judge(quality)
-    spread = None
-    if uncertain and mesh is not None and not part.doubtful:
-        spread = uncertainty_mm(fitted, np.asarray(mesh.vertices))
-        quality["uncertainty_mm"] = summary(spread)
-    found = {"mesh": mesh, "correspondence": correspondence, "uncertainty_mm": spread}
-    return fitted.then(Refined, **found, quality=quality, seconds=seconds)

@@ -16,7 +16,7 @@ from ..cases.read import read_labels
 from ..geometry.affine import apply_affine, box_affine, voxel_volume_mm3
 from ..geometry.surface import crop_box
 from ..metrics.smoothness import rough_share
-from ..organ.pack import OrganPack
+from ..organ.several import load_packs
 from .gallery import Exhibit, draw_gallery
 from .page_data import Run
 from .pictures import Camera
@@ -61,7 +61,7 @@ def meshes(run_dir: str, picture: str = "") -> str:
         OrganError: the run's organ pack is not at hand.
     """
     run = Run.open(run_dir)
-    pack = OrganPack.load(run.report["settings"]["organ"])
+    pack = load_packs(run.report["settings"]["organ"])
     found: list[Checked] = []
     rows: list[list[Exhibit]] = []
     for record in tqdm(run.report["cases"], unit="case", disable=None):

@@ -22,6 +22,7 @@ from ..cases.read import read_labels
 from ..geometry.affine import same_grid, spacing_mm, voxel_volume_mm3
 from ..metrics.surface import SCORES, score_masks
 from ..organ.pack import OrganError, OrganPack, Structure, structure_masks
+from ..organ.several import load_packs
 from .crops import Crop, shown_image
 from .run_report import KEPT, read_report
 from .surfaces import (
@@ -191,14 +192,14 @@ class Run:
         organ = str(settings.get("organ", ""))
         run = cls(folder, report, organ, structures_of_labels(cases))
         try:
-            pack = pack or OrganPack.load(organ)
+            pack = pack or load_packs(organ)
         except OrganError as error:
             run.provenance = [["note", f"the organ pack is not at hand: {error}"]]
         else:
             run.organ = pack.name
             run.structures = shapes_reported(pack.structures, cases)
             run.nsd_tolerance_mm = pack.nsd_tolerance_mm
-            run.provenance = provenance_lines(pack.provenance)
+            run.provenance = [line for one in pack.packs for line in _provenance(one, bool(pack.members))]
         run.truths = {case_name(p): p for p in list_masks(label_dir)} if label_dir else {}
         run.images = {case_name(p): p for p in list_images(image_dir)} if image_dir else {}
         return run
@@ -235,6 +236,11 @@ class Run:
         return Path(named) if named and Path(named).is_file() else None
 
 
+def _provenance(pack: OrganPack, beside: bool) -> list[list[str]]:
+    """Return the lines on an organ pack's data; with its name where there are others."""
+    return [*([["organ pack", pack.name]] if beside else []), *provenance_lines(pack.provenance)]
+
+
 def shapes_reported(structures: Sequence[Structure], cases: Sequence[Mapping[str, Any]]) -> list[Structure]:
     """Return a pack's structures, and the left and right one of those that some case holds both sides of."""
     reported = {str(said["name"]) for case in cases for said in case.get("structures", [])}
@@ -242,14 +248,13 @@ def shapes_reported(structures: Sequence[Structure], cases: Sequence[Mapping[str
 
 
 def shapes_of_case(structures: Sequence[Structure], record: Mapping[str, Any]) -> list[Structure]:
-    """Return those of a run's shapes that a case has: of a paired structure, both sides or the whole."""
+    """Return those of a run's shapes that a case's report names: of a paired structure, both sides or the whole.
+
+    Where it names none, they are all but sides.
+    """
     reported = {str(said["name"]) for said in record.get("structures", [])}
     sides = {side.name for one in structures for side in one.pair}
-    return [
-        one
-        for one in structures
-        if (one.name in reported if one.name in sides else not reported & {side.name for side in one.pair})
-    ]
+    return [one for one in structures if (one.name in reported if reported else one.name not in sides)]
 
 
 def structures_of_labels(cases: Sequence[Mapping[str, Any]]) -> list[Structure]:

@@ -31,7 +31,7 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     Args:
         work: what is done.
         settings: the run's tunables.
-        pack: the organ pack.
+        pack: the organ pack, or that of several.
     """
     steps = [*work.preprocessing.transforms, work.inferer, *work.postprocessing.transforms, work.writer]
     own = {
@@ -45,10 +45,10 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
         "versions": package_versions(),
     }
     files = [file for pattern in CODE for file in sorted(ROOT.glob(pattern))]
-    if pack is not None:
-        own_files = [pack.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, CALIBRATION_FILE)]
-        named = [*own_files, Path(network_file(pack)), QUALITY_FILE]
-        files += [file for file in (pack.file, *(s.prior for s in pack.structures), *named) if file.is_file()]
+    for one in () if pack is None else pack.packs:
+        own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, CALIBRATION_FILE)]
+        named = [*own_files, Path(network_file(one)), QUALITY_FILE]
+        files += [file for file in (one.file, *(s.prior for s in one.structures), *named) if file.is_file()]
     return hash_of([json.dumps(own, sort_keys=True, default=str)], files)
 
 

@@ -50,7 +50,7 @@ class Request:
     @classmethod
     def of(
         cls,
-        organ: str | Path,
+        organ: str | Path | OrganPack,
         preset: str = "default",
         refine: object = True,
         current_label: object = True,
@@ -61,7 +61,7 @@ class Request:
         """Read the organ pack and, where masks are to be refined, presets, priors and networks.
 
         Args:
-            organ: name of an organ pack, or its path.
+            organ: an organ pack, its name, or its path.
             preset: of the refinement.
             refine: whether masks are refined, which takes the preset and the pack's priors.
             current_label: whether a mask is given; if not, the organ's U-Net must be there. That of the default organ
@@ -71,7 +71,7 @@ class Request:
             seed: of the refinement.
         """
         try:
-            pack = OrganPack.load(organ)
+            pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
             labels = LabelSource.of(pack, str(source or ""))
             has_mask = is_true(current_label)
             refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
@@ -180,7 +180,7 @@ def offered_organs() -> list[str]:
             continue
         if has_unet(pack):
             segment.append(name)
-        elif all(structure.prior.is_file() for structure in pack.structures):
+        elif pack.is_trained:
             refine.append(name + FROM_LABEL)
     return segment + refine
 

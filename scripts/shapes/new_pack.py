@@ -14,12 +14,13 @@ import yaml
 from ..cases.errors import READ_ERRORS, CaseError, UnrefinableCase
 from ..cases.files import write_text
 from ..cases.find import labels_folder, list_masks
-from ..cases.label_names import names_of, plain
+from ..cases.label_names import names_of
 from ..cases.labels import label_counts, looks_like_an_image
 from ..cases.read import read_labels
 from ..geometry.affine import voxel_volume_mm3
 from ..organ.checks import as_name, safe_name
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS, OrganPack
+from ..organ.sources import plain
 from ..organ.structure import MOST_LABEL
 from ..organ.yaml_file import read_yaml
 

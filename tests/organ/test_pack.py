@@ -264,4 +264,4 @@ def test_whatever_stands_under_a_key_it_is_taken_or_refused_in_one_line(key, val
 
 
 def test_every_key_is_checked_but_the_folder_and_what_is_found_from_others():
-    assert [one.name for one in fields(OrganPack) if not one.metadata] == ["folder", "source_sides"]
+    assert [one.name for one in fields(OrganPack) if not one.metadata] == ["folder", "source_sides", "members"]

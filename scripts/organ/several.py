@@ -1,0 +1,126 @@
+"""Several organ packs in one run: the pack that holds all of them, each structure once.
+
+Its labels are numbered anew, pack after pack. Of packs that know the same structure the first one refines it. A name
+that means different structures in several packs, such as `tumour`, means none here: nobody can tell whose it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .pack import MODELS, ORGAN_FILE, Member, OrganError, OrganPack, known_organs
+from .sources import Meanings, plain
+from .structure import Structure
+
+ALL, AUTO = "all", "auto"
+
+
+def load_packs(organ: Any) -> OrganPack:
+    """Return the pack of a name or path; or one of several, see `asked_packs`.
+
+    Raises:
+        OrganError: a pack is missing, or its organ.yaml does not hold what it must.
+    """
+    return union(asked_packs(organ))
+
+
+def asked_packs(organ: Any) -> list[OrganPack]:
+    """Return the packs of names or paths with commas between them, or of a list of such.
+
+    `all` stands for all packs of `models/` that are trained, those with fewer structures first: these were made for
+    just them. `auto` has the same, of which some are chosen later.
+
+    Raises:
+        OrganError: see `load_packs`; or none is trained.
+    """
+    names = [str(name) for name in organ] if isinstance(organ, (list, tuple)) else [str(organ)]
+    if len(names) == 1 and names[0] in (ALL, AUTO):
+        known = [OrganPack.load(name) for name in sorted(known_organs())]
+        trained = [pack for pack in known if pack.is_trained]
+        if not trained:
+            raise OrganError(f"no organ pack in {MODELS} is trained: give the path of one as --organ")
+        return sorted(trained, key=lambda pack: len(pack.structures))
+    if len(names) == 1 and not (Path(names[0]) / ORGAN_FILE).is_file():
+        names = [name.strip() for name in names[0].split(",") if name.strip()] or names
+    return [OrganPack.load(name) for name in dict.fromkeys(names)]
+
+
+def union(packs: Sequence[OrganPack]) -> OrganPack:
+    """Return the pack that holds all of several, in their order; of a single one, itself."""
+    if len(packs) == 1:
+        return packs[0]
+    members: list[Member] = []
+    for pack in packs:
+        members.append(_beside(pack, members))
+    named = Counter(name for member in members for name in member.pack.named())
+    doubtful = {name for name, count in named.items() if count > 1}
+    labels, structures = {}, []
+    sources: Meanings = {}
+    sides: dict[str, dict[int | str, str]] = {}
+    for pack, to in ((member.pack, member.labels) for member in members):
+        structures += [replace(one, labels=tuple(to[value] for value in one.labels)) for one in pack.structures]
+        for value, name in pack.labels.items():
+            labels[to[value]] = f"{pack.name}_{name}" if plain(name) in doubtful else name
+        for source, meanings in pack.sources.items():
+            known = {key: to[value] for key, value in meanings.items() if plain(str(key)) not in doubtful}
+            sources.setdefault(source, {}).update(known)
+            sides.setdefault(source, {}).update(pack.source_sides.get(source, {}))
+    return OrganPack(
+        folder=MODELS / "*",
+        name=",".join(pack.name for pack in packs),
+        labels=labels,
+        structures=tuple(structures),
+        sources=sources,
+        source_sides=sides,
+        members=tuple(members),
+    )
+
+
+def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
+    """Return a pack as a member beside earlier ones, without what these know."""
+    found = {one.name: next((m for m in earlier if _knows(m.pack, one, pack)), None) for one in pack.structures}
+    others = [member.pack for member in earlier if member in found.values()]
+    left = {name: member.pack.name for name, member in found.items() if member is not None}
+    kept = tuple(one for one in pack.structures if one.name not in left)
+    free = set(pack.labels).difference(*(one.labels for one in pack.structures)) if kept else set()
+    labels = {value: name for value, name in pack.labels.items() if value in free.union(*(s.labels for s in kept))}
+    sources = {
+        source: {
+            key: value
+            for key, value in meanings.items()
+            if value in labels and not any(_means(other, source, key) for other in others)
+        }
+        for source, meanings in pack.sources.items()
+    }
+    first = 1 + sum(len(member.labels) for member in earlier)
+    values = dict(zip(labels, range(first, first + len(labels)), strict=True))
+    return Member(replace(pack, labels=labels, structures=kept, sources=sources), values, left)
+
+
+def _knows(other: OrganPack, structure: Structure, pack: OrganPack) -> bool:
+    """Whether a pack has a structure of another: by either's name of it, or by a value of the same source."""
+    known, own = other.named(), pack.named()
+    return (
+        any(name in known for name in _names(structure, pack))
+        or any(own.get(name) in structure.labels for one in other.structures for name in _names(one, other))
+        or any(
+            value in structure.labels and isinstance(key, int) and _means(other, source, key)
+            for source, meanings in pack.sources.items()
+            for key, value in meanings.items()
+        )
+    )
+
+
+def _means(pack: OrganPack, source: str, key: int | str) -> bool:
+    """Whether a pack knows a name, or a value of a source."""
+    return plain(key) in pack.named() if isinstance(key, str) else key in pack.sources.get(source, {})
+
+
+def _names(structure: Structure, pack: OrganPack) -> set[str]:
+    """Return the names of a structure, of its sides, and of its label where it has one only."""
+    labels = [pack.labels[value] for value in structure.labels]
+    return {plain(name) for name in (*(s.name for s in (structure, *structure.pair)), *labels[: len(labels) == 1])}

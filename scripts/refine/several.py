@@ -1,0 +1,126 @@
+"""The refiner of several organ packs: each pack's own refiner takes the steps, and one label map comes of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..cases.sources import OTHER
+from ..organ.pack import Member, OrganPack
+from .chain import Refiner
+from .results import Drawn, results_of
+from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
+
+
+class JoinedRefiner:
+    """Refines label maps of several organ packs: the steps of a `Refiner`, with which it shares their meaning.
+
+    Each pack sees what it would see alone: its own structures, and that the others' voxels are taken. What all would
+    change is brought together as within one pack. A pack of whose labels a map has no voxel says nothing of it.
+
+    Args:
+        pack: of several, see `several`.
+        preset: see `configs/presets.yaml`.
+        device: where priors, fields and voxel heads are evaluated.
+        seed: of the sampling and of the fit.
+
+    Attributes:
+        pack: the same.
+        refiners: each pack that has a structure to refine, with its refiner.
+        settings: structure name → its settings.
+
+    Raises:
+        ValueError, FileNotFoundError: see `Refiner`.
+    """
+
+    def __init__(
+        self, pack: OrganPack, preset: str = "default", device: str | torch.device = "cpu", seed: int = 0
+    ) -> None:
+        self.pack = pack
+        self.refiners = [
+            (member, Refiner(member.pack, preset, device, seed)) for member in pack.members if member.pack.structures
+        ]
+        self.settings = {name: own for _, refiner in self.refiners for name, own in refiner.settings.items()}
+
+    def _each(self, label_map: np.ndarray) -> Iterator[tuple[Member, Refiner, np.ndarray]]:
+        """Yield each pack that a label map (X, Y, Z) has voxels of, with the map as that pack sees it."""
+        for member, refiner in self.refiners:
+            own = in_own_values(label_map, member)
+            if (own > 0).any():
+                yield member, refiner, own
+
+    def mend_sides(
+        self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False
+    ) -> tuple[dict[int, int], list[str]]:
+        """Look whether labels of left and right are exchanged; each pack is judged by itself."""
+        pairs: dict[int, int] = {}
+        said: list[str] = []
+        for member, refiner, own in self._each(label_map):
+            found, lines = refiner.mend_sides(own, affine, fix)
+            pairs |= {member.labels[left]: member.labels[right] for left, right in found.items()}
+            said += lines
+        return pairs, said
+
+    def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
+        """Find each structure's surface and its place in the canonical frame; pack after pack."""
+        return [stage for _, refiner, own in self._each(label_map) for stage in refiner.align(own, affine)]
+
+    def sample(
+        self,
+        aligned: Sequence[Aligned | Unrefined],
+        label_map: np.ndarray,
+        affine: np.ndarray,
+        image: Image | None = None,
+        prob: None = None,
+    ) -> list[Sampled | Unrefined]:
+        """Sample each surface with a trust a point; the image is read by each pack's own voxel head."""
+        return [
+            stage
+            for _, refiner, own in self._each(label_map)
+            for stage in refiner.sample([one for one in aligned if one.name in refiner.steps], own, affine, image)
+        ]
+
+    def fit(self, sampled: Sequence[Sampled | Unrefined]) -> list[Fitted | Unrefined]:
+        """Fit each structure's prior to its samples."""
+        return [
+            stage
+            for _, refiner in self.refiners
+            for stage in refiner.fit([one for one in sampled if one.name in refiner.steps])
+        ]
+
+    def reconstruct(
+        self,
+        fitted: Sequence[Fitted | Unrefined],
+        label_map: np.ndarray,
+        affine: np.ndarray,
+        mesh_faces: int = 0,
+        uncertain: bool = False,
+    ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
+        """Write the fitted shapes into one label map, those of all packs beside each other; see `results_of`."""
+        drawn = [
+            in_common_values(stage, member)
+            for member, refiner in self.refiners
+            for stage in refiner.draw([one for one in fitted if one.name in refiner.steps])
+        ]
+        return results_of(drawn, label_map, affine, mesh_faces, uncertain)
+
+
+def in_own_values(label_map: np.ndarray, member: Member) -> np.ndarray:
+    """Return a label map (X, Y, Z) with a pack's own values, and `OTHER` for the voxels of all others."""
+    own = np.zeros_like(label_map, np.min_scalar_type(-max(member.labels) - 1))
+    own[label_map != 0] = OTHER
+    for value, common in member.labels.items():
+        own[label_map == common] = value
+    return own
+
+
+def in_common_values(drawn: Drawn | Unrefined, member: Member) -> Drawn | Unrefined:
+    """Return a pack's structure with the labels that it has in the label map of all."""
+    stage = drawn if isinstance(drawn, Unrefined) else drawn.fitted
+    structure = replace(stage.structure, labels=tuple(member.labels[value] for value in stage.structure.labels))
+    if isinstance(drawn, Unrefined):
+        return replace(drawn, structure=structure)
+    return replace(drawn, fitted=replace(drawn.fitted, structure=structure))

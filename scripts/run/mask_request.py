@@ -1,0 +1,91 @@
+"""What a run that refines masks asks for: one organ pack, or several at once."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..cases.fitting import packs_for
+from ..cases.sources import LabelSource
+from ..organ.pack import MODELS, OrganPack, known_organs
+from ..organ.several import union
+from ..refine.chain import Refiner
+from ..refine.several import JoinedRefiner
+from .request import BadRequest, Request, host_device
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """What is asked for, and all that was read to answer it.
+
+    Attributes:
+        problem: why it cannot be met, as a message that says what to do; "" if it can.
+        pack: the organ's pack, or that of several, see `union`; the default organ's where there is a problem.
+        labels: how the masks' labels are read.
+        refiner: of the packs; None where there is a problem.
+    """
+
+    problem: str
+    pack: OrganPack
+    labels: LabelSource
+    refiner: Refiner | JoinedRefiner | None = None
+
+    @classmethod
+    def of(
+        cls,
+        organ: object,
+        preset: str = "default",
+        source: str = "",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        dataset_dir: str | Path = "",
+        prob_dir: str | Path | None = None,
+    ) -> MaskRequest:
+        """Read what refining masks takes; of several packs, say which refines what.
+
+        Args:
+            organ: names of organ packs, or their paths, see `packs_for`.
+            preset: of the refinement.
+            source: whose labels the masks have, see `sources`.
+            device: where priors, fields and voxel heads are evaluated.
+            seed: of the refinement.
+            dataset_dir: where the masks are.
+            prob_dir: where class probabilities are, which one pack alone can read.
+        """
+        try:
+            packs = packs_for(organ, str(dataset_dir), str(source or ""))
+            if len(packs) == 1:
+                one = Request.of(packs[0], preset, source=source, device=device, seed=seed)
+                return cls(one.problem, one.pack, one.labels, one.refiner)
+            if prob_dir:
+                raise BadRequest("class probabilities have the channels of one organ pack: leave out --prob_dir")
+            pack = union(packs)
+            labels = LabelSource.of(pack, str(source or ""))
+            refiner = JoinedRefiner(pack, preset, host_device(device), seed)
+        except (ValueError, FileNotFoundError, BadRequest) as error:
+            default = OrganPack.load(known_organs()[0])
+            return cls(str(error), default, LabelSource(default))
+        for member in pack.members:
+            logger.info(member.line)
+        return cls("", pack, labels, refiner)
+
+    @property
+    def organ(self) -> str:
+        """The organ packs, as they can be asked for again: names of those in `models/`, else paths."""
+        folders = [pack.folder for pack in self.pack.packs]
+        return ",".join(folder.name if folder.parent == MODELS else str(folder) for folder in folders)
+
+    def require(self) -> MaskRequest:
+        """Return the request, if it can be met.
+
+        Raises:
+            SystemExit: it cannot; with the message.
+        """
+        if self.problem:
+            raise SystemExit(f"Error: {self.problem}")
+        return self
