@@ -164,7 +164,7 @@ class OrganPack:
         chosen = [self.sources[source]] if source in self.sources else self.sources.values()
         known = {plain(key): label for meanings in chosen for key, label in meanings.items() if isinstance(key, str)}
         known |= {plain(f"{self.name}_{own}"): label for label, own in self.labels.items() if not self.members}
-        known |= {plain(structure.name): structure.labels[0] for structure in self.structures}
+        known |= {plain(shape.name): one.labels[0] for one in self.structures for shape in (*one.pair, one)}
         return known | {plain(own): label for label, own in self.labels.items()}
 
     def masks(self, label_map: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
@@ -197,11 +197,13 @@ class Member:
         pack: with the structures, labels and names that are left to it.
         labels: label value of the pack → value in the run.
         left: structure that an earlier pack refines → name of that pack.
+        passed: what other models call those, source → name or value of theirs → value in the run.
     """
 
     pack: OrganPack
     labels: dict[int, int]
     left: dict[str, str] = field(default_factory=dict)
+    passed: Meanings = field(default_factory=dict)
 
     @property
     def line(self) -> str:

@@ -6,7 +6,6 @@ that means different structures in several packs, such as `tumour`, means none h
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,8 +55,7 @@ def union(packs: Sequence[OrganPack]) -> OrganPack:
     members: list[Member] = []
     for pack in packs:
         members.append(_beside(pack, members))
-    named = Counter(name for member in members for name in member.pack.named())
-    doubtful = {name for name, count in named.items() if count > 1}
+    doubtful = _doubtful(members)
     labels, structures = {}, []
     sources: Meanings = {}
     sides: dict[str, dict[int | str, str]] = {}
@@ -66,9 +64,15 @@ def union(packs: Sequence[OrganPack]) -> OrganPack:
         for value, name in pack.labels.items():
             labels[to[value]] = f"{pack.name}_{name}" if plain(name) in doubtful else name
         for source, meanings in pack.sources.items():
-            known = {key: to[value] for key, value in meanings.items() if plain(str(key)) not in doubtful}
-            sources.setdefault(source, {}).update(known)
+            sources.setdefault(source, {}).update({key: to[value] for key, value in meanings.items()})
             sides.setdefault(source, {}).update(pack.source_sides.get(source, {}))
+    for member in members:
+        for source, passed in member.passed.items():
+            sources[source] = passed | sources.get(source, {})
+    sources = {
+        source: {key: value for key, value in meanings.items() if plain(str(key)) not in doubtful}
+        for source, meanings in sources.items()
+    }
     return OrganPack(
         folder=MODELS / "*",
         name=",".join(pack.name for pack in packs),
@@ -80,11 +84,31 @@ def union(packs: Sequence[OrganPack]) -> OrganPack:
     )
 
 
+def _doubtful(members: Sequence[Member]) -> set[str]:
+    """Return the names that mean different labels in several packs."""
+    meant: dict[str, set[int]] = {}
+    for member in members:
+        known = [(name, member.labels[value]) for name, value in member.pack.named().items()]
+        passed = [pair for meanings in member.passed.values() for pair in meanings.items()]
+        for name, value in known + [(plain(key), value) for key, value in passed if isinstance(key, str)]:
+            meant.setdefault(name, set()).add(value)
+    return {name for name, values in meant.items() if len(values) > 1}
+
+
 def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
     """Return a pack as a member beside earlier ones, without what these know."""
-    found = {one.name: next((m for m in earlier if _knows(m.pack, one, pack)), None) for one in pack.structures}
-    others = [member.pack for member in earlier if member in found.values()]
-    left = {name: member.pack.name for name, member in found.items() if member is not None}
+    left: dict[str, str] = {}
+    passed: Meanings = {}
+    others: list[OrganPack] = []
+    for one in pack.structures:
+        same = next(((member, label) for member in earlier if (label := _same(member.pack, one, pack))), None)
+        if same is not None:
+            member, label = same
+            left[one.name] = member.pack.name
+            others.append(member.pack)
+            for source, meanings in pack.sources.items():
+                theirs = {key: member.labels[label] for key, value in meanings.items() if value in one.labels}
+                passed[source] = theirs | passed.get(source, {})
     kept = tuple(one for one in pack.structures if one.name not in left)
     free = set(pack.labels).difference(*(one.labels for one in pack.structures)) if kept else set()
     labels = {value: name for value, name in pack.labels.items() if value in free.union(*(s.labels for s in kept))}
@@ -92,35 +116,41 @@ def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
         source: {
             key: value
             for key, value in meanings.items()
-            if value in labels and not any(_means(other, source, key) for other in others)
+            if value in labels and not any(_meaning(other, source, key) for other in others)
         }
         for source, meanings in pack.sources.items()
     }
     first = 1 + sum(len(member.labels) for member in earlier)
     values = dict(zip(labels, range(first, first + len(labels)), strict=True))
-    return Member(replace(pack, labels=labels, structures=kept, sources=sources), values, left)
+    return Member(replace(pack, labels=labels, structures=kept, sources=sources), values, left, passed)
 
 
-def _knows(other: OrganPack, structure: Structure, pack: OrganPack) -> bool:
-    """Whether a pack has a structure of another: by either's name of it, or by a value of the same source."""
+def _same(other: OrganPack, structure: Structure, pack: OrganPack) -> int:
+    """Return the label by which a pack has a structure of another: by either's name, or a value of the same source.
+
+    It is 0 where it has no such structure.
+    """
     known, own = other.named(), pack.named()
-    return (
-        any(name in known for name in _names(structure, pack))
-        or any(own.get(name) in structure.labels for one in other.structures for name in _names(one, other))
-        or any(
-            value in structure.labels and isinstance(key, int) and _means(other, source, key)
-            for source, meanings in pack.sources.items()
-            for key, value in meanings.items()
-        )
+    by_name = (known[name] for name in _names(structure, pack) if name in known)
+    by_its_name = (
+        one.labels[0] for one in other.structures if any(own.get(n) in structure.labels for n in _names(one, other))
     )
+    by_value = (
+        label
+        for source, meanings in pack.sources.items()
+        for key, value in meanings.items()
+        if value in structure.labels and isinstance(key, int) and (label := _meaning(other, source, key))
+    )
+    return next((label for found in (by_name, by_its_name, by_value) for label in found), 0)
 
 
-def _means(pack: OrganPack, source: str, key: int | str) -> bool:
-    """Whether a pack knows a name, or a value of a source."""
-    return plain(key) in pack.named() if isinstance(key, str) else key in pack.sources.get(source, {})
+def _meaning(pack: OrganPack, source: str, key: int | str) -> int:
+    """Return what a pack means by a name, or by a value of a source; 0 where it knows none such."""
+    return pack.named().get(plain(key), 0) if isinstance(key, str) else pack.sources.get(source, {}).get(key, 0)
 
 
 def _names(structure: Structure, pack: OrganPack) -> set[str]:
     """Return the names of a structure, of its sides, and of its label where it has one only."""
+    names = [shape.name for shape in (structure, *structure.pair)]
     labels = [pack.labels[value] for value in structure.labels]
-    return {plain(name) for name in (*(s.name for s in (structure, *structure.pair)), *labels[: len(labels) == 1])}
+    return {plain(name) for name in (*names, *(labels if len(labels) == 1 else []))}

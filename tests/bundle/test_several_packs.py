@@ -8,14 +8,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.cases.errors import UnreadableCase
 from scripts.cases.label_names import names_of
+from scripts.cases.sources import LabelSource
 from scripts.evaluation.evaluate import evaluate
-from scripts.organ.several import asked_packs
+from scripts.organ.several import asked_packs, load_packs
 from scripts.report.merge import merge
 from scripts.report.page_data import Run
 from scripts.report.rank import rank
 from tests.bundle.test_refine_job import refine
 from tests.helpers.foreign import CARET, save
+from tests.helpers.publishers import LPS, write_layers
 from tests.helpers.two_packs import BEAN, PEA, SPLEEN, garden, write_pack, write_packs
 
 FILES = {"bean": BEAN, "husk": PEA, "spleen": SPLEEN}
@@ -161,6 +164,22 @@ def test_a_label_map_that_does_not_say_whose_its_values_are_is_kept(bundle_root,
     refine(bundle_root, tmp_path / "masks", tmp_path / "o", organ=packs, preset="linear", html=False)
     (case,) = report_of(tmp_path / "o")["cases"]
     assert case["status"] == "kept" and "give --source and one of garden" in case["reason"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_segments_that_overlap_are_told_by_their_names_only(packs, named, tmp_path):
+    values, affine = garden()
+    layers = np.stack([values == PEA, values == BEAN]).astype(np.uint8)
+    places = [("Husk", 1, 0), ("Runner", 1, 1)] if named else [("Segment_1", 1, 0), ("Segment_2", 1, 1)]
+    file = write_layers(tmp_path / "a.seg.nrrd", layers, LPS @ affine, places)
+    labels = LabelSource.of(load_packs(packs))
+    if named:
+        ours = labels.read(file).in_pack_values()
+        np.testing.assert_array_equal(ours[values == PEA], 2)
+        np.testing.assert_array_equal(ours[values == BEAN], 1)
+    else:
+        with pytest.raises(UnreadableCase, match="cannot be told by their names"):
+            labels.read(file)
 
 
 def test_auto_takes_the_packs_whose_names_are_found_and_says_so(

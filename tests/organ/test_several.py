@@ -52,11 +52,25 @@ def test_of_packs_that_know_a_structure_the_first_one_refines_it(first, second):
     assert len(swapped.structures) == len(swapped.labels) == 2
 
 
+def test_what_a_later_pack_knows_of_other_models_leads_to_the_first_one_s_structure():
+    liver = pack("liver", "liver", sources={"a": {5: "liver"}})
+    abdomen = pack(
+        "abdomen", "spleen", "liver", sources={"a": {1: "spleen", 5: "liver"}, "b": {6: "liver", "iecur": "liver"}}
+    )
+    both = union([liver, abdomen])
+    assert both.labels == {1: "liver", 2: "spleen"}
+    assert both.sources == {"a": {5: 1, 1: 2}, "b": {6: 1, "iecur": 1}} and both.named("b")["iecur"] == 1
+
+
 def test_sides_of_a_paired_structure_are_known_by_their_names():
     one = pack("hippocampus", "hippocampus")
     paired = [{"name": "hippocampus", "labels": [1], "mirror": "auto", "paired": True}]
     both = union([pack("halves", "hippocampus_left", "hippocampus_right"), pack("whole", "x", structures=paired)])
     assert both.members[1].left == {"hippocampus": "halves"}
+    other = union(
+        [pack("whole", "x", structures=[{**paired[0], "mirror": "auto"}]), pack("halves", "hippocampus_left")]
+    )
+    assert other.labels == {1: "x"} and other.named()["hippocampus_left"] == 1
     assert union([one, pack("amygdala", "amygdala")]).members[1].left == {}
 
 
