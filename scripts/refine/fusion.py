@@ -21,6 +21,8 @@ REMOVE, ADD = "remove", "add"
 
 SPOKEN_FOR = 0.5  # of a depth is enough where the joint model says the same
 SURE = 2.0  # the odds from which on a voxel head overrules the mask
+THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
+LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
 SEGMENTER_DOUBT = 0.98  # a region of which the network that made the mask was so sure is not removed
 SLAB_MM = 10.0  # long regions are cut into slabs of about this length before they are judged
 LEAST_SOUND = 0.25  # where the shape alone decides, removals need this share of the surface within 2 mm of the fit
@@ -96,6 +98,30 @@ def follow_odds(mask: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     """
     limit = np.log(SURE)
     return np.where(mask, ~(log_odds < -limit), log_odds > limit)
+
+
+def without_thin(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:
+    """Return an image's proposal (X, Y, Z) bool without its thin changes, where there is little else.
+
+    Next to its surface a head takes the mask of an expert, too, for slightly wrong. So connected changes that stay
+    within `THIN` steps of the surface, or within one voxel, count only beside deeper ones, of `LEAST_DEEP` of the mask.
+
+    Args:
+        mask: (X, Y, Z) bool, initial.
+        proposal: (X, Y, Z) bool.
+        mask_mm: (X, Y, Z) signed distance of the mask, mm.
+        step_mm: the head's spacing.
+    """
+    edge = with_neighbours(mask) & with_neighbours(~mask)
+    deep = ~edge & (np.abs(mask_mm) > THIN * step_mm)
+    result = mask.copy()
+    for change in (mask & ~proposal, ~mask & proposal):
+        labels, count = ndimage.label(change, structure=TOUCH)
+        reaches = np.zeros(count + 1, bool)
+        reaches[np.unique(labels[change & deep])] = True
+        result ^= reaches[labels]
+    many = np.count_nonzero(result != mask) >= LEAST_DEEP * np.count_nonzero(mask)
+    return proposal if many else result
 
 
 def cut_regions(change: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, list[int]]:

@@ -32,6 +32,7 @@ from .fusion import (
     fuse,
     judge_beyond,
     judge_regions,
+    without_thin,
 )
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
@@ -183,9 +184,9 @@ class ReconstructShape:
         evidence = None if seen or signs else fitted.evidence
         context_at = None if fitted.context is None else partial(fitted.context.of, fitted.name)
         probability = probability_at = None
-        if log_odds is not None:
+        if self.read is not None and log_odds is not None:
             probability = special.expit(log_odds)
-            proposal = follow_odds(own[box], log_odds)
+            proposal = without_thin(initial, follow_odds(own[box], log_odds), mask_mm, self.read.step_mm)
             fused = np.where(proposal == initial, mask_mm, np.where(proposal, -LEAST_MM, LEAST_MM)).astype(np.float32)
         else:
             if evidence is not None:
