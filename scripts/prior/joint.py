@@ -25,7 +25,13 @@ from ..geometry.surface import crop_box, mask_signed_distance
 from .linear import LinearShapeModel, check_linear, principal_modes
 from .tensor_file import open_tensors
 
-CLAMP_MM = 20.0
+# Lengths are shares of the mean patient's radius, up to a most that suits a thorax.
+SPACING, MOST_SPACING_MM = 0.11, 6.5
+FINE, MOST_FINE_MM = 0.027, 2.0  # spacing at which masks are measured
+MARGIN, MOST_MARGIN_MM = 0.34, 25.0  # how far a structure's box goes beyond where the structure occurs
+CLAMP, MOST_CLAMP_MM = 0.27, 20.0  # of signed distances
+DEFORMATION, MOST_DEFORMATION_MM = 0.068, 5.0  # standard deviation of the random displacements
+WAVE, MOST_WAVE_MM = 1.62, 120.0  # length over which they vary
 
 
 @dataclass
@@ -68,10 +74,7 @@ class JointShapeModel:
         cls,
         cases: list[dict[str, tuple[np.ndarray, np.ndarray]]],
         n_modes: int = 30,
-        spacing_mm: float = 6.5,
-        margin_mm: float = 25.0,
         deformed_copies: int = 5,
-        deformation_mm: float = 5.0,
         seed: int = 0,
     ) -> JointShapeModel:
         """Fit a joint model.
@@ -80,10 +83,7 @@ class JointShapeModel:
             cases: per case, structure name → (mask (X, Y, Z) bool, affine); structures may be missing in a case (the
                 mean of the others stands in).
             n_modes: shared modes to keep.
-            spacing_mm: grid spacing.
-            margin_mm: how far a structure's box goes beyond where the structure occurs.
             deformed_copies: smooth random deformations of every case that are added: few shapes limit a model.
-            deformation_mm: standard deviation of the random displacements.
             seed: seed of the deformations.
 
         Raises:
@@ -92,14 +92,22 @@ class JointShapeModel:
         if len(cases) < 2:
             raise ValueError("a joint shape model needs at least two cases")
         names = sorted({name for case in cases for name in case})
-        volumes = [{n: _distance_volume(*case[n]) for n in names if n in case} for case in cases]
         poses = [_pose(case) for case in cases]
         mean_radius = float(np.mean([radius for _, radius in poses]))
+        spacing_mm, margin_mm = min(SPACING * mean_radius, MOST_SPACING_MM), min(MARGIN * mean_radius, MOST_MARGIN_MM)
+        clamp_mm = min(CLAMP * mean_radius, MOST_CLAMP_MM)
+        fine_mm = min(FINE * mean_radius, MOST_FINE_MM)
+        deformation_mm = min(DEFORMATION * mean_radius, MOST_DEFORMATION_MM)
+        wave_mm = min(WAVE * mean_radius, MOST_WAVE_MM)
+        volumes = [{n: _distance_volume(*case[n], fine_mm, clamp_mm) for n in names if n in case} for case in cases]
         frames = [Similarity(mean_radius / r, np.eye(3), -centre * mean_radius / r) for centre, r in poses]
         rng = np.random.default_rng(seed)
         parts: dict[str, JointPart] = {}
         rows, weights = [], []
-        warps = [[_random_warp(rng, deformation_mm) if k else None for k in range(deformed_copies + 1)] for _ in cases]
+        warps = [
+            [_random_warp(rng, deformation_mm, wave_mm) if k else None for k in range(deformed_copies + 1)]
+            for _ in cases
+        ]
         for name in names:
             inside = [f.apply(v[name][2]) for f, v in zip(frames, volumes, strict=True) if name in v]
             box = WorldGrid.from_box(
@@ -113,7 +121,7 @@ class JointShapeModel:
                 for k, warp in enumerate(warps[c]) if name in volume else []:
                     moved = points if warp is None else points + warp(points)
                     values[c, k] = _sample(*volume[name][:2], frame.inverse().apply(moved)) * frame.scale
-            flat = torch.from_numpy(values.reshape(-1, len(points))).clamp(-CLAMP_MM, CLAMP_MM)
+            flat = torch.from_numpy(values.reshape(-1, len(points))).clamp(-clamp_mm, clamp_mm)
             flat = torch.where(flat.isnan(), flat.nanmean(0, keepdim=True), flat)
             mean = flat.mean(0)
             rows.append(flat - mean)
@@ -162,19 +170,21 @@ class JointShapeModel:
         return cls(parts, radius_mm, card)
 
 
-def _distance_volume(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Signed distance (mm) of a mask on a 2 mm grid around it, that grid's affine, and inside points (N, 3) world."""
+def _distance_volume(
+    mask: np.ndarray, affine: np.ndarray, step_mm: float, reach_mm: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signed distance (mm) of a mask on a grid around it, that grid's affine, and inside points (N, 3) world."""
     box = crop_box(mask, 2)
     shifted = box_affine(affine, [s.start for s in box])
     part = mask[box]
-    cover = WorldGrid.covering(shifted, part.shape, 2.0)
-    pad = int(np.ceil(1.5 * CLAMP_MM / 2.0))
+    cover = WorldGrid.covering(shifted, part.shape, step_mm)
+    pad = int(np.ceil(1.5 * reach_mm / step_mm))
     wide = cover.affine.copy()
-    wide[:3, 3] -= 2.0 * pad
+    wide[:3, 3] -= step_mm * pad
     grid = WorldGrid(wide, tuple(n + 2 * pad for n in cover.shape))  # type: ignore[arg-type]
     inside = resample(part.astype(np.float32), shifted, grid, order=1) > 0.5
-    points = np.argwhere(inside) * 2.0 + wide[:3, 3]
-    return mask_signed_distance(inside, np.full(3, 2.0)), wide, points
+    points = np.argwhere(inside) * step_mm + wide[:3, 3]
+    return mask_signed_distance(inside, np.full(3, step_mm)), wide, points
 
 
 def _pose(case: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, float]:
@@ -193,7 +203,7 @@ def _sample(volume: np.ndarray, affine: np.ndarray, points_world: np.ndarray) ->
     return ndimage.map_coordinates(volume, index.T, order=1, mode="nearest")
 
 
-def _random_warp(rng: np.random.Generator, sd_mm: float, waves: int = 6, length_mm: float = 120.0):  # noqa: ANN202
+def _random_warp(rng: np.random.Generator, sd_mm: float, length_mm: float, waves: int = 6):  # noqa: ANN202
     """A smooth random displacement field: a sum of `waves` random sine waves of length about `length_mm`."""
     direction = rng.normal(size=(waves, 3)) * 2 * np.pi / length_mm / np.sqrt(3)
     phase = rng.uniform(0, 2 * np.pi, waves)
