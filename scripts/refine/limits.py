@@ -28,11 +28,11 @@ class Limits:
     min_region_mm3: float
 
     @classmethod
-    def of(cls, settings: RefineSettings, radius_mm: float) -> Limits:
+    def of(cls, settings: RefineSettings, radius_mm: float, min_region_mm3: float) -> Limits:
         """Return the limits for a shape of that radius, see `FittedShape.radius_mm`."""
         return cls(
             island_mm=round(radius_mm * settings.island_radii, 2),
             excess_mm=round(radius_mm * settings.excess_radii, 2),
             missing_mm=round(radius_mm * settings.missing_radii, 2),
-            min_region_mm3=settings.min_region_mm3,
+            min_region_mm3=min_region_mm3,
         )

@@ -34,6 +34,7 @@ from .fusion import (
     judge_regions,
     without_thin,
 )
+from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
 from .narrow_band import COARSE_MM, evaluate_near_surface
@@ -44,6 +45,7 @@ from .stages import Fitted
 MARGIN_MM = 15.0
 LIMIT_MM = 6.0  # signed distances of the mask are exact below it; only their signs and what is near 0 decide
 LEAST_MM = 0.01  # stands for a voxel's side before its distance is known
+SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
 FINE_CANONICAL = 1 / 80  # what the fields resolve: smaller voxels are interpolated
@@ -123,7 +125,7 @@ class ReconstructShape:
         """
         measured = self.measure(fitted)
         part = self.judge(measured, fitted)
-        return replace(part, mesh=draw_mesh(part.signed_mm, measured.grid.affine, self.settings.smooth_mm))
+        return replace(part, mesh=draw_mesh(part.signed_mm, measured.grid.affine))
 
     def measure(self, fitted: Fitted) -> Measured:
         """Evaluate all signed distances of one structure.
@@ -137,7 +139,7 @@ class ReconstructShape:
         shape = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
         grid = WorldGrid(box_affine(affine, [s.start for s in box]), shape)
         spacing = spacing_mm(affine)
-        band = chosen.tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
+        band = Lengths.of(fitted.prior).tau_mm + COARSE_MM if chosen.fusion else COARSE_MM
         fine_mm = FINE_CANONICAL / fitted.fit.similarity.scale
         fit_mm = evaluate_near_surface(fitted.fit.sdf_mm, grid, spacing, band, fine_mm)
         if not chosen.fusion:
@@ -156,13 +158,13 @@ class ReconstructShape:
         """Fuse mask and fit, and decide on every region in which they disagree.
 
         Args:
-            measured: of this structure, with the same `fusion` and `tau_mm`.
+            measured: of this structure, with the same `fusion`.
             fitted: the structure.
 
         Returns:
             The fused signed distance in the box, and what was judged; no mesh.
         """
-        chosen = self.settings
+        chosen, lengths = self.settings, Lengths.of(fitted.prior)
         mask, box, grid = fitted.mask, measured.box, measured.grid
         fit_mm, mask_mm, context_mm = measured.fit_mm, measured.mask_mm, measured.context_mm
         initial = mask[box]
@@ -192,7 +194,7 @@ class ReconstructShape:
             if evidence is not None:
                 probability_at = partial(evidence.of, fitted.name)
                 probability = _on_grid(evidence.probability[fitted.name], evidence.affine, grid)
-            fused = fuse(mask_mm, fit_mm, chosen.tau_mm).astype(np.float32, copy=False)
+            fused = fuse(mask_mm, fit_mm, lengths.tau_mm).astype(np.float32, copy=False)
         regions: list[Region] = []
         bodies: list[Body] = []
         islands: Islands | None = None
@@ -209,7 +211,7 @@ class ReconstructShape:
             tells = not signs and agreement >= SOUND_DICE and sound.near >= LEAST_SOUND
             if not tells and not bodies and fitted.context is None and evidence is None and not seen:
                 islands = far_islands(mask, fitted.affine)
-            limits = Limits.of(chosen, fitted.fit.radius_mm)
+            limits = Limits.of(chosen, fitted.fit.radius_mm, lengths.min_region_mm3)
             spared = _marked(mask.shape, [body.voxels for body in bodies])
             adrift = _marked(mask.shape, [islands.voxels] if islands else [])
             refused, specks, regions = judge_regions(
@@ -247,7 +249,7 @@ class ReconstructShape:
                 followed = int(np.count_nonzero(specks | loose))
             elif not signs:
                 stays = refused | spared[box]
-                fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), chosen.reach_mm, stays)
+                fused = follow(fused, initial, fit_mm, spacing_mm(grid.affine), lengths.reach_mm, stays)
                 followed = int(np.count_nonzero(judged != (fused < 0)))
             if islands is not None:
                 fused = np.where(adrift[box], np.abs(mask_mm), fused)
@@ -317,7 +319,7 @@ def _beyond(voxels: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
     return voxels[~inside.all(axis=1)]
 
 
-def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray, smooth_mm: float) -> trimesh.Trimesh | None:
+def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray) -> trimesh.Trimesh | None:
     """Return the zero level of a signed distance as a smooth closed mesh in world mm; None where there is none.
 
     The distances are brought to near-isotropic spacing and smoothed lightly before marching cubes, and the mesh is
@@ -340,8 +342,7 @@ def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray, smooth_mm: float) -> tr
     counts = [max(int(round((n - 1) * h / step)) + 1, 2) for n, h in zip(part.shape, spacing, strict=True)]
     fine = ndimage.zoom(part, [c / n for c, n in zip(counts, part.shape, strict=True)], order=1, grid_mode=False)
     ratio = (np.array(part.shape) - 1) / (np.array(fine.shape) - 1)
-    if smooth_mm > 0:
-        fine = ndimage.gaussian_filter(fine, smooth_mm / (spacing * ratio))
+    fine = ndimage.gaussian_filter(fine, SMOOTH_MM / (spacing * ratio))
     placed = affine @ np.diag([*ratio, 1.0])
     placed[:3, 3] = apply_affine(affine, np.array([side.start - 2 for side in box]))
     volume_mm3 = np.count_nonzero(mask) * voxel_volume_mm3(affine)

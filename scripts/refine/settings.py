@@ -13,8 +13,12 @@ from ..organ.yaml_file import read_yaml
 
 METHODS = ("robust", "linear", "paper")
 DEFAULT = "default"
-LONGEST_MM = 1000.0
+BY_SIZE = "it follows from the radius of the prior's typical shape: scripts/refine/lengths.py"
 GONE = {
+    "tau_mm": BY_SIZE,
+    "reach_mm": BY_SIZE,
+    "min_region_mm3": BY_SIZE,
+    "smooth_mm": "it is SMOOTH_MM in scripts/refine/reconstruct.py",
     "alignment_points": "it is ALIGNMENT_POINTS in scripts/refine/chain.py",
     "keep_share": "the method 'paper' keeps the paper's share of the points, the others keep all",
     "code_rate": "each method has its own: CODE_RATE in scripts/refine/finetune.py and paper_fit.py",
@@ -28,7 +32,6 @@ GONE = {
     "sound_dice": "it is SOUND_DICE in scripts/refine/fusion.py",
 }  # settings of earlier versions that nobody varied: key -> what became of it
 
-_length = number(0, LONGEST_MM)
 _radii = number(0, 100)
 _steps = whole(0, 10_000)
 
@@ -45,18 +48,14 @@ class RefineSettings:
     method: str = setting(one_of(METHODS))
     samples: int = setting(whole(10, 100_000))
     context: bool = setting(flag)
-    loss_scale_mm: float = setting(number(0.001, LONGEST_MM))
+    loss_scale_mm: float = setting(number(0.001, 1000))
     code_steps: int = setting(_steps)
     weight_steps: int = setting(_steps)
     fusion: bool = setting(flag)
-    tau_mm: float = setting(_length)
     gate: bool = setting(flag)
-    min_region_mm3: float = setting(number(0, 1e9))
     island_radii: float = setting(_radii)
     excess_radii: float = setting(_radii)
     missing_radii: float = setting(_radii)
-    reach_mm: float = setting(number(0, 100))
-    smooth_mm: float = setting(number(0, 20))
 
     @classmethod
     def load(
@@ -69,7 +68,7 @@ class RefineSettings:
         """Return the settings of a preset of `configs/presets.yaml`.
 
         What the organ pack says under `refine`, and then what it says there of the structure, replaces the default's
-        values (lengths depend on the organ's size); the preset's own values replace those, and `overrides` all.
+        values; the preset's own values replace those, and `overrides` all.
 
         Raises:
             OrganError: unknown preset or key, a key that is no setting any more, or a value of another type or out

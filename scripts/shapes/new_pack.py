@@ -24,8 +24,7 @@ from ..organ.sources import plain
 from ..organ.structure import MOST_LABEL
 from ..organ.yaml_file import read_yaml
 
-LENGTHS = ("loss_scale_mm", "tau_mm", "reach_mm")
-LARGE_MM = 25.0  # radius of the ball of an organ's volume that the preset's lengths suit
+LARGE_MM = 25.0  # radius of the ball of an organ's volume that the preset's loss scale suits
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ def load_or_create_pack(
 
     It has a structure for every label value found, or for those of `label` only, since a pack can be used when all its
     structures have priors; they are named as the label maps name them where they do, and a single one that these do not
-    name is named as the pack. Structures get refinement lengths of their own size, see `lengths`. Files that hold other
+    name is named as the pack. Structures get a loss scale of their own size, see `loss_scale`. Files that hold other
     values than labels are named and passed over.
 
     Args:
@@ -88,7 +87,7 @@ def load_or_create_pack(
         "description": f"Made from the labels found in {Path(dataset_dir).name}; edit the names and what else you know",
         "labels": names,
         "structures": [
-            {"name": names[value], "labels": [value], **lengths(float(np.median(volumes_mm3[value])))}
+            {"name": names[value], "labels": [value], **loss_scale(float(np.median(volumes_mm3[value])))}
             for value in chosen
         ],
         "provenance": {"dataset": "unknown", "source": "unknown", "licence": "unknown"},
@@ -135,11 +134,11 @@ def names_of_files(names: Mapping[int, str]) -> dict[int, str]:
     return found
 
 
-def lengths(volume_mm3: float) -> dict[str, dict[str, float]]:
-    """Return the `refine` section of a structure: the default preset's lengths, for a shape of its size.
+def loss_scale(volume_mm3: float) -> dict[str, dict[str, float]]:
+    """Return the `refine` section of a structure: the default preset's loss scale, for a shape of its size.
 
-    The preset suits a ball of the radius `LARGE_MM`. What is wrong in masks (`LENGTHS`) is smaller where the shape is
-    smaller, but not larger where it is larger.
+    The preset suits a ball of the radius `LARGE_MM`. What is wrong in masks is smaller where the shape is smaller, but
+    not larger where it is larger.
 
     Args:
         volume_mm3: of a typical shape.
@@ -148,8 +147,5 @@ def lengths(volume_mm3: float) -> dict[str, dict[str, float]]:
         The section; nothing where it would say no more than the preset.
     """
     factor = float(np.cbrt(3.0 * volume_mm3 / (4.0 * np.pi))) / LARGE_MM
-    if factor >= 1.0:
-        return {}
     default: dict[str, Any] = read_yaml(PRESETS)["default"]
-    scaled = {key: round(factor * default[key], 2) for key in LENGTHS}
-    return {"refine": scaled | {"min_region_mm3": round(factor**3 * default["min_region_mm3"], 1)}}
+    return {} if factor >= 1.0 else {"refine": {"loss_scale_mm": round(factor * default["loss_scale_mm"], 2)}}

@@ -20,7 +20,6 @@ TRAINING = {
     "val_steps": 5,
 }
 FEW = {"samples": 200, "code_steps": 4, "weight_steps": 2}
-GATE = {"tau_mm": 1.0, "min_region_mm3": 8.0}
 
 
 def sound_settings() -> dict[str, Any]:
@@ -34,7 +33,7 @@ def sound_settings() -> dict[str, Any]:
         "structures": [{"name": "egg", "labels": [1], "prior": "egg.safetensors", "mirror": "never"}],
         "sources": {"other": {"ovum": "egg", 5: "egg"}},
         "provenance": {"dataset": "made up", "licence": "none needed"},
-        "refine": FEW | GATE,
+        "refine": dict(FEW),
     }
 
 

@@ -23,7 +23,7 @@ from scripts.geometry.surface import mask_signed_distance, with_neighbours
 from scripts.refine.limits import Limits
 from scripts.refine.settings import RefineSettings
 
-LIMITS = Limits.of(RefineSettings.load("default"), 40.0)  # island 4, excess 12, missing 4.4 mm
+LIMITS = Limits.of(RefineSettings.load("default"), 40.0, 30.0)  # island 4, excess 12, missing 4.4 mm
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0, 5))
@@ -241,7 +241,7 @@ def test_an_accepted_change_is_followed_to_the_target_nearby_only():
 @pytest.mark.parametrize("radius_mm", [10.0, 70.0])
 def test_depths_are_the_same_shares_of_every_shapes_radius(radius_mm):
     settings = RefineSettings.load("default", island_radii=0.05, excess_radii=0.3, missing_radii=0.2)
-    limits = Limits.of(settings, radius_mm)
+    limits = Limits.of(settings, radius_mm, 30.0)
     found = (limits.island_mm, limits.excess_mm, limits.missing_mm)
     assert found == pytest.approx((0.05 * radius_mm, 0.3 * radius_mm, 0.2 * radius_mm))
     assert decide(REMOVE, 0.31 * radius_mm, None, None, False, False, ALL_SOUND, limits)[0]

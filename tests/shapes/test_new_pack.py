@@ -10,7 +10,7 @@ import yaml
 from scripts.cases.sources import LabelSource
 from scripts.organ.pack import OrganPack
 from scripts.refine.settings import RefineSettings
-from scripts.shapes.new_pack import LARGE_MM, LENGTHS, lengths, load_or_create_pack
+from scripts.shapes.new_pack import LARGE_MM, load_or_create_pack, loss_scale
 from scripts.training.prior.job import split_files
 from tests.helpers.ellipsoid_files import ellipsoid_radii, write_ellipsoids
 
@@ -59,7 +59,7 @@ def test_label_maps_without_labels_make_no_pack(tmp_path):
         load_or_create_pack(str(tmp_path / "pack"), tmp_path / "labels")
 
 
-def test_structures_are_refined_by_lengths_of_their_own_size(tmp_path):
+def test_structures_are_refined_by_a_loss_scale_of_their_own_size(tmp_path):
     """Two boxes of 10 and of 60 mm edges on anisotropic voxels, the middle one of three sizes counts."""
     (tmp_path / "labels").mkdir()
     for number, edge in enumerate((4, 10, 30)):
@@ -71,12 +71,10 @@ def test_structures_are_refined_by_lengths_of_their_own_size(tmp_path):
     default = RefineSettings.load()
     small, large = (RefineSettings.load("default", pack, structure) for structure in pack.structures)
     factor = (3 * 10**3 / (4 * np.pi)) ** (1 / 3) / LARGE_MM
-    for key in LENGTHS:
-        assert getattr(small, key) == pytest.approx(factor * getattr(default, key), abs=0.006)
-    assert small.min_region_mm3 == pytest.approx(factor**3 * default.min_region_mm3, abs=0.06)
-    assert large == default and lengths(4 / 3 * np.pi * LARGE_MM**3) == {}
+    assert small.loss_scale_mm == pytest.approx(factor * default.loss_scale_mm, abs=0.006)
+    assert large == default and loss_scale(4 / 3 * np.pi * LARGE_MM**3) == {}
     written = yaml.safe_load((tmp_path / "pack" / "organ.yaml").read_text())["structures"]
-    assert list(written[0]["refine"]) == [*LENGTHS, "min_region_mm3"] and "refine" not in written[1]
+    assert list(written[0]["refine"]) == ["loss_scale_mm"] and "refine" not in written[1]
 
 
 def save(path, values, affine=None):
