@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ..prior.prior import ShapePrior
 from .stages import RADIUS
 
-TAU, MOST_TAU_MM = 0.074, 2.5
-REACH, MOST_REACH_MM = 0.12, 4.0
+TAU, MOST_TAU_MM = 0.07, 2.5
+REACH, MOST_REACH_MM = 0.17, 4.0
 REGION, MOST_REGION_MM3 = 0.139, 30.0  # the edge of a cube of that volume, over the radius
 
 

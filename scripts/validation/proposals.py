@@ -6,6 +6,7 @@ import numpy as np
 
 from ..geometry.affine import spacing_mm
 from ..refine.fusion import cut_regions, follow, fuse
+from ..refine.lengths import Lengths
 from ..refine.narrow_band import COARSE_MM, evaluate_near_surface
 from ..refine.reconstruct import FINE_CANONICAL, ReconstructShape
 from ..refine.stages import Fitted
@@ -29,8 +30,8 @@ def score_proposals(fitted: Fitted, reconstruct: ReconstructShape, truth: np.nda
     """
     measured = reconstruct.measure(fitted)
     assert measured.mask_mm is not None  # fusion is on
-    box, spacing, chosen = measured.box, spacing_mm(measured.grid.affine), reconstruct.settings
-    band, fine_mm = chosen.tau_mm + COARSE_MM, FINE_CANONICAL / fitted.fit.similarity.scale
+    box, spacing, lengths = measured.box, spacing_mm(measured.grid.affine), Lengths.of(fitted.prior)
+    band, fine_mm = lengths.tau_mm + COARSE_MM, FINE_CANONICAL / fitted.fit.similarity.scale
     fields = {
         name: evaluate_near_surface(fit, measured.grid, spacing, band, fine_mm)
         for name, fit in fitted.fit.witnesses.items()
@@ -41,12 +42,12 @@ def score_proposals(fitted: Fitted, reconstruct: ReconstructShape, truth: np.nda
     for name, fit_mm in fields.items():
         alone, proposal = np.zeros_like(initial), np.zeros_like(initial)
         alone[box] = fit_mm < 0
-        fused = fuse(measured.mask_mm, fit_mm, chosen.tau_mm)
+        fused = fuse(measured.mask_mm, fit_mm, lengths.tau_mm)
         proposal[box] = fused < 0
         refused = mostly_wrong(initial, proposal, truth, fitted.affine)
         gated = np.where(refused, initial, proposal)
         fused[refused[box]] = measured.mask_mm[refused[box]]
-        gated[box] = follow(fused, initial[box], fit_mm, spacing, chosen.reach_mm, refused[box]) < 0
+        gated[box] = follow(fused, initial[box], fit_mm, spacing, lengths.reach_mm, refused[box]) < 0
         found[f"dsc_{name}"], found[f"gate_{name}"] = dsc(alone, truth), dsc(gated, truth)
     return found
 

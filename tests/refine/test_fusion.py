@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.geometry.surface import mask_signed_distance, with_neighbours
 from scripts.refine.fusion import (
     ADD,
     ALL_SOUND,
@@ -19,7 +20,6 @@ from scripts.refine.fusion import (
     judge_regions,
     without_thin,
 )
-from scripts.geometry.surface import mask_signed_distance, with_neighbours
 from scripts.refine.limits import Limits
 from scripts.refine.settings import RefineSettings
 
