@@ -189,6 +189,10 @@ def test_names_of_moose_that_cannot_be_read_are_named_with_the_remedy(tmp_path, 
         ("kidneys", "moose", 6, "kidney"),
         ("lung_lobes", "moose", 9, "left_lower"),
         ("thorax", "moose", 19, "trachea"),
+        ("brain", "fastsurfer", 4, "ventricle_left"),
+        ("brain", "fastsurfer", 49, "thalamus_right"),
+        ("brain", "fastsurfer", 53, "hippocampus_right"),
+        ("brain", "fastsurfer", 18, "amygdala_left"),
         ("hippocampus", "fastsurfer", 53, "anterior"),  # the first label of the structure
     ],
 )
