@@ -253,7 +253,7 @@ class LabelSource:
         if meaning is None and self._named(path) is not None:
             only = [value for value in label_values(values) if value != 0]
             meaning = {only[0]: self._named(path) or 0} if len(only) == 1 else None
-        if meaning is None and self.pack.members and not is_output(path):
+        if meaning is None and self.pack.members:
             raise UnrefinableCase(
                 f"{path} has no names of labels, which would tell the organ packs what is theirs: give --source and "
                 f"one of {', '.join(sources_of(self.pack))}, whose numbers they are, or --organ and one pack"
@@ -309,13 +309,11 @@ class LabelSource:
         """Return value → label of a label map, None where the values are its own, and value → names."""
         if self.name == OWN_SOURCE:
             return {label: label for label in self.pack.labels}, {}
-        if is_output(path):
-            names = names_of(path)  # in the results of several packs
-            meaning = self._by_names(names)
-            return (meaning, names) if meaning else (None, {})
+        names, is_own_output = names_of(path), is_output(path)
+        if is_own_output and not names:  # those of several packs have them
+            return None, {}
         by_value = {v: label for v, label in self.pack.sources.get(self.name, {}).items() if isinstance(v, int)}
-        names = names_of(path)
-        if by_value:
+        if by_value and not is_own_output:
             return by_value, names
         meaning = self._by_names(names)
         listed = ", ".join(name for own_names in names.values() for name in own_names[:1])

@@ -34,6 +34,7 @@ __all__ = [
     "OrganError",
     "OrganPack",
     "Structure",
+    "is_pack",
     "known_organs",
     "shapes_of",
     "structure_masks",
@@ -102,7 +103,7 @@ class OrganPack:
         """
         organ = str(organ)  # a name such as 2024 comes as a number from a command line
         for folder in (Path(organ), MODELS / organ):
-            if _is_file(folder / ORGAN_FILE):
+            if is_pack(folder):
                 return cls.of(read_yaml(folder / ORGAN_FILE), folder)
         raise OrganError(
             f"no organ pack {shown(str(organ))}: {MODELS / organ / ORGAN_FILE} is missing. Known organs: "
@@ -226,8 +227,9 @@ def _is_default(file: Path) -> bool:
         return False
 
 
-def _is_file(path: Path) -> bool:
+def is_pack(folder: Path) -> bool:
+    """Return whether a folder holds an organ pack."""
     try:
-        return path.is_file()
+        return (folder / ORGAN_FILE).is_file()
     except (OSError, ValueError):  # too long a name, or one with a NUL
         return False

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .pack import MODELS, ORGAN_FILE, Member, OrganError, OrganPack, known_organs
+from .pack import MODELS, Member, OrganError, OrganPack, is_pack, known_organs
 from .sources import Meanings, plain
 from .structure import Structure
 
@@ -43,7 +43,7 @@ def asked_packs(organ: Any) -> list[OrganPack]:
         if not trained:
             raise OrganError(f"no organ pack in {MODELS} is trained: give the path of one as --organ")
         return sorted(trained, key=lambda pack: len(pack.structures))
-    if len(names) == 1 and not (Path(names[0]) / ORGAN_FILE).is_file():
+    if len(names) == 1 and not is_pack(Path(names[0])):
         names = [name.strip() for name in names[0].split(",") if name.strip()] or names
     return [OrganPack.load(name) for name in dict.fromkeys(names)]
 

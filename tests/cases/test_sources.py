@@ -20,12 +20,14 @@ from scripts.cases.sources import OTHER, LabelSource, ReadMaskd, names_of
 from scripts.cases.writer import CaseWriter
 from scripts.evaluation.evaluate import evaluate
 from scripts.organ.pack import OrganError, OrganPack
+from scripts.organ.several import union
 from scripts.report.run_report import RunReport
 from scripts.run.runner import CaseEvaluator
 from scripts.shapes.label_surface import list_sources, read_mask, surface_key
 from scripts.shapes.samples import SampleSettings
 from tests.helpers import pairs
 from tests.helpers.foreign import (
+    CARET,
     GRIDS,
     relabelled,
     save,
@@ -265,6 +267,20 @@ def test_names_that_fit_nothing_are_refused(tmp_path):
     save(broken, np.ones((3, 3, 3), np.uint8), GRIDS["a"])
     with pytest.raises(UnrefinableCase, match="not on the grid"):
         labels.read(broken.parent)
+
+
+def test_results_of_several_packs_are_not_taken_for_another_pack_s(tmp_path):
+    rows = "".join(f'<Label Key="{value}">{name}</Label>' for value, name in ((1, "liver"), (2, "kidney")))
+    save(tmp_path / "a" / "a_refined.nii.gz", truth() % 9, GRIDS["a"], CARET.format(rows))
+    with pytest.raises(UnrefinableCase, match=r"none of its labels \(liver, kidney\) is one of 'chest'"):
+        LabelSource.of(write_pack(tmp_path / "chest")).read(tmp_path / "a" / "a_refined.nii.gz")
+
+
+def test_results_of_one_pack_are_not_taken_for_several_packs(tmp_path):
+    save(tmp_path / "a" / "a_refined.nii.gz", truth() % 9, GRIDS["a"])
+    packs = union([OrganPack.load("liver"), OrganPack.load(write_pack(tmp_path / "chest"))])
+    with pytest.raises(UnrefinableCase, match="has no names of labels"):
+        LabelSource.of(packs).read(tmp_path / "a" / "a_refined.nii.gz")
 
 
 def test_regions_take_their_most_specific_name(tmp_path):

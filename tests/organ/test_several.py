@@ -112,3 +112,5 @@ def test_a_name_that_is_no_pack_is_refused_with_those_there_are():
         load_packs("liver,spline")
     with pytest.raises(OrganError, match="no organ pack ','"):
         load_packs(",")
+    with pytest.raises(OrganError, match="no organ pack 'xxx"):  # longer than a file's name may be
+        load_packs("x" * 300)
