@@ -228,11 +228,11 @@ def _by_shape(
     if kind == REMOVE:
         if sound.near < LEAST_SOUND and context_mm is None:
             return False, f"{agrees} remove material"
-        limit = share * (limits.island_mm if island else limits.excess_mm)
+        limit = max(share * (limits.island_mm if island else limits.excess_mm), limits.least_mm)
         return fit_mm > limit, f"{'island' if island else 'excess'} {where}; removed from {limit:g} mm on"
     if sound.near < SOUND_SHARE:
         return False, f"{agrees} add material"
-    limit = share * limits.missing_mm
+    limit = max(share * limits.missing_mm, limits.least_mm)
     return fit_mm < -limit, f"missing part {where}; added from {limit:g} mm on"
 
 

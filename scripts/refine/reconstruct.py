@@ -211,7 +211,8 @@ class ReconstructShape:
             tells = not signs and agreement >= SOUND_DICE and sound.near >= LEAST_SOUND
             if not tells and not bodies and fitted.context is None and evidence is None and not seen:
                 islands = far_islands(mask, fitted.affine)
-            limits = Limits.of(chosen, fitted.fit.radius_mm, lengths.min_region_mm3)
+            voxel_mm3 = voxel_volume_mm3(grid.affine)
+            limits = Limits.of(chosen, fitted.fit.radius_mm, lengths.min_region_mm3, voxel_mm3)
             spared = _marked(mask.shape, [body.voxels for body in bodies])
             adrift = _marked(mask.shape, [islands.voxels] if islands else [])
             refused, specks, regions = judge_regions(

@@ -23,7 +23,7 @@ from scripts.refine.fusion import (
 from scripts.refine.limits import Limits
 from scripts.refine.settings import RefineSettings
 
-LIMITS = Limits.of(RefineSettings.load("default"), 40.0, 30.0)  # island 4, excess 12, missing 4.4 mm
+LIMITS = Limits.of(RefineSettings.load("default"), 40.0, 30.0, 1.0)  # island 4, excess 12, missing 4.4 mm
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0, 5))
@@ -241,7 +241,7 @@ def test_an_accepted_change_is_followed_to_the_target_nearby_only():
 @pytest.mark.parametrize("radius_mm", [10.0, 70.0])
 def test_depths_are_the_same_shares_of_every_shapes_radius(radius_mm):
     settings = RefineSettings.load("default", island_radii=0.05, excess_radii=0.3, missing_radii=0.2)
-    limits = Limits.of(settings, radius_mm, 30.0)
+    limits = Limits.of(settings, radius_mm, 30.0, 1e-3)
     found = (limits.island_mm, limits.excess_mm, limits.missing_mm)
     assert found == pytest.approx((0.05 * radius_mm, 0.3 * radius_mm, 0.2 * radius_mm))
     assert decide(REMOVE, 0.31 * radius_mm, None, None, False, False, ALL_SOUND, limits)[0]
@@ -254,3 +254,11 @@ def test_half_the_depth_is_enough_where_the_joint_model_says_the_same(kind, side
     for context_mm, accepted in ((None, False), (side * 3.0, True), (-side * 3.0, False)):
         assert decide(kind, fit_mm, context_mm, None, False, False, ALL_SOUND, LIMITS)[0] is accepted
     assert not decide(kind, 0.8 * fit_mm, side * 3.0, None, False, False, ALL_SOUND, LIMITS)[0]
+
+
+@pytest.mark.parametrize(("kind", "fit_mm"), [(ADD, -1.4), (ADD, -1.6), (REMOVE, 1.4), (REMOVE, 1.6)])
+def test_no_depth_is_less_than_a_voxel_and_a_half_even_beside_a_joint_model(kind, fit_mm):
+    """A shape of 6 mm radius: 0.11 and 0.1 of that, and half of these, lie within a voxel of 1 mm."""
+    limits = Limits.of(RefineSettings.load("default"), 6.0, 0.0, 1.0)
+    accepted, _ = decide(kind, fit_mm, fit_mm, None, False, kind == REMOVE, Soundness(), limits)
+    assert accepted is (abs(fit_mm) > 1.5)
