@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..cases.digest import hash_of
 from ..cases.files import write_json
 from .predictor import PROMISE, TARGETS
 
@@ -22,6 +23,7 @@ class Calibration:
         masks: how many masks.
         made_of: whose masks these were, in words.
         promise: the share of new patients' masks that the interval holds.
+        predictor: hash of the predictor's file in whose spreads the widths are; "" where it is not known.
     """
 
     widths: Mapping[str, float]
@@ -29,6 +31,11 @@ class Calibration:
     masks: int
     made_of: str
     promise: float = PROMISE
+    predictor: str = ""
+
+    def fits(self, predictor_file: Path) -> bool:
+        """Return whether the widths are in the spreads of a predictor, as far as is known."""
+        return self.predictor in ("", hash_of((), [predictor_file]))
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -47,5 +54,5 @@ class Calibration:
             if not all(math.isfinite(one) and one > 0 for one in widths):
                 raise ValueError("a width is no number above 0")
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is broken ({error}): remove it, or run `python -m scripts calibrate`") from error
+            raise ValueError(f"{path} is broken ({error}): remove it, and run `python -m scripts calibrate`") from error
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from .calibration import Calibration
 from .predictor import PROMISE, QualityPredictor
+
+logger = logging.getLogger(__name__)
 
 STAGES = ("initial", "refined")
 OTHER_ORGANS, OTHER_PATIENTS = "masks of other organs", "masks of other patients, this organ among others"
@@ -30,7 +33,7 @@ class Judge:
 
     @classmethod
     def of(cls, predictor_file: Path, organ: str, calibration_file: Path) -> Judge | None:
-        """Read the files; None where there is no predictor.
+        """Read the files; None where there is no predictor. A calibration of another predictor is left aside.
 
         Raises:
             ValueError: one of them is broken.
@@ -38,6 +41,12 @@ class Judge:
         if not predictor_file.is_file():
             return None
         calibration = Calibration.load(calibration_file) if calibration_file.is_file() else None
+        if calibration is not None and not calibration.fits(predictor_file):
+            logger.warning(
+                f"{calibration_file} was made with another predictor than this version's, and is left aside: run "
+                "`python -m scripts calibrate` again"
+            )
+            calibration = None
         return cls(QualityPredictor.load(predictor_file), organ, calibration)
 
     def __call__(self, quality: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ..cases.digest import hash_of
 from ..cases.find import case_name, list_masks
 from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
@@ -104,6 +106,7 @@ def calibrate(
         label_source=label_source,
     )
     found = calibration_of(load_examples([str(out / RUNS)]), predictor, made_of)
+    found = replace(found, predictor=hash_of((), [QUALITY_FILE]))
     file = pack.folder / CALIBRATION_FILE
     found.save(file)
     wider = ", ".join(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from scripts.cases.digest import hash_of
 from scripts.quality.calibration import Calibration
 from scripts.quality.verdict import OTHER_ORGANS, OTHER_PATIENTS, Judge
 from tests.quality.test_predictor import figures, made
@@ -49,6 +50,20 @@ def test_a_pack_s_calibration_is_read(tmp_path):
     own.save(tmp_path / "calibration.json")
     judge = Judge.of(tmp_path / "quality.safetensors", "cube", tmp_path / "calibration.json")
     assert judge is not None and judge.calibration == own
+
+
+def test_a_calibration_of_another_predictor_is_left_aside(tmp_path, caplog):
+    predictor, file = tmp_path / "quality.safetensors", tmp_path / "calibration.json"
+    made().save(predictor)
+    own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks", predictor=hash_of((), [predictor]))
+    own.save(file)
+    judge = Judge.of(predictor, "cube", file)
+    assert judge is not None and judge.calibration == own and not caplog.text
+    predictor.unlink()
+    made(seed=1).save(predictor)
+    judge = Judge.of(predictor, "cube", file)
+    assert judge is not None and judge.calibration is None
+    assert f"{file} was made with another predictor" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"widths": {"dsc": 1}, "patients": 9, "masks": 9, "made_of": ""}', "{}"])
