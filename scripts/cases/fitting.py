@@ -56,7 +56,7 @@ def _names(labels: LabelSource, dataset_dir: Path) -> list[str]:
     """Return the names of all that the cases of a folder hold, each once; cases that cannot be read have none."""
     names: dict[str, None] = {}
     for case in labels.find(dataset_dir):
-        with suppress(CaseError):
+        with suppress(CaseError, OSError):
             names |= dict.fromkeys(labels.names(case))
     return list(names)
 

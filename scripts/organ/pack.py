@@ -163,7 +163,8 @@ class OrganPack:
         A label may also have the pack's name before its own, as in the results of `several` packs.
         """
         chosen = [self.sources[source]] if source in self.sources else self.sources.values()
-        known = {plain(key): label for meanings in chosen for key, label in meanings.items() if isinstance(key, str)}
+        known = {name: label for member in self.members for name, label in member.names.items()}
+        known |= {plain(key): label for meanings in chosen for key, label in meanings.items() if isinstance(key, str)}
         known |= {plain(f"{self.name}_{own}"): label for label, own in self.labels.items() if not self.members}
         known |= {plain(shape.name): one.labels[0] for one in self.structures for shape in (*one.pair, one)}
         return known | {plain(own): label for label, own in self.labels.items()}
@@ -199,12 +200,14 @@ class Member:
         labels: label value of the pack → value in the run.
         left: structure that an earlier pack refines → name of that pack.
         passed: what other models call those, source → name or value of theirs → value in the run.
+        names: what the pack itself calls those, see `plain` → value in the run.
     """
 
     pack: OrganPack
     labels: dict[int, int]
     left: dict[str, str] = field(default_factory=dict)
     passed: Meanings = field(default_factory=dict)
+    names: dict[str, int] = field(default_factory=dict)
 
     @property
     def line(self) -> str:

@@ -80,7 +80,10 @@ def union(packs: Sequence[OrganPack]) -> OrganPack:
         structures=tuple(structures),
         sources=sources,
         source_sides=sides,
-        members=tuple(members),
+        members=tuple(
+            replace(one, names={name: value for name, value in one.names.items() if name not in doubtful})
+            for one in members
+        ),
     )
 
 
@@ -90,7 +93,8 @@ def _doubtful(members: Sequence[Member]) -> set[str]:
     for member in members:
         known = [(name, member.labels[value]) for name, value in member.pack.named().items()]
         passed = [pair for meanings in member.passed.values() for pair in meanings.items()]
-        for name, value in known + [(plain(key), value) for key, value in passed if isinstance(key, str)]:
+        known += [*member.names.items(), *((plain(key), value) for key, value in passed if isinstance(key, str))]
+        for name, value in known:
             meant.setdefault(name, set()).add(value)
     return {name for name, values in meant.items() if len(values) > 1}
 
@@ -99,6 +103,7 @@ def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
     """Return a pack as a member beside earlier ones, without what these know."""
     left: dict[str, str] = {}
     passed: Meanings = {}
+    names: dict[str, int] = {}
     others: list[OrganPack] = []
     for one in pack.structures:
         same = next(((member, label) for member in earlier if (label := _same(member.pack, one, pack))), None)
@@ -106,8 +111,17 @@ def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
             member, label = same
             left[one.name] = member.pack.name
             others.append(member.pack)
+            known = member.pack.named()
+            if len({known[name] for name in _names(one, pack) if name in known}) > 1:
+                continue  # a whole whose halves the other pack has: nobody can tell which half is meant
+            names |= {name: member.labels[label] for name in _names(one, pack) if name not in known}
             for source, meanings in pack.sources.items():
-                theirs = {key: member.labels[label] for key, value in meanings.items() if value in one.labels}
+                sides = pack.source_sides.get(source, {}) if one.side else {}
+                theirs = {
+                    key: member.labels[label]
+                    for key, value in meanings.items()
+                    if value in one.labels and sides.get(key, one.side) == one.side
+                }
                 passed[source] = theirs | passed.get(source, {})
     kept = tuple(one for one in pack.structures if one.name not in left)
     free = set(pack.labels).difference(*(one.labels for one in pack.structures)) if kept else set()
@@ -122,7 +136,7 @@ def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
     }
     first = 1 + sum(len(member.labels) for member in earlier)
     values = dict(zip(labels, range(first, first + len(labels)), strict=True))
-    return Member(replace(pack, labels=labels, structures=kept, sources=sources), values, left, passed)
+    return Member(replace(pack, labels=labels, structures=kept, sources=sources), values, left, passed, names)
 
 
 def _same(other: OrganPack, structure: Structure, pack: OrganPack) -> int:
@@ -149,8 +163,8 @@ def _meaning(pack: OrganPack, source: str, key: int | str) -> int:
     return pack.named().get(plain(key), 0) if isinstance(key, str) else pack.sources.get(source, {}).get(key, 0)
 
 
-def _names(structure: Structure, pack: OrganPack) -> set[str]:
-    """Return the names of a structure, of its sides, and of its label where it has one only."""
+def _names(structure: Structure, pack: OrganPack) -> list[str]:
+    """Return the names of a structure, of its sides, and of its label where it has one only; each once."""
     names = [shape.name for shape in (structure, *structure.pair)]
     labels = [pack.labels[value] for value in structure.labels]
-    return {plain(name) for name in (*names, *(labels if len(labels) == 1 else []))}
+    return list(dict.fromkeys(plain(name) for name in (*names, *(labels if len(labels) == 1 else []))))

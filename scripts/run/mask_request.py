@@ -67,7 +67,7 @@ class MaskRequest:
             pack = union(packs)
             labels = LabelSource.of(pack, str(source or ""))
             refiner = JoinedRefiner(pack, preset, host_device(device), seed)
-        except (ValueError, FileNotFoundError, BadRequest) as error:
+        except (ValueError, OSError, BadRequest) as error:
             default = OrganPack.load(known_organs()[0])
             return cls(str(error), default, LabelSource(default))
         for member in pack.members:

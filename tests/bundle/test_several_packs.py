@@ -16,6 +16,7 @@ from scripts.organ.several import asked_packs, load_packs
 from scripts.report.merge import merge
 from scripts.report.page_data import Run
 from scripts.report.rank import rank
+from scripts.run.mask_request import MaskRequest
 from tests.bundle.test_refine_job import refine
 from tests.helpers.foreign import CARET, save
 from tests.helpers.publishers import LPS, write_layers
@@ -214,3 +215,8 @@ def test_what_belongs_to_no_pack_or_to_one_only_is_refused(bundle_root, packs, t
         refine(bundle_root, tmp_path, tmp_path / "o", organ=packs, source="own")
     with pytest.raises(SystemExit, match="leave out --prob_dir"):
         refine(bundle_root, tmp_path, tmp_path / "o", organ=packs, prob_dir=str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said_plainly():
+    problem = MaskRequest.of("auto", dataset_dir="x" * 300).problem  # longer than a file's name may be
+    assert "xxx" in problem and MaskRequest.of("auto", dataset_dir="none").problem.startswith("none does not exist")

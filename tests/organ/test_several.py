@@ -62,6 +62,33 @@ def test_what_a_later_pack_knows_of_other_models_leads_to_the_first_one_s_struct
     assert both.sources == {"a": {5: 1, 1: 2}, "b": {6: 1, "iecur": 1}} and both.named("b")["iecur"] == 1
 
 
+def test_a_later_pack_s_own_name_leads_to_the_first_one_s_structure():
+    liver = pack("liver", "hepar", sources={"a": {5: "hepar"}})
+    abdomen = pack("abdomen", "spleen", "liver", sources={"a": {5: "liver"}})
+    both = union([liver, abdomen])
+    assert both.members[1].left == {"liver": "liver"}
+    assert both.named()["liver"] == both.named("a")["liver"] == both.named()["hepar"] == 1
+    stones = pack("stones", "stone", labels={1: "stone", 2: "liver"}, structures=[{"name": "stone", "labels": [1, 2]}])
+    assert "liver" not in union([liver, stones, abdomen]).named()  # it means two things
+
+
+def test_of_a_whole_whose_halves_another_pack_has_nothing_is_taken_for_one_half():
+    halves = pack("halves", "organ_left", "organ_right")
+    paired = [{"name": "organ", "labels": [1], "mirror": "auto", "paired": True}]
+    both = union([halves, pack("whole", "organ", structures=paired, sources={"a": {7: "organ", "org": "organ"}})])
+    assert both.members[1].left == {"organ": "halves"} and both.sources == {"a": {}}
+    assert {name: label for name, label in both.named().items() if "halves" not in name} == {
+        "organ_left": 1,
+        "organ_right": 2,
+    }
+
+
+def test_values_of_one_side_lead_to_that_side_s_structure():
+    both = union([pack("halves", "kidney_left", "kidney_right"), OrganPack.load("kidneys")])
+    assert both.sources["totalsegmentator"] == {"kidney_right": 2, 2: 2, "kidney_left": 1, 3: 1}
+    assert both.labels == {1: "kidney_left", 2: "kidney_right"}
+
+
 def test_sides_of_a_paired_structure_are_known_by_their_names():
     one = pack("hippocampus", "hippocampus")
     paired = [{"name": "hippocampus", "labels": [1], "mirror": "auto", "paired": True}]
