@@ -105,6 +105,7 @@ def without_thin(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, st
 
     Next to its surface a head takes the mask of an expert, too, for slightly wrong. So connected changes that stay
     within `THIN` steps of the surface, or within one voxel, count only beside deeper ones, of `LEAST_DEEP` of the mask.
+    Closed holes always count: no expert leaves them.
 
     Args:
         mask: (X, Y, Z) bool, initial.
@@ -114,6 +115,7 @@ def without_thin(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, st
     """
     edge = with_neighbours(mask) & with_neighbours(~mask)
     deep = ~edge & (np.abs(mask_mm) > THIN * step_mm)
+    deep |= ndimage.binary_fill_holes(mask) & ~mask
     result = mask.copy()
     for change in (mask & ~proposal, ~mask & proposal):
         labels, count = ndimage.label(change, structure=TOUCH)

@@ -108,6 +108,14 @@ def test_an_image_that_would_change_the_surface_only_changes_nothing(spacing):
     assert (without_thin(mask, proposal, mask_signed_distance(mask, np.array(spacing)), 1.0) == mask).all()
 
 
+@pytest.mark.parametrize("hole", [1, 3, 5])
+def test_a_closed_hole_is_no_thin_change(hole):
+    mask = ball((1.0, 1.0, 1.0), 12.0)
+    holed = mask.copy()
+    holed[16 : 16 + hole, 16 : 16 + hole, 16 : 16 + hole] = False
+    assert (without_thin(holed, mask, mask_signed_distance(holed, np.ones(3)), 2.0) == mask).all()
+
+
 @pytest.mark.parametrize(("depth", "taken"), [(2, "part"), (8, "all")])
 def test_thin_changes_count_beside_deep_ones(depth, taken):
     """A bump of two voxels is taken by itself; where much is missing, what the image says of the rest counts, too."""
