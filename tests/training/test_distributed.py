@@ -60,7 +60,7 @@ def test_two_processes_end_with_the_same_weights(trained):
     assert [p.name for p in (folder / "written").iterdir()] == ["prior.safetensors"]
     prior = ShapePrior.load(folder / "written" / "prior.safetensors")
     for name, value in prior.field.state_dict().items():
-        torch.testing.assert_close(value, states[0][f"field.{name}"].cpu())
+        assert torch.equal(value, states[0][f"field.{name}"].cpu().half().float()), name  # as it is stored
     run = sorted(p.name for p in (folder / "run" / "egg").iterdir())
     assert [name.split(".")[0] for name in run] == ["checkpoint_final", "curves", "events", "report", "shapes"]
     assert done.stderr.count("held-out shapes:") + done.stdout.count("held-out shapes:") == 1  # after epoch 2, rank 0
