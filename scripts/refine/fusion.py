@@ -224,17 +224,17 @@ def _by_shape(
         )
     if context_mm is None and not island and sound.dice < SOUND_DICE:
         return False, f"the mask's Dice with its fit is {sound.dice:.2f}: too little to change it by shape alone"
-    share = 1.0 if context_mm is None else SPOKEN_FOR
     agrees = f"only {100 * sound.near:.0f} % of the surface agrees with the fit: too little to"
     where = f"{abs(fit_mm):.1f} mm {'inside' if fit_mm < 0 else 'outside'} of the fit"
     if kind == REMOVE:
         if sound.near < LEAST_SOUND and context_mm is None:
             return False, f"{agrees} remove material"
-        limit = max(share * (limits.island_mm if island else limits.excess_mm), limits.least_mm)
+        limit = limits.island_mm if island else limits.excess_mm
+        limit = limit if context_mm is None else max(SPOKEN_FOR * limit, limits.least_mm)
         return fit_mm > limit, f"{'island' if island else 'excess'} {where}; removed from {limit:g} mm on"
     if sound.near < SOUND_SHARE:
         return False, f"{agrees} add material"
-    limit = max(share * limits.missing_mm, limits.least_mm)
+    limit = limits.missing_mm if context_mm is None else max(SPOKEN_FOR * limits.missing_mm, limits.least_mm)
     return fit_mm < -limit, f"missing part {where}; added from {limit:g} mm on"
 
 

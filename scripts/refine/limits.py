@@ -1,7 +1,7 @@
 """From how deep on a fit overrules a mask.
 
 What a prior cannot describe of a true shape grows with the shape: so the depths are shares of its radius, the same for
-all organs. Below a voxel and a half nothing is sure: a mask's own surface is known no better.
+all organs. Beside a joint model half is enough, but no less than a voxel and a half: it knows surfaces no better.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Limits:
         excess_mm: attached material goes where it lies so far outside of the fit.
         missing_mm: material is added where it lies so deep inside of the fit.
         min_region_mm3: smaller regions are not judged.
-        least_mm: the least of these depths, also where half of them is enough.
+        least_mm: the least depth where a joint model says the same and half is enough.
     """
 
     island_mm: float

@@ -265,7 +265,7 @@ def test_half_the_depth_is_enough_where_the_joint_model_says_the_same(kind, side
 
 
 @pytest.mark.parametrize(("kind", "fit_mm"), [(ADD, -1.4), (ADD, -1.6), (REMOVE, 1.4), (REMOVE, 1.6)])
-def test_no_depth_is_less_than_a_voxel_and_a_half_even_beside_a_joint_model(kind, fit_mm):
+def test_beside_a_joint_model_no_depth_is_less_than_a_voxel_and_a_half(kind, fit_mm):
     """A shape of 6 mm radius: 0.11 and 0.1 of that, and half of these, lie within a voxel of 1 mm."""
     limits = Limits.of(RefineSettings.load("default"), 6.0, 0.0, 1.0)
     accepted, _ = decide(kind, fit_mm, fit_mm, None, False, kind == REMOVE, Soundness(), limits)
