@@ -31,7 +31,7 @@ class Limits:
     excess_mm: float
     missing_mm: float
     min_region_mm3: float
-    least_mm: float = 0.0
+    least_mm: float
 
     @classmethod
     def of(cls, settings: RefineSettings, radius_mm: float, min_region_mm3: float, voxel_mm3: float) -> Limits:
