@@ -47,7 +47,8 @@ class Structure:
         name: the structure's name, used in file names and tables.
         labels: the label values whose union is the shape; refined voxels keep their part.
         prior: path of the shape prior (it need not exist before training); structures may share one.
-        mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always".
+        mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always". Of two
+            sides that share a prior, one may be "never" and the other "always".
         refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for this structure only.
         side: "left" or "right" where the labels always hold both sides of the patient, see `sides`; "" for all of them.
         paired: whether the labels may hold the left and the right one, each of which is a shape by itself then.
@@ -174,5 +175,5 @@ def _check_pair(one: Structure, other: Structure, where: str) -> None:
     if set(one.labels) & set(other.labels) and not {one.name, other.name} & {s.name for s in (*one.pair, *other.pair)}:
         if set(one.labels) != set(other.labels) or {one.side, other.side} != set(SIDES):
             raise OrganError(f"{pair} share labels: give both the same labels, and one side left, the other side right")
-    if one.prior == other.prior and one.mirror != other.mirror:
-        raise OrganError(f"{pair} share a prior: give both the same mirror")
+    if one.prior == other.prior and one.mirror != other.mirror and "auto" in (one.mirror, other.mirror):
+        raise OrganError(f"{pair} share a prior: give both mirror: auto, or one never and the other always")

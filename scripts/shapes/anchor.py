@@ -52,17 +52,21 @@ def choose_anchor(surfaces: Sequence[LabelSurface], name: str | None = None) -> 
     """Index of the anchor: the case of that name or, by default, the medoid of the whole shapes.
 
     The medoid is the shape whose signed distance grid, once position and size are taken out, differs least on average
-    from those of all others. Cut shapes are candidates only where there is no whole one.
+    from those of all others. Cut shapes are candidates only where there is no whole one. Of the sides of a pair whose
+    one is always mirrored, the anchor is on the other.
 
     Raises:
-        ValueError: no usable case has that name.
+        ValueError: no usable case has that name, or it is always mirrored.
     """
+    plain = [i for i, surface in enumerate(surfaces) if surface.mirror != "always"] or list(range(len(surfaces)))
     if name is not None:
         for index, surface in enumerate(surfaces):
             if name in (surface.name, surface.name.removesuffix(".gz").removesuffix(".nii")):
-                return index
+                if index in plain:
+                    return index
+                raise ValueError(f"--anchor {name}: the pack always mirrors this side: choose one of the other side")
         raise ValueError(f"--anchor {name}: no usable training shape has this name")
-    candidates = [i for i, surface in enumerate(surfaces) if not surface.is_cut] or list(range(len(surfaces)))
+    candidates = [i for i in plain if not surfaces[i].is_cut] or plain
     grids = np.stack([surfaces[i].descriptor for i in candidates])
     costs = [float(np.abs(grids - grid).mean(axis=1).sum()) for grid in grids]
     return candidates[int(np.argmin(costs))]
@@ -77,14 +81,14 @@ def align(surface: LabelSurface, anchor: Anchor, settings: SampleSettings, cache
     Raises:
         ValueError: the alignment failed.
     """
-    key = digest("align", surface.key, anchor.key, settings.picct_points, settings.mirror, settings.seed)
+    key = digest("align", surface.key, anchor.key, settings.picct_points, surface.mirror, settings.seed)
     cached = cache_file(cache_dir, "align", key)
     if not cached.is_file():
         points = surface.points(4 * settings.picct_points, settings.seed)
         if surface.is_cut:
-            similarity, failure = align_cut(points, surface.planes, anchor, settings)
+            similarity, failure = align_cut(points, surface.planes, surface.mirror, anchor, settings)
         else:
-            picct = PICCT(anchor.points, anchor.scale_mm, n_points=settings.picct_points, mirror=settings.mirror)
+            picct = PICCT(anchor.points, anchor.scale_mm, n_points=settings.picct_points, mirror=surface.mirror)
             transform = picct(points, seed=settings.seed)
             similarity, failure = transform.similarity, transform.failure
         parts = {"scale": np.array(similarity.scale), "rotation": similarity.rotation}
@@ -96,7 +100,7 @@ def align(surface: LabelSurface, anchor: Anchor, settings: SampleSettings, cache
 
 
 def align_cut(
-    points_world: np.ndarray, planes: np.ndarray, anchor: Anchor, settings: SampleSettings
+    points_world: np.ndarray, planes: np.ndarray, mirror: str, anchor: Anchor, settings: SampleSettings
 ) -> tuple[Similarity, str]:
     """Bring what is seen of a cut shape into the anchor's frame.
 
@@ -108,8 +112,9 @@ def align_cut(
     Args:
         points_world: (N, 3) points of the seen surface, world mm.
         planes: (P, 4) the borders, world mm.
+        mirror: whether it may be mirrored: "never", "auto" or "always".
         anchor: the anchor.
-        settings: number of points, mirroring, seed.
+        settings: number of points, seed.
 
     Returns:
         World mm to canonical, and why it cannot be trusted ("" where it can).
@@ -117,7 +122,7 @@ def align_cut(
     if len(points_world) < MIN_POINTS:
         return Similarity.identity(), f"only {len(points_world)} points of its surface are seen"
     plain = Similarity.identity()
-    sides = {"never": [plain], "always": [MIRROR], "auto": [plain, MIRROR]}[settings.mirror]
+    sides = {"never": [plain], "always": [MIRROR], "auto": [plain, MIRROR]}[mirror]
     fits, failure = [], ""
     for side, share in product(sides, SEEN_SHARES):
         normals = moved_planes(planes, side)[:, :3]

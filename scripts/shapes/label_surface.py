@@ -66,6 +66,7 @@ class LabelSurface:
 
     Attributes:
         name: of the shape, see `ShapeSource`, with a suffix for a mirrored twin.
+        mirror: whether alignment may mirror it, see `Structure`.
         key: hash of what it was made from.
         mesh: closed surface, world mm. Where the structure is cut, it is prolonged straight beyond the border.
         planes: (P, 4) the borders that cut it, see `border`; none where it is whole.
@@ -74,6 +75,7 @@ class LabelSurface:
     """
 
     name: str
+    mirror: str
     key: str
     mesh: trimesh.Trimesh
     planes: np.ndarray
@@ -95,7 +97,7 @@ class LabelSurface:
         mesh = closed_mesh(MIRROR.apply(self.mesh.vertices), np.asarray(self.mesh.faces)[:, ::-1].copy())
         planes = self.planes * np.array([-1.0, 1.0, 1.0, 1.0])
         key = digest("mirrored", self.key)
-        return LabelSurface(f"{self.name}~mirror", key, mesh, planes, self.cut_share, self.descriptor)
+        return LabelSurface(f"{self.name}~mirror", self.mirror, key, mesh, planes, self.cut_share, self.descriptor)
 
 
 def closed_mesh(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
@@ -177,7 +179,7 @@ def extract_surface(source: ShapeSource, key: str, cache_dir: Path, settings: Sa
             "--cut_shapes observed learns from what is seen of it"
         )
     mesh = closed_mesh(data["vertices"], data["faces"])
-    return LabelSurface(source.name, key, mesh, data["planes"], share, data["descriptor"])
+    return LabelSurface(source.name, source.structure.mirror, key, mesh, data["planes"], share, data["descriptor"])
 
 
 def describe(mesh: trimesh.Trimesh) -> np.ndarray:

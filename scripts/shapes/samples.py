@@ -33,7 +33,6 @@ class SampleSettings:
         extent: the grid covers [-extent, extent]^3.
         box_points: about how many grid points in the shape's bounding box judge a fitted shape's DSC.
         picct_points: points of the alignment.
-        mirror: whether alignment may mirror: "never", "auto" or "always".
         mirror_augment: add a left-right mirrored twin of each training shape.
         deform_augment: add so many smoothly deformed copies of each training shape.
         deform_amplitude: root mean square displacement of those.
@@ -57,7 +56,6 @@ class SampleSettings:
     extent: float = 1.1
     box_points: int = 40000
     picct_points: int = 1000
-    mirror: str = "never"
     mirror_augment: bool = False
     deform_augment: int = 0
     deform_amplitude: float = 0.04

@@ -1,5 +1,7 @@
 """A paired organ as two ellipsoids under one label map, on grids of many kinds."""
 
+from types import MappingProxyType
+
 import nibabel as nib
 import numpy as np
 import yaml
@@ -50,11 +52,11 @@ def kidneys(points: np.ndarray, stretch: float = 1.0) -> dict[str, np.ndarray]:
     return both
 
 
-def write_pack(folder, **settings):
+def write_pack(folder, mirrors=MappingProxyType({"right": "auto", "left": "auto"}), **settings):
     """An organ pack of a paired organ with a part, both under shared labels."""
     structures = [
-        {"name": f"kidney_{side}", "labels": [1, 2], "side": side, "mirror": "auto", "prior": "kidney.safetensors"}
-        for side in ("right", "left")
+        {"name": f"kidney_{side}", "labels": [1, 2], "side": side, "mirror": mirror, "prior": "kidney.safetensors"}
+        for side, mirror in mirrors.items()
     ]
     pack = {"name": "kidneys", "labels": {1: "kidney", 2: "tumour"}, "structures": structures, **settings}
     folder.mkdir(parents=True, exist_ok=True)

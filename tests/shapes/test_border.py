@@ -96,7 +96,7 @@ def test_cut_shapes_are_aligned_by_what_is_seen():
     case = turn.apply(pear)
     limit = np.quantile(case[:, 2], 0.6)
     planes = np.array([[0.0, 0.0, -1.0, limit]])
-    found, failure = align_cut(case[case[:, 2] <= limit], planes, anchor, SampleSettings(picct_points=300))
+    found, failure = align_cut(case[case[:, 2] <= limit], planes, "never", anchor, SampleSettings(picct_points=300))
     assert failure == ""
     error = np.linalg.norm(found.apply(case) - anchor.points, axis=1)
     assert error.mean() < 0.06  # canonical: 2 mm

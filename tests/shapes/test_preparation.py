@@ -159,10 +159,22 @@ def test_the_anchor_is_the_medoid_or_the_case_named(tmp_path):
 def test_a_cut_shape_is_anchor_only_if_all_are():
     def surface(value, cut):
         planes = np.zeros((1 if cut else 0, 4))
-        return LabelSurface(str(value), "", None, planes, 0.0, np.full(3, float(value)))  # type: ignore[arg-type]
+        return LabelSurface(str(value), "never", "", None, planes, 0.0, np.full(3, float(value)))  # type: ignore[arg-type]
 
     assert choose_anchor([surface(0, False), surface(2, True), surface(5, False), surface(4, False)]) == 3
     assert choose_anchor([surface(0, True), surface(2, True), surface(5, True)]) == 1
+
+
+def test_a_side_that_is_always_mirrored_is_no_anchor_beside_the_other():
+    def surface(value, mirror):
+        planes = np.zeros((0, 4))
+        return LabelSurface(str(value), mirror, "", None, planes, 0.0, np.full(3, float(value)))  # type: ignore[arg-type]
+
+    both = [surface(0, "never"), surface(2, "always"), surface(3, "never"), surface(2.5, "always"), surface(9, "never")]
+    assert choose_anchor(both) == choose_anchor(both, "3") == 2
+    with pytest.raises(ValueError, match="--anchor 2: the pack always mirrors this side"):
+        choose_anchor(both, "2")
+    assert choose_anchor([surface(0, "always"), surface(2, "always"), surface(5, "always")]) == 1
 
 
 def test_augmented_copies(files, tmp_path):

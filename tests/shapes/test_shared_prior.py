@@ -11,6 +11,8 @@ from scripts.organ.pack import OrganPack
 from scripts.prior.prior import ShapePrior
 from scripts.run.jobs import run_job
 from scripts.shapes.label_surface import list_sources
+from scripts.shapes.preparation import prepare
+from scripts.shapes.samples import SampleSettings
 from scripts.training.prior.job import select_targets
 from scripts.training.prior.transfer import find_prior
 from tests.helpers.pairs import grid, kidneys, label_map, save, world, write_pack
@@ -117,3 +119,12 @@ def test_a_missing_side_is_said_and_the_other_refined(trained, folder, tmp_path)
     run_job("refine", dataset_dir=single, output_dir=tmp_path, organ=str(folder / "pack"), device="cpu", html=False)
     (case,) = json.loads((tmp_path / "report.json").read_text())["cases"]
     assert case["status"] == "unchanged" and case["warnings"] == ["kidney_left: the mask has no kidney_left"]
+
+
+def test_fixed_sides_are_mirrored_whatever_they_look_like(folder, tmp_path):
+    pack = OrganPack.load(write_pack(tmp_path, mirrors={"right": "always", "left": "never"}))
+    files = sorted((folder / "labels").glob("[a-d].nii.gz"))
+    settings = SampleSettings(n_surface=500, n_free=500, picct_points=100, grid_size=12)
+    shapes = prepare(files, pack.structures, tmp_path / "cache", settings).train
+    assert {shape.name.split()[1]: shape.mirrored for shape in shapes} == {"right": True, "left": False}
+    assert all(shape.mirrored == ("right" in shape.name) for shape in shapes) and len(shapes) == 8

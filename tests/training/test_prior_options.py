@@ -10,7 +10,7 @@ from scripts.training.prior.options import OPTIONS, check_options
 from tests.helpers.tiny_run import TINY
 
 TEXTS = ("dataset_dir", "organ", "cache_dir", "source", "init", "resume", "output_file", "anchor", "label")
-DEPENDING = {"bundle_root", "device", "run_dir", "mirror"}  # on what else is asked for
+DEPENDING = {"bundle_root", "device", "run_dir"}  # on what else is asked for
 
 
 def test_every_option_of_the_config_has_its_range(bundle_root):

@@ -54,11 +54,6 @@ class Target:
         """Where the prior goes."""
         return self.structures[0].prior
 
-    @property
-    def mirror(self) -> str:
-        """Whether alignment may mirror a shape, see `Structure`."""
-        return self.structures[0].mirror
-
 
 def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | None) -> list[Target]:
     """The priors of the structures that `label` names or whose label values it gives, in the pack's order.
