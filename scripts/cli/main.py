@@ -25,11 +25,12 @@ from .signature import Signature, signature_of
 
 PACKAGE = __package__.rpartition(".")[0]
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-JOBS: dict[str, str] = {  # command → config
-    "refine": "refine",
-    "segment": "inference",
-    "train-prior": "train_prior",
-    "train": "train",
+JOBS: dict[str, tuple[str, ...]] = {  # command → config, and what lies over it
+    "refine": ("refine",),
+    "segment": ("inference",),
+    "cohort": ("refine", "cohort"),
+    "train-prior": ("train_prior",),
+    "train": ("train",),
 }
 FUNCTIONS: dict[str, str] = {  # command → module:function
     "evaluate": "evaluation.evaluate:evaluate",
@@ -127,9 +128,9 @@ def describe(name: str) -> Signature:
     """Return what a command takes and what it does."""
     if name in FUNCTIONS:
         return signature_of(FUNCTIONS[name])
-    file = CONFIGS / f"{JOBS[name]}.yaml"
-    options = {key: option for key, option in options_of(file).items() if key != "bundle_root"}
-    return Signature(options, description_of(file))
+    files = [CONFIGS / f"{config}.yaml" for config in JOBS[name]]
+    options = {key: option for file in files for key, option in options_of(file).items() if key != "bundle_root"}
+    return Signature(options, description_of(files[-1]))
 
 
 def load(address: str) -> Callable[..., Any]:

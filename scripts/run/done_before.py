@@ -41,15 +41,20 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
         "amp": work.amp,
         "seed": work.seed,
         "steps": [_told(step) for step in steps],
-        "bundle": bundle_version(),
-        "versions": package_versions(),
+        "code": code_hash(),
     }
-    files = [file for pattern in CODE for file in sorted(ROOT.glob(pattern))]
+    files: list[Path] = []
     for one in () if pack is None else pack.packs:
         own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, CALIBRATION_FILE)]
         named = [*own_files, Path(network_file(one)), QUALITY_FILE]
         files += [file for file in (one.file, *(s.prior for s in one.structures), *named) if file.is_file()]
     return hash_of([json.dumps(own, sort_keys=True, default=str)], files)
+
+
+def code_hash() -> str:
+    """Return a hash of the bundle's code and configs, and of the versions of the bundle and the packages."""
+    files = [file for pattern in CODE for file in sorted(ROOT.glob(pattern))]
+    return hash_of([bundle_version(), json.dumps(package_versions())], files)
 
 
 def _told(step: object) -> list[Any]:

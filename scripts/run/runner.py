@@ -7,7 +7,8 @@ case all run inside its iteration, see `case_work`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -67,6 +68,8 @@ class CaseEvaluator(SupervisedEvaluator):
         overwrite: whether cases that were done before are done again.
         workers: how many processes do cases side by side, see `count_workers`; with several, handlers do not see the
             cases' data.
+        cluster: does the cases elsewhere: given `workers`, the work and the jobs it returns a context that gives their
+            records as they come; None for this machine.
         pack: the run's organ pack, for the page; None to read the one that the report names.
     """
 
@@ -86,6 +89,7 @@ class CaseEvaluator(SupervisedEvaluator):
         html: bool | str = False,
         overwrite: bool | str = False,
         workers: int = 1,
+        cluster: Callable[[int, CaseWork, Sequence[Job]], AbstractContextManager[Iterable[CaseRecord]]] | None = None,
         pack: OrganPack | None = None,
     ) -> None:
         super().__init__(
@@ -115,6 +119,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.html = is_true(html)
         self.overwrite = is_true(overwrite)
         self.workers = workers
+        self.cluster = cluster
         self.pack = pack
         self.progress: tqdm | None = None
         self.earlier: dict[str, list[str]] = {}
@@ -191,12 +196,17 @@ class CaseEvaluator(SupervisedEvaluator):
     def _run_cases(self, todo: list[dict[str, Any]], global_epoch: int) -> None:
         """Run the cases that are left, in this process or in others."""
         self.data_loader, self.state.epoch_length = todo, len(todo)
+        if not todo:
+            return
+        jobs = [Job(paths, self.earlier.get(paths[CASE], [])) for paths in todo]
         count = count_workers(self.workers, len(todo), self.work.device)
-        if count > 1:
-            jobs = [Job(paths, self.earlier.get(paths[CASE], [])) for paths in todo]
+        if self.cluster is not None:
+            with self.cluster(self.workers, self.work, jobs) as self.data_loader:
+                super().run(global_epoch)
+        elif count > 1:
             with Workers(count, self.work, jobs) as self.data_loader:
                 super().run(global_epoch)
-        elif todo:
+        else:
             super().run(global_epoch)
 
     def _start(self) -> list[dict[str, Any]]:

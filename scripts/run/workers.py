@@ -16,11 +16,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -29,6 +27,7 @@ from ..cases.files import remove_leftovers
 from ..cases.find import CASE
 from ..report.run_report import CaseRecord
 from .case_work import CaseWork
+from .messages import collected, log_again
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +132,7 @@ class Workers:
                         continue
                     if said != READY:
                         record, messages = said
-                        _log(messages)
+                        log_again(messages)
                         yield record
                     worker.job = waiting.popleft() if waiting else None
                     worker.connection.send(worker.job)
@@ -213,14 +212,13 @@ def serve(connection: Connection) -> None:
     """Do one case after another, in a process of its own, until there is none left or the run's process has ended."""
     threading.Thread(target=_end_with_the_run, daemon=True).start()
     torch.set_num_threads(1)
-    messages: SimpleQueue[logging.LogRecord] = SimpleQueue()
-    logging.basicConfig(level=logging.INFO, handlers=[QueueHandler(messages)], force=True)
     connection.send(LEARNT)
     work: CaseWork = pickle.loads(connection.recv_bytes())
     connection.send(READY)
     while (job := connection.recv()) is not None:
-        record = job.done(work)
-        connection.send((record, [messages.get() for _ in range(messages.qsize())]))
+        with collected() as messages:
+            record = job.done(work)
+        connection.send((record, messages))
 
 
 def _end_with_the_run() -> None:
@@ -228,11 +226,3 @@ def _end_with_the_run() -> None:
     if run is not None:
         run.join()
         os._exit(1)
-
-
-def _log(messages: Sequence[logging.LogRecord]) -> None:
-    """Log what a process had to say, as if it had been said here."""
-    for message in messages:
-        own = logging.getLogger(message.name)
-        if own.isEnabledFor(message.levelno):
-            own.handle(message)

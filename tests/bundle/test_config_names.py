@@ -9,6 +9,7 @@ import pytest
 from monai.bundle import ConfigParser, ReferenceResolver
 
 OVERLAYS = {  # overlay → the config it lies over
+    "cohort": "refine",
     "evaluate_network": "train",
     "multi_gpu_train": "train",
     "multi_gpu_train_prior": "train_prior",

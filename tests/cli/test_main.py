@@ -135,7 +135,7 @@ def test_a_job_runs_its_config_with_the_options_given(monkeypatch):
     monkeypatch.setattr(cli, "load", lambda address: lambda **values: called.append((address, values)))
     monkeypatch.setattr(cli, "_set_logging", lambda common: None)
     cli.main("refine masks/ --organ liver --seed=3 --html false --device cuda:0".split())
-    expected = {"job": "refine", "dataset_dir": "masks/", "organ": "liver", "seed": 3, "html": False}
+    expected = {"job": ("refine",), "dataset_dir": "masks/", "organ": "liver", "seed": 3, "html": False}
     assert called == [(cli.RUN_JOB, {**expected, "device": "cuda:0"})]
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,15 +54,38 @@ class KeepLargestd(MapTransform):
 
 
 class KillsItselfd(KeepLargestd):
-    """The same; but for cases whose file's name begins as a regular expression, the process is killed."""
+    """The same; but for cases whose file's name begins as a regular expression, the process is killed.
 
-    def __init__(self, name):
+    Args:
+        name: the regular expression.
+        once: a file that is made when a process is killed, and of which none is where it is there; "" for always.
+    """
+
+    def __init__(self, name, once=""):
         super().__init__()
-        self.name = re.compile(name)
+        self.name, self.once = re.compile(name), str(once)
 
     def __call__(self, data):
-        if self.name.match(os.path.basename(data["pred"].meta["filename_or_obj"])):
+        if self.name.match(os.path.basename(data["pred"].meta["filename_or_obj"])) and not os.path.exists(self.once):
+            if self.once:
+                open(self.once, "x").close()
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(data)
+
+
+class TakesMemoryd(KeepLargestd):
+    """The same; but for the case of a name, memory is taken until the process is killed, at most `most_mb`."""
+
+    def __init__(self, name, most_mb=2000):
+        super().__init__()
+        self.name, self.most_mb = name, most_mb
+
+    def __call__(self, data):
+        if os.path.basename(data["pred"].meta["filename_or_obj"]).startswith(self.name):
+            taken = []
+            while 50 * len(taken) < self.most_mb:
+                taken.append(np.ones(50 << 17))  # 50 MB that are written to
+                time.sleep(0.05)
         return super().__call__(data)
 
 

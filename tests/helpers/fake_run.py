@@ -12,7 +12,9 @@ from scripts.run.runner import CaseEvaluator
 from tests.helpers.fake_chain import KeepLargestd
 
 
-def run_refine(masks, output, chain=None, html=False, overwrite=False, workers=1, part="", pack=None, **settings):
+def run_refine(
+    masks, output, chain=None, html=False, overwrite=False, workers=1, part="", pack=None, cluster=None, **settings
+):
     """Refine masks with a fake chain in this process."""
     steps = [KeepInitiald("pred"), CheckMaskd("pred", [1, 2]), *(chain or [KeepLargestd()])]
     evaluator = CaseEvaluator(
@@ -26,6 +28,7 @@ def run_refine(masks, output, chain=None, html=False, overwrite=False, workers=1
         html=html,
         overwrite=overwrite,
         workers=workers,
+        cluster=cluster,
         pack=pack,
     )
     evaluator.run()

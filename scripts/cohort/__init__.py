@@ -1,0 +1,1 @@
+"""The cases of a run on Dask; needs requirements-cohort.txt."""
