@@ -29,8 +29,9 @@ def linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> Fitted
     """
     model = prior.linear
     assert model is not None
+    latent = start_latent(prior, linear)
     with torch.no_grad():
-        alpha, beta = prior.split_codes(prior.codes_from_latent(start_latent(prior, linear))[None])
+        alpha, beta = prior.split_codes(prior.codes_from_latent(latent)[None])
         weights = prior.field.weights(beta)
     shape = FittedShape(
         linear.similarity,
@@ -39,6 +40,7 @@ def linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> Fitted
         linear.residuals_mm[0][:n_surface],
         partial(linear.sdf_mm, model, torch.zeros(3)),
         {},
+        latent.cpu().numpy(),
     )
     return _with_figures(shape, float((linear.scores**2).mean().sqrt()))
 
@@ -72,7 +74,16 @@ def field_shape(
 
     linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
     by_codes = None if base is None else partial(evaluate_mm, _field_sdf(prior, base, alpha), pose)
-    shape = FittedShape(pose, _field_sdf(prior, frozen, alpha), template, np.zeros(0), linear, {}, codes_mm=by_codes)
+    shape = FittedShape(
+        pose,
+        _field_sdf(prior, frozen, alpha),
+        template,
+        np.zeros(0),
+        linear,
+        {},
+        latent.cpu().numpy(),
+        codes_mm=by_codes,
+    )
     shape.residual_mm = shape.sdf_mm(samples.points_world)
     return _with_figures(shape, float((latent**2).mean().sqrt()))
 

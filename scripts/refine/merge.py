@@ -113,6 +113,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
             **fitted.fit.figures,
             "dice_with_fit": round(part.dice_with_fit, 3),
             "radius_mm": round(fitted.fit.radius_mm, 3),
+            "codes": fitted.fit.codes.round(3).tolist(),
         },
         "evidence": part.evidence,
         "doubtful": part.doubtful,

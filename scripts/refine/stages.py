@@ -102,6 +102,8 @@ class FittedShape:
         linear_mm: world points (N, 3) → signed distance (N,) in mm of the linear fit that this one is, or started from;
             None where there is none.
         figures: what the fit says of itself, plain numbers.
+        codes: (A + H,) whitened: standard deviations along the modes of the training codes. Those of a linear fit are
+            what the regression gives for its scores.
         warning: what a user should know of the fit; "" where there is nothing.
         codes_mm: the same of the fit by codes, from which the deform weights were tuned; None where there is none.
     """
@@ -112,6 +114,7 @@ class FittedShape:
     residual_mm: np.ndarray
     linear_mm: Callable[[np.ndarray], np.ndarray] | None
     figures: dict[str, float]
+    codes: np.ndarray
     warning: str = ""
     codes_mm: Callable[[np.ndarray], np.ndarray] | None = None
 

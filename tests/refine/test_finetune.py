@@ -19,7 +19,7 @@ from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
 from scripts.refine.stages import Fitted, Sampled, Unrefined
 from scripts.refine.transforms import LatentFinetuned, PICCTd, TIMSampled
-from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape
+from tests.helpers.mean_shape import CENTRE, KINDS, mean_shape, run
 
 
 def test_agreement_is_the_cosine_between_its_limits():
@@ -136,3 +136,14 @@ def test_a_fit_that_explains_the_mask_worse_than_its_start_falls_back_and_says_s
     assert wild.warning in part.warnings
     whole = ReconstructShape(replace(settings, fusion=False))(case.then(Fitted, fit=wild))
     assert wild.warning in whole.warnings
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_of_the_report_give_the_fit_by_codes_back(kind):
+    (shape,) = run(*mean_shape(kind))["pred_shapes"]
+    codes = torch.tensor(shape.quality["fit"]["codes"], dtype=torch.float32)
+    points = np.asarray(shape.mesh.vertices[::40])
+    canonical = torch.as_tensor(shape.fit.similarity.apply(points), dtype=torch.float32)
+    alpha, beta = shape.prior.split_codes(shape.prior.codes_from_latent(codes)[None])
+    expected = shape.prior.field.sdf(shape.prior.field.weights(beta), alpha, canonical) / shape.fit.similarity.scale
+    np.testing.assert_allclose(shape.fit.codes_mm(points), expected.numpy(), atol=0.05)
