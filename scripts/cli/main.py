@@ -46,6 +46,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "quality": "training.quality.job:quality",
     "rank": "report.rank:rank",
     "report": "report.job:report",
+    "shape_table": "report.shape_table:shape_table",
     "simulate": "simulation.simulate:simulate",
     "template": "report.template:template",
     "slices": "validation.slices:slices",
