@@ -122,10 +122,11 @@ def as_name(value: str) -> str:
 
 
 def prior_file(value: Any, where: str) -> Path:
-    """Check a prior's file name, which is that of a file in the pack's folder."""
+    """Check a prior's file name, which is that of a file in the pack's folder, or in that of a pack beside it."""
     stem = value.removesuffix(PRIOR_SUFFIX) if isinstance(value, str) else ""
-    if stem == value or not re.fullmatch(r"\w[\w. -]{0,99}", stem):
-        raise refusal(where, f"the name of a file in the pack's own folder that ends in {PRIOR_SUFFIX}", value)
+    if stem == value or not re.fullmatch(r"(\.\./\w[\w -]{0,63}/)?\w[\w. -]{0,99}", stem):
+        file = f"the name of a file in the pack's own folder that ends in {PRIOR_SUFFIX}"
+        raise refusal(where, f"{file}, or ../PACK/ before the name for one of another pack", value)
     return Path(value)
 
 

@@ -46,7 +46,8 @@ class Structure:
     Attributes:
         name: the structure's name, used in file names and tables.
         labels: the label values whose union is the shape; refined voxels keep their part.
-        prior: path of the shape prior (it need not exist before training); structures may share one.
+        prior: path of the shape prior (it need not exist before training); structures may share one, also with those of
+            another pack, which trains it.
         mirror: whether the prior may be mirrored: "never", "auto" (both handednesses are tried) or "always". Of two
             sides that share a prior, one may be "never" and the other "always".
         refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for this structure only.
@@ -159,8 +160,9 @@ def structure_list(value: Any, where: str) -> tuple[Structure, ...]:
 
 
 def in_folder(structure: Structure, folder: Path) -> Structure:
-    """Return a structure whose prior, a file name, is that file in a folder."""
-    return replace(structure, prior=folder / structure.prior)
+    """Return a structure whose prior, a file name, is that file in a folder, or in one beside it."""
+    above, *below = structure.prior.parts
+    return replace(structure, prior=folder.parent.joinpath(*below) if above == ".." else folder / structure.prior)
 
 
 def _check_pair(one: Structure, other: Structure, where: str) -> None:

@@ -44,7 +44,7 @@ def test_every_pack_of_the_bundle_loads(organ):
     assert set(pack.provenance) == {"dataset", "source", "licence", "citation"}
     assert set(pack.split) == {"train", "validation", "test"}
     assert pack.default is (organ == known_organs()[0])
-    assert all(one.prior.parent == MODELS / organ and one.prior.is_file() for one in pack.structures)
+    assert all(one.prior.parent.parent == MODELS and one.prior.is_file() for one in pack.structures)
     assert bool(pack.network) == (PatchSize() != pack.patch_size)
 
 
@@ -160,7 +160,21 @@ def test_names_cannot_lead_out_of_their_folder(tmp_path, name):
     assert "must be a name" in refused(tmp_path, name=name)
 
 
-@pytest.mark.parametrize("prior", ["../a.safetensors", "/a.safetensors", "a/b.safetensors", ".safetensors", "a.pt", 7])
+@pytest.mark.parametrize(
+    "prior",
+    [
+        "../a.safetensors",
+        "../../a.safetensors",
+        "../../b/a.safetensors",
+        ".././a.safetensors",
+        "b/../a.safetensors",
+        "/a.safetensors",
+        "a/b.safetensors",
+        ".safetensors",
+        "a.pt",
+        7,
+    ],
+)
 def test_a_prior_is_a_file_of_the_pack_s_folder(tmp_path, prior):
     message = refused(tmp_path, **structure(prior=prior))
     assert "structures: whole: prior must be the name of a file in the pack's own folder" in message
@@ -171,6 +185,12 @@ def test_a_prior_is_no_other_file_of_the_pack(tmp_path):
     assert "give `prior` another name" in refused(tmp_path, **structure(prior="evidence.safetensors"))
     own = load(tmp_path, **structure(name="Vorhof links 2-a", prior="v1.2.safetensors")).structures[0]
     assert own.prior == tmp_path / "v1.2.safetensors"
+
+
+def test_a_prior_may_be_that_of_a_pack_beside_it(tmp_path):
+    (tmp_path / "abdomen").mkdir()
+    borrowed = load(tmp_path / "abdomen", **structure(prior="../liver/whole.safetensors")).structures[0]
+    assert borrowed.prior == tmp_path / "liver" / "whole.safetensors"
 
 
 def test_names_that_differ_in_case_only_would_share_their_files(tmp_path):

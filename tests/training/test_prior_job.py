@@ -231,6 +231,17 @@ def test_priors_are_chosen_by_name_or_value():
         select_targets(pack, "liver")
 
 
+def test_priors_of_other_packs_are_theirs_to_train():
+    pack = OrganPack.load("thorax")
+    heart, aorta = pack.structure("heart"), pack.structure("aorta")
+    borrowed = replace(heart, prior=pack.folder.parent / "other" / "heart.safetensors")
+    assert [t.name for t in select_targets(replace(pack, structures=(borrowed, aorta)), "all")] == ["aorta"]
+    with pytest.raises(ValueError, match="--label 2: heart has the prior of 'other': train it with --organ other"):
+        select_targets(replace(pack, structures=(borrowed, aorta)), 2)
+    with pytest.raises(ValueError, match="all priors of 'thorax' are other packs'"):
+        select_targets(replace(pack, structures=(borrowed,)), None)
+
+
 @pytest.mark.parametrize("door", ["monai.bundle run", "train-prior"])
 def test_priors_are_trained_in_turn(tmp_path, caplog, door):
     """Each of the others gets the run's own command line with its --label; one that fails stops nothing."""

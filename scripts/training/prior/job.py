@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,15 +59,15 @@ def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | Non
     """The priors of the structures that `label` names or whose label values it gives, in the pack's order.
 
     None or "all" is all; several are given as a list or with commas between them. Structures that share a prior are
-    always trained together.
+    always trained together. Priors of other packs are theirs to train.
 
     Raises:
-        ValueError: the pack has no such structure.
+        ValueError: the pack has no such structure, or its prior is another pack's.
     """
-    targets = [
-        Target(tuple(s for s in pack.structures if s.prior == prior))
-        for prior in dict.fromkeys(s.prior for s in pack.structures)
-    ]
+    own = [s for s in pack.structures if s.prior.parent == pack.folder]
+    targets = [Target(tuple(s for s in own if s.prior == prior)) for prior in dict.fromkeys(s.prior for s in own)]
+    if not targets:
+        raise ValueError(f"all priors of '{pack.name}' are other packs': train these")
     if label is None or label == "all":
         return targets
     given = label.split(",") if isinstance(label, str) else [label] if isinstance(label, int) else list(label)
@@ -77,6 +77,10 @@ def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | Non
     if unknown:
         listed = ", ".join(f"{s.name} ({'+'.join(map(str, s.labels))})" for s in pack.structures)
         raise ValueError(f"--label {', '.join(unknown)}: '{pack.name}' has the structures {listed}")
+    borrowed = [s for s in pack.structures if s not in own and names[s.name] & wanted]
+    if borrowed:
+        told = ", ".join(f"{s.name} has the prior of '{s.prior.parent.name}'" for s in borrowed)
+        raise ValueError(f"--label {label}: {told}: train it with --organ {borrowed[0].prior.parent.name}")
     return [target for target in targets if any(names[s.name] & wanted for s in target.structures)]
 
 
@@ -115,20 +119,20 @@ def prepare_target(
     workers: int = 1,
     source: str = "",
     train_cases: int | None = None,
+    mirror: str | None = None,
 ) -> PreparedShapes:
     """Samples of a prior's training and validation shapes, see `preparation.prepare`.
 
     All shapes of a label map are on the same side of the split. With `train_cases`, so many of the label maps are
-    learned from, spread evenly.
+    learned from, spread evenly; with `mirror`, that is done with all shapes, whatever their structures say.
     """
     labels = LabelSource.of(pack, source)
     files = split_files(pack, dataset_dir, validation_share, labels)
     if train_cases:
         files["train"] = [files["train"][k] for k in evenly_spaced(len(files["train"]), int(train_cases))]
     logger.info("%s: %d label maps to learn from, %d held out", target.name, *map(len, files.values()))
-    return prepare(
-        files["train"], target.structures, cache_dir, dict(settings), files["validation"], anchor, workers, labels
-    )
+    structures = [one if mirror is None else replace(one, mirror=mirror) for one in target.structures]
+    return prepare(files["train"], structures, cache_dir, dict(settings), files["validation"], anchor, workers, labels)
 
 
 def train_others(
@@ -214,7 +218,7 @@ def finish(
     target: Target,
     output_file: str | Path,
     training: Mapping[str, Any],
-    linear_modes: int = 32,
+    linear_modes: int = 24,
     min_dice: float = 0.9,
     held_out_steps: int = 100,
     init: str | Path | None = None,

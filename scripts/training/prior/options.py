@@ -6,6 +6,7 @@ from typing import Any
 
 from ...organ.checks import Check, mapping_of, number, one_of, text, whole
 from ...organ.options import or_none, require, switch
+from ...organ.structure import MIRROR_CHOICES
 
 
 def _several(value: Any, where: str) -> str:
@@ -25,6 +26,7 @@ OPTIONS: dict[str, Check] = {
     "cut_share": number(0, 1),
     "min_voxels": whole(1, 10**9),
     "mirror_augment": switch,
+    "mirror": or_none(one_of(MIRROR_CHOICES)),
     "deform_augment": whole(0, 1000),
     "deform_amplitude": number(0, 1),
     "picct_points": whole(10, 10_000),
