@@ -28,16 +28,15 @@ from .fusion import (
     Region,
     Soundness,
     follow,
-    follow_odds,
     fuse,
     judge_beyond,
     judge_regions,
-    without_thin,
 )
 from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
 from .narrow_band import COARSE_MM, evaluate_near_surface
+from .odds import follow_odds, without_thin
 from .seen import ReadImage, scene_of
 from .settings import RefineSettings
 from .stages import Fitted

@@ -1,0 +1,56 @@
+"""What a voxel head proposes: sure odds count, thin changes only beside deep ones."""
+
+import numpy as np
+import pytest
+
+from scripts.geometry.surface import mask_signed_distance, with_neighbours
+from scripts.refine.odds import follow_odds, without_thin
+
+
+def test_an_image_overrules_a_mask_by_sure_odds_only():
+    mask = np.array([True, True, True, True, False, False, False, False])
+    odds = np.array([9.0, 0.51, 0.49, np.nan, 2.01, 1.99, 0.1, np.nan])
+    assert follow_odds(mask, np.log(odds)).tolist() == [True, True, False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (1.0, 1.0, 4.0)])
+def test_an_image_that_would_change_the_surface_only_changes_nothing(spacing):
+    """A layer of 1 mm here and there, or of one thick slice, on a ball."""
+    mask = ball(spacing, 10.0)
+    layer = ball(spacing, 11.0) & ~mask
+    layer |= np.roll(mask, 1, 2) & ~mask
+    proposal = mask | (layer & checkers(mask.shape))
+    proposal &= ~(with_neighbours(~mask) & mask & checkers(mask.shape)) if spacing[0] == 1.0 else True
+    assert (proposal != mask).sum() > 0.05 * mask.sum()
+    assert (without_thin(mask, proposal, mask_signed_distance(mask, np.array(spacing)), 1.0) == mask).all()
+
+
+@pytest.mark.parametrize("hole", [1, 3, 5])
+def test_a_closed_hole_is_no_thin_change(hole):
+    mask = ball((1.0, 1.0, 1.0), 12.0)
+    holed = mask.copy()
+    holed[16 : 16 + hole, 16 : 16 + hole, 16 : 16 + hole] = False
+    assert (without_thin(holed, mask, mask_signed_distance(holed, np.ones(3)), 2.0) == mask).all()
+
+
+@pytest.mark.parametrize(("depth", "taken"), [(2, "part"), (8, "all")])
+def test_thin_changes_count_beside_deep_ones(depth, taken):
+    """A bump of two voxels is taken by itself; where much is missing, what the image says of the rest counts, too."""
+    mask = ball((1.0, 1.0, 1.0), 10.0)
+    deep = np.zeros_like(mask)
+    deep[24 : 24 + 3 + depth, 12:18, 12:18] = True
+    deep &= ~mask
+    thin = ball((1.0, 1.0, 1.0), 11.0) & ~mask & ~with_neighbours(deep)
+    thin[18:] = False
+    found = without_thin(mask, mask | deep | thin, mask_signed_distance(mask, np.ones(3)), 1.0)
+    assert (found == (mask | deep if taken == "part" else mask | deep | thin)).all()
+
+
+def ball(spacing, radius_mm):
+    shape = [int(32 / h) for h in spacing]
+    index = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in shape], indexing="ij"), -1)
+    return np.linalg.norm(index * np.array(spacing), axis=-1) < radius_mm
+
+
+def checkers(shape):
+    return (np.indices(shape) // 2).sum(0) % 2 == 0
