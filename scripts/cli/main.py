@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "calibrate": "validation.calibrate:calibrate",
     "data": "data.job:data",
     "demo": "demo:demo",
+    "dicom": "dicom.job:dicom",
     "evidence": "training.evidence.job:evidence",
     "joint": "training.prior.joint:joint",
     "limits": "validation.limits:limits",
@@ -54,7 +55,8 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "witnesses": "validation.witnesses:witnesses",
 }
 RUN_JOB, PLAIN_TEXT, VERSION = "run.jobs:run_job", "run.errors:plain_text_of", "report.run_report:bundle_version"
-INSTALL = "run pip install -r requirements.txt in the bundle's folder"
+INSTALL = "run pip install -r {} in the bundle's folder"
+NEEDED, OPTIONAL = "requirements.txt", {"highdicom": "requirements-dicom.txt"}
 INTERRUPTED = 130  # exit code of what Ctrl+C ends, as shells have it
 
 
@@ -86,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if "traceback" in common or str(error.name).startswith(PACKAGE):
             raise
-        raise SystemExit(f"Error: the package {error.name} is missing: {INSTALL}") from error
+        remedy = INSTALL.format(OPTIONAL.get(str(error.name), NEEDED))
+        raise SystemExit(f"Error: the package {error.name} is missing: {remedy}") from error
     except Exception as error:
         text = "" if "traceback" in common else load(PLAIN_TEXT)(error)
         if not text:

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..cases.nifti_grid import as_nifti
 from ..cases.read import check_header, open_volume, read_values
+from ..dicom.series import read_series
 from ..geometry.affine import grids_apart_mm, spacing_mm
 from .case import Parts, RawCase, Source, require_cases
-from .dicom import read_series
 
 TURNS: dict[str, tuple[int, ...]] = {  # what is turned over → axes of the scan's array
     "": (),

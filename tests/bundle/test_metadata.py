@@ -89,7 +89,7 @@ def test_schema_refuses_outputs_without_channel_def(bundle_root, metadata, tmp_p
 
 
 def test_every_package_is_pinned(bundle_root):
-    for file in ("requirements.txt", "requirements-cohort.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-cohort.txt", "requirements-dicom.txt", "requirements-dev.txt"):
         for line in (bundle_root / file).read_text().splitlines():
             if line and not line.startswith(("#", "-r ")):
                 assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][^ ]*", line), f"{file}: {line}"

@@ -81,6 +81,9 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(demo):
     demo(failing(ModuleNotFoundError("No module named 'monai'", name="monai")))
     with pytest.raises(SystemExit, match="^Error: the package monai is missing: run pip install -r requirements.txt"):
         cli.main(["demo"])
+    demo(failing(ModuleNotFoundError("No module named 'highdicom'", name="highdicom")))
+    with pytest.raises(SystemExit, match="highdicom is missing: run pip install -r requirements-dicom.txt"):
+        cli.main(["demo"])
 
 
 @pytest.mark.parametrize("error", [KeyError("mask"), RuntimeError("out of memory"), AssertionError()])

@@ -14,8 +14,8 @@ import yaml
 from monai.bundle import ckpt_export
 from scipy.spatial.transform import Rotation
 
-from scripts.data.dicom import read_series
 from scripts.demo import cut_boxes
+from scripts.dicom.series import read_series
 from scripts.organ.pack import MODELS
 from scripts.run.jobs import run_job
 from tests.helpers.chest import cut_chest

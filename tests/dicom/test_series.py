@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from monai.data import PydicomReader
 
-from scripts.data.dicom import read_series
+from scripts.dicom.series import read_series
 from tests.helpers.publishers import LPS, frame_lps, marked, write_series
 
 FRAMES = [(0, (0.8, 0.8, 2.5)), (1, (0.7, 0.9, 1.5)), (2, (1.1, 0.6, 3.0)), (3, (0.5, 0.5, 0.5))]

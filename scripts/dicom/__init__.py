@@ -1,0 +1,1 @@
+"""DICOM: series as volumes, and masks as SEG and RTSTRUCT."""
