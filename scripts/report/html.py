@@ -14,7 +14,7 @@ import logging
 import re
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from .lines import summary_line
 from .page_data import CasePage, Run, SlicesPage, load_case
 from .pictures import DEVIATION_COLOURS
 from .run_report import shown, with_texts
-from .surfaces import INITIAL, REFINED, Surface
+from .surfaces import Surface
+from .thumbnails import slices_of_interest, thumbnail
+from .worst import worst_first
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,9 @@ SHEET_PIXELS = 4096  # edge of a picture that holds slices; larger ones are too 
 IMAGE_QUALITY = 75  # of WebP
 PICTURES_MB = 120  # cases beyond this have their figures on the page, but neither surfaces nor slices
 HUNDREDTHS_MM = 100
+MOST_SHOWN = 40  # characters of an option in a message
+NO_ROOM = "Not drawn: the page would become too large, and worse cases come first. Run fewer cases into one folder."
+NOT_ASKED = "Not drawn: so many cases, the worst ones, were asked for with html_cases."
 
 
 class Arrays:
@@ -118,7 +123,7 @@ def _pack_slices(slices: SlicesPage, arrays: Arrays) -> dict[str, Any]:
         "affine": slices.affine.tolist(),
         "toVoxel": np.linalg.inv(slices.affine).tolist(),
         "tilt": _tilt_deg(slices.affine),
-        "start": _slices_of_interest(slices.labels),
+        "start": slices_of_interest(slices.labels),
         "labels": {stage: arrays.add(values.ravel(order="F")) for stage, values in slices.labels.items()},
         "image": None if slices.image is None else _pack_image(slices.image, slices.image_step, arrays),
     }
@@ -128,15 +133,6 @@ def _tilt_deg(affine: np.ndarray) -> float:
     """Return the largest angle between a voxel axis and the axis of the body that it runs nearest to."""
     directions = affine[:3, :3] / spacing_mm(affine)
     return float(np.degrees(np.arccos(np.clip(np.diag(directions), -1.0, 1.0)).max()))
-
-
-def _slices_of_interest(labels: dict[str, np.ndarray]) -> list[int]:
-    """Return, for each axis, the slice with most changed voxels; without changes, with most of the mask."""
-    initial = labels[INITIAL]
-    interesting = labels[REFINED] != initial if REFINED in labels else np.zeros(initial.shape, bool)
-    if not interesting.any():
-        interesting = initial > 0
-    return [int(interesting.sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3)]
 
 
 def _pack_image(image: np.ndarray, step: list[int], arrays: Arrays) -> dict[str, Any]:
@@ -178,6 +174,7 @@ def describe_run(run: Run, pages: Sequence[CasePage]) -> dict[str, Any]:
             for s, colour in zip(run.structures, structure_colours(len(run.structures)), strict=True)
         ],
         "cases": [_describe_case(number, page) for number, page in enumerate(pages)],
+        "order": worst_first(report["cases"]),
     }
 
 
@@ -193,6 +190,7 @@ def _describe_case(number: int, page: CasePage) -> dict[str, Any]:
         "notes": page.notes,
         "flags": page.flags,
         "totals": page.totals,
+        "thumbnail": page.thumbnail,
         "seconds": record.get("seconds", {}),
         "structures": [
             {
@@ -233,36 +231,80 @@ def render(described: dict[str, Any], payloads: dict[int, str]) -> str:
     )
 
 
-def write_page(run: Run) -> Path:
+def check_html_cases(count: object) -> int:
+    """Return how many cases a page draws, 0 for as many as it has room for.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        given = repr(count)[:MOST_SHOWN]
+        raise ValueError(f"html_cases must be a whole number, 0 for as many as the page has room for, not {given}")
+    return count
+
+
+def write_page(run: Run, most: int = 0) -> Path:
     """Write a run's page into its folder, whole or not at all.
+
+    Args:
+        run: the run.
+        most: how many cases are drawn, the worst first; 0 for as many as the page has room for. The others have a small
+            picture and their figures, but for those that are taken from surfaces.
 
     Returns:
         Its path.
     """
-    pages, payloads = [], {}
+    pages: dict[int, CasePage] = {}
+    payloads: dict[int, str] = {}
     room = PICTURES_MB * 1e6
-    for number, record in enumerate(tqdm(run.report["cases"], desc="page", unit="case", disable=None)):
-        page = load_case(run, record)
-        text = _packed(page)
-        if len(text) > room:
-            page.not_drawn("Not drawn: the page would become too large. Run fewer cases into one folder.")
+    colours = _colours_of_parts(run)
+    order = worst_first(run.report["cases"])
+    for place, number in enumerate(tqdm(order, desc="page", unit="case", disable=None)):
+        drawn = room > 0 and (not most or place < most)
+        page = load_case(run, run.report["cases"][number], surfaces=drawn)
+        _add_thumbnail(page, colours)
+        text = _packed(page) if drawn else ""
+        if page.slices is not None and (not drawn or len(text) > room):
+            page.not_drawn(NO_ROOM if not most or place < most else NOT_ASKED)
+            room = 0 if drawn else room
         elif text:
             payloads[number] = text
             room -= len(text)
         for structure in page.structures:
             structure.surfaces = []
         page.slices = None
-        pages.append(page)
+        pages[number] = page
     path = run.folder / PAGE
-    write_text(path, render(with_texts(describe_run(run, pages), shown), payloads))
+    described = describe_run(run, [pages[number] for number in sorted(pages)])
+    write_text(path, render(with_texts(described, shown), payloads))
     return path
 
 
-def try_page(run_dir: str | Path, pack: OrganPack | None = None) -> Path | None:
-    """Write a run's page; where that fails, log why and return None, because the run's results do not depend on it."""
+def _colours_of_parts(run: Run) -> dict[int, tuple[int, int, int]]:
+    """Return the number of each structure's parts → its colour."""
+    colours = structure_colours(len(run.structures))
+    return {part: colour for one, colour in zip(run.structures, colours, strict=True) for part in run.numbers(one.name)}
+
+
+def _add_thumbnail(page: CasePage, colours: Mapping[int, tuple[int, int, int]]) -> None:
+    """Give a case its small picture, where it can be drawn."""
+    try:
+        page.thumbnail = "" if page.slices is None else thumbnail(page.slices, colours)
+    except Exception as error:  # whatever it is, the page can do without
+        logger.warning(f"{page.name} has no small picture: {type(error).__name__}: {error}")
+
+
+def try_page(run_dir: str | Path, pack: OrganPack | None = None, most: int = 0) -> Path | None:
+    """Write a run's page; where that fails, log why and return None, because the run's results do not depend on it.
+
+    Args:
+        run_dir: output folder of a job.
+        pack: the run's organ pack; None to read the one that the report names.
+        most: how many cases are drawn, see `write_page`.
+    """
     started = time.perf_counter()
     try:
-        path = write_page(Run.open(run_dir, pack=pack))
+        path = write_page(Run.open(run_dir, pack=pack), most)
     except OSError as error:
         logger.error(f"{Path(run_dir) / PAGE} could not be written ({error}); the run's results are complete")
         return None

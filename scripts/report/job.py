@@ -6,14 +6,14 @@ import numpy as np
 import trimesh
 from tqdm import tqdm
 
-from .html import write_page
+from .html import check_html_cases, write_page
 from .page_data import CasePage, Run, load_case
 from .pictures import Stage, Subject, before_after
 from .run_report import shown
 from .surfaces import INITIAL, REFINED, TRUTH
 
 
-def report(run_dir: str, label_dir: str = "", image_dir: str = "", png: bool = False) -> str:
+def report(run_dir: str, label_dir: str = "", image_dir: str = "", png: bool = False, html_cases: int = 0) -> str:
     """Make the page report.html of a finished run, again or anew, from its report.json and files.
 
     Args:
@@ -21,15 +21,17 @@ def report(run_dir: str, label_dir: str = "", image_dir: str = "", png: bool = F
         label_dir: true label maps, named like the cases or their beginnings; the page then shows errors and scores.
         image_dir: images, likewise; by default those that the run's report names.
         png: also write <case>/<case>_<structure>.png: surfaces and a slice, (truth,) initial and refined.
+        html_cases: how many cases the page draws, the worst first; 0 for as many as it has room for.
 
     Returns:
         The page's path.
 
     Raises:
-        ValueError: the folder holds no run, or a folder no volume.
+        ValueError: the folder holds no run, or a folder no volume; or `html_cases` is less than 0.
     """
+    most = check_html_cases(html_cases)
     run = Run.open(run_dir, label_dir or None, image_dir or None)
-    path = write_page(run)
+    path = write_page(run, most)
     if png:
         for record in tqdm(run.report["cases"], desc="png", unit="case", disable=None):
             write_pictures(run, record)

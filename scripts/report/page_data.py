@@ -114,6 +114,7 @@ class CasePage:
         notes: what could not be shown, and why.
         flags: [kind, text] quality flags.
         totals: number and volume of accepted and refused regions.
+        thumbnail: address of a small picture, "" for none.
     """
 
     record: dict[str, Any]
@@ -122,6 +123,7 @@ class CasePage:
     notes: list[str] = field(default_factory=list)
     flags: list[list[str]] = field(default_factory=list)
     totals: dict[str, float] = field(default_factory=dict)
+    thumbnail: str = ""
 
     @property
     def name(self) -> str:
@@ -264,7 +266,10 @@ def structures_of_labels(cases: Sequence[Mapping[str, Any]]) -> list[Structure]:
 
 
 def load_case(
-    run: Run, record: dict[str, Any], full_size: dict[str, dict[str, trimesh.Trimesh]] | None = None
+    run: Run,
+    record: dict[str, Any],
+    full_size: dict[str, dict[str, trimesh.Trimesh]] | None = None,
+    surfaces: bool = True,
 ) -> CasePage:
     """Gather what the page shows of a case; what cannot be read is left out and noted.
 
@@ -272,6 +277,7 @@ def load_case(
         run: the run.
         record: the case's part of its report.
         full_size: where given, receives structure → stage → surface before it is thinned out.
+        surfaces: false: no surfaces, which take most of the time, nor how far they moved.
     """
     page = CasePage(record, totals=region_totals(record.get("structures", [])))
     if record.get("status") == KEPT and not record.get("structures"):  # its labels may be another organ's
@@ -294,7 +300,7 @@ def load_case(
             )
         )
     try:
-        _draw(run, page, full_size)
+        _draw(run, page, full_size, surfaces)
     except Exception as error:  # whatever it is, the other cases are to be shown
         if not isinstance(error, (CaseError, ValueError)):
             logger.warning("%s cannot be drawn: %s: %s", page.name, type(error).__name__, error)
@@ -313,14 +319,14 @@ def load_case(
     return page
 
 
-def _draw(run: Run, page: CasePage, full_size: dict[str, dict[str, trimesh.Trimesh]] | None) -> None:
+def _draw(run: Run, page: CasePage, full_size: dict[str, dict[str, trimesh.Trimesh]] | None, surfaces: bool) -> None:
     """Fill in slices and surfaces of a case, and the figures that are taken from them; see `load_case`."""
     crop, maps = _read_masks(run, page)
     page.slices = _slices(run, page, crop, maps)
     shapes = {shape.name: shape for shape in shapes_of_case(run.structures, page.record)}
     for shown in page.structures:
         parts = {stage: own.of(shapes[shown.name]) for stage, own in maps.items()}
-        meshes = _show_structure(run, page, crop, parts, shown)
+        meshes = _show_structure(run, page, crop, parts, shown, surfaces)
         if full_size is not None:
             full_size[shown.name] = meshes
 
@@ -419,13 +425,15 @@ def _show_structure(
     crop: Crop,
     parts: Mapping[str, np.ndarray],
     shown: StructurePage,
+    surfaces: bool,
 ) -> dict[str, trimesh.Trimesh]:
     """Fill in a structure's figures, words and surfaces from stage → mask; return stage → surface in full."""
     mesh_file = run.mesh_file(page.record, shown.name)
     meshes: dict[str, trimesh.Trimesh | None] = {}
-    if mesh_file is not None:
+    if surfaces and mesh_file is not None:
         meshes[REFINED] = read_mesh(mesh_file, join=True)
-    meshes |= {stage: mask_surface(mask, crop.affine) for stage, mask in parts.items() if stage not in meshes}
+    if surfaces:
+        meshes |= {stage: mask_surface(mask, crop.affine) for stage, mask in parts.items() if stage not in meshes}
     if REFINED in parts:
         shown.figures |= volume_figures(parts[INITIAL], parts[REFINED], voxel_volume_mm3(crop.affine))
         shown.figures |= topology_figures(parts[INITIAL], parts[REFINED])
@@ -437,6 +445,7 @@ def _show_structure(
         if TRUTH in parts and stage in parts:
             scores = score_masks(parts[stage], parts[TRUTH], crop.affine, run.nsd_tolerance_mm)
             shown.figures |= {f"{key}_{stage}": float(scores[key]) for key in SCORES}
-    coloured = read_coloured(run.folder / page.name / f"{page.name}_{shown.name}.ply")
-    shown.surfaces = display_surfaces(meshes, coloured)
+    if surfaces:
+        coloured = read_coloured(run.folder / page.name / f"{page.name}_{shown.name}.ply")
+        shown.surfaces = display_surfaces(meshes, coloured)
     return {stage: mesh for stage, mesh in meshes.items() if mesh is not None}

@@ -6,6 +6,7 @@ import torch
 
 from ..cases.part import read_part
 from ..organ.checks import shown
+from ..report.html import check_html_cases
 from .options import is_true
 
 MOST_SEED = 2**32 - 1  # which NumPy takes
@@ -20,6 +21,7 @@ def check_options(
     part: str = "",
     fix_sides: object = False,
     uncertainty: object = False,
+    html_cases: object = 0,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
@@ -29,6 +31,7 @@ def check_options(
         html, overwrite, fix_sides, uncertainty: switches, see `is_true`.
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
+        html_cases: a whole number from 0 on.
 
     Raises:
         SystemExit: one is not; with a plain message.
@@ -44,6 +47,7 @@ def check_options(
         raise SystemExit(f"Error: workers must be a whole number, 0 for one a core, not {shown(workers)}")
     try:
         read_part(str(part))
+        check_html_cases(html_cases)
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}

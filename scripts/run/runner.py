@@ -65,6 +65,7 @@ class CaseEvaluator(SupervisedEvaluator):
         amp: whether the network runs in mixed precision (on CUDA).
         seed: seed of every generator at the start of every case, so that a case's result depends on no other.
         html: whether the run's page, `report.html`, is written at its end.
+        html_cases: how many cases it draws, the worst first; 0 for as many as it has room for.
         overwrite: whether cases that were done before are done again.
         workers: how many processes do cases side by side, see `count_workers`; with several, handlers do not see the
             cases' data.
@@ -87,6 +88,7 @@ class CaseEvaluator(SupervisedEvaluator):
         amp: bool = False,
         seed: int = 0,
         html: bool | str = False,
+        html_cases: int = 0,
         overwrite: bool | str = False,
         workers: int = 1,
         cluster: Callable[[int, CaseWork, Sequence[Job]], AbstractContextManager[Iterable[CaseRecord]]] | None = None,
@@ -116,7 +118,7 @@ class CaseEvaluator(SupervisedEvaluator):
         )
         self.writer = writer
         self.report = report
-        self.html = is_true(html)
+        self.html, self.html_cases = is_true(html), html_cases
         self.overwrite = is_true(overwrite)
         self.workers = workers
         self.cluster = cluster
@@ -189,7 +191,7 @@ class CaseEvaluator(SupervisedEvaluator):
             for case in self.state.output or []:  # the page reads files: what was written need not stay in memory
                 for key in ("initial", "pred_shapes", "pred_fine", f"pred{GIVEN}"):
                     case.pop(key, None)
-            try_page(page.parent, self.pack)
+            try_page(page.parent, self.pack, self.html_cases)
         if stopped:
             raise SystemExit(INTERRUPTED)
 

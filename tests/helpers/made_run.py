@@ -1,6 +1,11 @@
-"""Made-up runs: balls with closed-form distances, on any affine, as the jobs leave them on disk."""
+"""Made-up runs: balls with closed-form distances, on any affine, as the jobs leave them on disk.
+
+`python -m tests.helpers.made_run FOLDER COUNT` writes a run of many cases, to see what its page takes.
+"""
 
 import json
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +13,7 @@ import trimesh
 import yaml
 
 from scripts.geometry.affine import spacing_mm
+from tests.helpers.volumes import OBLIQUE
 
 NAMES = {1: "ball", 2: "egg", 3: "pill"}
 CENTRES = {1: (-14.0, 0.0, 0.0), 2: (8.0, 6.0, 2.0), 3: (8.0, -12.0, -4.0)}  # mm from the middle of the grid
@@ -115,7 +121,38 @@ def write_run(folder, affine, organ=True, relative=False):
     return folder / "run"
 
 
+def write_crowd(folder, affine, predicted):
+    """Write a run of many cases like "a", of which a DSC is predicted, and the failed "b"; return its folder.
+
+    Args:
+        predicted: name → the DSC, %, of the refined egg.
+    """
+    run = write_run(folder, affine)
+    report = json.loads((run / "report.json").read_text())
+    first, failed = report["cases"]
+    report["cases"] = []
+    for name, dsc in predicted.items():
+        case = json.loads(json.dumps(first)) | {"case": name}
+        (run / name).mkdir()
+        for file in (run / "a").iterdir():
+            (run / name / file.name.replace("a_", f"{name}_", 1)).symlink_to(file.resolve())
+        case["outputs"] = {what: Path(f).name.replace("a_", f"{name}_", 1) for what, f in first["outputs"].items()}
+        case["structures"][1]["quality"]["predicted_dsc"] = {"initial": [50, 40, 60], "refined": [dsc, dsc - 5, 100]}
+        report["cases"].append(case)
+    report["cases"].append(failed)
+    report["summary"] = {"cases": len(predicted) + 1, "refined": len(predicted), "failed": 1}
+    (run / "report.json").write_text(json.dumps(report))
+    return run
+
+
 def place_colours(offsets):
     """Colour (N, 4) uint8 of points (N, 3) mm around the pill's centre: red says how high."""
     red = np.rint((offsets[:, 2] + 11.0) / 22.0 * 255.0).clip(0, 255)
     return np.stack([red, 0 * red + 20, 0 * red + 200, 0 * red + 255], axis=1).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    guesses = np.random.default_rng(0).uniform(60, 97, int(sys.argv[2]))
+    named = {f"case_{number:03d}": float(guess) for number, guess in enumerate(guesses)}
+    Path(sys.argv[1]).mkdir(parents=True)
+    print(write_crowd(Path(sys.argv[1]), OBLIQUE, named))

@@ -17,7 +17,7 @@ from scripts.report import html, job, page_data
 from scripts.report.html import pack, try_page
 from scripts.report.page_data import Run, load_case
 from scripts.report.surfaces import INITIAL, REFINED
-from tests.helpers.made_run import write_run
+from tests.helpers.made_run import write_crowd, write_run
 from tests.helpers.volumes import AFFINES, OBLIQUE
 
 
@@ -98,6 +98,22 @@ def test_cases_beyond_the_room_keep_their_figures(tmp_path, monkeypatch):
     (case, _) = json.loads(texts_of(page, "application/json")[0])["cases"]
     assert texts_of(page, "text/plain") == [] and "too large" in case["notes"][0]
     assert case["structures"][0]["figures"]["pieces_refined"] == 1
+
+
+def test_so_many_cases_are_drawn_as_were_asked_for_and_the_worst_first(tmp_path):
+    folder = write_crowd(tmp_path, OBLIQUE, {"c": 90.0, "d": 80.0, "e": 70.0})
+    job.report(str(folder), html_cases=3)  # the failed case is one of them
+    page = (folder / "report.html").read_text()
+    run = json.loads(texts_of(page, "application/json")[0])
+    assert run["order"] == [3, 2, 1, 0] and re.findall(r'id="payload-(\d)"', page) == ["2", "1"]
+    spared, drawn = run["cases"][0], run["cases"][2]
+    assert "html_cases" in spared["notes"][0] and drawn["notes"] == []
+    assert spared["thumbnail"] == drawn["thumbnail"] and spared["thumbnail"].startswith("data:image/webp")
+    ball, whole = (case["structures"][0]["figures"] for case in (spared, drawn))
+    assert ball.items() <= whole.items() and "moved_mean_mm" not in ball and "moved_mean_mm" in whole
+    for wrong in (-1, True, 2.5):
+        with pytest.raises(ValueError, match="html_cases must be a whole number"):
+            job.report(str(folder), html_cases=wrong)
 
 
 @pytest.mark.parametrize("step", ["_slices", "_show_structure", "_read_masks"])

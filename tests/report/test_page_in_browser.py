@@ -21,10 +21,12 @@ from tests.helpers.browser import (
     start_browser,
     until,
 )
-from tests.helpers.made_run import NAMES, write_run
+from tests.helpers.made_run import NAMES, write_crowd, write_run
 from tests.helpers.volumes import OBLIQUE
 
 CYAN, ORANGE = (0x22, 0xD3, 0xEE), (0xFF, 0x8A, 0x3D)
+
+ARABIC = "حالة_03"  # "case"
 
 pytestmark = pytest.mark.slow
 
@@ -331,12 +333,12 @@ def test_contours_are_exact_to_the_voxel(page, folder):
 
 
 def test_rows_open_cases_by_mouse_and_keyboard(page, folder):
-    row_a, row_b = page.find_elements("css selector", "#cases tbody tr")
+    row_b, row_a = page.find_elements("css selector", "#cases tbody tr")  # the failed one comes first
     row_b.click()
     until(lambda: by_id(page, "case-name").text == "b")
     assert "cannot be read" in by_id(page, "case-notes").text and not by_id(page, "views").is_displayed()
     assert row_b.get_attribute("aria-selected") == "true"
-    row_b.send_keys("\ue013")  # arrow up
+    row_b.send_keys("\ue015")  # arrow down
     assert page.switch_to.active_element == row_a
     row_a.send_keys("\ue007")  # enter
     until(lambda: page.find_element("tag name", "body").get_attribute("data-shown") == "a")
@@ -391,7 +393,123 @@ def test_a_fit_that_cannot_be_right_is_a_red_flag_and_what_was_not_changed_no_re
         open_page(driver, run / "report.html")
         assert by_id(driver, "case-status").text == "refined"
         assert by_id(driver, "case-status").get_attribute("class") == "chip bad"
-        row = driver.find_element("css selector", "#cases tbody tr").text
+        row = driver.find_element("css selector", "#cases tbody tr[data-case=a]").text
         assert f"{first['name']}: fit cannot be right" in row and "2 of 3" in row
     finally:
         driver.quit()
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """The page of many cases, of which two are drawn: case_07, of which least is predicted, and one in Arabic."""
+    folder = tmp_path_factory.mktemp("crowd")
+    names = [ARABIC if n == 3 else f"case_{n:02d}" for n in range(30)]
+    lowest = {"case_07": 60.0, ARABIC: 70.0}
+    run = write_crowd(folder, OBLIQUE, {name: lowest.get(name, 80.0 + n / 10) for n, name in enumerate(names)})
+    write_page(Run.open(run), most=3)  # of which one is the failed one
+    driver = start_browser(1280, 900)
+    try:
+        open_page(driver, run / "report.html")
+        yield driver
+        assert console_errors(driver) == []
+    finally:
+        driver.quit()
+
+
+def rows_seen(driver):
+    rows = driver.find_elements("css selector", "#cases tbody tr")
+    return [row.get_attribute("data-case") for row in rows if row.is_displayed()]
+
+
+def test_the_worst_of_many_cases_come_first_and_are_drawn(crowd):
+    assert rows_seen(crowd)[:4] == ["b", "case_07", ARABIC, "case_00"]
+    assert by_id(crowd, "case-name").text == "case_07" and by_id(crowd, "views").is_displayed()
+    crowd.find_element("css selector", "#cases tr[data-case=case_00]").click()
+    until(lambda: by_id(crowd, "case-name").text == "case_00")
+    assert "html_cases" in by_id(crowd, "case-notes").text and not by_id(crowd, "views").is_displayed()
+    assert "added" in by_id(crowd, "findings").text
+
+
+def test_each_case_has_a_small_picture(crowd):
+    sizes = crowd.execute_script("""
+        return [...document.querySelectorAll("#cases img")].map((e) => { e.loading = "eager"; return e; })
+          .slice(0, 5).map((e) => [e.alt, e.src.slice(0, 15), e.clientWidth]);
+    """)
+    assert sizes == [["", "data:image/webp", 40]] * 5
+    assert len(crowd.find_elements("css selector", "#cases img")) == 30  # the failed case has none
+
+
+def test_one_row_is_reached_by_tab_and_the_others_by_keys(crowd):
+    rows = crowd.find_elements("css selector", "#cases tbody tr")
+    rows[0].click()
+    reached = "return [...document.querySelectorAll('#cases tbody tr')].map((r) => r.tabIndex).indexOf(0)"
+    count = "return [...document.querySelectorAll('#cases tbody tr')].filter((r) => r.tabIndex === 0).length"
+    for key, expected in (("\ue010", 30), ("\ue00e", 20), ("\ue011", 0), ("\ue00f", 10), ("\ue015", 11)):
+        crowd.switch_to.active_element.send_keys(key)  # End, Page Up, Home, Page Down, Arrow Down
+        assert crowd.switch_to.active_element == rows[expected]
+        assert crowd.execute_script(reached) == expected and crowd.execute_script(count) == 1
+    crowd.switch_to.active_element.send_keys("\ue007")
+    until(lambda: by_id(crowd, "case-name").text == rows[11].get_attribute("data-case"))
+
+
+def test_cases_are_found_by_their_texts(crowd):
+    box = by_id(crowd, "find")
+    box.send_keys("CASE_1")
+    assert rows_seen(crowd) == [f"case_{n}" for n in range(10, 20)] and by_id(crowd, "found").text == "10 of 31 cases"
+    crowd.find_element("css selector", "#cases tr[data-case=case_10]").send_keys("\ue010")
+    assert crowd.switch_to.active_element.get_attribute("data-case") == "case_19"
+    box.clear()
+    box.send_keys("failed")
+    assert rows_seen(crowd) == ["b"]
+    box.clear()
+    box.send_keys(" ")
+    assert len(rows_seen(crowd)) == 31
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_runs_from_right_to_left_too(crowd, width):
+    """As a translation would have it: nothing sticks out, scales and slices stay as they are."""
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    crowd.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    crowd.find_element("css selector", f"#cases tr[data-case='{ARABIC}']").click()
+    until(lambda: crowd.find_element("tag name", "body").get_attribute("data-shown") == ARABIC)
+    try:
+        ticks = by_id(crowd, "bar-ticks").text
+        crowd.execute_script("document.documentElement.dir = 'rtl'")
+        assert crowd.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        name, status = crowd.execute_script(
+            "const row = document.querySelector('#cases tbody tr[data-case=case_07]');"
+            "return [0, 1].map((n) => row.cells[n].getBoundingClientRect().left)"
+        )
+        assert name > status  # columns run to the left
+        places = crowd.execute_script("""
+            const heads = [...byId("cases").tHead.rows[0].cells], range = document.createRange();
+            const row = document.querySelector("#cases tr[data-case=case_07]");
+            const text = row.cells[heads.findIndex((c) => c.textContent === "pieces")].firstChild;
+            return [...text.data].map((letter, n) => {
+              range.setStart(text, n); range.setEnd(text, n + 1);
+              return range.getBoundingClientRect().left;
+            });
+        """)
+        assert len(places) == len("4 → 3") and places == sorted(places)  # before stands before after
+        left, right = crowd.execute_script(
+            "const t = byId('bar-ticks').children;"
+            "return [t[0], t[t.length - 1]].map((e) => e.getBoundingClientRect().left)"
+        )
+        assert left < right and by_id(crowd, "bar-ticks").text == ticks
+        hint = crowd.find_element("css selector", ".scroll-hint")
+        if width == 390:
+            until(hint.is_displayed)
+            crowd.execute_script("const b = byId('cases').parentElement; b.scrollLeft = -b.scrollWidth")
+            until(lambda: not hint.is_displayed())
+    finally:
+        crowd.execute_script("document.documentElement.dir = 'ltr'")
+        crowd.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_names_from_right_to_left_leave_the_rest_in_its_order(crowd):
+    found = crowd.execute_script("""
+        const row = document.querySelector("#cases tbody tr:nth-child(3)"), name = row.querySelector("bdi");
+        return [name.textContent, getComputedStyle(name).unicodeBidi, byId("case-name").tagName];
+    """)
+    assert found == [ARABIC, "isolate", "BDI"]

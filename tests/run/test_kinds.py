@@ -13,6 +13,7 @@ from scripts.run.kinds import check_options
         *((switch, value) for switch in ("html", "overwrite") for value in ("perhaps", 2, [], float("nan"))),
         ("uncertainty", "perhaps"),
         *(("workers", value) for value in (None, True, "2", -1, 1.5)),
+        *(("html_cases", value) for value in (None, True, "2", -1, 1.5, [1] * 1000)),
         *(("part", value) for value in (None, 2, "0/2", "3/2", "2/8/9", "x" * 1000)),
     ],
 )

@@ -1,4 +1,4 @@
-// The table of cases: sorted by a click on a column's head, opened by a click or the keyboard.
+// The table of cases, the worst first: sorted by a click on a column's head, opened by a click or the keyboard.
 
 const volumeChange = (c) => {
   const [before, after] = ["initial", "refined"].map((stage) => sum(c, `volume_${stage}_ml`));
@@ -40,11 +40,15 @@ const EXPLAINED = {
   "HD95 mm": "mean over structures, before and after",
 };
 
+const PAGE_ROWS = 10; // that Page Up and Page Down go
+const SEARCHED_FROM = 10; // cases, below which there is nothing to search
+
 class CaseTable {
-  constructor(table, cases, open) {
+  // `order`: numbers of the cases, those that most need a look first.
+  constructor(table, cases, order, open) {
     this.table = table;
     this.open = open;
-    this.cases = [...cases];
+    this.cases = order.map((n) => cases[n]);
     this.columns = COLUMNS.filter(([, value]) => cases.some((c) => value(c) !== null));
     const head = table.tHead.insertRow();
     this.columns.forEach(([name, , , isText], n) => {
@@ -55,8 +59,26 @@ class CaseTable {
       head.append(cell);
     });
     this.fill();
-    const predicted = this.columns.findIndex(([name]) => name === PREDICTED);
-    if (predicted >= 0) this.sort(predicted); // the worst first
+    this.reach(this.table.tBodies[0].rows[0]);
+    const box = byId("find"), count = byId("found");
+    box.parentElement.hidden = cases.length < SEARCHED_FROM;
+    box.addEventListener("input", () => {
+      const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of this.rows.values()) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+      const seen = this.seen();
+      count.textContent = words.length ? `${seen.length} of ${cases.length} cases` : "";
+      if (!seen.some((row) => row.tabIndex === 0)) this.reach(seen[0]);
+    });
+  }
+
+  // The rows that the search leaves, in their order.
+  seen() {
+    return [...this.table.tBodies[0].rows].filter((row) => !row.hidden);
+  }
+
+  // Let the Tab key reach one row only; the arrow keys go from there.
+  reach(row) {
+    for (const other of this.table.tBodies[0].rows) other.tabIndex = other === row ? 0 : -1;
   }
 
   fill() {
@@ -66,23 +88,37 @@ class CaseTable {
   }
 
   buildRow(c) {
-    const row = element("tr", { tabIndex: 0 });
+    const row = element("tr", { tabIndex: -1 });
     row.dataset.case = c.name;
     for (const [, value, text, isText] of this.columns) {
       const cell = element("td", { className: isText ? "text" : "" }), found = value(c);
-      if (text) cell.textContent = found === null ? "–" : text(found, c);
+      if (value === COLUMNS[0][1]) cell.append(...this.nameOf(c));
+      else if (text) cell.textContent = found === null ? "–" : text(found, c);
       else cell.append(...(c.flags.length ? c.flags.map(([kind, words]) => chip(words, kind)) : [chip("nothing to note", "good")]));
       row.append(cell);
     }
     row.addEventListener("click", () => this.open(c));
-    row.addEventListener("keydown", (event) => {
-      const next = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling }[event.key];
-      if (event.key === "Enter" || event.key === " ") this.open(c);
-      else if (next) next.focus();
-      else return;
-      event.preventDefault();
-    });
+    row.addEventListener("keydown", (event) => this.press(event, row, c));
     return row;
+  }
+
+  // A case's small picture and its name, which may run from right to left.
+  nameOf(c) {
+    const name = element("bdi", { textContent: c.name });
+    return c.thumbnail ? [element("img", { src: c.thumbnail, alt: "", className: "small", loading: "lazy" }), name] : [name];
+  }
+
+  press(event, row, c) {
+    if (event.key === "Enter" || event.key === " ") this.open(c);
+    else {
+      const rows = this.seen(), at = rows.indexOf(row), last = rows.length - 1;
+      const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + PAGE_ROWS, PageUp: at - PAGE_ROWS, Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      const next = rows[Math.min(Math.max(to, 0), last)];
+      this.reach(next);
+      next.focus();
+    }
+    event.preventDefault();
   }
 
   sort(n) {
@@ -97,5 +133,6 @@ class CaseTable {
 
   select(c) {
     for (const [other, row] of this.rows) row.ariaSelected = String(other === c);
+    this.reach(this.rows.get(c));
   }
 }

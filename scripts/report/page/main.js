@@ -21,12 +21,12 @@ function definitions(list, entries) {
     [element("dt", { textContent: key }), element("dd", { textContent: text })]));
 }
 
-// Say under a box that it scrolls sideways, for as long as something lies hidden to the right.
+// Say under a box that it scrolls sideways, for as long as something lies hidden beyond its end.
 function hintOfScroll(box) {
-  const hint = element("p", { className: "scroll-hint", textContent: "more columns: scroll sideways →", hidden: true });
+  const hint = element("p", { className: "scroll-hint", textContent: "more columns: scroll sideways", hidden: true });
   box.after(hint);
   const look = () => {
-    const hidden = box.scrollWidth - box.clientWidth - box.scrollLeft > 4;
+    const hidden = box.scrollWidth - box.clientWidth - Math.abs(box.scrollLeft) > 4; // negative from right to left
     hint.hidden = !hidden;
     box.classList.toggle("more", hidden);
   };
@@ -171,6 +171,6 @@ byId("title").textContent = run.title;
 byId("summary").textContent = run.summary;
 definitions(byId("about"), run.about);
 definitions(byId("provenance"), run.provenance);
-const table = new CaseTable(byId("cases"), run.cases, openCase);
+const table = new CaseTable(byId("cases"), run.cases, run.order, openCase);
 const wanted = decodeURIComponent(location.hash.replace("#case=", ""));
-if (run.cases.length) openCase(run.cases.find((c) => c.name === wanted) || table.cases[0]);
+if (run.cases.length) openCase(run.cases.find((c) => c.name === wanted) || table.cases.find((c) => byId(`payload-${c.number}`)) || table.cases[0]);
