@@ -54,7 +54,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "validate": "validation.job:validate",
     "witnesses": "validation.witnesses:witnesses",
 }
-RUN_JOB, PLAIN_TEXT, VERSION = "run.jobs:run_job", "run.errors:plain_text_of", "report.run_report:bundle_version"
+RUN_JOB, PLAIN_TEXT, VERSION = "run.jobs:run_job", "run.errors:plain_text_of", "report.version:bundle_version"
 INSTALL = "run pip install -r {} in the bundle's folder"
 NEEDED, OPTIONAL = "requirements.txt", {"highdicom": "requirements-dicom.txt"}
 INTERRUPTED = 130  # exit code of what Ctrl+C ends, as shells have it

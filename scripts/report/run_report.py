@@ -26,9 +26,9 @@ import numpy as np
 
 from ..cases.files import shown, write_json
 from ..cases.part import named
+from .version import bundle_version
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
-METADATA = Path(__file__).resolve().parents[2] / "configs" / "metadata.json"
 LINES_ENDING = ".jsonl"
 REPORT, LINES = "report.json", f"report{LINES_ENDING}"
 ORGAN, INPUT = "organ", "dataset_dir"  # settings that tell one run from another
@@ -280,11 +280,6 @@ def with_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [with_texts(v, change) for v in value]
     return change(value) if isinstance(value, str) else value
-
-
-def bundle_version() -> str:
-    """Return the bundle's version from its metadata, "" where there is no metadata."""
-    return str(json.loads(METADATA.read_text(encoding="utf-8"))["version"]) if METADATA.is_file() else ""
 
 
 def package_versions() -> dict[str, str]:

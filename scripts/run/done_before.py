@@ -13,7 +13,8 @@ from ..cases.digest import hash_of, input_hash
 from ..cases.find import CASE
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
-from ..report.run_report import FAILED, CaseRecord, RunReport, bundle_version, package_versions, shown
+from ..report.run_report import FAILED, CaseRecord, RunReport, package_versions, shown
+from ..report.version import bundle_version
 from ..unet.network import network_file
 from .case_work import CaseWork
 

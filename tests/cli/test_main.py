@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -168,20 +167,15 @@ def test_the_program_lists_its_commands(capsys):
     assert capsys.readouterr().out.strip().count(".") == 2
 
 
-@pytest.mark.parametrize("line", ["--help", "--version", "refine --help", "evaluate --porcesses 4"])
-def test_help_and_refusals_need_neither_torch_nor_a_second(bundle_root, line):
+@pytest.mark.parametrize(
+    "line", ["--help", "--version", "refine --help", "cohort --help", "refine --datset_dir x", "evaluate --porcesses 4"]
+)
+def test_help_and_refusals_come_before_torch_and_numpy_are_loaded(bundle_root, line):
     code = "import sys, scripts.cli.main as m\n"
-    code += "try: m.main(sys.argv[1:])\nfinally: print({'torch', 'monai'} & {*sys.modules})"
+    code += "try: m.main(sys.argv[1:])\nfinally: print({'torch', 'monai', 'numpy', 'dask'} & {*sys.modules})"
     command = [sys.executable, "-c", code, *line.split()]
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        done = subprocess.run(command, cwd=bundle_root, capture_output=True, text=True)
-        seconds.append(time.perf_counter() - began)
-        assert done.stdout.endswith("set()\n") and "Traceback" not in done.stderr
-        if seconds[-1] < 1:
-            break
-    assert min(seconds) < 1
+    done = subprocess.run(command, cwd=bundle_root, capture_output=True, text=True)
+    assert done.stdout.endswith("set()\n") and "Traceback" not in done.stderr
 
 
 def test_a_job_of_the_configs_stops_plainly_and_keeps_the_cause():
