@@ -40,6 +40,7 @@ from .results import Drawn, results_of
 from .seen import ReadImage
 from .settings import RefineSettings
 from .side_check import as_partner, in_place, mend_sides, partners
+from .sparse import DrawnSlices
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Unrefined
 from .tim import TIMSample
 
@@ -233,6 +234,7 @@ class Refiner:
         affine: np.ndarray,
         image: Image | None = None,
         prob: np.ndarray | None = None,
+        drawn: DrawnSlices | None = None,
     ) -> list[Sampled | Unrefined]:
         """Sample each surface with a trust a point; fit the joint model, and read probabilities for it.
 
@@ -246,10 +248,14 @@ class Refiner:
             image: on any grid; read by the pack's voxel head, where it has one.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image is
                 read.
+            drawn: slices of a filled label map that were drawn; then only their contours are sampled, and neither
+                image nor probabilities are read.
 
         Raises:
             ValueError: the number of classes is not that of the pack's labels and the background.
         """
+        if drawn is not None:
+            return [self._sample(one, None, None, {}, drawn=drawn) for one in aligned]
         begun = time.perf_counter()
         context = self._context(aligned)
         fitted = time.perf_counter()
@@ -271,6 +277,7 @@ class Refiner:
         evidence: Evidence | None,
         seconds: dict[str, float],
         mended: Mended | None = None,
+        drawn: DrawnSlices | None = None,
     ) -> Sampled | Unrefined:
         """Sample one structure; what an image made of it at first, where there is that, see `mending`."""
         if isinstance(aligned, Unrefined):
@@ -287,7 +294,11 @@ class Refiner:
             aligned = replace(aligned, transform=replace(aligned.transform, similarity=mended.similarity))
         begun = time.perf_counter()
         surface, seen = (aligned.surface, None) if mended is None else (mended.surface, mended.seen)
-        samples = self.steps[name].tim(surface, aligned.transform, aligned.prior, name, context, evidence, self.seed)
+        if drawn is None:
+            known = aligned.transform, aligned.prior, name, context, evidence
+            samples = self.steps[name].tim(surface, *known, self.seed)
+        else:
+            samples = drawn.samples(surface, aligned.affine, own.samples, self.seed)
         x, y, z = aligned.mask.shape
         samples = replace(samples, grid=WorldGrid(aligned.affine, (x, y, z)))
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
@@ -334,18 +345,18 @@ class Refiner:
             for one, fit in zip(batch, fits, strict=True)
         ]
 
-    def draw(self, fitted: Sequence[Fitted | Unrefined]) -> list[Drawn | Unrefined]:
+    def draw(self, fitted: Sequence[Fitted | Unrefined], drawn: DrawnSlices | None = None) -> list[Drawn | Unrefined]:
         """Reconstruct each fitted structure by itself (METHOD 5); `fitted` is what `fit` returned."""
-        return [one if isinstance(one, Unrefined) else self._draw(one) for one in fitted]
+        return [one if isinstance(one, Unrefined) else self._draw(one, drawn) for one in fitted]
 
-    def _draw(self, one: Fitted) -> Drawn | Unrefined:
+    def _draw(self, one: Fitted, drawn: DrawnSlices | None) -> Drawn | Unrefined:
         begun = time.perf_counter()
         try:
-            part = self.steps[one.name].reconstruction(one)
+            part = self.steps[one.name].reconstruction(one, drawn)
         except ValueError as error:
             return one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
-        return Drawn(replace(one, seconds=seconds), part, self.judge)
+        return Drawn(replace(one, seconds=seconds), part, self.judge if drawn is None else None)
 
     def reconstruct(
         self,
@@ -354,6 +365,7 @@ class Refiner:
         affine: np.ndarray,
         mesh_faces: int = 0,
         uncertain: bool = False,
+        drawn: DrawnSlices | None = None,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into a label map, and draw their meshes (METHOD 5); see `results_of`.
 
@@ -363,11 +375,12 @@ class Refiner:
             affine: (4, 4) voxel → world mm.
             mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
             uncertain: whether the meshes' vertices get their uncertainty.
+            drawn: as for `sample`.
 
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
         """
-        return results_of(self.draw(fitted), label_map, affine, mesh_faces, uncertain)
+        return results_of(self.draw(fitted, drawn), label_map, affine, mesh_faces, uncertain)
 
     def refine(
         self, label_map: np.ndarray, affine: np.ndarray, image: Image | None = None, prob: np.ndarray | None = None

@@ -22,8 +22,7 @@ from ..geometry.affine import box_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, mask_signed_distance
 from ..organ.pack import OrganPack
-from .narrow_band import evaluate_near_surface
-from .reconstruct import FINE_CANONICAL
+from .narrow_band import FINE_CANONICAL, evaluate_near_surface
 from .stages import FittedShape
 
 FINEST_MM = 0.1
@@ -131,18 +130,33 @@ def finer_field(
     x, y, z = mask.shape
     grid, spacing = WorldGrid(affine, (x, y, z)), spacing_mm(affine)
     fine = split.grid(affine, grid.shape)
-    distance = mask_signed_distance(mask, spacing)
     if fit is None:
-        return _between(distance, affine, fine)
-    fitted = _fitted(fit, grid)
-    beyond = distance - fitted
-    change = 0.5 * (beyond / (1.0 + np.abs(beyond) / SOFT_MM) - _at_contour(fitted, mask, spacing))
-    least = np.minimum(np.abs(distance), SIDE_SHARE * spacing.min())
-    now = fitted + change
-    change += np.where(mask, np.minimum(0.0, -least - now), np.maximum(0.0, least - now))
+        return _between(mask_signed_distance(mask, spacing), affine, fine)
+    change = correction(_fitted(fit, grid), mask, spacing, int(np.argmax(spacing)))
     field = _fitted(fit, fine)
     field += _between(change, affine, fine)
     return field
+
+
+def correction(fitted: np.ndarray, mask: np.ndarray, spacing: np.ndarray, across: int) -> np.ndarray:
+    """Return what to add to a fit's values so that they agree with a mask, at its voxels' centres.
+
+    Args:
+        fitted: (X, Y, Z) signed distance of the fit, mm.
+        mask: (X, Y, Z) bool.
+        spacing: (3,) mm.
+        across: the axis across the slices.
+
+    Returns:
+        (X, Y, Z) mm; the sum has the mask's side everywhere.
+    """
+    distance = mask_signed_distance(mask, spacing)
+    beyond = distance - fitted
+    change = 0.5 * (beyond / (1.0 + np.abs(beyond) / SOFT_MM) - _at_contour(fitted, mask, spacing, across))
+    least = np.minimum(np.abs(distance), SIDE_SHARE * spacing.min())
+    now = fitted + change
+    change += np.where(mask, np.minimum(0.0, -least - now), np.maximum(0.0, least - now))
+    return change
 
 
 def _fitted(fit: FittedShape, grid: WorldGrid) -> np.ndarray:
@@ -152,13 +166,12 @@ def _fitted(fit: FittedShape, grid: WorldGrid) -> np.ndarray:
     return values.clip(-BAND_MM, BAND_MM)
 
 
-def _at_contour(fitted: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+def _at_contour(fitted: np.ndarray, mask: np.ndarray, spacing: np.ndarray, across: int) -> np.ndarray:
     """Return a fit's values (X, Y, Z) at the nearest place of the mask's contour, of the same slice where it has one.
 
-    Slices are those across the longest side of the voxels. The contour's value is the mean of the nearest voxels on
+    The contour's value is the mean of the nearest voxels on
     both of its sides, and is smoothed within the slice, for voxels are coarse.
     """
-    across = int(np.argmax(spacing))
     cross = ndimage.generate_binary_structure(3, 1)
     cross[tuple(slice(None, None, 2) if axis == across else slice(None) for axis in range(3))] = False
     inner = mask & ~ndimage.binary_erosion(mask, cross, border_value=1)

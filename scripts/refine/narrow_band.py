@@ -10,6 +10,7 @@ from ..geometry.affine import apply_affine
 from ..geometry.resample import WorldGrid
 
 COARSE_MM = 4.0
+FINE_CANONICAL = 1 / 80  # what the fields resolve: smaller voxels are interpolated
 EVALUATED_AT_ONCE = 1_000_000  # points, for memory
 
 

@@ -35,10 +35,11 @@ from .fusion import (
 from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
-from .narrow_band import COARSE_MM, evaluate_near_surface
+from .narrow_band import COARSE_MM, FINE_CANONICAL, evaluate_near_surface
 from .odds import follow_odds, without_thin
 from .seen import ReadImage, scene_of
 from .settings import RefineSettings
+from .sparse import DrawnSlices
 from .stages import Fitted
 
 MARGIN_MM = 15.0
@@ -47,7 +48,8 @@ LEAST_MM = 0.01  # stands for a voxel's side before its distance is known
 SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
-FINE_CANONICAL = 1 / 80  # what the fields resolve: smaller voxels are interpolated
+DRAWN = "drawn slices"
+FILLED = "what lies between the drawn slices was interpolated without the prior"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Reconstruction:
         outside: voxels of the initial mask beyond the box that are removed, as indices (N, 3) of the original grid.
         followed: how many voxels were changed around accepted regions, or by an image, without belonging to one.
         dice_with_fit: Dice coefficient of the initial mask with the fit.
-        evidence: what decided beside the shape: "image", "probability", or "shape" where nothing did.
+        evidence: what decided beside the shape: "image", "probability", "drawn slices", or "shape" where nothing did.
         warnings: what a user should know of the structure.
         doubtful: whether the fit cannot be right.
         probability: (x, y, z) of the voxel head, NaN where it says nothing; None where no image was read.
@@ -116,14 +118,18 @@ class ReconstructShape:
         self.settings = settings
         self.read = read
 
-    def __call__(self, fitted: Fitted) -> Reconstruction:
+    def __call__(self, fitted: Fitted, drawn: DrawnSlices | None = None) -> Reconstruction:
         """Reconstruct one structure, and draw its mesh.
+
+        Args:
+            fitted: the structure.
+            drawn: the slices of its mask that were drawn; all else is the fit's to say then.
 
         Raises:
             ValueError: the fit has left the grid.
         """
         measured = self.measure(fitted)
-        part = self.judge(measured, fitted)
+        part = self.judge(measured, fitted) if drawn is None else self.between(measured, fitted, drawn)
         return replace(part, mesh=draw_mesh(part.signed_mm, measured.grid.affine))
 
     def measure(self, fitted: Fitted) -> Measured:
@@ -152,6 +158,27 @@ class ReconstructShape:
             scene = scene_of(fitted, fitted.seen, box, grid, fit_mm, context_mm, self.read.step_mm)
             log_odds = self.read(scene, grid.shape)
         return Measured(box, grid, fit_mm, mask_mm, context_mm, log_odds)
+
+    def between(self, measured: Measured, fitted: Fitted, drawn: DrawnSlices) -> Reconstruction:
+        """Follow the fit between drawn slices, see `DrawnSlices`; a filled mask that it explains badly stays.
+
+        Args:
+            measured: of this structure.
+            fitted: the structure, its mask filled between the slices.
+            drawn: the slices.
+        """
+        mask, box, spacing = fitted.mask, measured.box, spacing_mm(fitted.affine)
+        initial, inside, outside_box = mask[box], measured.fit_mm < 0, _outside(mask, box)
+        agreement = _dice(initial, inside, len(outside_box))
+        signs, lost = doubts(fitted, agreement), hopeless(fitted, agreement)
+        if signs or lost:
+            why = unlike(fitted.name, signs, FILLED) if signs else f"{FILLED}: {lost}"
+            own_mm = mask_signed_distance(initial, spacing, LIMIT_MM)
+            none = np.zeros((0, 3), int)
+            return Reconstruction(box, own_mm, inside, [], none, 0, agreement, DRAWN, (why,), doubtful=True)
+        signed_mm = drawn.within(box).follow(initial, measured.fit_mm, spacing)
+        warnings = (fitted.fit.warning,) if fitted.fit.warning else ()
+        return Reconstruction(box, signed_mm, inside, [], outside_box, 0, agreement, DRAWN, warnings)
 
     def judge(self, measured: Measured, fitted: Fitted) -> Reconstruction:
         """Fuse mask and fit, and decide on every region in which they disagree.

@@ -12,6 +12,7 @@ from ..cases.sources import OTHER
 from ..organ.pack import Member, OrganPack
 from .chain import Refiner
 from .results import Drawn, results_of
+from .sparse import DrawnSlices
 from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
 
 
@@ -75,12 +76,15 @@ class JoinedRefiner:
         affine: np.ndarray,
         image: Image | None = None,
         prob: None = None,
+        drawn: DrawnSlices | None = None,
     ) -> list[Sampled | Unrefined]:
         """Sample each surface with a trust a point; the image is read by each pack's own voxel head."""
         return [
             stage
             for _, refiner, own in self._each(label_map)
-            for stage in refiner.sample([one for one in aligned if one.name in refiner.steps], own, affine, image)
+            for stage in refiner.sample(
+                [one for one in aligned if one.name in refiner.steps], own, affine, image, None, drawn
+            )
         ]
 
     def fit(self, sampled: Sequence[Sampled | Unrefined]) -> list[Fitted | Unrefined]:
@@ -98,14 +102,15 @@ class JoinedRefiner:
         affine: np.ndarray,
         mesh_faces: int = 0,
         uncertain: bool = False,
+        drawn: DrawnSlices | None = None,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into one label map, those of all packs beside each other; see `results_of`."""
-        drawn = [
+        parts = [
             in_common_values(stage, member)
             for member, refiner in self.refiners
-            for stage in refiner.draw([one for one in fitted if one.name in refiner.steps])
+            for stage in refiner.draw([one for one in fitted if one.name in refiner.steps], drawn)
         ]
-        return results_of(drawn, label_map, affine, mesh_faces, uncertain)
+        return results_of(parts, label_map, affine, mesh_faces, uncertain)
 
 
 def in_own_values(label_map: np.ndarray, member: Member) -> np.ndarray:

@@ -22,13 +22,14 @@ def check_options(
     fix_sides: object = False,
     uncertainty: object = False,
     html_cases: object = 0,
+    sparse: object = False,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
-        html, overwrite, fix_sides, uncertainty: switches, see `is_true`.
+        html, overwrite, fix_sides, uncertainty, sparse: switches, see `is_true`.
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
         html_cases: a whole number from 0 on.
@@ -51,6 +52,7 @@ def check_options(
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}
+    switches["sparse"] = sparse
     for name, switch in switches.items():
         try:
             is_true(switch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..geometry.surface import mask_signed_distance
@@ -41,6 +43,17 @@ def thickened(label_map: np.ndarray, affine: np.ndarray, axis: int, count: int) 
 def nearest(mask: np.ndarray, spacing: np.ndarray, axis: int, count: int) -> np.ndarray:
     """Repeat each slice of a mask (X, Y, Z) bool `count` times."""
     return np.repeat(mask, count, axis)
+
+
+def nearest_drawn(label_map: np.ndarray, axis: int, places: Sequence[int]) -> np.ndarray:
+    """Give each slice of a label map (X, Y, Z) the labels of the nearest drawn one, to half a gap beyond the ends."""
+    known, every = np.array(places), np.arange(label_map.shape[axis])
+    apart = np.abs(every[:, None] - known)
+    near = apart.min(axis=1) <= np.median(np.diff(known)) // 2
+    near |= (every > known[0]) & (every < known[-1])
+    found = np.take(label_map, known[apart.argmin(axis=1)], axis)
+    np.moveaxis(found, axis, 0)[~near] = 0
+    return found
 
 
 def linear(mask: np.ndarray, spacing: np.ndarray, axis: int, count: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 from ..geometry.affine import spacing_mm
 from ..refine.fusion import cut_regions, follow, fuse
 from ..refine.lengths import Lengths
-from ..refine.narrow_band import COARSE_MM, evaluate_near_surface
-from ..refine.reconstruct import FINE_CANONICAL, ReconstructShape
+from ..refine.narrow_band import COARSE_MM, FINE_CANONICAL, evaluate_near_surface
+from ..refine.reconstruct import ReconstructShape
 from ..refine.stages import Fitted
 from ..training.prior.check import dice
 

@@ -1,4 +1,4 @@
-"""`python -m scripts slices`: thin slices made thick, and back: with the prior and by interpolation."""
+"""`python -m scripts slices`: thick or few slices made of thin ones, and back: with the prior and without."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from ..geometry.affine import spacing_mm
 from ..metrics.surface import score_masks
 from ..refine.chain import Refiner
 from ..refine.finer import Split, finer_labels
+from ..refine.sparse import DrawnSlices
 from ..run.request import Request
 from ..simulation.simulate import read_truth
-from .interpolation import METHODS, thickened
+from .interpolation import METHODS, nearest_drawn, thickened
 
-OURS = "refine --fine_mm"
+OURS, SPARSE = "refine --fine_mm", "refine --sparse"
+THICK, DRAWN = "slices_mm", "drawn_slices"
 THICKEST_TRUTH = 1.5  # times `fine_mm`: thicker label maps say too little of what lies between
 
 
@@ -34,6 +36,7 @@ def slices(
     output_dir: str,
     thick_mm: str | float | Sequence[float] = "5,10",
     fine_mm: float = 1.0,
+    drawn: str | int | Sequence[int] = "",
     split: str = "validation",
     cases: int = 0,
     seed: int = 0,
@@ -47,12 +50,16 @@ def slices(
     the signed distance in 3D. Slices are those across the axis nearest to the body's. Thinner ones than `fine_mm` are
     made that thick first; label maps of slices more than half thicker than that are left out.
 
+    With `drawn`, all but so many slices of each structure are emptied instead, evenly spaced along its longest axis,
+    and refined as with `--sparse true`. Of the interpolations the nearest slice and the shape-based one are made.
+
     Args:
         organ: name of the organ pack, or path of its folder.
         label_dir: folder of true label maps.
         output_dir: receives slices.md and slices.csv.
         thick_mm: thicknesses, such as 5,10.
         fine_mm: thickness to come back to.
+        drawn: numbers of slices that are left, such as 3,5,9; empty for thick slices.
         split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
         cases: at most so many, spread evenly over their names; 0 for all.
         seed: of the fits.
@@ -67,10 +74,11 @@ def slices(
         CaseError: a label map cannot be used.
         SystemExit: the pack lacks a prior.
     """
-    given = thick_mm.split(",") if isinstance(thick_mm, str) else np.atleast_1d(thick_mm).tolist()
-    thicknesses = [float(one) for one in given]
+    thicknesses, counts = _numbers(thick_mm), [int(one) for one in _numbers(drawn)]
     if not 0 < fine_mm < min(thicknesses):
         raise ValueError(f"thick_mm {thick_mm} must be more than fine_mm {fine_mm}, which must be above 0")
+    if min(counts, default=2) < 2:
+        raise ValueError(f"drawn {drawn}: at least two slices are needed")
     found = Request.of(organ, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), seed=seed)
     refiner = found.require().refiner
     assert refiner is not None  # it was asked for
@@ -81,15 +89,18 @@ def slices(
     out.mkdir(parents=True, exist_ok=True)
     for file in tqdm(files, desc="slices", unit="case", disable=None):
         label_map, affine, _ = read_truth(file, labels)
-        truth = thin_truth(label_map, affine, fine_mm)
-        if truth is not None:
-            for thickness in thicknesses:
-                rows += [{"case": case_name(file)} | row for row in score(refiner, *truth, thickness)]
+        head = {"case": case_name(file)}
+        if counts:
+            rows += [head | row for count in counts for row in score_drawn(refiner, label_map, affine, count)]
+        elif (truth := thin_truth(label_map, affine, fine_mm)) is not None:
+            rows += [head | row for thickness in thicknesses for row in score(refiner, *truth, thickness)]
+        if rows:
             write_csv(out / "slices.csv", rows)  # after each case, to look at while it runs
     if not rows:
         raise ValueError(f"{label_dir} has no label map with slices of at most {THICKEST_TRUTH * fine_mm:g} mm")
     options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "thick_mm": thick_mm}
     options |= {"fine_mm": fine_mm, "split": split, "cases": cases, "seed": seed}
+    options |= {"drawn": drawn} if counts else {}
     options |= {"label_source": label_source} if label_source else {}
     command = "python -m scripts slices " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
     write_text(out / "slices.md", page(refiner.pack.name, command, rows))
@@ -126,8 +137,43 @@ def score(
         for method, result in results.items():
             scores = score_masks(result, parts[0][name], affine, refiner.pack.nsd_tolerance_mm)
             figures = {key: round(float(scores[key]), 4) for key in ("hd95_mm", "assd_mm", "dsc")}
-            rows.append({"structure": name, "thick_mm": thickness_mm, "method": method} | figures)
+            rows.append({"structure": name, THICK: thickness_mm, "method": method} | figures)
     return rows
+
+
+def score_drawn(refiner: Refiner, truth: np.ndarray, affine: np.ndarray, count: int) -> list[dict[str, Any]]:
+    """Score what comes of `count` slices of each structure of a true label map: a row a structure and method."""
+    rows = []
+    for structure, mask in refiner.pack.shapes(truth, affine):
+        if not mask.any():
+            continue
+        axis, places = spread_slices(mask, spacing_mm(affine), count)
+        few = np.zeros_like(truth)
+        np.moveaxis(few, axis, 0)[places] = np.moveaxis(np.where(mask, truth, 0), axis, 0)[places]
+        slices_drawn = DrawnSlices(axis, tuple(places))
+        filled = slices_drawn.fill(few, affine)
+        aligned = refiner.align(filled, affine)
+        fitted = refiner.fit(refiner.sample(aligned, filled, affine, drawn=slices_drawn))
+        refined, _ = refiner.reconstruct(fitted, filled, affine, drawn=slices_drawn)
+        results = {"nearest": nearest_drawn(few, axis, places), "shape-based": filled, SPARSE: refined}
+        for method, found in results.items():
+            scores = score_masks(structure.mask(found, affine), mask, affine, refiner.pack.nsd_tolerance_mm)
+            figures = {key: round(float(scores[key]), 4) for key in ("hd95_mm", "assd_mm", "dsc")}
+            rows.append({"structure": structure.name, DRAWN: count, "method": method} | figures)
+    return rows
+
+
+def spread_slices(mask: np.ndarray, spacing: np.ndarray, count: int) -> tuple[int, list[int]]:
+    """Return the axis along which a mask (X, Y, Z) bool is longest, and `count` slices spread evenly across it."""
+    filled = [np.flatnonzero(np.moveaxis(mask, axis, 0).any(axis=(1, 2))) for axis in range(3)]
+    axis = int(np.argmax([(places[-1] - places[0]) * h for places, h in zip(filled, spacing, strict=True)]))
+    first, length = int(filled[axis][0]), int(filled[axis][-1] - filled[axis][0]) + 1
+    return axis, sorted({first + int((k + 0.5) * length / count) for k in range(count)})
+
+
+def _numbers(given: str | float | Sequence[float]) -> list[float]:
+    listed = given.split(",") if isinstance(given, str) else np.atleast_1d(given).tolist()
+    return [float(one) for one in listed if str(one).strip()]
 
 
 def _named(refiner: Refiner, label_map: np.ndarray, affine: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -136,16 +182,21 @@ def _named(refiner: Refiner, label_map: np.ndarray, affine: np.ndarray) -> list[
 
 def page(organ: str, command: str, rows: Sequence[dict[str, Any]]) -> str:
     """Return the page: means over all structures and cases, then structure by structure where there are several."""
-    lines = [f"# {organ}: thick slices made thin again", "", "```bash", command, "```", ""]
+    key, title, ours = (
+        (DRAWN, "a few slices made whole", SPARSE)
+        if DRAWN in rows[0]
+        else (THICK, "thick slices made thin again", OURS)
+    )
+    lines = [f"# {organ}: {title}", "", "```bash", command, "```", ""]
     names = list(dict.fromkeys(row["structure"] for row in rows))
     for name in ([""] if len(names) > 1 else []) + names:
         own = [row for row in rows if not name or row["structure"] == name]
         body = []
-        for thickness in sorted({row["thick_mm"] for row in own}):
-            for method in (*METHODS, OURS):
-                group = [row for row in own if (row["thick_mm"], row["method"]) == (thickness, method)]
-                means = [np.mean([row[key] for row in group]) for key in ("hd95_mm", "assd_mm", "dsc")]
-                body.append([f"{thickness:g}", method, str(len(group)), *(f"{m:.2f}" for m in means)])
+        for size in sorted({row[key] for row in own}):
+            for method in [method for method in (*METHODS, ours) if any(row["method"] == method for row in own)]:
+                group = [row for row in own if (row[key], row["method"]) == (size, method)]
+                means = [np.mean([row[figure] for row in group]) for figure in ("hd95_mm", "assd_mm", "dsc")]
+                body.append([f"{size:g}", method, str(len(group)), *(f"{m:.2f}" for m in means)])
         lines += [f"## {name or 'all structures'}", ""]
-        lines += [markdown_table(["slices mm", "method", "n", "HD95 mm", "ASSD mm", "DSC %"], body), ""]
+        lines += [markdown_table([key.replace("_", " "), "method", "n", "HD95 mm", "ASSD mm", "DSC %"], body), ""]
     return "\n".join(lines)

@@ -135,7 +135,9 @@ def test_a_list_is_read_in_its_order(organ):
 
 
 def test_a_name_that_is_no_pack_is_refused_with_those_there_are():
-    with pytest.raises(OrganError, match="no organ pack 'spline': .* Known organs: hippocampus, brain, kidneys"):
+    with pytest.raises(
+        OrganError, match="no organ pack 'spline': .* Known organs: hippocampus, abdomen, brain, kidneys"
+    ):
         load_packs("liver,spline")
     with pytest.raises(OrganError, match="no organ pack ','"):
         load_packs(",")

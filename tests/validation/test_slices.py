@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.validation.slices import OURS, slices, thin_truth
+from scripts.validation.slices import OURS, slices, spread_slices, thin_truth
 from tests.helpers.mean_shape import mean_shape
 
 
@@ -35,3 +35,25 @@ def test_thin_slices_are_made_as_thick_as_asked_for_and_thick_ones_are_left_out(
 def test_thicknesses_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(ValueError, match="fine_mm"):
         slices("hippocampus", str(tmp_path), str(tmp_path / "out"), thick_mm=1.0, fine_mm=1.0)
+
+
+def test_the_prior_s_own_shape_is_found_between_drawn_slices(tmp_path):
+    truth, affine = mean_shape("plain")
+    (tmp_path / "labels").mkdir()
+    nib.save(nib.Nifti1Image(truth, affine), tmp_path / "labels" / "mean.nii.gz")
+    page = slices("hippocampus", str(tmp_path / "labels"), str(tmp_path / "out"), drawn="4", split="", device="cpu")
+    rows = list(csv.DictReader((tmp_path / "out" / "slices.csv").open()))
+    dsc = {row["method"]: float(row["dsc"]) for row in rows}
+    assert list(dsc) == ["nearest", "shape-based", "refine --sparse"] and {row["drawn_slices"] for row in rows} == {"4"}
+    assert dsc["refine --sparse"] > max(dsc["nearest"], dsc["shape-based"]) + 3.0
+    text = open(page).read()
+    assert "--drawn 4" in text and "a few slices made whole" in text
+
+
+def test_slices_are_spread_along_the_longest_axis():
+    mask = np.zeros((20, 30, 10), bool)
+    mask[5:15, 3:27, 2:8] = True
+    assert spread_slices(mask, np.array([1.0, 1.0, 1.0]), 3) == (1, [7, 15, 23])
+    assert spread_slices(mask, np.array([1.0, 1.0, 6.0]), 3) == (2, [3, 5, 7])
+    with pytest.raises(ValueError, match="at least two slices"):
+        slices("hippocampus", "labels", "out", drawn=1)
