@@ -132,6 +132,7 @@ def test_a_job_of_slurm_is_one_worker_of_one_thread_in_the_bundle_s_folder(bundl
     heads = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
     assert {"-A lab7", "-t 01:00:00", "-n 1", "--cpus-per-task=1", "--mem=6G"} <= {*heads}
     assert f"cd {bundle_root}" in lines and "export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False" in lines
+    assert "export MALLOC_TRIM_THRESHOLD_=67108864" in lines
     worker = lines[-1]
     assert worker.startswith(f"{sys.executable} -m distributed.cli.dask_worker tcp://")
     for part in ("--nthreads 1 ", "--memory-limit 6.00GiB", "--nanny", "--lifetime 55m --lifetime-stagger 165s"):
