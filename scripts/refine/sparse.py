@@ -38,14 +38,16 @@ class DrawnSlices:
 
     @classmethod
     def of(cls, label_map: np.ndarray) -> DrawnSlices:
-        """Find the drawn slices of a label map (X, Y, Z): those that hold anything, with empty ones between them.
+        """Find the drawn slices of a label map (X, Y, Z): those that hold labels, with others between them.
 
         Raises:
-            ValueError: nothing was left out between them, or along more than one axis.
+            ValueError: there is but one, nothing was left out between them, or slices along more than one axis were.
         """
-        solid = label_map != 0
+        solid = label_map > 0
         found = [np.flatnonzero(np.moveaxis(solid, axis, 0).any(axis=(1, 2))) for axis in range(3)]
         gaps = [axis for axis, places in enumerate(found) if len(places) > 1 and np.diff(places).max() > 1]
+        if min(map(len, found)) == 1:
+            raise ValueError("a single slice was drawn: draw two at least, better five")
         if not gaps:
             raise ValueError("no slice was left out between the drawn ones: there is nothing to fill in")
         if len(gaps) > 1:
@@ -69,24 +71,24 @@ class DrawnSlices:
             affine: (4, 4) voxel → world mm.
 
         Returns:
-            (X, Y, Z) of the same type; the drawn slices are as they were.
+            (X, Y, Z) of the same type; the drawn slices are as they were, and so are voxels below 0, which are others'.
         """
         spacing = spacing_mm(affine)
         places, slices = np.array(self.places), np.moveaxis(label_map, self.axis, 0)
         half = int(np.median(np.diff(places))) // 2
         first, last = max(int(places[0]) - half, 0), min(int(places[-1]) + half, len(slices) - 1)
         wanted = np.arange(first, last + 1).clip(places[0], places[-1])
-        inside = _at(wanted, places, self._distances(slices[places] != 0, spacing)) < 0
+        inside = _at(wanted, places, self._distances(slices[places] > 0, spacing)) < 0
         part = np.zeros(inside.shape, label_map.dtype)
         nearest = np.full(part.shape, np.inf, np.float32)
-        for label in np.unique(label_map[label_map != 0]):
+        for label in np.unique(label_map[label_map > 0]):
             field = _at(wanted, places, self._distances(slices[places] == label, spacing))
             nearer = inside & (field < nearest)
             part[nearer], nearest[nearer] = label, field[nearer]
         filled = np.zeros_like(label_map)
         np.moveaxis(filled, self.axis, 0)[first : last + 1] = part
         np.moveaxis(filled, self.axis, 0)[places] = slices[places]
-        return filled
+        return np.where(label_map < 0, label_map, filled)
 
     def _distances(self, slices: np.ndarray, spacing: np.ndarray) -> np.ndarray:
         """Return the signed distance (K, A, B) of a structure in each drawn slice, mm, or to the next if not there."""

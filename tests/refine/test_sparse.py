@@ -48,6 +48,8 @@ def test_masks_without_gaps_or_with_gaps_along_two_axes_are_refused():
     ball = (ball_mm((24, 24, 24), 9.0) < 0).astype(np.uint8)
     with pytest.raises(ValueError, match="nothing to fill in"):
         DrawnSlices.of(ball)
+    with pytest.raises(ValueError, match="a single slice was drawn"):
+        DrawnSlices.of(only(ball, 1, [12]))
     with pytest.raises(ValueError, match="across the same one"):
         DrawnSlices.of(only(only(ball, 0, [8, 12, 16]), 1, [8, 12, 16]))
     with pytest.raises(UnrefinableCase, match="nothing to fill in"):
@@ -70,6 +72,15 @@ def test_filling_interpolates_contours_and_keeps_what_was_drawn():
     between = (filled > 0)[..., 5:25], (cone > 0)[..., 5:25]
     assert 2 * (between[0] & between[1]).sum() / (between[0].sum() + between[1].sum()) > 0.95
     assert set(np.unique(filled[..., 5:12])) == {0, 1} and set(np.unique(filled[..., 18:25])) == {0, 2}
+
+
+def test_voxels_of_others_are_no_drawing_and_stay():
+    ball = (ball_mm((24, 24, 24), 9.0) < 0).astype(np.int16)
+    few = only(ball, 2, [6, 12, 17])
+    few[11:13, 11:13, :] = -1
+    drawn = DrawnSlices.of(few)
+    filled = drawn.fill(few, np.eye(4))
+    assert drawn.places == (6, 12, 17) and ((filled == -1) == (few == -1)).all() and (filled[6:9, 12, 9] == 1).all()
 
 
 def test_the_fit_is_followed_and_corrected_between_slices():
