@@ -30,7 +30,7 @@ WORKER = {  # only Dask's own data could be spilled, and a worker that pauses ma
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
 }
-ALLOCATION = {  # a worker keeps memory that it is to use again: with Dask's own value, cases take twice as long
+ALLOCATION = {  # a worker keeps memory that it is to use again: with Dask's own values, cases took longer
     "MALLOC_TRIM_THRESHOLD_": 64 << 20,
     "MALLOC_MMAP_THRESHOLD_": 32 << 20,
 }
