@@ -10,6 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 import yaml
+from matplotlib.path import Path as MatplotlibPath
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
@@ -165,6 +166,19 @@ def test_the_rtstruct_refers_to_the_slices_in_which_its_contours_lie(case):
             along, down = np.reshape(np.array(source.ImageOrientationPatient, float), (2, 3))
             height = (points - np.array(source.ImagePositionPatient, float)) @ np.cross(along, down)
             np.testing.assert_allclose(height, 0.0, atol=1e-3)
+
+
+def test_another_program_fills_the_contours_to_the_mask(case):
+    file = pydicom.dcmread(written(case)[1])
+    to_index = np.linalg.inv(np.diag([-1.0, -1, 1, 1]) @ affine_of_case(case))
+    centres = np.stack(np.meshgrid(*map(np.arange, SHAPE[:2]), indexing="ij"), -1).reshape(-1, 2)
+    found = np.zeros(SHAPE, np.uint8)
+    for roi in file.ROIContourSequence:
+        for contour in roi.ContourSequence:
+            points = np.reshape(np.array(contour.ContourData, float), (-1, 3)) @ to_index[:3, :3].T + to_index[:3, 3]
+            inside = MatplotlibPath(points[:, :2], closed=False).contains_points(centres).reshape(SHAPE[:2])
+            found[:, :, round(points[0, 2])][inside] = roi.ReferencedROINumber
+    np.testing.assert_array_equal(found, labels())
 
 
 def test_a_series_becomes_an_image_where_the_scanner_put_it(case):
