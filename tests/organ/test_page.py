@@ -20,6 +20,7 @@ SETTING = re.compile(r"`([a-z]\w*_(?:mm3?|radii|dice|share|cosine|steps|rate|pen
 
 # figures and fields that look like settings
 REPORTED = {"predicted_hd95_mm", "mesh_deviation_mm", "uncertainty_mm", "world_RAS_mm"}
+REPORTED |= {"distance_rms_mm", "sd_mm", "difference_mm", "thickness_mm", "mean_thickness_mm"}  # of `shape_table`
 
 
 def keys_of(kind: type, prefix: str = "") -> dict[str, object]:
