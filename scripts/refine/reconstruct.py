@@ -49,6 +49,7 @@ SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
 DRAWN = "drawn slices"
+LEAST_DRAWN = 2  # slices that must show a structure
 FILLED = "what lies between the drawn slices was interpolated without the prior"
 
 
@@ -171,14 +172,16 @@ class ReconstructShape:
         initial, inside, outside_box = mask[box], measured.fit_mm < 0, _outside(mask, box)
         agreement = _dice(initial, inside, len(outside_box))
         signs, lost = doubts(fitted, agreement), hopeless(fitted, agreement)
-        if signs or lost:
-            why = unlike(fitted.name, signs, FILLED) if signs else f"{FILLED}: {lost}"
+        lone = drawn.within(mask.box).holding(mask.part) < LEAST_DRAWN
+        if signs or lost or lone:
+            why = unlike(fitted.name, signs, FILLED) if signs else f"{FILLED}: {lost or 'a single one shows it'}"
             own_mm = mask_signed_distance(initial, spacing, LIMIT_MM)
             none = np.zeros((0, 3), int)
             return Reconstruction(box, own_mm, inside, [], none, 0, agreement, DRAWN, (why,), doubtful=True)
         signed_mm = drawn.within(box).follow(initial, measured.fit_mm, spacing)
         warnings = (fitted.fit.warning,) if fitted.fit.warning else ()
-        return Reconstruction(box, signed_mm, inside, [], outside_box, 0, agreement, DRAWN, warnings)
+        gone = outside_box[~np.isin(outside_box[:, drawn.axis], drawn.places)]  # what was drawn stays
+        return Reconstruction(box, signed_mm, inside, [], gone, 0, agreement, DRAWN, warnings)
 
     def judge(self, measured: Measured, fitted: Fitted) -> Reconstruction:
         """Fuse mask and fit, and decide on every region in which they disagree.

@@ -63,6 +63,10 @@ class DrawnSlices:
         inside = [place - side.start for place in self.places if side.start <= place < side.stop]
         return DrawnSlices(self.axis, tuple(inside))
 
+    def holding(self, mask: np.ndarray) -> int:
+        """Return in how many of the drawn slices a mask (X, Y, Z) bool has voxels."""
+        return int(np.moveaxis(mask, self.axis, 0)[list(self.places)].any(axis=(1, 2)).sum())
+
     def fill(self, label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
         """Fill a label map (X, Y, Z) between its drawn slices, and half a gap beyond the outermost ones.
 

@@ -132,6 +132,17 @@ def test_a_hippocampus_comes_back_from_every_sixth_slice(drawing):
     assert isinstance(shape, Refined) and shape.quality["evidence"] == "drawn slices" and shape.mesh.is_watertight
 
 
+def test_a_structure_in_a_single_drawn_slice_is_not_guessed(drawing):
+    truth, affine, few = drawing
+    drawn, refiner = DrawnSlices.of(few), Refiner("hippocampus", see=False)
+    alone = drawn.fill(only(few, 1, [drawn.places[2]]), affine)
+    assert drawn.holding(few > 0) == len(drawn.places) and drawn.holding(alone > 0) == 1
+    fitted = refiner.fit(refiner.sample(refiner.align(alone, affine), alone, affine, drawn=drawn))
+    refined, (shape,) = refiner.reconstruct(fitted, alone, affine, drawn=drawn)
+    np.testing.assert_array_equal(refined, alone)
+    assert shape.failure or "interpolated without the prior" in " ".join(shape.quality["warnings"])
+
+
 def test_the_refine_job_takes_drawn_slices(drawing, tmp_path):
     truth, affine, few = drawing
     for name, mask in (("drawn", few), ("whole", truth)):
