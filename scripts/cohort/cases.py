@@ -58,7 +58,7 @@ class Cohort:
     lifetime: str = ""
 
     def __post_init__(self) -> None:
-        if self.cluster not in (LOCAL, SLURM) and not ADDRESS.fullmatch(self.cluster):
+        if self.cluster not in (LOCAL, SLURM) and not ADDRESS.fullmatch(str(self.cluster)):
             raise ValueError(
                 f"cluster must be local, slurm or the address of a scheduler such as tcp://10.0.0.5:8786, not "
                 f"{shown(self.cluster)}"

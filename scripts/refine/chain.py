@@ -35,7 +35,7 @@ from .bodies import Islands, far_islands, two_organs
 from .finetune import LatentFinetune
 from .likeness import unlike
 from .mending import Mended, mend
-from .reconstruct import ReconstructShape
+from .reconstruct import FILLED, ReconstructShape
 from .results import Drawn, results_of
 from .seen import ReadImage
 from .settings import RefineSettings
@@ -288,6 +288,8 @@ class Refiner:
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
+                if drawn is not None:
+                    return aligned.stopped(f"{aligned.failure}; {FILLED}")
                 return aligned.stopped(aligned.failure, self._islands(aligned, context))
             aligned = replace(aligned, transform=replace(found, turn=aligned.transform.turn))
         if mended is not None:
@@ -347,7 +349,10 @@ class Refiner:
 
     def draw(self, fitted: Sequence[Fitted | Unrefined], drawn: DrawnSlices | None = None) -> list[Drawn | Unrefined]:
         """Reconstruct each fitted structure by itself (METHOD 5); `fitted` is what `fit` returned."""
-        return [one if isinstance(one, Unrefined) else self._draw(one, drawn) for one in fitted]
+        parts = [one if isinstance(one, Unrefined) else self._draw(one, drawn) for one in fitted]
+        if drawn is None:
+            return parts
+        return [_as_drawn(one) if isinstance(one, Unrefined) else one for one in parts]
 
     def _draw(self, one: Fitted, drawn: DrawnSlices | None) -> Drawn | Unrefined:
         begun = time.perf_counter()
@@ -389,3 +394,10 @@ class Refiner:
         aligned = self.align(label_map, affine)
         sampled = self.sample(aligned, label_map, affine, image, prob)
         return self.reconstruct(self.fit(sampled), label_map, affine)
+
+
+def _as_drawn(one: Unrefined) -> Unrefined:
+    """Return a structure of drawn slices with its small islands, which somebody drew, and a reason."""
+    if one.islands is None:
+        return one
+    return Unrefined(one.structure, f"{one.name} could not be fitted; {FILLED}", one.seconds)

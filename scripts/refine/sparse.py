@@ -20,6 +20,7 @@ from .finer import APART_MM, BAND_MM, correction
 from .stages import TrustedSamples
 
 NEAR_VOXELS = 0.3  # of a slice: the filled surface is the drawn contour this far from the slice's middle
+CLEARLY = 2.0  # times as thick are the pieces along the other axes at least
 SPARE = 1.5  # times as many points are drawn from a surface as its share near the slices asks for
 AXES = ("first", "second", "third")
 
@@ -40,8 +41,11 @@ class DrawnSlices:
     def of(cls, label_map: np.ndarray) -> DrawnSlices:
         """Find the drawn slices of a label map (X, Y, Z): those that hold labels, with others between them.
 
+        They lie across the axis along which the map is in the thinnest pieces: two organs, or an island, may lie apart
+        along another one, too.
+
         Raises:
-            ValueError: there is but one, nothing was left out between them, or slices along more than one axis were.
+            ValueError: there is but one, nothing was left out between them, or along two axes alike.
         """
         solid = label_map > 0
         found = [np.flatnonzero(np.moveaxis(solid, axis, 0).any(axis=(1, 2))) for axis in range(3)]
@@ -50,9 +54,11 @@ class DrawnSlices:
             raise ValueError("a single slice was drawn: draw two at least, better five")
         if not gaps:
             raise ValueError("no slice was left out between the drawn ones: there is nothing to fill in")
-        if len(gaps) > 1:
+        thick = {axis: len(found[axis]) / (1 + np.count_nonzero(np.diff(found[axis]) > 1)) for axis in gaps}
+        thinnest, *others = sorted(gaps, key=lambda axis: thick[axis])
+        if others and thick[others[0]] < CLEARLY * thick[thinnest]:
             raise ValueError("slices were left out along more than one axis: they must all lie across the same one")
-        return cls(gaps[0], tuple(int(place) for place in found[gaps[0]]))
+        return cls(thinnest, tuple(int(place) for place in found[thinnest]))
 
     def __str__(self) -> str:
         return f"{len(self.places)} drawn slices across the {AXES[self.axis]} axis"
@@ -138,6 +144,10 @@ class DrawnSlices:
         change = np.moveaxis(correction(fitted, mask, spacing, self.axis), self.axis, 0)
         wanted, places = np.arange(len(change)), np.array(self.places)
         carried = _at(wanted.clip(places[0], places[-1]), places, change[places])
+        far = (
+            np.moveaxis(fitted, self.axis, 0) >= BAND_MM
+        )  # of the fit, where it knows nothing of the distance any more
+        carried[far & ((wanted < places[0]) | (wanted > places[-1]))[:, None, None]] = 0.0
         return (fitted + np.moveaxis(carried, 0, self.axis)).astype(np.float32)
 
 

@@ -58,6 +58,24 @@ def test_masks_without_gaps_or_with_gaps_along_two_axes_are_refused():
     assert FillDrawnd("pred")(untouched) == untouched
 
 
+def test_organs_and_islands_apart_along_another_axis_are_no_second_direction():
+    both = (np.minimum(ball_mm((60, 30, 30), 9.0, [14, 15, 15]), ball_mm((60, 30, 30), 9.0, [45, 15, 15])) < 0).astype(
+        int
+    )
+    assert DrawnSlices.of(only(both, 2, [9, 13, 17, 21])) == DrawnSlices(2, (9, 13, 17, 21))
+    both[2:4, 2:4, 13] = 1
+    assert DrawnSlices.of(only(both, 2, [9, 13])) == DrawnSlices(2, (9, 13))
+
+
+def test_what_was_drawn_far_beyond_the_fit_is_not_carried_on():
+    fit_mm = ball_mm((30, 30, 60), 10.0, [15, 15, 20]).astype(np.float32)
+    few = only((fit_mm < 0).astype(np.uint8), 2, [14, 20, 26])
+    few[13:18, 13:18, 44] = 1
+    drawn = DrawnSlices.of(few)
+    found = drawn.follow(drawn.fill(few, np.eye(4)) > 0, fit_mm, np.ones(3)) < 0
+    assert (found[..., list(drawn.places)] == (few > 0)[..., list(drawn.places)]).all() and not found[..., 45:].any()
+
+
 def test_filling_interpolates_contours_and_keeps_what_was_drawn():
     """A cone, its two parts below and above: the radius between two slices is between theirs."""
     index = np.stack(np.meshgrid(np.arange(40), np.arange(40), np.arange(30), indexing="ij"), -1)
@@ -140,7 +158,8 @@ def test_a_structure_in_a_single_drawn_slice_is_not_guessed(drawing):
     fitted = refiner.fit(refiner.sample(refiner.align(alone, affine), alone, affine, drawn=drawn))
     refined, (shape,) = refiner.reconstruct(fitted, alone, affine, drawn=drawn)
     np.testing.assert_array_equal(refined, alone)
-    assert shape.failure or "interpolated without the prior" in " ".join(shape.quality["warnings"])
+    said = [shape.failure, *shape.quality.get("warnings", [])]
+    assert "interpolated without the prior" in " ".join(said)
 
 
 def test_the_refine_job_takes_drawn_slices(drawing, tmp_path):
