@@ -32,16 +32,17 @@ from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..quality.verdict import Judge
 from .bodies import Islands, far_islands, two_organs
+from .drawing import Drawing
 from .finetune import LatentFinetune
 from .likeness import unlike
 from .mending import Mended, mend
-from .reconstruct import FILLED, ReconstructShape
+from .reconstruct import ReconstructShape
 from .results import Drawn, results_of
 from .seen import ReadImage
 from .settings import RefineSettings
 from .side_check import as_partner, in_place, mend_sides, partners
-from .sparse import DrawnSlices
-from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Unrefined
+from .sparse import contour_samples
+from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, TrustedSamples, Unrefined
 from .tim import TIMSample
 
 logger = logging.getLogger(__name__)
@@ -234,7 +235,7 @@ class Refiner:
         affine: np.ndarray,
         image: Image | None = None,
         prob: np.ndarray | None = None,
-        drawn: DrawnSlices | None = None,
+        drawn: Drawing | None = None,
     ) -> list[Sampled | Unrefined]:
         """Sample each surface with a trust a point; fit the joint model, and read probabilities for it.
 
@@ -248,14 +249,14 @@ class Refiner:
             image: on any grid; read by the pack's voxel head, where it has one.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image is
                 read.
-            drawn: slices of a filled label map that were drawn; then only their contours are sampled, and neither
+            drawn: what was drawn of a label map that was filled; then only the drawn contours are sampled, and neither
                 image nor probabilities are read.
 
         Raises:
             ValueError: the number of classes is not that of the pack's labels and the background.
         """
         if drawn is not None:
-            return [self._sample(one, None, None, {}, drawn=drawn) for one in aligned]
+            return [self._sample_drawn(one, label_map, affine, drawn) for one in aligned]
         begun = time.perf_counter()
         context = self._context(aligned)
         fitted = time.perf_counter()
@@ -277,7 +278,6 @@ class Refiner:
         evidence: Evidence | None,
         seconds: dict[str, float],
         mended: Mended | None = None,
-        drawn: DrawnSlices | None = None,
     ) -> Sampled | Unrefined:
         """Sample one structure; what an image made of it at first, where there is that, see `mending`."""
         if isinstance(aligned, Unrefined):
@@ -288,23 +288,35 @@ class Refiner:
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
-                if drawn is not None:
-                    return aligned.stopped(f"{aligned.failure}; {FILLED}")
                 return aligned.stopped(aligned.failure, self._islands(aligned, context))
             aligned = replace(aligned, transform=replace(found, turn=aligned.transform.turn))
         if mended is not None:
             aligned = replace(aligned, transform=replace(aligned.transform, similarity=mended.similarity))
         begun = time.perf_counter()
         surface, seen = (aligned.surface, None) if mended is None else (mended.surface, mended.seen)
-        if drawn is None:
-            known = aligned.transform, aligned.prior, name, context, evidence
-            samples = self.steps[name].tim(surface, *known, self.seed)
-        else:
-            samples = drawn.samples(surface, aligned.affine, own.samples, self.seed)
-        x, y, z = aligned.mask.shape
-        samples = replace(samples, grid=WorldGrid(aligned.affine, (x, y, z)))
+        known = aligned.transform, aligned.prior, name, context, evidence
+        samples = _with_grid(self.steps[name].tim(surface, *known, self.seed), aligned)
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
-        return aligned.then(Sampled, samples=samples, context=context, evidence=evidence, seen=seen, seconds=seconds)
+        more = {"context": context, "evidence": evidence, "seen": seen, "drawn": None}
+        return aligned.then(Sampled, samples=samples, seconds=seconds, **more)
+
+    def _sample_drawn(
+        self, aligned: Aligned | Unrefined, label_map: np.ndarray, affine: np.ndarray, drawn: Drawing
+    ) -> Sampled | Unrefined:
+        """Sample the drawn contours of one structure of a filled label map."""
+        if isinstance(aligned, Unrefined):
+            mask = aligned.structure.mask(label_map, affine)
+            if not mask.any():
+                return aligned
+            return replace(aligned, failure=f"{aligned.failure}; {drawn.slices_of(BoxedMask.of(mask)).unfitted}")
+        begun, slices = time.perf_counter(), drawn.slices_of(aligned.mask)
+        if aligned.failure or not slices.enough:
+            return aligned.stopped("; ".join(filter(None, (aligned.failure, slices.unfitted))))
+        count = self.steps[aligned.name].settings.samples
+        samples = _with_grid(contour_samples(slices, aligned.surface, aligned.affine, count, self.seed), aligned)
+        seconds = {**aligned.seconds, "tim": time.perf_counter() - begun}
+        found = {"context": None, "evidence": None, "seen": None, "drawn": slices}
+        return aligned.then(Sampled, samples=samples, seconds=seconds, **found)
 
     def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
         """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
@@ -347,21 +359,18 @@ class Refiner:
             for one, fit in zip(batch, fits, strict=True)
         ]
 
-    def draw(self, fitted: Sequence[Fitted | Unrefined], drawn: DrawnSlices | None = None) -> list[Drawn | Unrefined]:
+    def draw(self, fitted: Sequence[Fitted | Unrefined]) -> list[Drawn | Unrefined]:
         """Reconstruct each fitted structure by itself (METHOD 5); `fitted` is what `fit` returned."""
-        parts = [one if isinstance(one, Unrefined) else self._draw(one, drawn) for one in fitted]
-        if drawn is None:
-            return parts
-        return [_as_drawn(one) if isinstance(one, Unrefined) else one for one in parts]
+        return [one if isinstance(one, Unrefined) else self._draw(one) for one in fitted]
 
-    def _draw(self, one: Fitted, drawn: DrawnSlices | None) -> Drawn | Unrefined:
+    def _draw(self, one: Fitted) -> Drawn | Unrefined:
         begun = time.perf_counter()
         try:
-            part = self.steps[one.name].reconstruction(one, drawn)
+            part = self.steps[one.name].reconstruction(one)
         except ValueError as error:
             return one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
-        return Drawn(replace(one, seconds=seconds), part, self.judge if drawn is None else None)
+        return Drawn(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None)
 
     def reconstruct(
         self,
@@ -370,7 +379,6 @@ class Refiner:
         affine: np.ndarray,
         mesh_faces: int = 0,
         uncertain: bool = False,
-        drawn: DrawnSlices | None = None,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into a label map, and draw their meshes (METHOD 5); see `results_of`.
 
@@ -380,12 +388,11 @@ class Refiner:
             affine: (4, 4) voxel → world mm.
             mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
             uncertain: whether the meshes' vertices get their uncertainty.
-            drawn: as for `sample`.
 
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
         """
-        return results_of(self.draw(fitted, drawn), label_map, affine, mesh_faces, uncertain)
+        return results_of(self.draw(fitted), label_map, affine, mesh_faces, uncertain)
 
     def refine(
         self, label_map: np.ndarray, affine: np.ndarray, image: Image | None = None, prob: np.ndarray | None = None
@@ -396,8 +403,7 @@ class Refiner:
         return self.reconstruct(self.fit(sampled), label_map, affine)
 
 
-def _as_drawn(one: Unrefined) -> Unrefined:
-    """Return a structure of drawn slices with its small islands, which somebody drew, and a reason."""
-    if one.islands is None:
-        return one
-    return Unrefined(one.structure, f"{one.name} could not be fitted; {FILLED}", one.seconds)
+def _with_grid(samples: TrustedSamples, aligned: Aligned) -> TrustedSamples:
+    """Return the samples with the grid of the mask that they are of."""
+    x, y, z = aligned.mask.shape
+    return replace(samples, grid=WorldGrid(aligned.affine, (x, y, z)))

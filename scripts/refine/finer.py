@@ -22,6 +22,7 @@ from ..geometry.affine import box_affine, spacing_mm
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, mask_signed_distance
 from ..organ.pack import OrganPack
+from .drawing import APART_MM
 from .narrow_band import FINE_CANONICAL, evaluate_near_surface
 from .stages import FittedShape
 
@@ -31,7 +32,6 @@ BAND_MM = 6.0  # from the fit's surface: what lies farther off counts as that fa
 MARGIN_MM = 12.0
 SIDE_SHARE = 0.25  # of the smallest spacing: how far a mask's voxel lies on its side at least
 CONTOUR_MM = 1.5  # smoothing of what the fit is at the contour
-APART_MM = 1e4  # between slices, so that the nearest contour is one of the same slice
 PAD = 2  # voxels beyond a box, with the values of its border
 CUBIC = 3
 

@@ -19,6 +19,7 @@ from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
 from .bodies import Body, Islands, crumbs, far_islands, is_comparable, other_bodies
+from .drawing import FILLED, DrawnSlices
 from .fusion import (
     LEAST_SOUND,
     REMOVE,
@@ -39,7 +40,7 @@ from .narrow_band import COARSE_MM, FINE_CANONICAL, evaluate_near_surface
 from .odds import follow_odds, without_thin
 from .seen import ReadImage, scene_of
 from .settings import RefineSettings
-from .sparse import DrawnSlices
+from .sparse import follow as follow_drawn
 from .stages import Fitted
 
 MARGIN_MM = 15.0
@@ -49,8 +50,6 @@ SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
 DRAWN = "drawn slices"
-LEAST_DRAWN = 2  # slices that must show a structure
-FILLED = "what lies between the drawn slices was interpolated without the prior"
 
 
 @dataclass(frozen=True)
@@ -119,17 +118,17 @@ class ReconstructShape:
         self.settings = settings
         self.read = read
 
-    def __call__(self, fitted: Fitted, drawn: DrawnSlices | None = None) -> Reconstruction:
+    def __call__(self, fitted: Fitted) -> Reconstruction:
         """Reconstruct one structure, and draw its mesh.
 
         Args:
-            fitted: the structure.
-            drawn: the slices of its mask that were drawn; all else is the fit's to say then.
+            fitted: the structure; of one of drawn slices all else is the fit's to say.
 
         Raises:
             ValueError: the fit has left the grid.
         """
         measured = self.measure(fitted)
+        drawn = fitted.drawn
         part = self.judge(measured, fitted) if drawn is None else self.between(measured, fitted, drawn)
         return replace(part, mesh=draw_mesh(part.signed_mm, measured.grid.affine))
 
@@ -161,7 +160,7 @@ class ReconstructShape:
         return Measured(box, grid, fit_mm, mask_mm, context_mm, log_odds)
 
     def between(self, measured: Measured, fitted: Fitted, drawn: DrawnSlices) -> Reconstruction:
-        """Follow the fit between drawn slices, see `DrawnSlices`; a filled mask that it explains badly stays.
+        """Follow the fit between drawn slices, see `sparse`; a filled mask that it explains badly stays.
 
         Args:
             measured: of this structure.
@@ -172,13 +171,12 @@ class ReconstructShape:
         initial, inside, outside_box = mask[box], measured.fit_mm < 0, _outside(mask, box)
         agreement = _dice(initial, inside, len(outside_box))
         signs, lost = doubts(fitted, agreement), hopeless(fitted, agreement)
-        lone = drawn.within(mask.box).holding(mask.part) < LEAST_DRAWN
-        if signs or lost or lone:
-            why = unlike(fitted.name, signs, FILLED) if signs else f"{FILLED}: {lost or 'a single one shows it'}"
+        if signs or lost:
+            why = unlike(fitted.name, signs, FILLED) if signs else f"{FILLED}: {lost}"
             own_mm = mask_signed_distance(initial, spacing, LIMIT_MM)
             none = np.zeros((0, 3), int)
             return Reconstruction(box, own_mm, inside, [], none, 0, agreement, DRAWN, (why,), doubtful=True)
-        signed_mm = drawn.within(box).follow(initial, measured.fit_mm, spacing)
+        signed_mm = follow_drawn(drawn.within(box), initial, measured.fit_mm, spacing)
         warnings = (fitted.fit.warning,) if fitted.fit.warning else ()
         gone = outside_box[~np.isin(outside_box[:, drawn.axis], drawn.places)]  # what was drawn stays
         return Reconstruction(box, signed_mm, inside, [], gone, 0, agreement, DRAWN, warnings)

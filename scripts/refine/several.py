@@ -11,8 +11,8 @@ import torch
 from ..cases.sources import OTHER
 from ..organ.pack import Member, OrganPack
 from .chain import Refiner
+from .drawing import Drawing
 from .results import Drawn, results_of
-from .sparse import DrawnSlices
 from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
 
 
@@ -76,7 +76,7 @@ class JoinedRefiner:
         affine: np.ndarray,
         image: Image | None = None,
         prob: None = None,
-        drawn: DrawnSlices | None = None,
+        drawn: Drawing | None = None,
     ) -> list[Sampled | Unrefined]:
         """Sample each surface with a trust a point; the image is read by each pack's own voxel head."""
         return [
@@ -102,13 +102,12 @@ class JoinedRefiner:
         affine: np.ndarray,
         mesh_faces: int = 0,
         uncertain: bool = False,
-        drawn: DrawnSlices | None = None,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into one label map, those of all packs beside each other; see `results_of`."""
         parts = [
             in_common_values(stage, member)
             for member, refiner in self.refiners
-            for stage in refiner.draw([one for one in fitted if one.name in refiner.steps], drawn)
+            for stage in refiner.draw([one for one in fitted if one.name in refiner.steps])
         ]
         return results_of(parts, label_map, affine, mesh_faces, uncertain)
 

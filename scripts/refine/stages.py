@@ -24,6 +24,7 @@ from ..prior.context import Context
 from ..prior.correspondence import Correspondence
 from ..prior.prior import ShapePrior
 from .bodies import Islands
+from .drawing import DrawnSlices
 
 Next = TypeVar("Next", bound="Aligned")
 LINEAR, CODES, TUNED = "linear", "codes", "tuned"  # the fits of a shape, each from the one before
@@ -238,12 +239,20 @@ class Sampled(Aligned):
         context: the pack's joint model fitted to all structures of the case, where the structure uses it.
         evidence: probabilities of the network that made the mask, where there are such.
         seen: what the pack's voxel head sees, where there are an image and a head.
+        drawn: the slices in which it was drawn, where the mask was filled between such; None of a whole mask.
     """
 
     samples: TrustedSamples
     context: Context | None
     evidence: Evidence | None
     seen: Seen | None
+    drawn: DrawnSlices | None
+
+    def stopped(self, failure: str, islands: Islands | None = None) -> Unrefined:
+        """Return the structure as one that keeps its initial voxels; of drawn slices also islands, which are drawn."""
+        if self.drawn is None:
+            return super().stopped(failure, islands)
+        return super().stopped(f"{failure}; {self.drawn.unfitted}")
 
 
 @dataclass(frozen=True)

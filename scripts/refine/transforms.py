@@ -1,6 +1,6 @@
 """The refinement chain as MONAI transforms.
 
-MendSidesd → FillDrawnd → PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped. Each is a thin face of one step
+FillDrawnd → MendSidesd → PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped. Each is a thin face of one step
 of a `Refiner`. Beside `pred`, the label map (1, X, Y, Z) on the original grid, travels `pred_shapes`: a list with one
 stage a structure of the organ pack (see `stages`), which each step replaces by the next. A structure that cannot be
 refined is `Unrefined`, with the reason in `failure`, and keeps its initial voxels. `RefineShape` is the whole chain
@@ -25,8 +25,8 @@ from ..cases.errors import UnrefinableCase
 from ..geometry.simplify import check_faces
 from ..organ.exchange import exchanged
 from .chain import Image, Refiner
+from .drawing import Drawing
 from .finer import Split, check_fine, finer_labels
-from .sparse import DrawnSlices
 from .stages import Refined, Unrefined
 from .uncertainty import check_uncertainty
 
@@ -36,6 +36,43 @@ SHAPES = "_shapes"
 SIDES = "_sides"
 FINE = "_fine"
 DRAWN = "_drawn"
+
+
+class FillDrawnd(MapTransform):
+    """Fills a label map of a few drawn slices between them, see `drawing`.
+
+    Adds `<key>_drawn`, the `Drawing`, for the steps that follow.
+
+    Args:
+        keys: the label map.
+        refiner: of the organ.
+        sparse: whether there are but a few slices; otherwise nothing is done.
+        allow_missing_keys: see MapTransform.
+
+    Raises:
+        UnrefinableCase: no slice was left out between the drawn ones, or along more than one axis.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, refiner: Refiner, sparse: bool = False, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.refiner = refiner
+        self.sparse = sparse
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fill, and add what was drawn."""
+        result = dict(data)
+        for key in self.key_iterator(result) if self.sparse else ():
+            label_map, affine = label_array(result[key])
+            try:
+                drawn = Drawing.of(label_map, affine, self.refiner.pack)
+            except ValueError as error:
+                raise UnrefinableCase(f"{file_of(result[key])}: {error}") from None
+            logger.info("%s: %s", file_of(result[key]), drawn)
+            result[key] = _like(result[key], drawn.fill(label_map, affine), affine)
+            result[f"{key}{DRAWN}"] = drawn
+        return result
 
 
 class MendSidesd(MapTransform):
@@ -78,39 +115,6 @@ class MendSidesd(MapTransform):
                     for left, right in pairs.items():
                         order[channel[left]], order[channel[right]] = channel[right], channel[left]
                     result[self.prob_key] = result[self.prob_key][order]
-        return result
-
-
-class FillDrawnd(MapTransform):
-    """Fills a label map of a few drawn slices between them, see `sparse`.
-
-    Adds `<key>_drawn`, which slices they were, for the steps that follow.
-
-    Args:
-        keys: the label map.
-        sparse: whether there are but a few slices; otherwise nothing is done.
-        allow_missing_keys: see MapTransform.
-
-    Raises:
-        UnrefinableCase: no slice was left out between the drawn ones, or along more than one axis.
-    """
-
-    def __init__(self, keys: KeysCollection, sparse: bool = False, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.sparse = sparse
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Fill, and add what was drawn."""
-        result = dict(data)
-        for key in self.key_iterator(result) if self.sparse else ():
-            label_map, affine = label_array(result[key])
-            try:
-                drawn = DrawnSlices.of(label_map)
-            except ValueError as error:
-                raise UnrefinableCase(f"{file_of(result[key])}: {error}") from None
-            logger.info("%s: %s", file_of(result[key]), drawn)
-            result[key] = _like(result[key], drawn.fill(label_map, affine), affine)
-            result[f"{key}{DRAWN}"] = drawn
         return result
 
 
@@ -227,7 +231,7 @@ class ReconstructShaped(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            asked = self.mesh_faces, self.uncertainty, result.get(f"{key}{DRAWN}")
+            asked = self.mesh_faces, self.uncertainty
             refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, *asked)
             result[key], result[f"{key}{SHAPES}"] = _like(result[key], refined, affine), shapes
             if self.fine_mm:
@@ -368,8 +372,8 @@ def _probabilities(prob: Any) -> np.ndarray | None:
     return None if prob is None else np.asarray(volume_array(prob, "probabilities"), np.float32)
 
 
-MendSidesD = MendSidesDict = MendSidesd
 FillDrawnD = FillDrawnDict = FillDrawnd
+MendSidesD = MendSidesDict = MendSidesd
 PICCTD = PICCTDict = PICCTd
 TIMSampleD = TIMSampleDict = TIMSampled
 LatentFinetuneD = LatentFinetuneDict = LatentFinetuned

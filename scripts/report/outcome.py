@@ -43,7 +43,8 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     """Return what came of a case after the chain.
 
     Args:
-        data: `pred`, and if it was refined `initial`, `pred_shapes`, and `pred_sides`, what to know of left and right.
+        data: `pred`, and if it was refined `initial`, `pred_shapes`, and `pred_sides`, what to know of left and right;
+            `pred_drawn`, a `Drawing`, where few slices were drawn.
     """
     if "pred_shapes" not in data:
         empty = not known_labels(data["pred"]).any()
@@ -53,10 +54,11 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     said = [f"{s.name}: {warning}" for s in shapes for warning in s.quality.get("warnings", [])]
     unrefined = bool(failures) and len(failures) == len(shapes)
     volumes_ml, changed_voxels = changes(data["initial"], data["pred"])
+    drawn = data["pred_drawn"].warnings if "pred_drawn" in data else []
     return Outcome(
         status=KEPT if unrefined else REFINED if changed_voxels else UNCHANGED,
         reason="; ".join(failures) if unrefined else "",
-        warnings=[*data.get("pred_sides", []), *([] if unrefined else failures + said)],
+        warnings=[*drawn, *data.get("pred_sides", []), *([] if unrefined else failures + said)],
         volumes_ml=volumes_ml,
         changed_voxels=changed_voxels,
         structures=[

@@ -23,6 +23,8 @@ def check_options(
     uncertainty: object = False,
     html_cases: object = 0,
     sparse: object = False,
+    image_dir: object = None,
+    prob_dir: object = None,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
@@ -33,9 +35,10 @@ def check_options(
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
         html_cases: a whole number from 0 on.
+        image_dir, prob_dir: folders of evidence, which drawn slices are refined without.
 
     Raises:
-        SystemExit: one is not; with a plain message.
+        SystemExit: one is not, or two exclude each other; with a plain message.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
         raise SystemExit(f"Error: seed must be a whole number from 0 to {MOST_SEED}, not {shown(seed)}")
@@ -58,3 +61,6 @@ def check_options(
             is_true(switch)
         except ValueError:
             raise SystemExit(f"Error: {name} must be true or false, not {shown(switch)}") from None
+    for name, folder in {"image_dir": image_dir, "prob_dir": prob_dir}.items():
+        if folder and is_true(sparse):
+            raise SystemExit(f"Error: {name} is not read with --sparse true: leave out one of them")

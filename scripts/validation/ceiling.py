@@ -87,7 +87,7 @@ class Ceiling:
         sure = np.ones(len(points))
         samples = TrustedSamples(points, normals, sure, sure)
         found = fit(samples, aligned.transform, aligned.prior, self.refiner.seed)
-        stage = aligned.then(Fitted, samples=samples, context=None, evidence=None, seen=None, fit=found)
+        stage = aligned.then(Fitted, samples=samples, context=None, evidence=None, seen=None, drawn=None, fit=found)
         drawn = self.draw[aligned.name].measure(stage)
         fitted = np.zeros(aligned.mask.shape, bool)
         fitted[drawn.box] = drawn.fit_mm < 0

@@ -19,8 +19,8 @@ from ..evaluation.tables import markdown_table
 from ..geometry.affine import spacing_mm
 from ..metrics.surface import score_masks
 from ..refine.chain import Refiner
+from ..refine.drawing import Drawing, parts_of
 from ..refine.finer import Split, finer_labels
-from ..refine.sparse import DrawnSlices
 from ..run.request import Request
 from ..simulation.simulate import read_truth
 from .interpolation import METHODS, nearest_drawn, thickened
@@ -150,11 +150,11 @@ def score_drawn(refiner: Refiner, truth: np.ndarray, affine: np.ndarray, count: 
         axis, places = spread_slices(mask, spacing_mm(affine), count)
         few = np.zeros_like(truth)
         np.moveaxis(few, axis, 0)[places] = np.moveaxis(np.where(mask, truth, 0), axis, 0)[places]
-        slices_drawn = DrawnSlices(axis, tuple(places))
-        filled = slices_drawn.fill(few, affine)
+        drawing = Drawing(axis, tuple(parts_of(few, affine, refiner.pack)))
+        filled = drawing.fill(few, affine)
         aligned = refiner.align(filled, affine)
-        fitted = refiner.fit(refiner.sample(aligned, filled, affine, drawn=slices_drawn))
-        refined, _ = refiner.reconstruct(fitted, filled, affine, drawn=slices_drawn)
+        fitted = refiner.fit(refiner.sample(aligned, filled, affine, drawn=drawing))
+        refined, _ = refiner.reconstruct(fitted, filled, affine)
         results = {"nearest": nearest_drawn(few, axis, places), "shape-based": filled, SPARSE: refined}
         for method, found in results.items():
             scores = score_masks(structure.mask(found, affine), mask, affine, refiner.pack.nsd_tolerance_mm)

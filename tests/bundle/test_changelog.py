@@ -20,7 +20,10 @@ def read_changelog(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def changelog(bundle_root: Path) -> dict[str, str]:
-    return read_changelog((bundle_root / "CHANGELOG.md").read_text())
+    """The released versions."""
+    versions = read_changelog((bundle_root / "CHANGELOG.md").read_text())
+    assert "Unreleased" not in list(versions)[1:]
+    return {version: lines for version, lines in versions.items() if version != "Unreleased"}
 
 
 def test_lines_are_read():

@@ -32,3 +32,11 @@ def test_without_a_gpu_cuda_is_not_the_remedy(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match="'cuda:99' is not there: write cpu; no GPU that CUDA can use is seen here$"):
         check_options(device="cuda:99")
+
+
+@pytest.mark.parametrize("folder", ["image_dir", "prob_dir"])
+def test_drawn_slices_are_refused_with_evidence_that_would_not_be_read(folder):
+    with pytest.raises(SystemExit, match=f"^Error: {folder} is not read with --sparse true: leave out one of them$"):
+        check_options(sparse="true", **{folder: "images"})
+    check_options(sparse="false", **{folder: "images"})
+    check_options(sparse=True, image_dir=None, prob_dir="")
