@@ -34,6 +34,7 @@ from .serving import Serving, do_case
 logger = logging.getLogger(__name__)
 
 ADDRESS = re.compile(r"(\w+://)?[^\s/:]+:\d+")
+LEAST_MEMORY, LEAST_LIFETIME = "1GB", "1m"  # a worker with less would end before it had done a case
 ENDED = (
     "its worker was killed, also when nothing else ran, most often for want of memory: start the run again, with more "
     "--memory"
@@ -50,7 +51,7 @@ class Cohort:
         lifetime: after which a worker ends, such as "55m"; "" for none.
 
     Raises:
-        ValueError: one of them is none of these.
+        ValueError: one of them is none of these, or too little.
     """
 
     cluster: str = LOCAL
@@ -63,16 +64,17 @@ class Cohort:
                 f"cluster must be local, slurm or the address of a scheduler such as tcp://10.0.0.5:8786, not "
                 f"{shown(self.cluster)}"
             )
-        for name, text, read, example in (
-            ("memory", self.memory, parse_bytes, "8GB"),
-            ("lifetime", self.lifetime, parse_timedelta, "55m"),
+        for name, text, read, least, example in (
+            ("memory", self.memory, parse_bytes, LEAST_MEMORY, "8GB"),
+            ("lifetime", self.lifetime, parse_timedelta, LEAST_LIFETIME, "55m"),
         ):
             try:
-                good = not text or read(str(text)) > 0
+                good = not text or (str(text)[-1].isalpha() and read(str(text)) >= read(least))
             except (ValueError, KeyError, TypeError):
                 good = False
             if not good:
-                raise ValueError(f"{name} must be such as {example}, not {shown(text)}")
+                needs = f"must have a unit and be at least {least}, such as {example}"
+                raise ValueError(f"{name} {needs}, not {shown(text)}")
 
     def __call__(self, workers: int, work: CaseWork, jobs: Sequence[Job]) -> CasesOnDask:
         """Return the cases, to be done.
@@ -119,7 +121,7 @@ class CasesOnDask:
             self.client: Client = self.stack.enter_context(
                 opened(cohort.cluster, self.count, str(cohort.memory), str(cohort.lifetime))
             )
-            self.client.register_plugin(Serving(self.name, pickled, code_hash()), name=self.name)
+            self._serve(Serving(self.name, pickled, code_hash()))
             if cohort.cluster not in (LOCAL, SLURM):  # it goes on without this run
                 self.stack.callback(self.client.unregister_worker_plugin, self.name)
         except BaseException:
@@ -128,6 +130,20 @@ class CasesOnDask:
         there = len(self.client.scheduler_info(n_workers=-1)["workers"])
         logger.info(f"{counted(there, 'worker')} so far; dashboard: {self.client.dashboard_link}")
         return self
+
+    def _serve(self, serving: Serving) -> None:
+        """Give the work to all workers.
+
+        Raises:
+            ValueError: one has no bundle, or another version.
+        """
+        try:
+            self.client.register_plugin(serving, name=self.name)
+        except (ImportError, AttributeError) as error:  # it cannot read what it is sent
+            raise ValueError(
+                f"a worker has no such bundle as this one ({error}): start it in the same folder and environment as "
+                "this run"
+            ) from error
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # of workers that have ended already, as by Ctrl+C

@@ -36,10 +36,10 @@ class Serving(WorkerPlugin):
         """Read the work.
 
         Raises:
-            RuntimeError: the worker would do it in another way.
+            ValueError: the worker would do it in another way.
         """
         if code_hash() != self.code:
-            raise RuntimeError(
+            raise ValueError(
                 f"the worker on {socket.gethostname()} has another version of the bundle or of its packages: start it "
                 "in the same folder and environment as this run"
             )

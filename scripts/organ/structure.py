@@ -160,9 +160,13 @@ def structure_list(value: Any, where: str) -> tuple[Structure, ...]:
 
 
 def in_folder(structure: Structure, folder: Path) -> Structure:
-    """Return a structure whose prior, a file name, is that file in a folder, or in one beside it."""
+    """Return a structure whose prior, a file name, is that file in a folder, or in one beside it.
+
+    The folder may be given as `.` or `..`, which have no parent by their names.
+    """
     above, *below = structure.prior.parts
-    return replace(structure, prior=folder.parent.joinpath(*below) if above == ".." else folder / structure.prior)
+    beside = folder.resolve().parent.joinpath(*below) if above == ".." else folder / structure.prior
+    return replace(structure, prior=beside)
 
 
 def _check_pair(one: Structure, other: Structure, where: str) -> None:

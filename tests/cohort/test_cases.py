@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import sys
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from monai.bundle import ConfigParser
@@ -16,6 +17,8 @@ from tests.helpers.volumes import AFFINES, blocks, save
 from tests.kills import results
 
 pytest.importorskip("dask_jobqueue", reason="no Dask: pip install -r requirements-cohort.txt")
+from distributed import Client, WorkerPlugin  # noqa: E402
+
 from scripts.cohort import clusters  # noqa: E402
 from scripts.cohort.cases import Cohort  # noqa: E402
 from scripts.cohort.serving import Serving  # noqa: E402
@@ -33,6 +36,16 @@ def masks(tmp_path_factory):
     save(folder / "glutton.nii.gz", blocks())
     save(folder / "corrupt.nii.gz", blocks()).write_bytes(b"broken")
     return folder
+
+
+class Elsewhere(WorkerPlugin):
+    """The work of a run, as a worker meets it that has no such bundle."""
+
+    def __init__(self, *_):
+        pass
+
+    def setup(self, worker):
+        raise ModuleNotFoundError("No module named 'scripts'")
 
 
 def cases(output):
@@ -76,9 +89,15 @@ def test_a_killed_worker_costs_no_case_one_without_memory_its_own_and_a_rerun_do
     ("given", "message"),
     [
         ({"cluster": "pbs"}, "cluster must be local, slurm or the address of a scheduler such as .*, not 'pbs'"),
-        ({"memory": "much"}, "memory must be such as 8GB, not 'much'"),
-        ({"memory": "0GB"}, "memory must be such as 8GB"),
-        ({"lifetime": "1 fortnight"}, "lifetime must be such as 55m"),
+        ({"memory": "much"}, "memory must have a unit and be at least 1GB, such as 8GB, not 'much'"),
+        ({"memory": "0GB"}, "memory must have a unit"),
+        ({"memory": 8}, "memory must have a unit .*, not 8$"),
+        ({"memory": "8"}, "memory must have a unit"),
+        ({"memory": "900MB"}, "be at least 1GB"),
+        ({"lifetime": "1 fortnight"}, "lifetime must have a unit and be at least 1m, such as 55m"),
+        ({"lifetime": 55}, "lifetime must have a unit"),
+        ({"lifetime": "55"}, "lifetime must have a unit"),
+        ({"lifetime": "1s"}, "be at least 1m"),
     ],
 )
 def test_what_is_no_cluster_memory_or_time_is_refused(given, message):
@@ -88,7 +107,7 @@ def test_what_is_no_cluster_memory_or_time_is_refused(given, message):
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.5:8786", "tls://login-1:8786", "login-1.site.org:8786"])
 def test_addresses_of_schedulers_are_clusters(address):
-    assert Cohort(address, memory="500MB", lifetime="1h").cluster == address
+    assert Cohort(address, memory="1GiB", lifetime="1h").cluster == address
 
 
 def test_a_scheduler_that_does_not_answer_ends_the_run_plainly(masks, tmp_path, monkeypatch):
@@ -106,8 +125,27 @@ def test_steps_that_cannot_be_sent_to_workers_end_the_run_plainly(masks, tmp_pat
 
 
 def test_a_worker_of_another_version_does_nothing():
-    with pytest.raises(RuntimeError, match="has another version of the bundle .*: start it in the same folder"):
+    with pytest.raises(ValueError, match="has another version of the bundle .*: start it in the same folder"):
         Serving("run", b"", "of another version").setup(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("code_hash", lambda: "of another version", "has another version of the bundle"),
+        ("Serving", Elsewhere, "a worker has no such bundle as this one .*: start it in the same folder"),
+    ],
+)
+def test_a_run_whose_workers_have_another_version_ends_plainly(masks, tmp_path, monkeypatch, name, value, message):
+    @contextmanager
+    def here(*_):
+        with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+            yield client
+
+    monkeypatch.setattr("scripts.cohort.cases.opened", here)
+    monkeypatch.setattr(f"scripts.cohort.cases.{name}", value)
+    with pytest.raises(ValueError, match=message):
+        run_refine(masks, tmp_path / "out", cluster=Cohort())
 
 
 def test_without_dask_it_is_said_what_to_install(monkeypatch):

@@ -73,6 +73,7 @@ def test_the_card_names_both(trained, folder, bundle_root):
     prior = ShapePrior.load(folder / "pack" / "kidney.safetensors")
     card = prior.card
     assert card["structure"] == "kidney_right, kidney_left" and card["labels"] == [1, 2]
+    assert card["training"]["mirror"] == {"kidney_right": "auto", "kidney_left": "auto"}
     assert card["n_cases"] == 5 and card["n_shapes"] == 9 and card["dice_held_out"]["n"] == 4
     assert card["dice_training"]["mean"] > 0.9
     assert (folder / "run" / "kidney" / "report.md").is_file()

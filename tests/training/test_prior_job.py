@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -236,10 +237,26 @@ def test_priors_of_other_packs_are_theirs_to_train():
     heart, aorta = pack.structure("heart"), pack.structure("aorta")
     borrowed = replace(heart, prior=pack.folder.parent / "other" / "heart.safetensors")
     assert [t.name for t in select_targets(replace(pack, structures=(borrowed, aorta)), "all")] == ["aorta"]
-    with pytest.raises(ValueError, match="--label 2: heart has the prior of 'other': train it with --organ other"):
+    with pytest.raises(ValueError, match="--label 2: heart has the prior of 'other': train --organ other"):
         select_targets(replace(pack, structures=(borrowed, aorta)), 2)
+    elsewhere = replace(aorta, prior=pack.folder.parent / "third" / "aorta.safetensors")
+    two = replace(pack, structures=(borrowed, elsewhere, pack.structure("trachea")))
+    with pytest.raises(ValueError, match="aorta has the prior of 'third': train --organ other and --organ third$"):
+        select_targets(two, "heart,aorta")
     with pytest.raises(ValueError, match="all priors of 'thorax' are other packs'"):
         select_targets(replace(pack, structures=(borrowed,)), None)
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+def test_a_pack_that_is_given_as_the_folder_one_is_in_has_the_same_priors(monkeypatch, tmp_path, place):
+    inner = tmp_path / "abdomen" / "inner"
+    inner.mkdir(parents=True)
+    shutil.copy(OrganPack.load("abdomen").file, inner.parent)
+    pack = OrganPack.load(inner.parent)
+    monkeypatch.chdir(inner.parent if place == "." else inner)
+    here = OrganPack.load(place)
+    assert [one.prior.resolve() for one in here.structures] == [one.prior for one in pack.structures]
+    assert [target.name for target in select_targets(here, None)] == ["spleen", "stomach"]
 
 
 @pytest.mark.parametrize("door", ["monai.bundle run", "train-prior"])

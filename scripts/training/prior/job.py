@@ -64,7 +64,7 @@ def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | Non
     Raises:
         ValueError: the pack has no such structure, or its prior is another pack's.
     """
-    own = [s for s in pack.structures if s.prior.parent == pack.folder]
+    own = [s for s in pack.structures if s.prior.parent.resolve() == pack.folder.resolve()]
     targets = [Target(tuple(s for s in own if s.prior == prior)) for prior in dict.fromkeys(s.prior for s in own)]
     if not targets:
         raise ValueError(f"all priors of '{pack.name}' are other packs': train these")
@@ -80,7 +80,8 @@ def select_targets(pack: OrganPack, label: str | int | Sequence[str | int] | Non
     borrowed = [s for s in pack.structures if s not in own and names[s.name] & wanted]
     if borrowed:
         told = ", ".join(f"{s.name} has the prior of '{s.prior.parent.name}'" for s in borrowed)
-        raise ValueError(f"--label {label}: {told}: train it with --organ {borrowed[0].prior.parent.name}")
+        packs = dict.fromkeys(s.prior.parent.name for s in borrowed)
+        raise ValueError(f"--label {label}: {told}: train {' and '.join(f'--organ {name}' for name in packs)}")
     return [target for target in targets if any(names[s.name] & wanted for s in target.structures)]
 
 
@@ -131,8 +132,14 @@ def prepare_target(
     if train_cases:
         files["train"] = [files["train"][k] for k in evenly_spaced(len(files["train"]), int(train_cases))]
     logger.info("%s: %d label maps to learn from, %d held out", target.name, *map(len, files.values()))
-    structures = [one if mirror is None else replace(one, mirror=mirror) for one in target.structures]
+    how = mirroring(target, mirror)
+    structures = [replace(one, mirror=how[one.name]) for one in target.structures]
     return prepare(files["train"], structures, cache_dir, dict(settings), files["validation"], anchor, workers, labels)
+
+
+def mirroring(target: Target, mirror: str | None = None) -> dict[str, str]:
+    """Return structure → whether its shapes may be mirrored: `mirror`, or where that is None what the pack says."""
+    return {one.name: mirror or one.mirror for one in target.structures}
 
 
 def train_others(
