@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..organ.pack import OrganPack
-from ..organ.several import AUTO, asked_packs, union
+from ..organ.several import AUTO, asked_packs, names_asked, union
 from .errors import CaseError
 from .find import NAMED_AT_MOST
 from .sources import LabelSource
@@ -29,7 +29,7 @@ def packs_for(organ: object, dataset_dir: str | Path, source: str = "") -> list[
         ValueError: no pack fits, or there is no mask.
     """
     packs = asked_packs(organ)
-    return _fitting(packs, Path(dataset_dir), source) if organ == AUTO and len(packs) > 1 else packs
+    return _fitting(packs, Path(dataset_dir), source) if names_asked(organ) == [AUTO] and len(packs) > 1 else packs
 
 
 def _fitting(packs: Sequence[OrganPack], dataset_dir: Path, source: str) -> list[OrganPack]:

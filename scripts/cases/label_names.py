@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from .errors import UnreadableCase, UnrefinableCase
+from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import is_nifti, is_nrrd
 from .nrrd_file import segment_names
 from .read import open_volume
@@ -26,12 +27,30 @@ def names_of(path: Path) -> dict[int, list[str]]:
     A NRRD file's names are those of its segments. nnU-Net's `dataset.json` lies beside the label map or, for a folder
     such as `labelsTr`, beside that; MOOSE's `<model>_organ_indices.json` beside `<model>_segmentation_<image>`.
     """
+    return _own_names(path) or _names_beside(path)
+
+
+def names_lost(path: Path) -> dict[int, str]:
+    """Return value → name of a label map of which a copy as NIfTI, in another folder, would know none, see `names_of`.
+
+    They are none where it is a NIfTI file with names in its header, or no names can be read.
+    """
+    with suppress(CaseError):
+        own = _own_names(path)
+        return {} if own and is_nifti(path) else {v: all_[0] for v, all_ in (own or _names_beside(path)).items()}
+    return {}
+
+
+def _own_names(path: Path) -> dict[int, list[str]]:
+    """Return value → names of a label map's own header."""
     try:
-        named = segment_names(path) if is_nrrd(path) else _header_names(open_volume(path)) if is_nifti(path) else {}
+        return segment_names(path) if is_nrrd(path) else _header_names(open_volume(path)) if is_nifti(path) else {}
     except ValueError as error:
         raise UnreadableCase(str(error)) from error
-    if named:
-        return named
+
+
+def _names_beside(path: Path) -> dict[int, list[str]]:
+    """Return value → names of a file beside a label map."""
     file = names_file(path)
     if file is None:
         return {}

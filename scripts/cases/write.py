@@ -23,8 +23,14 @@ from .nrrd_file import like as nrrd_like
 from .read import labels_of, open_volume, scaling
 
 
-def copy_volume(source: str | Path, target: str | Path) -> None:
-    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`); others are converted."""
+def copy_volume(source: str | Path, target: str | Path, names: Mapping[int, str] | None = None) -> None:
+    """Copy a NIfTI file byte for byte, compressing a `.nii` (the target is a `.nii.gz`); others are converted.
+
+    With `names`, value → name, the copy's header has a table of these.
+    """
+    if names:
+        write_nifti(target, _with_names(open_volume(source), names))
+        return
     if not is_nifti(source):
         write_nifti(target, open_volume(source))
         return
@@ -57,6 +63,16 @@ def write_new_label_map(path: str | Path, labels: np.ndarray, affine: ArrayLike)
     image.header.set_xyzt_units("mm")
     image.set_qform(image.affine, int(image.header["sform_code"]))
     write_nifti(path, image)
+
+
+def _with_names(image: nib.Nifti1Image, names: Mapping[int, str]) -> nib.Nifti1Image:
+    """Return an image, as it is stored, with a table of names in its header."""
+    header, (slope, inter) = image.header.copy(), scaling(image)
+    header.extensions.append(table_of(names))
+    unscaled = getattr(image.dataobj, "get_unscaled", None)
+    named = type(image)(np.asarray(image.dataobj if unscaled is None else unscaled()), image.affine, header)
+    named.header.set_slope_inter(slope, inter)  # which a new image does not take from its header
+    return named
 
 
 def _part(image: nib.Nifti1Image, box: tuple[slice, slice, slice]) -> nib.Nifti1Image:

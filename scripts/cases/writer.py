@@ -14,6 +14,7 @@ from ..organ.exchange import exchanged
 from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
 from .find import CASE, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
+from .label_names import names_lost
 from .layers import with_changes
 from .mesh import FORMATS, RAS, SCENE, UNCERTAINTY, check_format, check_space, write_mesh
 from .meta_image import data_file
@@ -187,7 +188,9 @@ class CaseWriter:
             return {}
         mask, given = data.get("initial"), self._foreign(paths, data)
         copied = None if self.source == "pred" and given is None else mask  # bytes, where there is a file to copy
-        outputs = {stage: self._write_mask(paths, stage, copied, given) for stage in STAGES}
+        unread = self.source == "pred" and "initial" not in data
+        names = names_lost(Path(paths["pred"])) if unread else None
+        outputs = {stage: self._write_mask(paths, stage, copied, given, names) for stage in STAGES}
         if given is not None and given.mend_sides:
             return outputs | self._write_as_given(paths, mask, mask, given)
         return outputs | self._copy_as_given(paths, given)
@@ -204,14 +207,19 @@ class CaseWriter:
         return folder / f"{paths[CASE]}_{ending}"
 
     def _write_mask(
-        self, paths: dict[str, Any], stage: str, mask: torch.Tensor | None, given: GivenLabels | None
+        self,
+        paths: dict[str, Any],
+        stage: str,
+        mask: torch.Tensor | None,
+        given: GivenLabels | None,
+        names: Mapping[int, str] | None = None,
     ) -> str:
         target, source = self._path(paths, f"{stage}.nii.gz"), Path(paths[self.source])
         if given is not None:
             reference = next(iter(given.files.values()), given.label_map or source)
             write_label_map(target, known_labels(mask), reference, "uint8", False, names=given.common)
         elif self.source == "pred" and (stage == "initial" or mask is None):
-            copy_volume(source, target)
+            copy_volume(source, target, names)
         else:
             labels, dtype = (as_labels(mask), None) if self.source == "pred" else (known_labels(mask), "uint8")
             write_label_map(target, labels, source, dtype)

@@ -1,12 +1,13 @@
 """Several organ packs in one run: the pack that holds all of them, each structure once.
 
 Its labels are numbered anew, pack after pack. Of packs that know the same structure the first one refines it. A name
-that means different structures in several packs, such as `tumour`, means none here: nobody can tell whose it is.
+that means different structures in several packs, such as `tumour`, means none here: nobody can tell whose it is. A
+label that a pack knows without refining it, such as a gallbladder, is left to a pack that refines it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def asked_packs(organ: Any) -> list[OrganPack]:
     Raises:
         OrganError: see `load_packs`; or none is trained.
     """
-    names = [str(name) for name in organ] if isinstance(organ, (list, tuple)) else [str(organ)]
+    names = names_asked(organ)
     if len(names) == 1 and names[0] in (ALL, AUTO):
         known = [OrganPack.load(name) for name in sorted(known_organs())]
         trained = [pack for pack in known if pack.is_trained]
@@ -48,13 +49,19 @@ def asked_packs(organ: Any) -> list[OrganPack]:
     return [OrganPack.load(name) for name in dict.fromkeys(names)]
 
 
+def names_asked(organ: Any) -> list[str]:
+    """Return what is asked for as texts: one, or those of a list."""
+    return [str(name) for name in organ] if isinstance(organ, (list, tuple)) else [str(organ)]
+
+
 def union(packs: Sequence[OrganPack]) -> OrganPack:
     """Return the pack that holds all of several, in their order; of a single one, itself."""
     if len(packs) == 1:
         return packs[0]
     members: list[Member] = []
     for pack in packs:
-        members.append(_beside(pack, members))
+        members.append(_beside(_without(pack, _refined_elsewhere(pack, packs)), members))
+    members = [_passing_on(member, pack, packs, members) for member, pack in zip(members, packs, strict=True)]
     doubtful = _doubtful(members)
     labels, structures = {}, []
     sources: Meanings = {}
@@ -111,18 +118,9 @@ def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
             member, label = same
             left[one.name] = member.pack.name
             others.append(member.pack)
-            known = member.pack.named()
-            if len({known[name] for name in _names(one, pack) if name in known}) > 1:
-                continue  # a whole whose halves the other pack has: nobody can tell which half is meant
-            names |= {name: member.labels[label] for name in _names(one, pack) if name not in known}
-            for source, meanings in pack.sources.items():
-                sides = pack.source_sides.get(source, {}) if one.side else {}
-                theirs = {
-                    key: member.labels[label]
-                    for key, value in meanings.items()
-                    if value in one.labels and sides.get(key, one.side) == one.side
-                }
-                passed[source] = theirs | passed.get(source, {})
+            its_names, theirs = _called(one, pack, member, label)
+            names |= its_names
+            passed = {source: theirs[source] | passed.get(source, {}) for source in theirs} if theirs else passed
     kept = tuple(one for one in pack.structures if one.name not in left)
     free = set(pack.labels).difference(*(one.labels for one in pack.structures)) if kept else set()
     labels = {value: name for value, name in pack.labels.items() if value in free.union(*(s.labels for s in kept))}
@@ -137,6 +135,53 @@ def _beside(pack: OrganPack, earlier: Sequence[Member]) -> Member:
     first = 1 + sum(len(member.labels) for member in earlier)
     values = dict(zip(labels, range(first, first + len(labels)), strict=True))
     return Member(replace(pack, labels=labels, structures=kept, sources=sources), values, left, passed, names)
+
+
+def _refined_elsewhere(pack: OrganPack, packs: Sequence[OrganPack]) -> dict[int, tuple[int, int]]:
+    """Return which labels of a pack have no structure there, but in another pack: label → place of that, its label."""
+    found: dict[int, tuple[int, int]] = {}
+    for value in set(pack.labels).difference(*(one.labels for one in pack.structures)):
+        for place, other in enumerate(packs):
+            refined = {label for one in other.structures for label in one.labels}
+            label = _same(other, Structure(pack.labels[value], (value,)), pack) if other is not pack else 0
+            if label in refined:
+                found.setdefault(value, (place, label))
+    return found
+
+
+def _without(pack: OrganPack, labels: Iterable[int]) -> OrganPack:
+    """Return a pack without labels that no structure of it has."""
+    gone = set(labels)
+    kept = {source: {k: v for k, v in known.items() if v not in gone} for source, known in pack.sources.items()}
+    return replace(pack, labels={v: name for v, name in pack.labels.items() if v not in gone}, sources=kept)
+
+
+def _passing_on(member: Member, pack: OrganPack, packs: Sequence[OrganPack], members: Sequence[Member]) -> Member:
+    """Return a member whose names of labels that another one refines lead there; `pack` is what it was made of."""
+    names, passed = dict(member.names), dict(member.passed)
+    for value, (place, label) in _refined_elsewhere(pack, packs).items():
+        if label in members[place].labels:
+            its_names, theirs = _called(Structure(pack.labels[value], (value,)), pack, members[place], label)
+            names |= its_names
+            passed |= {source: theirs[source] | passed.get(source, {}) for source in theirs}
+    return replace(member, names=names, passed=passed)
+
+
+def _called(one: Structure, pack: OrganPack, member: Member, label: int) -> tuple[dict[str, int], Meanings]:
+    """Return what a pack and its sources call a structure that a member has as a label: names, and those of sources.
+
+    They are none for a whole whose halves the member has: nobody can tell which half is meant.
+    """
+    known, to = member.pack.named(), member.labels[label]
+    if len({known[name] for name in _names(one, pack) if name in known}) > 1:
+        return {}, {}
+    passed: Meanings = {}
+    for source, meanings in pack.sources.items():
+        sides = pack.source_sides.get(source, {}) if one.side else {}
+        passed[source] = {
+            key: to for key, value in meanings.items() if value in one.labels and sides.get(key, one.side) == one.side
+        }
+    return {name: to for name in _names(one, pack) if name not in known}, passed
 
 
 def _same(other: OrganPack, structure: Structure, pack: OrganPack) -> int:

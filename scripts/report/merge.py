@@ -11,7 +11,7 @@ from typing import Any
 from ..cases.files import write_json
 from ..cases.lock import LOCK, FolderLock
 from ..cases.part import named, read_part
-from .html import try_page
+from .html import check_html_cases, try_page
 from .lines import last_lines
 from .run_report import LINES, REPORT, CaseRecord, read_report, summary_of
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 SETTINGS = "settings_hash"
 
 
-def merge(run_dir: str, html: bool = True) -> str:
+def merge(run_dir: str, html: bool = True, html_cases: int = 0) -> str:
     """Make one report.json and report.html of a run that was done in parts (--part), when all have ended.
 
     The reports of the parts are removed; a part that is run again later is merged into what is there.
@@ -28,14 +28,15 @@ def merge(run_dir: str, html: bool = True) -> str:
     Args:
         run_dir: output folder of the parts.
         html: false: no report.html.
+        html_cases: how many cases the page draws, the worst first; 0 for as many as it has room for.
 
     Returns:
         The report's path.
 
     Raises:
-        ValueError: there are no parts, one is at work, or they were not run alike.
+        ValueError: there are no parts, one is at work, or they were not run alike; or `html_cases` is less than 0.
     """
-    folder = Path(run_dir)
+    folder, most = Path(run_dir), check_html_cases(html_cases)
     parts = parts_in(folder)
     if not parts:
         raise ValueError(f"{folder} holds no report of a part: give the output folder of runs with --part")
@@ -53,7 +54,7 @@ def merge(run_dir: str, html: bool = True) -> str:
     for line in last_lines([CaseRecord(**case) for case in report["cases"]], report["summary"]):
         logger.info(line)
     if html:
-        try_page(folder)
+        try_page(folder, most=most)
     return str(folder / REPORT)
 
 
@@ -67,11 +68,18 @@ def parts_in(folder: Path) -> list[str]:
 def check_alike(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse parts of which one was run with other settings, another organ pack or another version than the first.
 
+    So are parts of several numbers: nobody can tell then which of them are missing.
+
     Raises:
         ValueError: there is one.
     """
     first = next(iter(reports))
     for part, report in reports.items():
+        if read_part(part)[1] != read_part(first)[1]:
+            raise ValueError(
+                f"{folder}: the parts {first} and {part} are shares of another number of parts: remove the reports of "
+                f"those that you do not want, such as {named(REPORT, part)}, and run the missing ones"
+            )
         if report[SETTINGS] != reports[first][SETTINGS]:
             raise ValueError(
                 f"{folder}: the parts {first} and {part} were run with other options, organ packs or versions: run all "
@@ -89,10 +97,10 @@ def merged_before(folder: Path, settings_hash: str) -> list[dict[str, Any]]:
 
 def warn(folder: Path, parts: Sequence[str], whole: bool) -> None:
     """Say which parts are missing, where the whole's report does not have their cases, and which were cut short."""
-    for count in sorted({read_part(part)[1] for part in parts}):
-        missing = [f"{n}/{count}" for n in range(1, count + 1) if f"{n}/{count}" not in parts]
-        if missing and not whole:
-            logger.warning(f"{folder} has no report of the parts {', '.join(missing)}: run them, then merge again")
+    count = read_part(parts[0])[1]
+    missing = [f"{n}/{count}" for n in range(1, count + 1) if f"{n}/{count}" not in parts]
+    if missing and not whole:
+        logger.warning(f"{folder} has no report of the parts {', '.join(missing)}: run them, then merge again")
     cut = [part for part in parts if (folder / named(LINES, part)).exists()]
     if cut:
         logger.warning(f"cut short: the parts {', '.join(cut)}: run them again, then merge again")

@@ -220,4 +220,6 @@ def test_what_belongs_to_no_pack_or_to_one_only_is_refused(bundle_root, packs, t
 
 def test_a_folder_that_cannot_be_looked_into_is_said_plainly():
     problem = MaskRequest.of("auto", dataset_dir="x" * 300).problem  # longer than a file's name may be
-    assert "xxx" in problem and MaskRequest.of("auto", dataset_dir="none").problem.startswith("none does not exist")
+    assert "xxx" in problem
+    for organ in ("auto", ["auto"]):
+        assert MaskRequest.of(organ, dataset_dir="none").problem.startswith("none does not exist")

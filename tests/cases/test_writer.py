@@ -1,18 +1,24 @@
-"""Meshes of a case: beside the STL a PLY with correspondence, whole or not at all."""
+"""Masks and meshes of a case: names that masks keep; beside the STL a PLY with correspondence, whole or not at all."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 import trimesh
 
 from scripts.cases import files
+from scripts.cases.find import CASE
+from scripts.cases.label_names import names_of, table_of
 from scripts.cases.mesh import UNCERTAINTY, read_mesh, vertex_numbers
+from scripts.cases.read import open_volume
 from scripts.cases.writer import CaseWriter
 from scripts.organ.palette import structure_colours
 from tests.helpers.fake_chain import BALL, KeepLargestd
+from tests.helpers.publishers import frame_lps, segments, write_nrrd
 from tests.helpers.volumes import blocks, save
 
 
@@ -22,6 +28,30 @@ def case(tmp_path):
     source = save(tmp_path / "a.nii.gz", blocks())
     labels = torch.as_tensor(blocks()[None])
     return {"case": "a", "pred": str(source)}, {"initial": labels, **KeepLargestd()({"pred": labels})}
+
+
+@pytest.mark.parametrize("kind", ["nrrd", "beside", "header"])
+def test_a_mask_that_was_not_read_as_one_keeps_the_names_of_its_values(tmp_path, kind):
+    mask = np.zeros((12, 13, 14), np.int16)
+    mask[3:5], mask[7:9] = 3, 40
+    source = tmp_path / ("a.nrrd" if kind == "nrrd" else "a.nii.gz")
+    if kind == "nrrd":
+        write_nrrd(source, mask, frame_lps(0, (1, 1, 1)), **segments({3: "liver", 40: "lung"}))
+    else:
+        stored = nib.Nifti1Image(mask, np.eye(4))
+        stored.header.set_slope_inter(2.0, 1.0)
+        if kind == "header":
+            stored.header.extensions.append(table_of({3: "liver", 40: "lung"}))
+        else:
+            (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"liver": 3, "lung": 40}}))
+        nib.save(stored, source)
+    (tmp_path / "out").mkdir()
+    outputs = CaseWriter(tmp_path / "out").keep({CASE: "a", "pred": str(source)}, {})
+    for stage in ("initial", "refined"):
+        written = Path(outputs[stage])
+        assert names_of(written) == {3: ["liver"], 40: ["lung"]}
+        np.testing.assert_array_equal(nib.load(written).get_fdata(), open_volume(source).get_fdata())
+        assert kind != "header" or written.read_bytes() == source.read_bytes()
 
 
 def test_stl_and_ply_hold_the_same_mesh(case, tmp_path):

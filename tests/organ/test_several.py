@@ -83,6 +83,26 @@ def test_of_a_whole_whose_halves_another_pack_has_nothing_is_taken_for_one_half(
     }
 
 
+@pytest.mark.parametrize("abdomen_first", [True, False])
+def test_a_label_without_a_structure_is_left_to_the_pack_that_refines_it(abdomen_first):
+    abdomen = pack(
+        "abdomen",
+        "spleen",
+        "gallbladder",
+        structures=[{"name": "spleen", "labels": [1]}],
+        sources={"a": {1: "spleen", 4: "gallbladder", "galle": "gallbladder"}},
+    )
+    gall = pack("gall", "gallbladder", sources={"b": {9: "gallbladder"}})
+    both = union([abdomen, gall] if abdomen_first else [gall, abdomen])
+    refined = {one.name: one.labels[0] for one in both.structures}
+    assert set(refined) == {"spleen", "gallbladder"} and {name: v for v, name in both.labels.items()} == refined
+    assert both.named()["gallbladder"] == both.named()["galle"] == refined["gallbladder"]
+    assert both.sources["a"] == {1: refined["spleen"], 4: refined["gallbladder"], "galle": refined["gallbladder"]}
+    assert both.sources["b"] == {9: refined["gallbladder"]}
+    alone = union([abdomen, pack("heart", "heart")])
+    assert alone.labels == {1: "spleen", 2: "gallbladder", 3: "heart"} and alone.named()["galle"] == 2
+
+
 def test_values_of_one_side_lead_to_that_side_s_structure():
     both = union([pack("halves", "kidney_left", "kidney_right"), OrganPack.load("kidneys")])
     assert both.sources["totalsegmentator"] == {"kidney_right": 2, 2: 2, "kidney_left": 1, 3: 1}

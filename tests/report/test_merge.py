@@ -106,6 +106,25 @@ def test_parts_run_at_once_but_none_twice_and_none_while_they_are_merged(masks, 
     lock.release()
 
 
+def test_parts_of_several_numbers_are_refused(masks, tmp_path):
+    for part in ("1/2", "2/3"):
+        run_refine(masks, tmp_path / "out", part=part)
+    before = results(tmp_path / "out")
+    with pytest.raises(
+        ValueError, match="the parts 1/2 and 2/3 are shares of another number .* report.part-2-of-3.json"
+    ):
+        merge(str(tmp_path / "out"))
+    assert results(tmp_path / "out") == before
+
+
+def test_the_page_draws_as_many_cases_as_are_asked_for(masks, tmp_path):
+    run_refine(masks, tmp_path / "out", part="1/1")
+    with pytest.raises(ValueError, match="html_cases must be a whole number"):
+        merge(str(tmp_path / "out"), html_cases=-1)
+    merge(str(tmp_path / "out"), html_cases=1)
+    assert "so many cases, the worst ones, were asked for with html_cases" in (tmp_path / "out/report.html").read_text()
+
+
 def test_parts_that_were_not_run_alike_and_folders_without_parts_are_refused(masks, tmp_path):
     run_refine(masks, tmp_path / "out", part="1/2")
     run_refine(masks, tmp_path / "out", part="2/2", preset="linear")
