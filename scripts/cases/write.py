@@ -57,11 +57,22 @@ def write_nifti(path: str | Path, image: nib.Nifti1Image) -> None:
         nib.save(image, temporary)
 
 
-def write_new_label_map(path: str | Path, labels: np.ndarray, affine: ArrayLike) -> None:
-    """Write a label map (X, Y, Z) on a grid that no file has, as uint8; `affine` is voxel → world mm (RAS+)."""
+def write_new_label_map(
+    path: str | Path, labels: np.ndarray, affine: ArrayLike, names: Mapping[int, str] | None = None
+) -> None:
+    """Write a label map (X, Y, Z) on a grid that no file has, as uint8.
+
+    Args:
+        path: where.
+        labels: (X, Y, Z) whole numbers up to 255.
+        affine: (4, 4) voxel → world mm (RAS+).
+        names: value → name, for a table in the header; None for none.
+    """
     image = nib.Nifti1Image(labels.astype(np.uint8), np.asarray(affine, float))
     image.header.set_xyzt_units("mm")
     image.set_qform(image.affine, int(image.header["sform_code"]))
+    if names:
+        image.header.extensions.append(table_of(names))
     write_nifti(path, image)
 
 

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import nibabel as nib
 import numpy as np
 
-from ..geometry.affine import SAME_GRID_SHARE, apply_affine, grids_apart_mm, same_grid
+from ..geometry.affine import apply_affine, grid_corners, grids_apart_mm, same_grid
+
+OFF = 0.1  # voxels along each axis: how far a slice of a series, and what was drawn on it, may lie from its place
+ROUNDING = 0.005  # voxels: by which numbers in files of a series differ from the series' own
 
 
 class OffGrid(ValueError):
@@ -55,15 +58,12 @@ def add_block(target: np.ndarray, grid: np.ndarray, block: np.ndarray, affine: n
     Raises:
         OffGrid: it lies between the grid's voxels, or beyond it.
     """
-    start = apply_affine(np.linalg.inv(grid), affine[:3, 3][None])[0]
-    first = np.rint(start).astype(int)
-    corner = affine.copy()
-    corner[:3, 3] = apply_affine(grid, first[None].astype(float))[0]
-    expected = grid.copy()
-    expected[:3, 3] = corner[:3, 3]
-    edge_mm = np.linalg.norm(grid[:3, :3], axis=0).min()
-    apart_mm = grids_apart_mm(block.shape, expected, affine)
-    if apart_mm > 2 * SAME_GRID_SHARE * edge_mm:
+    to_index = np.linalg.inv(grid) @ affine
+    first = np.rint(to_index[:3, 3]).astype(int)
+    corners = grid_corners(block.shape, 0.5)
+    off = apply_affine(to_index, corners) - (corners + first)
+    if np.abs(off).max() > OFF + ROUNDING:
+        apart_mm = np.linalg.norm(off @ grid[:3, :3].T, axis=1).max()
         raise OffGrid(f"it lies up to {apart_mm:.3g} mm from the series' voxels")
     if (first < 0).any() or (first + block.shape > target.shape).any():
         raise OffGrid("it reaches beyond the series")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,58 +14,54 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-from ..cases.files import whole_file
 from .grid import add_block, turned
-from .segments import Segment
+from .mask import Mask
+from .segments import VALUE, Part, Segment
 from .series import LPS_TO_RAS, Series
 
 SERIES_NUMBER = 1000  # of the SEG; other series of a study have smaller ones
 NAME = "implicit_shape_refinement"
-VALUE = re.compile(r"label (\d+)")  # how a segment's description says its value in the label map
-OTHER_FRAME = "belongs to another frame of reference than the series"
+OTHER_FRAME = "it belongs to another frame of reference than the series: give the series that it was drawn on"
 
 
-def write_seg(
-    path: Path, labels: np.ndarray, series: Series, segments: Sequence[Segment], version: str, title: str
-) -> None:
-    """Write a label map as DICOM SEG (binary), on the grid of a series, one segment a label.
-
-    Args:
-        path: of the file.
-        labels: (columns, rows, slices) on the series' grid.
-        series: that the mask is of.
-        segments: the labels that the map holds.
-        version: of the bundle.
-        title: the series' description.
-    """
-    frames = labels.transpose(2, 1, 0)  # slices, rows, columns
-    planes = np.stack([frames == one.value for one in segments], axis=-1)
+def write_seg(path: Path, mask: Mask) -> None:
+    """Write a label map as DICOM SEG (binary), on the grid of its series, one segment a label."""
+    frames = mask.labels.transpose(2, 1, 0)  # slices, rows, columns
+    planes = np.stack([frames == one.value for one in mask.segments], axis=-1)
     seg = Segmentation(
-        source_images=series.headers(),
+        source_images=mask.series.headers(),
         pixel_array=planes.astype(np.uint8),
         segmentation_type="BINARY",
-        segment_descriptions=[_description(number, one, version) for number, one in enumerate(segments, 1)],
+        segment_descriptions=[_description(number, one, mask.version) for number, one in enumerate(mask.segments, 1)],
         series_instance_uid=generate_uid(),
         series_number=SERIES_NUMBER,
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer=NAME,
         manufacturer_model_name=NAME,
-        software_versions=version,
+        software_versions=mask.version,
         device_serial_number="none",
         content_label="REFINED",
-        series_description=title[:64],
+        series_description=mask.title,
     )
-    with whole_file(path) as temporary:
-        seg.save_as(temporary)
+    seg.save_as(path)
 
 
 def _description(number: int, segment: Segment, version: str) -> SegmentDescription:
-    """Return what the file says of a segment."""
+    """Return what the file says of a segment.
+
+    Raises:
+        ValueError: its keyword is none of SNOMED CT's.
+    """
+    if not hasattr(codes.SCT, segment.keyword):
+        raise ValueError(f"{segment.keyword}, the code of {segment.name}, is no keyword of pydicom.sr.codedict's SCT")
+    lesion = segment.keyword in codes.cid7159.dir()
     description = SegmentDescription(
         segment_number=number,
         segment_label=segment.name,
-        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure
+        if lesion
+        else codes.SCT.AnatomicalStructure,
         segmented_property_type=getattr(codes.SCT, segment.keyword),
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
@@ -81,52 +76,58 @@ def _description(number: int, segment: Segment, version: str) -> SegmentDescript
     return description
 
 
-def read_seg(file: pydicom.Dataset, series: Series) -> np.ndarray:
-    """Return a DICOM SEG as a label map (columns, rows, slices) uint8 on the grid of the series that it is of.
+def parts_of_seg(file: pydicom.Dataset) -> list[Part]:
+    """Return the segments of a DICOM SEG; a LABELMAP's segment 0 is the background, and none.
 
     Values are those that the segments' descriptions name (`label 3`), else the segments' numbers.
+    """
+    parts = []
+    for one in file.SegmentSequence:
+        number = int(one.SegmentNumber)
+        told = VALUE.fullmatch(str(one.get("SegmentDescription", "")))
+        if number:
+            parts.append(Part(number, str(one.SegmentLabel), int(told[1]) if told else number))
+    return parts
+
+
+def read_seg(file: pydicom.Dataset, series: Series, values: Mapping[int, int], names: Mapping[int, str]) -> np.ndarray:
+    """Return a DICOM SEG as a label map (columns, rows, slices) uint8 on the grid of the series that it is of.
+
+    Args:
+        file: of the SEG.
+        series: that it was drawn on.
+        values: number of a segment → value in the label map; segments that are not named are left out.
+        names: value → name, for messages.
 
     Raises:
         ValueError: it is of another frame of reference, holds shares instead of voxels, or segments that overlap.
         OffGrid: its voxels are not the series'.
     """
     if str(file.get("FrameOfReferenceUID", "")) != series.frame_uid:
-        raise ValueError(f"{file.filename!r} {OTHER_FRAME}: give the series that it was drawn on")
+        raise ValueError(OTHER_FRAME)
     kind = str(file.SegmentationType)
     if kind not in ("BINARY", "LABELMAP"):
-        raise ValueError(f"{file.filename!r} is a {kind} segmentation: export it as BINARY or LABELMAP")
-    values = {int(one.SegmentNumber): value_of(one) for one in file.SegmentSequence}
+        raise ValueError(f"it is a {kind} segmentation: export it as BINARY or LABELMAP")
     labels = np.zeros(series.shape, np.uint8)
     frames = np.reshape(file.pixel_array, (-1, int(file.Rows), int(file.Columns)))
     shared = file.SharedFunctionalGroupsSequence[0]
     for frame, own in zip(frames, file.PerFrameFunctionalGroupsSequence, strict=True):
-        if not frame.any():
-            continue
-        plane = frame.T[:, :, None]
         if kind == "BINARY":
             number = int(_group(own, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
-            plane = np.where(plane != 0, values[number], 0)
+            plane = np.where(frame != 0, values.get(number, 0), 0)
         else:
-            plane = np.vectorize(values.get, otypes=[int])(plane, 0)
-        block, affine = turned(plane, LPS_TO_RAS @ _frame_affine(own, shared, series), series.affine)
+            numbers, places = np.unique(frame, return_inverse=True)
+            plane = np.array([values.get(int(number), 0) for number in numbers])[places].reshape(frame.shape)
+        if not plane.any():
+            continue
+        block, affine = turned(plane.T[:, :, None], LPS_TO_RAS @ _frame_affine(own, shared, series), series.affine)
         there = labels[add_block(labels, series.affine, block, affine)]
-        if (there[block != 0] != 0).any():
-            raise ValueError(f"{file.filename!r} has segments that overlap: export each by itself")
+        others = there[(block != 0) & (there != 0) & (there != block)]
+        if others.size:
+            value = int(block[block != 0][0])
+            raise ValueError(f"{names[int(others[0])]} and {names[value]} overlap: export each segment by itself")
         there[block != 0] = block[block != 0]
     return labels
-
-
-def value_of(segment: pydicom.Dataset) -> int:
-    """Return the value of a segment in a label map, from 1 to 255.
-
-    Raises:
-        ValueError: there is none so small.
-    """
-    told = VALUE.fullmatch(str(segment.get("SegmentDescription", "")))
-    value = int(told[1]) if told else int(segment.SegmentNumber)
-    if not 1 <= value <= 255:
-        raise ValueError(f"segment {value}: label maps are written with values up to 255")
-    return value
 
 
 def _frame_affine(own: pydicom.Dataset, shared: pydicom.Dataset, series: Series) -> np.ndarray:

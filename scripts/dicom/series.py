@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_rescale
 
 from ..geometry.affine import check_affine
+from .grid import OFF
 
-GAP_TOLERANCE = 0.1  # of the slice distance: how far a slice may lie from its place
 PIXELS = 0x7FE00010
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 REPEATED = (
@@ -105,9 +106,12 @@ class Series:
             ValueError: there is no slice, there are several series, slices differ in shape or direction, or one is
                 missing.
         """
-        slices = [found for file in sorted(p for p in folder.rglob("*") if p.is_file()) if (found := _slice(file))]
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder {folder}: give that of a DICOM series")
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        slices = [found for file in files if (found := _slice(file))]
         if len(slices) < 2:
-            raise ValueError(f"{folder} holds {len(slices)} DICOM slices, not a series")
+            raise ValueError(f"{folder} holds {len(slices)} DICOM slices, not a series{_frames(files)}")
         if len({str(s.get("SeriesInstanceUID", "")) for s in slices}) > 1:
             raise ValueError(f"{folder} holds several DICOM series: leave the one that belongs to the label")
         first = slices[0]
@@ -123,14 +127,19 @@ class Series:
         order = np.argsort(positions @ np.cross(along_row, along_column), kind="stable")
         positions = positions[order]
         step = (positions[-1] - positions[0]) / (len(slices) - 1)
-        off_mm = np.linalg.norm(positions - (positions[0] + np.arange(len(slices))[:, None] * step), axis=1).max()
-        if not off_mm <= GAP_TOLERANCE * np.linalg.norm(step):
-            raise ValueError(f"{folder}: slices are missing, doubled or unevenly spaced (up to {off_mm:.2f} mm off)")
         affine = np.eye(4)
         row_mm, column_mm = (float(v) for v in first.PixelSpacing)  # distances between rows, then between columns
         affine[:3, :3] = np.stack([along_row * column_mm, along_column * row_mm, step], axis=1)
         affine[:3, 3] = positions[0]
-        return cls([slices[k] for k in order], check_affine(LPS_TO_RAS @ affine), folder)
+        try:
+            affine = check_affine(LPS_TO_RAS @ affine)
+        except ValueError as error:
+            raise ValueError(f"{folder}: the slices do not lie one behind the other ({error})") from error
+        off = (positions - (positions[0] + np.arange(len(slices))[:, None] * step)) * (-1.0, -1.0, 1.0)
+        if not np.abs(off @ np.linalg.inv(affine[:3, :3]).T).max() <= OFF:
+            off_mm = np.linalg.norm(off, axis=1).max()
+            raise ValueError(f"{folder}: slices are missing, doubled or unevenly spaced (up to {off_mm:.2f} mm off)")
+        return cls([slices[k] for k in order], affine, folder)
 
 
 def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -151,6 +160,18 @@ def _slice(file: Path) -> pydicom.FileDataset | None:
         return None
     wanted = ("PixelData", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     return found if all(name in found for name in wanted) else None
+
+
+def _frames(files: Sequence[Path]) -> str:
+    """Say which file holds many slices at once, where one does; "" if none."""
+    for file in files:
+        try:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+        except InvalidDicomError:
+            continue
+        if int(header.get("NumberOfFrames") or 1) > 1 and header.get("Modality") != "SEG":
+            return f": {file} is multi-frame, which is not read; convert it with dcm2niix, or export single slices"
+    return ""
 
 
 def _stack(slices: list[pydicom.FileDataset]) -> np.ndarray:

@@ -57,6 +57,7 @@ class OrganPack:
         name: the organ's name.
         labels: label value → name.
         structures: the shapes to refine.
+        codes: label value → keyword of its SNOMED CT code (`pydicom.sr.codedict`), for DICOM files.
         description: what the organ is, in a sentence.
         modality: of the images, such as CT or MR; "" where it is not said.
         default: whether the organ's U-Net is the bundle's `models/model.pt`.
@@ -78,6 +79,7 @@ class OrganPack:
     name: str = setting(safe_name)
     labels: dict[int, str] = setting(mapping_of(LABEL, safe_name, least=1))
     structures: tuple[Structure, ...] = setting(structure_list)
+    codes: dict[int, str] = setting(mapping_of(LABEL, text), default_factory=dict)
     description: str = setting(text, default="")
     modality: str = setting(text, default="")
     default: bool = setting(flag, default=False)
@@ -128,6 +130,9 @@ class OrganPack:
         for label in pack.labels.values():
             if names.count(label.casefold()) > 1:
                 raise OrganError(f"{file}: labels: several are called '{label}': rename one")
+        unnamed = [value for value in pack.codes if value not in pack.labels]
+        if unnamed:
+            raise OrganError(f"{file}: codes: {unnamed} are none of {list(pack.labels)}, which `labels` lists")
         for structure in pack.structures:
             unlisted = [value for value in structure.labels if value not in pack.labels]
             if unlisted:

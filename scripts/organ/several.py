@@ -64,12 +64,14 @@ def union(packs: Sequence[OrganPack]) -> OrganPack:
     members = [_passing_on(member, pack, packs, members) for member, pack in zip(members, packs, strict=True)]
     doubtful = _doubtful(members)
     labels, structures = {}, []
+    codes: dict[int, str] = {}
     sources: Meanings = {}
     sides: dict[str, dict[int | str, str]] = {}
     for pack, to in ((member.pack, member.labels) for member in members):
         structures += [replace(one, labels=tuple(to[value] for value in one.labels)) for one in pack.structures]
         for value, name in pack.labels.items():
             labels[to[value]] = f"{pack.name}_{name}" if plain(name) in doubtful else name
+        codes |= {to[value]: code for value, code in pack.codes.items() if value in to}
         for source, meanings in pack.sources.items():
             sources.setdefault(source, {}).update({key: to[value] for key, value in meanings.items()})
             sides.setdefault(source, {}).update(pack.source_sides.get(source, {}))
@@ -85,6 +87,9 @@ def union(packs: Sequence[OrganPack]) -> OrganPack:
         name=",".join(pack.name for pack in packs),
         labels=labels,
         structures=tuple(structures),
+        codes={
+            one.labels[value]: code for one in members for value, code in one.pack.codes.items() if value in one.labels
+        },
         sources=sources,
         source_sides=sides,
         members=tuple(

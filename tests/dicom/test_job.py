@@ -12,50 +12,22 @@ import SimpleITK as sitk
 import yaml
 from matplotlib.path import Path as MatplotlibPath
 from nibabel.orientations import apply_orientation, inv_ornt_aff
-from scipy.spatial.transform import Rotation
+from pydicom.sr.codedict import codes
 
 from scripts.cases.read import read_labels
+from scripts.dicom import job
 from scripts.dicom.job import dicom
-from scripts.dicom.segments import KEYWORDS
 from scripts.dicom.series import Series
-from scripts.organ.pack import OrganPack
+from scripts.organ.pack import OrganPack, known_organs
 from scripts.organ.palette import structure_colours
+from tests.helpers.drawn_series import SHAPE, affine_of, labels, write_case
 from tests.helpers.series import write_host_series
-
-SHAPE = (16, 11, 8)  # columns, rows, slices; whole bytes a slice, else GDCM, which SimpleITK reads with, errs
-RAS = np.diag([-1.0, -1.0, 1.0])
-
-
-def affine_of(kind: str) -> np.ndarray:
-    """A right-handed grid: straight, or oblique with voxels of three lengths."""
-    affine = np.eye(4)
-    turn = np.eye(3) if kind == "straight" else Rotation.from_euler("xyz", [25, -18, 40], degrees=True).as_matrix()
-    affine[:3, :3] = RAS @ turn @ np.diag([0.7, 1.1, 2.5])
-    affine[:3, 3] = (-31.25, 64.5, -200.0)
-    return affine
-
-
-def labels() -> np.ndarray:
-    """Two labels: one with a hole, in two pieces and at the border, the other in one slice; none symmetric."""
-    values = np.zeros(SHAPE, np.uint8)
-    values[1:8, 2:9, 1:6] = 1
-    values[3:6, 4:7, 2:5] = 0
-    values[4, 5, 3] = 1  # an island in the hole
-    values[12:, 0:2, 7] = 1
-    values[9:13, 4:6, 3] = 2
-    values[10, 6, 3] = 2
-    return values
 
 
 @pytest.fixture(params=["straight", "oblique"])
 def case(request, tmp_path) -> Path:
-    """A folder with a series, its mask and a pack."""
-    affine = affine_of(request.param)
-    image = np.random.default_rng(0).integers(1, 900, SHAPE).astype(np.int16)
-    nib.save(nib.Nifti1Image(image, affine), tmp_path / "image.nii.gz")
-    write_host_series(tmp_path / "series", tmp_path / "image.nii.gz", "CT")
-    nib.save(nib.Nifti1Image(labels(), affine), tmp_path / "mask.nii.gz")
-    return tmp_path
+    """A folder with a series and its mask."""
+    return write_case(tmp_path, request.param)
 
 
 def written(case: Path, mask: str = "mask.nii.gz", **options) -> tuple[Path, Path]:
@@ -272,7 +244,77 @@ def test_series_without_names_are_taken(case):
         assert pydicom.dcmread(file).PatientBirthDate in ("", None)
 
 
-def test_codes_are_those_of_the_deploy_example(bundle_root):
+def test_every_label_of_the_packs_has_a_code_and_the_deploy_example_has_the_same(bundle_root):
     settings = yaml.safe_load((bundle_root / "docs" / "examples" / "deploy" / "app.yaml").read_text())
-    assert settings["segments"].items() <= KEYWORDS.items()
-    assert all(hasattr(pydicom.sr.codedict.codes.SCT, keyword) for keyword in KEYWORDS.values())
+    told = {}
+    for organ in known_organs():
+        pack = OrganPack.load(organ)
+        assert pack.codes.keys() == pack.labels.keys(), organ
+        assert all(hasattr(codes.SCT, keyword) for keyword in pack.codes.values())
+        told |= {name: pack.codes[value] for value, name in pack.labels.items()}
+    assert settings["segments"].items() <= told.items()
+
+
+def test_codes_are_the_packs_and_where_it_has_none_it_is_said(case, tmp_path, caplog):
+    (tmp_path / "heart").mkdir()
+    text = "name: heart\nlabels: {1: ventricle_left, 2: anterior}\nstructures: [{name: ventricle_left, labels: [1]}]\n"
+    (tmp_path / "heart" / "organ.yaml").write_text(text + "codes: {1: LeftVentricle}\n")
+    seg = pydicom.dcmread(written(case, organ=str(tmp_path / "heart"))[0])
+    meanings = [one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for one in seg.SegmentSequence]
+    assert meanings == ["Left ventricle", "Organ"]
+    assert "coded as an organ, of no kind: anterior" in caplog.text
+    shutil.rmtree(case / "out")
+    (tmp_path / "heart" / "organ.yaml").write_text(text + "codes: {1: LeftVentrikel}\n")
+    with pytest.raises(ValueError, match="LeftVentrikel, the code of ventricle_left, is no keyword"):
+        written(case, organ=str(tmp_path / "heart"))
+
+
+def test_a_tumour_is_no_anatomical_structure(case):
+    seg = pydicom.dcmread(written(case, organ="kidneys")[0])
+    categories = [one.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning for one in seg.SegmentSequence]
+    assert categories == ["Anatomical Structure", "Morphologically Abnormal Structure"]
+
+
+def test_what_the_files_are_not_for_is_said_however_long_a_name_is(case):
+    name = "a" * 70
+    shutil.copy(case / "mask.nii.gz", case / f"{name}.nii.gz")
+    for file in written(case, f"{name}.nii.gz"):
+        said = pydicom.dcmread(file).SeriesDescription
+        assert len(said) == 64 and said.endswith("aaa, refined; research only, not for diagnosis")
+
+
+def test_nothing_that_is_there_is_replaced(case):
+    before = {file: file.read_bytes() for file in written(case)}
+    (case / "other").mkdir()
+    shutil.copy(case / "mask.nii.gz", case / "other")
+    with pytest.raises(ValueError, match=r"mask_seg\.dcm is there already"):
+        dicom(str(case / "series"), str(case / "other" / "mask.nii.gz"), str(case / "out"))
+    assert all(file.read_bytes() == content for file, content in before.items())
+    for number in ("1", "2"):  # files without an ending, as archives give them
+        shutil.copy(case / "out" / "mask_seg.dcm", case / f"scan.{number}")
+        dicom(str(case / "series"), str(case / f"scan.{number}"), str(case / "back"))
+    assert sorted(file.name for file in (case / "back").iterdir()) == ["scan.1.nii.gz", "scan.2.nii.gz"]
+
+
+def test_a_file_that_gives_the_mask_not_back_is_not_left(case, monkeypatch):
+    monkeypatch.setattr(job, "read_mask", lambda path, series: (1 - labels(), {}))
+    with pytest.raises(ValueError, match=r"mask_seg\.dcm would give \d+ voxels back that differ"):
+        dicom(str(case / "series"), str(case / "mask.nii.gz"), str(case / "out"))
+    assert not list((case / "out").iterdir())
+
+
+def test_a_mask_is_read_back_from_any_series_that_is_taken(tmp_path):
+    affine = np.diag([-0.7, -0.7, 6.0, 1.0])
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.int16), affine), tmp_path / "image.nii.gz")
+    write_host_series(tmp_path / "series", tmp_path / "image.nii.gz", "CT")
+    moved = Path(Series.open(tmp_path / "series").slices[3].filename)
+    slice_ = pydicom.dcmread(moved)
+    slice_.ImagePositionPatient[2] += 0.55
+    slice_.save_as(moved)
+    nib.save(nib.Nifti1Image(labels(), affine), tmp_path / "mask.nii.gz")
+    written(tmp_path)
+    slice_.ImagePositionPatient[2] -= 0.55
+    slice_.ImagePositionPatient[0] += 0.55  # sideways that is most of a voxel
+    slice_.save_as(moved)
+    with pytest.raises(ValueError, match="unevenly spaced"):
+        Series.open(tmp_path / "series")

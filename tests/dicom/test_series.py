@@ -54,6 +54,14 @@ def test_what_is_no_series_is_refused(tmp_path):
     affine = frame_lps(1, (0.7, 0.9, 1.5))
     with pytest.raises(ValueError, match="0 DICOM slices"):
         read_series(tmp_path)
+    with pytest.raises(ValueError, match="there is no folder"):
+        read_series(tmp_path / "nothing")
+    write_series(tmp_path / "frames", marked()[:, :, :1], affine, NumberOfFrames=7)
+    with pytest.raises(ValueError, match=r"1 DICOM slices, not a series: .* is multi-frame, which is not read"):
+        read_series(tmp_path / "frames")
+    write_series(tmp_path / "place", marked(), affine, ImagePositionPatient=[0, 0, 0])
+    with pytest.raises(ValueError, match="do not lie one behind the other"):
+        read_series(tmp_path / "place")
     write_series(tmp_path / "gap", marked(), affine)
     next(file for file in (tmp_path / "gap").iterdir() if _position(file, affine) == 2).unlink()
     with pytest.raises(ValueError, match="slices are missing"):
