@@ -26,7 +26,10 @@ FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
 NAMED_AT_MOST = 5  # files in a message
 IMAGE, PROB = "image", "prob"  # keys of a case's evidence
 CASE, REASON = "case", "reason"  # keys of a case's dictionary: its name, and why it cannot be run ("" if it can)
-
+MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data and AbdomenAtlas
+LABEL_MAPS = (  # in a case folder, of AbdomenAtlas and of FastSurfer; each has the same name in all of them
+    "combined_labels.nii.gz", "aparc.DKTatlas+aseg.deep.mgz", "mri/aparc.DKTatlas+aseg.deep.mgz",
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -276,3 +279,15 @@ class CaseDataset(Dataset):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (dict(case) for case in self.data)
+
+
+def label_map_in(folder: Path) -> Path | None:
+    """Return the label map of a case's folder, one of `LABEL_MAPS`; None if it has none."""
+    return next((folder / name for name in LABEL_MAPS if (folder / name).is_file()), None)
+
+
+def is_output(path: Path) -> bool:
+    """Whether a file is a run's `<case>/<case>_initial` or `_refined`, whose values are the pack's."""
+    if path.is_dir():
+        return False
+    return path.parent.name != "" and case_name(path) in {f"{path.parent.name}_{s}" for s in ("initial", "refined")}

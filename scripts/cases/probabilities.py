@@ -14,8 +14,8 @@ from monai.transforms import MapTransform
 from ..geometry.affine import same_grid
 from .arrays import file_of
 from .errors import UnrefinableCase
+from .given import GIVEN
 from .labels import FEW_LABELS
-from .sources import GIVEN
 
 ROUNDING = 0.02  # by how much a probability, or the channels' sum, may be off
 SUMS_SHARE = 0.01  # of voxels whose channels may sum to something else, such as at the border of a resampled volume

@@ -1,17 +1,16 @@
-"""Label maps of other models: which of their values, or of their mask files, mean which of a pack's labels.
+"""Label maps of other models, found and read for an organ pack.
 
 Four layouts are read as they are: label maps beside a file that names their values, as nnU-Net and MOOSE write it;
 label maps with a table of names in their header, as TotalSegmentator's; folders of binary masks, one a structure, whose
-file names are the labels' names; and folders with one label map, which is called the same in all. Where there are
-names, they decide, by the pack's own names and those of the `sources` in its `organ.yaml`. Where there are none, values
-are the pack's own, or those of the source that the user names.
+file names are the labels' names; and folders with one label map, which is called the same in all. What their names and
+values mean, `meanings` says.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,147 +18,28 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from scipy import ndimage
 
-from ..geometry.affine import same_grid, spacing_mm
-from ..geometry.surface import crop_box
+from ..geometry.affine import same_grid
 from ..organ.checks import shown
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
-from ..organ.sources import plain
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
-from .find import NAMED_AT_MOST, case_name, is_nrrd, list_masks, masks_of, nested_volumes, volumes_of
+from .find import MASKS_FOLDER, NAMED_AT_MOST, case_name, label_map_in, list_masks, masks_of, nested_volumes
+from .given import GIVEN, GivenLabels
 from .given_sides import side_of, wrong_sides
-from .label_names import NAMES_FILE, names_of
-from .labels import COUNTED_AT_ONCE, label_values, looks_like_an_image, narrow, whole_numbers
-from .layers import Place, read_segments
-from .nrrd_file import Segment, is_named, segments_of
+from .label_names import NAMES_FILE
+from .labels import label_values, looks_like_an_image, narrow, whole_numbers
+from .layers import read_segments
+from .meanings import KnownLabels, layered, sources_of
+from .nrrd_file import Segment
 from .read import check_header, open_volume, read_label_map, read_labels, read_values
 
 logger = logging.getLogger(__name__)
 
-GIVEN = "_given"  # what is appended to a key of a label map for what it was read from, `GivenLabels`
-OTHER = -1  # what belongs to no label of the pack: it is never overwritten
-LONGEST_TABLE = 1 << 20  # from the lowest to the highest value; of files with more, each voxel's value is searched for
-MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data and AbdomenAtlas
-LABEL_MAPS = (  # in a case folder, of AbdomenAtlas and of FastSurfer; each has the same name in all of them
-    "combined_labels.nii.gz", "aparc.DKTatlas+aseg.deep.mgz", "mri/aparc.DKTatlas+aseg.deep.mgz",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
-class GivenLabels:
-    """A label map as another model gave it, and what its values mean.
-
-    Attributes:
-        values: (X, Y, Z), the values of the file, or the numbers of `files` or `places`; in a small type, see `narrow`.
-        affine: (4, 4) voxel index → world mm.
-        meaning: value → label of the pack.
-        files: value → binary mask file; empty where it was one label map.
-        places: value → layer and value of a segment of 3D Slicer's; empty where these do not overlap.
-        label_map: the file that was read of a case's folder; None where the case is a file, or a folder of masks.
-        exchanged: value of a left organ → value of the right one, where each lies on the other's side.
-        mend_sides: whether these are written as each other.
-        common: of several packs, label → its name among them, which goes into the results' headers; {} for one pack.
-        beside: further binary mask files of the case's folder, which are given back with it; of several packs only.
-        others: names, or values, of what is in it and is none of the pack's labels.
-        is_own: whether the values are just the pack's own.
-        named: whether names or a source say what the values mean.
-        warnings: what a user should know, such as a left organ that lies on the right.
-    """
-
-    values: np.ndarray
-    affine: np.ndarray
-    meaning: dict[int, int]
-    files: dict[int, Path] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
-    is_own: bool = True
-    named: bool = False
-    warnings: list[str] = field(default_factory=list)
-    places: dict[int, Place] = field(default_factory=dict)
-    label_map: Path | None = None
-    exchanged: dict[int, int] = field(default_factory=dict)
-    mend_sides: bool = False
-    common: dict[int, str] = field(default_factory=dict)
-    beside: list[Path] = field(default_factory=list)
-
-    def with_sides(self, fix: bool) -> GivenLabels:
-        """Return the same with the sides to be mended, where `fix` and they are exchanged, and warnings that say so."""
-        if not self.exchanged:
-            return self
-        if fix:
-            said = "left and right were exchanged: the labels are exchanged back in what is written as it was given"
-        else:
-            said = "left and right are exchanged; --fix_sides true exchanges the labels"
-        return replace(self, mend_sides=fix, warnings=[*self.warnings, said])
-
-    def given_files(self) -> list[Path]:
-        """Return the files of a case's folder that were read; [] where the case is a file."""
-        return list(self.files.values()) or ([self.label_map] if self.label_map else [])
-
-    def in_pack_values(self) -> np.ndarray:
-        """Return the label map (X, Y, Z) with the pack's values, `OTHER` where it has none; see `narrow`."""
-        if self.is_own:
-            return self.values
-        low, high = min(int(self.values.min()), 0), int(self.values.max())
-        if high - low > LONGEST_TABLE:  # a label of 2^31 - 1 takes no table up to it
-            found = label_values(self.values)
-            means = [0 if value == 0 else self.meaning.get(value, OTHER) for value in found]
-            return narrow(np.array(means, np.int32))[np.searchsorted(found, self.values)]
-        table = np.full(high - low + 1, OTHER, np.int32)
-        table[-low] = 0
-        for value, label in self.meaning.items():
-            if 0 <= value - low < len(table):
-                table[value - low] = label
-        table = narrow(table)
-        pieces = np.nditer(
-            [self.values, None],
-            ["external_loop", "buffered"],
-            [["readonly"], ["writeonly", "allocate"]],
-            [self.values.dtype, table.dtype],
-            buffersize=COUNTED_AT_ONCE,
-        )
-        with pieces:  # places in a table take eight bytes a voxel
-            for values, ours in pieces:
-                ours[...] = table[values.astype(np.intp) - low]
-            return pieces.operands[1]
-
-    def in_given_values(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Return the given label map with what was changed of it, (X, Y, Z).
-
-        Where several values mean one label, a new voxel takes that of the nearest voxel of these.
-
-        Args:
-            before: (X, Y, Z) what `in_pack_values` returned.
-            after: (X, Y, Z) the same, refined.
-        """
-        result = self.values.copy(order="K")
-        changed = before != after
-        result[changed] = 0
-        for label in label_values(after[changed]):
-            added = changed & (after == label)
-            origin = before == label
-            if label == 0 or not origin.any():
-                continue
-            box = crop_box(added | origin)
-            nearest = ndimage.distance_transform_edt(
-                ~origin[box], spacing_mm(self.affine), return_distances=False, return_indices=True
-            )
-            result[box][added[box]] = self.values[box][tuple(nearest[:, added[box]])]
-        return result
-
-
-@dataclass(frozen=True)
-class LabelSource:
-    """How label maps are read for an organ pack.
-
-    Attributes:
-        pack: the organ pack.
-        name: one of the pack's `sources`; "own" for the pack's own values whatever names say; "" lets names decide.
-    """
-
-    pack: OrganPack
-    name: str = ""
+class LabelSource(KnownLabels):
+    """How label maps are found and read for an organ pack, see `KnownLabels`."""
 
     @classmethod
     def of(cls, organ: str | Path | OrganPack, name: str = "") -> LabelSource:
@@ -173,10 +53,6 @@ class LabelSource:
             known = ", ".join(sources_of(pack))
             raise OrganError(f"organ '{pack.name}' has no source {shown(name)}: choose one of {known}")
         return cls(pack, name)
-
-    def label_of(self, name: str) -> int | None:
-        """Return the pack's label that a label's name, or a mask file's name without ending, means; None if none."""
-        return self.pack.named(self.name).get(plain(name))
 
     def find(self, path: str | Path) -> list[Path]:
         """Return the cases of a folder, sorted by name: label maps, or folders of binary masks or with a label map.
@@ -211,7 +87,7 @@ class LabelSource:
 
     def _case_folders(self, folder: Path) -> list[Path]:
         folders = [f for f in sorted(folder.iterdir()) if f.is_dir() and f.name[0] != "."]
-        return [f for f in folders if self._masks(f)[0] or _label_map_in(f)]
+        return [f for f in folders if self._masks(f)[0] or label_map_in(f)]
 
     def _refuse_other_organs_masks(self, folder: Path) -> None:
         """Raise a ValueError where a folder's subfolders hold volumes: none is named like a label of the pack."""
@@ -227,7 +103,7 @@ class LabelSource:
     def _is_one_case(self, folder: Path, volumes: list[Path]) -> bool:
         """Whether a folder's files are the masks of one case, rather than label maps of a case each."""
         named = self._masks(folder)[0]
-        if not named and _label_map_in(folder):
+        if not named and label_map_in(folder):
             return True
         several = len(named) > 1 or (len(volumes) > 1 and _on_one_grid(volumes))
         return bool(named) and ((folder / MASKS_FOLDER).is_dir() or several)
@@ -245,7 +121,7 @@ class LabelSource:
         if path.is_dir():
             file = self._label_map(path)
             return self._read_masks(path) if file is None else replace(self._read(file), label_map=file)
-        if (segments := _layered(path)) is not None:
+        if (segments := layered(path)) is not None:
             return self._read_layers(path, segments)
         values, affine = read_labels(path)
         values = narrow(values, max(self.pack.labels))
@@ -272,85 +148,6 @@ class LabelSource:
         warnings, exchanged = self._wrong_sides(values, affine, meaning, called)
         named = self.name != OWN_SOURCE
         return GivenLabels(values, affine, meaning, {}, others, is_own, named, warnings, exchanged=exchanged)
-
-    def key(self, path: Path) -> str:
-        """Return what distinguishes a reading of the same bytes: "" where the values are taken for the pack's own."""
-        if path.is_dir():
-            masks, file = self._masks(path)[0], self._label_map(path)
-            return self.key(file) if file else repr([(mask.name, label) for mask, label in masks.items()])
-        if (segments := _layered(path)) is not None:
-            return repr([(one, label) for one, label in self._of_pack(path, segments)])
-        meaning, _ = self._meaning(path)
-        if meaning is None and self._named(path) is not None:
-            return f"mask of {self._named(path)}"
-        return "" if meaning is None or all(a == b for a, b in meaning.items()) else repr(sorted(meaning.items()))
-
-    def names(self, path: Path) -> list[str]:
-        """Return what a case's masks or values are called; of a binary mask, its file's name."""
-        if not path.is_dir():
-            if (segments := _layered(path)) is not None:
-                return [one.name for one in segments]
-            names = [name for own_names in names_of(path).values() for name in own_names]
-            return names or [case_name(path)]
-        file = self._label_map(path)
-        masks, others = self._masks(path)
-        return self.names(file) if file else [case_name(mask) for mask in (*masks, *others)]
-
-    def files(self, path: Path) -> list[Path]:
-        """Return the files that hold a case's labels: itself, or those of a folder that are the pack's."""
-        file = self._label_map(path) if path.is_dir() else path
-        return [file] if file else list(self._masks(path)[0])
-
-    def _label_map(self, folder: Path) -> Path | None:
-        """Return the label map of a case's folder; None where it has none, or masks that are named like labels."""
-        return None if self._masks(folder)[0] else _label_map_in(folder)
-
-    def _meaning(self, path: Path) -> tuple[dict[int, int] | None, dict[int, list[str]]]:
-        """Return value → label of a label map, None where the values are its own, and value → names."""
-        if self.name == OWN_SOURCE:
-            return {label: label for label in self.pack.labels}, {}
-        names, is_own_output = names_of(path), is_output(path)
-        if is_own_output and not names:  # those of several packs have them
-            return None, {}
-        by_value = {v: label for v, label in self.pack.sources.get(self.name, {}).items() if isinstance(v, int)}
-        if by_value and not is_own_output:
-            return by_value, names
-        meaning = self._by_names(names)
-        listed = ", ".join(name for own_names in names.values() for name in own_names[:1])
-        if names and not meaning:
-            raise UnrefinableCase(
-                f"{path}: none of its labels ({listed}) is one of '{self.pack.name}': choose the right --organ, name "
-                f"them under `sources` in {self.pack.folder / 'organ.yaml'}, or give --source {OWN_SOURCE} if the "
-                "values are the organ's own"
-            )
-        if not self.name and not names and path.name in [Path(name).name for name in LABEL_MAPS]:
-            known = ", ".join(sources_of(self.pack))
-            raise UnrefinableCase(
-                f"{path} has no names of labels: give --source and one of {known}, whose numbers they are"
-            )
-        if self.name and not names:
-            raise UnrefinableCase(
-                f"{path} has no names of labels, and the source '{self.name}' gives no values: put a {NAMES_FILE} with "
-                f"the names beside it, or give --source {OWN_SOURCE} if the values are the organ's own"
-            )
-        return (meaning, names) if names else (None, {})
-
-    def _by_names(self, names: Mapping[int, Sequence[str]]) -> dict[int, int]:
-        """Return value → label of those of whose names, the most specific first, one is known."""
-        found = {value: [self.label_of(name) for name in own] for value, own in names.items()}
-        return {v: next(one for one in own if one is not None) for v, own in found.items() if any(own)}
-
-    def _named(self, path: Path) -> int | None:
-        """Return the label that a file is named like, which it means if it is a binary mask; None if none."""
-        return None if self.name else self.label_of(case_name(path))
-
-    def _masks(self, folder: Path) -> tuple[dict[Path, int], list[Path]]:
-        """Return mask file → label of a case's folder, by name, and the other masks."""
-        inner = folder / MASKS_FOLDER
-        volumes = volumes_of(inner if inner.is_dir() else folder)
-        labels = {file: self.label_of(case_name(file)) for file in volumes}
-        others = [file for file, label in labels.items() if label is None]
-        return {file: label for file, label in labels.items() if label is not None}, others
 
     def _read_masks(self, folder: Path) -> GivenLabels:
         masks, others = self._masks(folder)
@@ -398,26 +195,6 @@ class LabelSource:
         warnings, _ = self._wrong_sides(values, affine, meaning, called)
         return GivenLabels(values, affine, meaning, {}, others, False, True, warnings, places)
 
-    def _of_pack(self, path: Path, segments: Sequence[Segment]) -> list[tuple[Segment, int]]:
-        """Return the segments of several layers that are labels of the pack, and these; by name, else by value.
-
-        Raises:
-            UnreadableCase: none is, or several of the layers have the same value and no names.
-        """
-        own_values = self.name == OWN_SOURCE or not (any(map(is_named, segments)) or self.pack.members)
-        by_value: Mapping[Any, int] = self.pack.sources.get(self.name, {})
-        by_value = {label: label for label in self.pack.labels} if own_values else by_value
-        found = [(one, by_value.get(one.value) if own_values else self.label_of(one.name)) for one in segments]
-        found = [(one, by_value.get(one.value) if label is None else label) for one, label in found]
-        known = [(one, label) for one, label in found if label is not None]
-        listed = ", ".join(f"{one.name} ({one.value})" for one in segments)
-        if not known or (own_values and len({one.value for one, _ in known}) < len(known)):
-            raise UnreadableCase(
-                f"{path} has segments that overlap, in several layers, and they ({listed}) cannot be told by their "
-                f"names: name them like the labels of '{self.pack.name}' in Slicer, or export it as a label map"
-            )
-        return known
-
     def _wrong_sides(
         self,
         values: np.ndarray,
@@ -430,37 +207,6 @@ class LabelSource:
         named = {value: [one for one in theirs if isinstance(one, str)] for value, theirs in called.items()}
         names = {value: own[0] for value, own in named.items() if own}
         return wrong_sides(values, affine, meaning, sides, names)
-
-
-def sources_of(pack: OrganPack) -> list[str]:
-    """Return whose labels masks may be said to have: one of a pack's sources, or its own, which several packs lack."""
-    return [*pack.sources, *([] if pack.members else [OWN_SOURCE])]
-
-
-def _label_map_in(folder: Path) -> Path | None:
-    """Return the label map of a case's folder, one of `LABEL_MAPS`; None if it has none."""
-    return next((folder / name for name in LABEL_MAPS if (folder / name).is_file()), None)
-
-
-def _layered(path: Path) -> list[Segment] | None:
-    """Return the segments of a file with several layers; None of any other.
-
-    Raises:
-        UnreadableCase: it is a NRRD file whose header cannot be read.
-    """
-    if not is_nrrd(path):
-        return None
-    try:
-        return segments_of(path, layered=True) or None
-    except ValueError as error:
-        raise UnreadableCase(str(error)) from error
-
-
-def is_output(path: Path) -> bool:
-    """Whether a file is a run's `<case>/<case>_initial` or `_refined`, whose values are the pack's."""
-    if path.is_dir():
-        return False
-    return path.parent.name != "" and case_name(path) in {f"{path.parent.name}_{s}" for s in ("initial", "refined")}
 
 
 def _on_one_grid(files: list[Path]) -> bool:

@@ -14,13 +14,13 @@ from ..organ.exchange import exchanged
 from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
 from .find import CASE, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
+from .given import GIVEN, GivenLabels
 from .label_names import names_lost
 from .layers import with_changes
 from .mesh import FORMATS, RAS, SCENE, UNCERTAINTY, check_format, check_space, write_mesh
 from .meta_image import data_file
 from .read import open_volume, read_labels, read_values
 from .scene import write_scene
-from .sources import GIVEN, GivenLabels
 from .write import copy_as_given, copy_volume, write_label_map, write_layers, write_new_label_map
 
 AS_GIVEN = "as_given"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..cases.errors import CaseError
-from ..cases.find import case_name, is_nifti, is_nrrd, list_masks, masks_of, match_name
+from ..cases.find import case_name, is_nifti, is_nrrd, is_output, list_masks, masks_of, match_name
 from ..cases.nifti_grid import affine_mm
 from ..cases.read import open_volume
-from ..cases.sources import LabelSource, is_output
+from ..cases.sources import LabelSource
 from ..geometry.affine import grids_apart_mm, same_grid
 from ..report.run_report import FAILED, KEPT, read_report
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..cases.sources import OTHER
+from ..cases.given import OTHER
 from ..organ.pack import Member, OrganPack
 from .chain import Refiner
 from .drawing import Drawing

@@ -19,8 +19,8 @@ from monai.utils import set_determinism
 from ..cases.digest import input_hash
 from ..cases.errors import READ_ERRORS, CaseError
 from ..cases.find import CASE, REASON, is_nrrd
+from ..cases.given import GIVEN
 from ..cases.read import check_header, header_warnings, open_volume, read_values
-from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..report.outcome import outcome_of
 from ..report.run_report import FAILED, KEPT, CaseRecord, peak_memory_mb, shown

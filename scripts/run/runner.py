@@ -20,9 +20,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..cases.find import CASE, CaseDataset
+from ..cases.given import GIVEN
 from ..cases.lock import LOCK, FolderInUse, FolderLock
 from ..cases.part import named
-from ..cases.sources import GIVEN
 from ..cases.writer import CaseWriter
 from ..organ.pack import OrganPack
 from ..report.html import PAGE, try_page

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from ..cases.errors import UnrefinableCase
 from ..cases.find import case_name
-from ..cases.sources import GivenLabels, LabelSource
+from ..cases.given import GivenLabels
+from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..cases.write import copy_volume, write_label_map
 from ..geometry.affine import box_affine

@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from ..cases.files import write_csv, write_text
 from ..cases.find import case_name
-from ..cases.sources import OWN_SOURCE, LabelSource
+from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..cases.write import write_label_map
 from ..evaluation.evaluate import LARGEST, POSTPROCESSING, REFERENCE, Scoring, score_folders
 from ..metrics.statistics import RESAMPLES, summarise
+from ..organ.pack import OWN_SOURCE
 from ..report.run_report import KEPT
 from ..run.jobs import run_job
 from ..run.request import Request

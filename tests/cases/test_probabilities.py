@@ -8,8 +8,8 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.cases import errors, probabilities, read
+from scripts.cases.given import GivenLabels
 from scripts.cases.probabilities import CheckProbabilitiesd
-from scripts.cases.sources import GivenLabels
 from tests.helpers.volumes import AFFINES, OBLIQUE, blocks, save
 
 

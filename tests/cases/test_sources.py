@@ -15,8 +15,10 @@ from monai.transforms import Compose, MapTransform
 from scripts.cases.checks import CheckMaskd, KeepInitiald
 from scripts.cases.errors import UnreadableCase, UnrefinableCase
 from scripts.cases.find import CaseDataset, find_cases
+from scripts.cases.given import OTHER
+from scripts.cases.label_names import names_of
 from scripts.cases.read import read_labels
-from scripts.cases.sources import OTHER, LabelSource, ReadMaskd, names_of
+from scripts.cases.sources import LabelSource, ReadMaskd
 from scripts.cases.writer import CaseWriter
 from scripts.evaluation.evaluate import evaluate
 from scripts.organ.pack import OrganError, OrganPack

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.cases.sources import OTHER
+from scripts.cases.given import OTHER
 from scripts.organ.pack import OrganPack
 from scripts.organ.several import load_packs
 from scripts.refine.chain import Refiner
