@@ -1,6 +1,6 @@
 """Bodies beside the organ: what is comparable to it in size is no island, but another organ in the same mask.
 
-What is small and far from all the rest is an island even where no fit can tell, see `far_islands`.
+What is far from the rest for its size is an island even where no fit can tell, see `far_islands`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ TOUCH = np.ones((3, 3, 3), bool)
 SAMPLED = 2000  # surface voxels between which a gap is measured
 SMALL_SHARE = 0.05  # of the largest piece: larger ones may be a part of the organ that is broken off
 FAR_RADII = 0.5  # of the ball of the largest piece's volume: nearer ones may have been cut off by a thin gap
+TWIN_SHARE = 0.5  # of the larger body: what is less is no second organ, where the other side has a label of its own
+# The larger a piece, the farther from the largest it must lie to be no part of the organ. The gap is in radii of the
+# largest piece's ball, or in quarters of the organ's length where these are longer: pieces of a tube lie far apart.
+SMALLER_SHARE, FARTHER = 0.1, 1.0
+FARTHEST = 2.0  # anything that is no second organ
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,18 @@ class Body:
         )
 
 
-def is_comparable(going: int, voxels: int) -> bool:
+def is_comparable(going: int, voxels: int, twin_share: float = COMPARABLE_SHARE) -> bool:
     """Return whether what goes of a mask is so much that a body comparable to the rest may be among it."""
-    return going > 0 and going >= COMPARABLE_SHARE * (voxels - going)
+    return going > 0 and going >= twin_share * (voxels - going)
 
 
-def other_bodies(mask: np.ndarray, kept: np.ndarray, affine: np.ndarray, together_mm: float) -> list[Body]:
+def other_bodies(
+    mask: np.ndarray,
+    kept: np.ndarray,
+    affine: np.ndarray,
+    together_mm: float,
+    twin_share: float = COMPARABLE_SHARE,
+) -> list[Body]:
     """Find what would go as islands, but is together comparable to what is kept.
 
     Args:
@@ -60,13 +71,14 @@ def other_bodies(mask: np.ndarray, kept: np.ndarray, affine: np.ndarray, togethe
         kept: (X, Y, Z) bool, what of the mask is to be kept.
         affine: (4, 4) voxel → world mm.
         together_mm: pieces nearer to each other than this are one body.
+        twin_share: of the volume kept; what is less is no other organ.
 
     Returns:
-        The bodies; each has at least `COMPARABLE_SHARE` of the volume kept.
+        The bodies; each has at least that share.
     """
-    if not is_comparable(int(np.count_nonzero(mask & ~kept)), int(np.count_nonzero(mask))):
+    if not is_comparable(int(np.count_nonzero(mask & ~kept)), int(np.count_nonzero(mask)), twin_share):
         return []
-    least = COMPARABLE_SHARE * np.count_nonzero(kept)
+    least = twin_share * np.count_nonzero(kept)
     box = crop_box(mask)
     corner = np.array([s.start for s in box])
     pieces, count = ndimage.label(mask[box], TOUCH)
@@ -85,12 +97,12 @@ def other_bodies(mask: np.ndarray, kept: np.ndarray, affine: np.ndarray, togethe
     return bodies
 
 
-def two_organs(mask: np.ndarray, affine: np.ndarray) -> str:
+def two_organs(mask: np.ndarray, affine: np.ndarray, twin_share: float = COMPARABLE_SHARE) -> str:
     """Say that a mask holds two bodies of comparable size; "" where it does not."""
     box = crop_box(mask)
     pieces, count = ndimage.label(mask[box], TOUCH)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-    if count < 2 or np.sort(sizes)[-2] < COMPARABLE_SHARE * sizes.max():
+    if count < 2 or np.sort(sizes)[-2] < twin_share * sizes.max():
         return ""
     one, other = np.argsort(-sizes, kind="stable")[:2]
     volumes = " and ".join(f"{sizes[k] * voxel_volume_mm3(affine) / 1000:.2g} ml" for k in (one, other))
@@ -103,7 +115,7 @@ def two_organs(mask: np.ndarray, affine: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Islands:
-    """Small pieces of a mask far from its largest one.
+    """Pieces of a mask far from its largest one.
 
     Attributes:
         voxels: their indices (N, 3) in the mask's grid.
@@ -118,21 +130,25 @@ class Islands:
     centre_world: tuple[float, float, float]
 
     def __str__(self) -> str:
-        """Say how many and how large, such as "2 small islands of together 0.31 ml"."""
+        """Say how many and how large, such as "2 islands of together 0.31 ml"."""
         together = "" if self.count == 1 else "together "
-        return f"{self.count} small island{'s' * (self.count > 1)} of {together}{self.volume_mm3 / 1000:.2g} ml"
+        return f"{self.count} island{'s' * (self.count > 1)} of {together}{self.volume_mm3 / 1000:.2g} ml"
 
 
-def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
-    """Find what no fit is needed for to tell that it is not the organ: small pieces far from the largest one.
+def far_islands(
+    mask: BoxedMask, affine: np.ndarray, length_mm: float, twin_share: float = COMPARABLE_SHARE
+) -> Islands | None:
+    """Find what no fit is needed for to tell that it is not the organ: pieces far from the largest one for their size.
 
-    Of a thin tube the pieces belong to the organ though it is broken. So nothing is found where another piece is
-    comparable to the largest; and of the pieces, those count which are smaller than `SMALL_SHARE` of it and farther
-    away than `FAR_RADII` of the radius of a ball of its volume.
+    Of a thin tube the pieces belong to the organ though it is broken. So nothing is found where another piece is as
+    large as a second organ. Of the others, pieces of less than `SMALL_SHARE` of the largest count from `FAR_RADII` on,
+    those of less than `SMALLER_SHARE` from `FARTHER` on, and all from `FARTHEST` on.
 
     Args:
         mask: of one structure.
         affine: (4, 4) voxel → world mm.
+        length_mm: how long the organ usually is.
+        twin_share: of the largest piece; one as large may be a second organ.
 
     Returns:
         The islands; None where there are none.
@@ -141,20 +157,25 @@ def far_islands(mask: BoxedMask, affine: np.ndarray) -> Islands | None:
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     largest = int(sizes.max())
-    if count < 2 or np.sort(sizes)[-2] >= COMPARABLE_SHARE * largest:
+    if count < 2 or np.sort(sizes)[-2] >= twin_share * largest:
         return None
     organ = pieces == sizes.argmax()
     tree = cKDTree(apply_affine(affine, np.argwhere(organ & ~ndimage.binary_erosion(organ)).astype(float)))
-    reach_mm = FAR_RADII * np.cbrt(3.0 * largest * voxel_volume_mm3(affine) / (4.0 * np.pi))
-    voxels = np.argwhere((pieces > 0) & (sizes < SMALL_SHARE * largest)[pieces])
+    radius_mm = np.cbrt(3.0 * largest * voxel_volume_mm3(affine) / (4.0 * np.pi))
+    unit_mm = max(radius_mm, length_mm / 4.0)
+    voxels = np.argwhere((pieces > 0) & ~organ)
     numbers = pieces[tuple(voxels.T)]
-    gaps_mm = tree.query(apply_affine(affine, voxels.astype(float)), distance_upper_bound=reach_mm)[0]
-    far = ~np.isin(numbers, numbers[gaps_mm <= reach_mm])
+    gaps_mm = np.full(count + 1, np.inf)
+    np.minimum.at(gaps_mm, numbers, tree.query(apply_affine(affine, voxels.astype(float)))[0])
+    far = (sizes < SMALL_SHARE * largest) & (gaps_mm > FAR_RADII * radius_mm)
+    far |= (sizes < SMALLER_SHARE * largest) & (gaps_mm > FARTHER * unit_mm)
+    far |= gaps_mm > FARTHEST * unit_mm
+    far[[0, sizes.argmax()]] = False
     if not far.any():
         return None
-    found = voxels[far] + [side.start for side in mask.box]
-    count = len(np.unique(numbers[far]))
-    return Islands(found, count, len(found) * voxel_volume_mm3(affine), _centre_world(found, affine))
+    found = voxels[far[numbers]] + [side.start for side in mask.box]
+    many = int(np.count_nonzero(far))
+    return Islands(found, many, len(found) * voxel_volume_mm3(affine), _centre_world(found, affine))
 
 
 def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:

@@ -27,13 +27,16 @@ from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
+from ..organ.side_names import paired_labels
+from ..organ.sides import COMPARABLE_SHARE
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..quality.verdict import Judge
-from .bodies import Islands, far_islands, two_organs
+from .bodies import TWIN_SHARE, Islands, far_islands, two_organs
 from .drawing import Drawing
 from .finetune import LatentFinetune
+from .lengths import Lengths
 from .likeness import unlike
 from .mending import Mended, mend
 from .reconstruct import ReconstructShape
@@ -69,6 +72,7 @@ class Steps:
         settings: RefineSettings,
         prior: ShapePrior,
         read: ReadImage | None,
+        twin_share: float,
         device: str | torch.device,
     ) -> Steps:
         """Set up the steps of one shape."""
@@ -79,7 +83,7 @@ class Steps:
             PICCT(anchor, prior.scale_mm, n_points=ALIGNMENT_POINTS, mirror=structure.mirror),
             TIMSample(settings.samples, soft=settings.method != "paper"),
             LatentFinetune(settings, device),
-            ReconstructShape(settings, read),
+            ReconstructShape(settings, read, twin_share),
         )
 
 
@@ -135,12 +139,14 @@ class Refiner:
         if unseen:
             raise ValueError(f"{seen} does not know {', '.join(unseen)}: train it anew (python -m scripts evidence)")
         self.partners = partners(self.pack)
+        sided = {label for pair in paired_labels(self.pack.labels).items() for label in pair}
         self.steps = {
             shape.name: Steps.of(
                 shape,
                 self.settings[structure.name],
                 self.priors[structure.name],
                 ReadImage(self.head, structure.name) if self.head is not None else None,
+                TWIN_SHARE if sided.issuperset(structure.labels) else COMPARABLE_SHARE,
                 device,
             )
             for structure in self.pack.structures
@@ -198,8 +204,8 @@ class Refiner:
     def _without_islands(
         self, name: str, mask: BoxedMask, affine: np.ndarray, partner: str
     ) -> tuple[trimesh.Trimesh, CanonicalTransform] | None:
-        """Align a mask without its small far islands, which make it too large; None where that does not help."""
-        islands = far_islands(mask, affine)
+        """Align a mask without its far islands, which make it too large; None where that does not help."""
+        islands = self._far(name, mask, affine)
         if islands is None:
             return None
         rest = mask.whole()
@@ -225,7 +231,7 @@ class Refiner:
         why = ""
         if transform.failure:
             seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
-            why = two_organs(mask, affine) or unlike(name, seen, "it was not refined")
+            why = two_organs(mask, affine, self._twin_share(name)) or unlike(name, seen, "it was not refined")
         return replace(transform, failure=why, turn=turn)
 
     def sample(
@@ -240,7 +246,7 @@ class Refiner:
         """Sample each surface with a trust a point; fit the joint model, and read probabilities for it.
 
         A mask too broken to be aligned by itself is placed by the joint model, where that was fitted; otherwise only
-        small islands far from the rest of it go.
+        islands far from the rest of it go.
 
         Args:
             aligned: what `align` returned for this label map.
@@ -321,7 +327,14 @@ class Refiner:
     def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
         """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
         judged = self.steps[aligned.name].settings.gate and context is None
-        return far_islands(aligned.mask, aligned.affine) if judged else None
+        return self._far(aligned.name, aligned.mask, aligned.affine) if judged else None
+
+    def _far(self, name: str, mask: BoxedMask, affine: np.ndarray) -> Islands | None:
+        """Return the far islands of a structure's mask, see `far_islands`."""
+        return far_islands(mask, affine, Lengths.of(self.steps[name].prior).long_mm, self._twin_share(name))
+
+    def _twin_share(self, name: str) -> float:
+        return self.steps[name].reconstruction.twin_share
 
     def _context(
         self,

@@ -80,7 +80,7 @@ def unknown_shape(doubtful: bool, warnings: Sequence[str], dice: float) -> str:
     return ""
 
 
-def unlike(name: str, signs: Sequence[str], done: str = "nothing but small islands was changed") -> str:
+def unlike(name: str, signs: Sequence[str], done: str = "nothing but far islands was changed") -> str:
     """Say what the signs mean to the user, what was done, and what to check."""
     return (
         f"does not look like {name} where its header puts it ({'; '.join(signs)}): {done}; "

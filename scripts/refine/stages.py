@@ -141,7 +141,7 @@ class FittedShape:
 
 @dataclass(frozen=True)
 class Unrefined:
-    """A structure that keeps its initial voxels, or all but small islands.
+    """A structure that keeps its initial voxels, or all but far islands.
 
     Attributes:
         structure: from the organ pack.

@@ -283,7 +283,7 @@ class RefineShape(Transform):
         Returns:
             The refined label map, with the shape, data type, meta data and device of the given one; and one result a
             structure: `Refined` with its mesh (world mm) and its quality figures, or `Unrefined` with the reason why it
-            was left as it is in `failure`, or as a warning where small islands went.
+            was left as it is in `failure`, or as a warning where far islands went.
 
         Raises:
             ValueError: an argument is not of such a shape.

@@ -87,12 +87,12 @@ def test_one_body_and_an_island_are_no_two_organs():
 @pytest.mark.parametrize("affine", [np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]), OBLIQUE])
 def test_small_pieces_far_from_the_largest_are_islands(affine):
     mask = blocks((2, 42), (43, 44), (52, 53), (57, 58))  # the first of the three may have been cut off by a thin gap
-    found = far_islands(BoxedMask.of(mask), affine)
+    found = far_islands(BoxedMask.of(mask), affine, 40.0)
     np.testing.assert_array_equal(np.unique(found.voxels[:, 0]), [52, 57])
     assert found.count == 2 and len(found.voxels) == 32 and mask[tuple(found.voxels.T)].all()
     assert found.volume_mm3 == pytest.approx(32 * abs(np.linalg.det(affine[:3, :3])))
     np.testing.assert_allclose(found.centre_world, apply_affine(affine, np.array([[54.5, 3.5, 3.5]]))[0], atol=0.06)
-    assert str(found).startswith("2 small islands of together 0.0")
+    assert str(found).startswith("2 islands of together 0.0")
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,32 @@ def test_small_pieces_far_from_the_largest_are_islands(affine):
     ],
 )
 def test_pieces_that_may_be_the_organ_are_no_islands(spans):
-    assert far_islands(BoxedMask.of(blocks(*spans)), np.eye(4)) is None
+    assert far_islands(BoxedMask.of(blocks(*spans)), np.eye(4), 45.0) is None
 
 
 def test_many_small_far_pieces_are_islands_though_together_they_are_large():
     spans = [(at, at + 1) for at in range(40, 52, 2)]
-    found = far_islands(BoxedMask.of(blocks((0, 30), *spans)), np.eye(4))
+    found = far_islands(BoxedMask.of(blocks((0, 30), *spans)), np.eye(4), 40.0)
     assert found.count == 6 and len(found.voxels) == 6 * 16
+
+
+@pytest.mark.parametrize(
+    ("second", "length_mm", "twin_share", "goes"),
+    [
+        ((38, 40), 20.0, 0.2, True),  # a tenth of the largest, 18 mm away: the ball's radius is 4.2 mm
+        ((38, 40), 80.0, 0.2, False),  # of a long organ it may be the other end
+        ((24, 26), 12.0, 0.2, False),  # too near
+        ((38, 46), 20.0, 0.5, True),  # larger than that, but the other side has a label of its own
+        ((38, 46), 20.0, 0.2, False),  # a second organ in the same mask
+        ((38, 50), 20.0, 0.5, False),  # large enough to be the other side's organ, whole
+    ],
+)
+def test_the_larger_a_piece_the_farther_an_island_lies(second, length_mm, twin_share, goes):
+    mask = blocks((0, 20), second)
+    found = far_islands(BoxedMask.of(mask), np.eye(4), length_mm, twin_share)
+    assert (found is not None) == goes
+    if found is not None:
+        np.testing.assert_array_equal(np.unique(found.voxels[:, 0]), np.arange(*second))
 
 
 def test_crumbs_are_small_pieces_that_nothing_expects():

@@ -212,7 +212,7 @@ def test_where_the_fit_cannot_tell_small_far_islands_go(kind, sound_dice, goes, 
     island = (broken > 0) & (truth == 0)
     assert (after[~island] == broken[~island]).all() and (after[island] == 0).all() == goes
     found = [r for r in part.regions if r.accepted]
-    assert [r.reason.startswith("1 small island of ") for r in found] == [True] * goes
+    assert [r.reason.startswith("1 island of ") for r in found] == [True] * goes
 
 
 def test_specks_that_have_no_surface_are_a_failure_of_their_structure():
