@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ROUNDS = 50
-SETTLED = 1e-6  # of the mean's size: by less it need not move any more
+SETTLED = 1e-6  # of the first mean's size: by less it need not move any more
 
 
 def procrustes(
@@ -22,18 +22,20 @@ def procrustes(
         shapes: (S, N, 3) landmarks of S shapes of the same handedness, mm.
         start: (N, 3) the first mean, which settles the frame, mm.
         weights: (N,) what the landmarks stand for, such as their area.
-        known: (S, N) bool, where a shape has the landmark; the others only move along.
-        remove_size: whether shapes are also scaled to one size (root mean square distance to the centre): the mean one.
+        known: (S, N) bool, where a shape has the landmark; the others only move along. Each has some.
+        remove_size: whether shapes are also scaled to one size, the mean one. Size is the root mean square distance to
+            the centre; that of a shape is measured against the mean's at the landmarks that the shape has.
 
     Returns:
         The aligned shapes (S, N, 3), and their mean (N, 3): where no shape has a landmark, that of `start`.
     """
     aligned, mean = np.empty_like(shapes), start
-    sizes = np.array([_size(shape, weights * there) for shape, there in zip(shapes, known, strict=True)])
-    scales = sizes.mean() / sizes if remove_size else np.ones(len(shapes))
+    settled = SETTLED * _size(start, weights)
+    owns = [weights * there for there in known]
     for _ in range(ROUNDS):
-        for number, (shape, there) in enumerate(zip(shapes, known, strict=True)):
-            own = weights * there
+        sizes = np.array([_size(shape, own) / _size(mean, own) for shape, own in zip(shapes, owns, strict=True)])
+        scales = sizes.mean() / sizes if remove_size else np.ones(len(shapes))
+        for number, (shape, own) in enumerate(zip(shapes, owns, strict=True)):
             centre, target = (np.average(points, axis=0, weights=own) for points in (shape, mean))
             turn, _ = Rotation.align_vectors(mean - target, shape - centre, own)
             aligned[number] = scales[number] * turn.apply(shape - centre) + target
@@ -41,7 +43,7 @@ def procrustes(
         before = mean
         total = (aligned * known[:, :, None]).sum(axis=0)
         mean = np.where(counted[:, None] > 0, total / np.maximum(counted, 1)[:, None], before)
-        if np.abs(mean - before).max() < SETTLED * sizes.mean():
+        if np.abs(mean - before).max() < settled:
             break
     return aligned, mean
 

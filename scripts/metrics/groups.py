@@ -16,11 +16,12 @@ LEAST = 2  # values of a group
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two groups at N places; NaN where a group has fewer than two values, or all are the same.
+    """Two groups at N places.
 
     Attributes:
-        difference: (N,) mean of the first group less that of the second.
-        t: (N,) the difference over its standard error.
+        difference: (N,) mean of the first group less that of the second; NaN where one has no value.
+        t: (N,) the difference over its standard error; NaN, as p and q, where a group has fewer than two values, or all
+            values are the same.
         p: (N,) two-sided, of each place by itself.
         q: (N,) the false discovery rate (Benjamini and Hochberg) at which the place counts: of all places with q below
             5 %, at most some 5 % are there by chance.

@@ -132,7 +132,10 @@ class OrganPack:
                 raise OrganError(f"{file}: labels: several are called '{label}': rename one")
         unnamed = [value for value in pack.codes if value not in pack.labels]
         if unnamed:
-            raise OrganError(f"{file}: codes: {unnamed} are none of {list(pack.labels)}, which `labels` lists")
+            raise OrganError(
+                f"{file}: codes: {unnamed} are none of {list(pack.labels)}, which `labels` lists: add them there or remove "
+                "them here"
+            )
         for structure in pack.structures:
             unlisted = [value for value in structure.labels if value not in pack.labels]
             if unlisted:

@@ -103,13 +103,20 @@ class RunReport:
         """The records, by the cases' names."""
         return [self.by_case[case] for case in sorted(self.by_case)]
 
-    def start(self, device: str, settings_hash: str = "", done: Sequence[CaseRecord] = ()) -> None:
+    def start(
+        self,
+        device: str,
+        settings_hash: str = "",
+        done: Sequence[CaseRecord] = (),
+        priors: Mapping[str, str] | None = None,
+    ) -> None:
         """Note when, where and with what a run begins; of an earlier run nothing stays but what was done before.
 
         Args:
             device: where it runs.
             settings_hash: of all that results depend on beside a case's own files.
             done: records of an earlier run with the same hash.
+            priors: structure → hash of its prior.
         """
         self.by_case = {record.case: record for record in done}
         self.started = time.perf_counter()
@@ -121,6 +128,7 @@ class RunReport:
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "device": device,
             "settings_hash": settings_hash,
+            "priors": dict(priors or {}),
             "settings": self.settings,
             "platform": {"system": platform.platform(), "python": platform.python_version()},
             "versions": package_versions(),

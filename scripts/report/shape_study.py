@@ -21,6 +21,7 @@ from ..prior.prior import ShapePrior, template_surface
 FACES = 4000  # of the template, of which each corner is a point that is compared
 MODES = 10  # principal components of the shapes, at most
 GAP = 0.05  # canonical, a tenth of a shape's radius: a template point farther from a mesh has no place on it
+LEAST_KNOWN = 0.1  # of the template's area: a shape that has less has no place on it
 LEAST_SHAPES = 2
 
 
@@ -76,6 +77,48 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A shape at the template's N points.
+
+    Attributes:
+        shape: the shape.
+        landmarks: where its mesh has the points.
+        known: (N,) bool, whether it has them.
+    """
+
+    shape: Shape
+    landmarks: Landmarks
+    known: np.ndarray
+
+    @classmethod
+    def on(cls, template: Template, shape: Shape) -> Placed:
+        """Find a template's points on a shape.
+
+        Raises:
+            ValueError: it has too few of them, or numbers that are none.
+        """
+        if not (np.isfinite(shape.mesh.vertices).all() and np.isfinite(shape.places).all()):
+            raise ValueError("its mesh holds NaN or infinity")
+        landmarks = Landmarks.find(template.places, shape.places, shape.mesh.faces)
+        known = landmarks.gap <= GAP
+        share = float(template.weights[known].sum())
+        if share < LEAST_KNOWN:
+            raise ValueError(f"its mesh has {100 * share:.0f} % of the template")
+        return cls(shape, landmarks, known)
+
+    @property
+    def points(self) -> np.ndarray:
+        """Where the points are, (N, 3) world mm."""
+        return self.landmarks.of(self.shape.mesh.vertices)
+
+    def thickness_mm(self) -> np.ndarray:
+        """Return the thickness (N,) at the points, see `wall_thickness`; NaN where the shape has no such point."""
+        normals = self.landmarks.of(self.shape.mesh.vertex_normals)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+        return np.where(self.known, wall_thickness(self.shape.mesh, self.points, normals), np.nan)
+
+
+@dataclass(frozen=True)
 class Study:
     """S shapes at the template's N points. Lengths are in mm; NaN where a shape has no such place.
 
@@ -107,7 +150,7 @@ class Study:
         return trimesh.Trimesh(self.mean, self.template.faces, process=False)
 
     @classmethod
-    def of(cls, template: Template, shapes: Sequence[Shape], remove_size: bool = False) -> Study:
+    def of(cls, template: Template, shapes: Sequence[Placed], remove_size: bool = False) -> Study:
         """Compare shapes.
 
         Args:
@@ -120,15 +163,12 @@ class Study:
         """
         if len(shapes) < LEAST_SHAPES:
             raise ValueError(f"shapes are compared from {LEAST_SHAPES} on, there are {len(shapes)}")
-        found = [Landmarks.find(template.places, shape.places, shape.mesh.faces) for shape in shapes]
-        known = np.stack([landmarks.gap <= GAP for landmarks in found])
-        places = [landmarks.of(shape.mesh.vertices) for landmarks, shape in zip(found, shapes, strict=True)]
-        sided = [one * (-1.0, 1.0, 1.0) if shape.mirrored else one for one, shape in zip(places, shapes, strict=True)]
+        known = np.stack([one.known for one in shapes])
+        sided = [one.points * (-1.0 if one.shape.mirrored else 1.0, 1.0, 1.0) for one in shapes]
         weights = template.weights
         points, mean = procrustes(np.stack(sided), template.mesh_mm.vertices, weights, known, remove_size)
         surface = trimesh.Trimesh(mean, template.faces, process=False)
         distance = np.stack([signed_distance(surface, one) for one in points])
-        thickness = np.stack([_thickness(*one) for one in zip(shapes, found, places, strict=True)])
         modes, scores, variance = _modes(points - mean, known, weights)
         return cls(
             template,
@@ -136,17 +176,11 @@ class Study:
             mean,
             known,
             np.where(known, distance, np.nan),
-            np.where(known, thickness, np.nan),
+            np.stack([one.thickness_mm() for one in shapes]),
             modes,
             scores,
             variance,
         )
-
-
-def _thickness(shape: Shape, landmarks: Landmarks, points: np.ndarray) -> np.ndarray:
-    normals = landmarks.of(shape.mesh.vertex_normals)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return wall_thickness(shape.mesh, points, normals)
 
 
 def _modes(offsets: np.ndarray, known: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from ..cases.digest import hash_of
 from ..cases.files import write_csv
 from ..cases.mesh import read_mesh, vertex_numbers
 from ..organ.several import load_packs
 from ..prior.prior import ShapePrior
 from .page_data import Run, shapes_reported
 from .shape_files import write_study
-from .shape_groups import Groups, Key, group_of, is_file_of_groups, read_groups, two_groups
-from .shape_study import LEAST_SHAPES, Shape, Study, Template
+from .shape_groups import Grouping, Groups, is_file_of_groups, read_groups, two_groups
+from .shape_study import LEAST_SHAPES, Placed, Shape, Study, Template
 
 TABLE = "shape_table.csv"
 FOLDER = "shape_table"
 PLACE = tuple(f"template_{axis}" for axis in "xyz")
 NO_MESH = "the run wrote no coloured mesh of it"
 DOUBTFUL = "its fit cannot be right"
+CHANGED = "its prior has changed since the run"
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +42,14 @@ class Row:
         codes: of its fit, whitened; () where the run did not note them.
         shape: None where it is left out.
         prior: path of its prior.
+        placed: the shape on the prior's template; None where it is left out, and before it was sought.
     """
 
     told: dict[str, Any]
     codes: Sequence[float]
     shape: Shape | None
     prior: Path
+    placed: Placed | None = None
 
 
 def shape_table(run_dir: str, output_dir: str = "", groups: str = "", remove_size: bool = False) -> str:
@@ -71,29 +76,36 @@ def shape_table(run_dir: str, output_dir: str = "", groups: str = "", remove_siz
         FileNotFoundError: a prior is not there.
     """
     run = Run.open(run_dir)
-    pack = load_packs(run.report["settings"]["organ"])
+    structures = shapes_reported(load_packs(run.report["settings"]["organ"]).structures, run.report["cases"])
+    order = [shape.name for shape in structures]
     cases = [str(record["case"]) for record in run.report["cases"]]
-    told = read_groups(groups, cases) if groups and is_file_of_groups(groups) else None
-    rows = read_rows(run, {shape.name: shape.prior for shape in shapes_reported(pack.structures, run.report["cases"])})
-    if groups:
-        rows = [_grouped(row, told) for row in rows]
+    told: Grouping | None = None
+    if groups and is_file_of_groups(groups):
+        told = read_groups(groups, cases, order)
+    elif groups:
+        told = Grouping(tuple(order), {(case, name): name for case in cases for name in order})
+    priors = {shape.name: shape.prior for shape in structures}
+    rows = read_rows(run, priors, told)
     folder = Path(output_dir) if output_dir else run.folder / FOLDER
     table: list[dict[str, Any]] = []
     lines: list[str] = []
     for name, file in names_of(row.prior for row in rows).items():
-        own = [row for row in rows if row.prior == file]
-        used = [row for row in own if row.shape is not None]
+        template = Template.of(ShapePrior.load(file))
+        own = [placed(row, template, name) for row in rows if row.prior == file]
+        used = [(row, row.placed) for row in own if row.placed is not None]
+        table += [row.told for row in own if row.placed is None]
         if len(used) < LEAST_SHAPES:
             logger.warning(f"{name}: {len(used)} of {len(own)} shapes can be compared: none is")
-            table += [row.told for row in own]
+            table += [row.told for row, _ in used]
             continue
-        study = Study.of(Template.of(ShapePrior.load(file)), [row.shape for row in used if row.shape], remove_size)
-        pair = two_groups([row.told["case"] for row in used], [row.told.get("group", "") for row in used])
-        if groups and pair is None:
-            logger.warning(f"{name}: there are no two groups of at least two shapes: not compared")
-        table += [row.told for row in own if row.shape is None]
-        table += [measured(row, study, number) for number, row in enumerate(used)]
-        write_study(folder, name, study, [row.told for row in used], [row.codes for row in used], pair)
+        study = Study.of(template, [shape for _, shape in used], remove_size)
+        pair = None
+        if told is not None:
+            pair = two_groups([row.told["case"] for row, _ in used], [row.told["group"] for row, _ in used], told.names)
+            if pair is None:
+                logger.warning(f"{name}: there are no two groups of at least two shapes: not compared")
+        table += [measured(row, shape, study, number) for number, (row, shape) in enumerate(used)]
+        write_study(folder, name, study, [row.told for row, _ in used], [row.codes for row, _ in used], pair)
         lines += [*([""] if lines else []), *summary(name, study, table[-len(used) :], pair)]
     if not lines:
         raise ValueError(f"{run_dir} holds no two shapes with a mesh in colours: give the output folder of refine")
@@ -108,21 +120,58 @@ def names_of(priors: Iterable[Path]) -> dict[str, Path]:
     return {file.stem if stems.count(file.stem) == 1 else f"{file.parent.name}_{file.stem}": file for file in files}
 
 
-def read_rows(run: Run, priors: Mapping[str, Path]) -> list[Row]:
+def read_rows(run: Run, priors: Mapping[str, Path], groups: Grouping | None) -> list[Row]:
     """Return the shapes of a run; `priors` is structure → path of its prior."""
+    changed = changed_priors(run, priors)
     rows = []
     for record in tqdm(run.report["cases"], unit="case", disable=None):
         for said in record.get("structures", []):
-            name, quality = str(said["name"]), said.get("quality", {})
+            name, quality, case = str(said["name"]), said.get("quality", {}), str(record["case"])
             if name not in priors:
                 continue
             mirrored = bool(quality.get("alignment", {}).get("mirrored", False))
-            shape = read_shape(run, record, name, mirrored)
-            why = said.get("failure") or (DOUBTFUL if quality.get("doubtful") else "" if shape else NO_MESH)
-            told = {"case": str(record["case"]), "structure": name, "prior": priors[name].stem, "mirrored": mirrored}
+            shape = None
+            why = said.get("failure") or (DOUBTFUL if quality.get("doubtful") else CHANGED if name in changed else "")
+            if not why:
+                try:
+                    shape = read_shape(run, record, name, mirrored)
+                    why = "" if shape else NO_MESH
+                except Exception as error:  # whatever it is, the other shapes are to be compared
+                    why = f"its mesh cannot be read: {error or type(error).__name__}"
+                    logger.warning(f"{case}, {name}: left out: {why}")
+            told = {"case": case, "structure": name, "prior": priors[name].stem, "mirrored": mirrored}
+            told |= {} if groups is None else {"group": groups.group_of(case, name)}
             codes = quality.get("fit", {}).get("codes", ())
-            rows.append(Row({**told, "left_out": why}, codes, None if why else shape, priors[name]))
+            rows.append(Row({**told, "left_out": why}, codes, shape, priors[name]))
     return rows
+
+
+def changed_priors(run: Run, priors: Mapping[str, Path]) -> set[str]:
+    """Return the structures whose prior is another than when the run was made, as its report says; they are logged."""
+    told = run.report.get("priors", {})
+    found = {name for name, file in priors.items() if name in told and told[name] != hash_of([], [file])}
+    if found:
+        logger.warning(
+            f"left out, for their priors have changed since the run: {', '.join(sorted(found))}; refine again"
+        )
+    return found
+
+
+def placed(row: Row, template: Template, name: str) -> Row:
+    """Return a shape with its place on the template; left out where it has none, which is logged.
+
+    Args:
+        row: the shape.
+        template: of its prior.
+        name: of its prior, in the table.
+    """
+    told = {**row.told, "prior": name}
+    try:
+        found = None if row.shape is None else Placed.on(template, row.shape)
+    except ValueError as error:
+        logger.warning(f"{told['case']}, {told['structure']}: left out: {error}")
+        return replace(row, told={**told, "left_out": str(error)}, shape=None)
+    return replace(row, told=told, placed=found)
 
 
 def read_shape(run: Run, record: Mapping[str, Any], structure: str, mirrored: bool) -> Shape | None:
@@ -135,10 +184,9 @@ def read_shape(run: Run, record: Mapping[str, Any], structure: str, mirrored: bo
     return Shape(mesh, np.stack(places, axis=1).astype(float), mirrored) if len(places) == len(PLACE) else None
 
 
-def measured(row: Row, study: Study, number: int) -> dict[str, Any]:
+def measured(row: Row, placed: Placed, study: Study, number: int) -> dict[str, Any]:
     """Return the line of the table of a shape that is the `number`-th of a study."""
-    assert row.shape is not None
-    mesh, thickness = row.shape.mesh, study.thickness_mm[number]
+    mesh, thickness = placed.shape.mesh, study.thickness_mm[number]
     known = study.known[number] & ~np.isnan(thickness)
     weights = study.template.weights
     return {
@@ -175,10 +223,8 @@ def summary(name: str, study: Study, rows: Sequence[Mapping[str, Any]], groups: 
     return [*lines, "", f"{name}: {share:.0f} % of the surface differs (q < 0.05), by {largest:.2f} mm at most."]
 
 
-def _grouped(row: Row, groups: Mapping[Key, str] | None) -> Row:
-    group = group_of(row.told["case"], row.told["structure"], groups)
-    return Row({**row.told, "group": group}, row.codes, row.shape, row.prior)
-
-
 def _spread(values: np.ndarray) -> str:
-    return f"{np.nanmean(values):.4g} ± {np.nanstd(values, ddof=1):.2g}"
+    """Return mean and standard deviation, with the two first digits of the latter."""
+    mean, sd = float(np.nanmean(values)), float(np.nanstd(values, ddof=1))
+    digits = max(0, 1 - math.floor(math.log10(sd))) if sd > 0 else 2
+    return f"{mean:.{digits}f} ± {sd:.{digits}f}"

@@ -52,6 +52,12 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     return hash_of([json.dumps(own, sort_keys=True, default=str)], files)
 
 
+def prior_hashes(pack: OrganPack | None) -> dict[str, str]:
+    """Return structure → hash of its prior, of all that have one, and of both sides of a paired structure."""
+    shapes = () if pack is None else [shape for one in pack.structures for shape in (one, *one.pair)]
+    return {shape.name: hash_of([], [shape.prior]) for shape in shapes if shape.prior.is_file()}
+
+
 def code_hash() -> str:
     """Return a hash of the bundle's code and configs, and of the versions of the bundle and the packages."""
     files = [file for pattern in CODE for file in sorted(ROOT.glob(pattern))]

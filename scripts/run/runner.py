@@ -38,7 +38,7 @@ from ..report.run_report import (
 )
 from ..report.words import counted
 from .case_work import CaseWork
-from .done_before import done_before, settings_hash
+from .done_before import done_before, prior_hashes, settings_hash
 from .options import is_true
 from .workers import Job, Workers, count_workers
 
@@ -215,7 +215,7 @@ class CaseEvaluator(SupervisedEvaluator):
         """Start the report with what was done before; return the cases that are left to do."""
         settings = settings_hash(self.work, self.report.settings, self.pack)
         done = [] if self.overwrite else done_before(self.cases, self.work, self.report, settings)
-        self.report.start(str(self.state.device), settings, done)
+        self.report.start(str(self.state.device), settings, done, prior_hashes(self.pack))
         if done:
             logger.info(f"{counted(len(done), 'case')} done before, skipped; --overwrite true does them again")
         return [case for case in self.cases if shown(case[CASE]) not in self.report.by_case]

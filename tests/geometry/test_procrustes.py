@@ -35,6 +35,15 @@ def test_size_stays_unless_it_is_to_go(remove_size):
     np.testing.assert_allclose(mean - mean.mean(axis=0), SHAPE - SHAPE.mean(axis=0), atol=1e-5)
 
 
+def test_a_shape_that_lacks_its_ends_is_scaled_as_if_it_had_them():
+    shapes, known = posed([0.8, 1.0, 1.2, 1.2]), np.ones((4, 60), bool)
+    known[3] = np.abs(SHAPE[:, 1]) < np.median(np.abs(SHAPE[:, 1]))
+    aligned, mean = procrustes(shapes, SHAPE, EVEN, known, remove_size=True)
+    for one, there in zip(aligned, known, strict=True):
+        np.testing.assert_allclose(one[there], mean[there], atol=1e-4)
+    assert np.linalg.norm(mean - mean.mean(axis=0)) / np.linalg.norm(SHAPE - SHAPE.mean(axis=0)) == pytest.approx(1.05)
+
+
 def test_landmarks_that_a_shape_lacks_turn_neither_it_nor_the_mean():
     shapes, known = posed([1.0, 1.0]), np.ones((2, 60), bool)
     shapes[1, :5] += 500.0

@@ -6,7 +6,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from scripts.metrics.groups import compare_groups
-from scripts.report.shape_study import Shape, Study, Template
+from scripts.report.shape_study import Placed, Shape, Study, Template
 
 BALL = trimesh.creation.icosphere(subdivisions=3, radius=0.5)
 TEMPLATE = Template(np.asarray(BALL.vertices), np.asarray(BALL.faces), 20.0)
@@ -30,6 +30,10 @@ def shape(radius_mm, pose: int | None = None, mirrored: bool = False, without=No
     return Shape(trimesh.Trimesh(points, faces, process=False), 0.5 * directions, mirrored)
 
 
+def study_of(shapes: list[Shape], remove_size: bool = False) -> Study:
+    return Study.of(TEMPLATE, [Placed.on(TEMPLATE, one) for one in shapes], remove_size)
+
+
 def bump(directions: np.ndarray) -> np.ndarray:
     """One at +z, and nearly nothing from 50° on."""
     return np.exp(-((np.arccos(directions[:, 2].clip(-1, 1)) / np.radians(18)) ** 2))
@@ -43,7 +47,7 @@ def wavy(seed: int, depth_mm: float, height_mm: float = 0.0):
 
 
 def test_distances_of_concentric_balls_are_differences_of_radii():
-    study = Study.of(TEMPLATE, [shape(lambda d, r=r: r, pose=n) for n, r in enumerate((8.0, 10.0, 12.0))])
+    study = study_of([shape(lambda d, r=r: r, pose=n) for n, r in enumerate((8.0, 10.0, 12.0))])
     expected = np.array([-2.0, 0.0, 2.0])[:, None] * np.ones(len(DIRECTIONS))
     np.testing.assert_allclose(study.distance_mm, expected, atol=0.06)
     np.testing.assert_allclose(study.thickness_mm, 2.0 * (10.0 + expected), atol=0.12)
@@ -52,7 +56,7 @@ def test_distances_of_concentric_balls_are_differences_of_radii():
 
 def test_size_can_be_taken_out():
     shapes = [shape(lambda d, r=r: r, pose=n) for n, r in enumerate((8.0, 10.0, 12.0))]
-    study = Study.of(TEMPLATE, shapes, remove_size=True)
+    study = study_of(shapes, remove_size=True)
     np.testing.assert_allclose(study.distance_mm, 0.0, atol=0.08)
     np.testing.assert_allclose(study.thickness_mm.mean(axis=1), [16.0, 20.0, 24.0], atol=0.12)
 
@@ -60,7 +64,7 @@ def test_size_can_be_taken_out():
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_points_correspond_whatever_the_pose_and_the_side(mirrored):
     radius = wavy(3, 2.0, 3.0)
-    study = Study.of(TEMPLATE, [shape(radius), shape(radius, pose=5, mirrored=mirrored)])
+    study = study_of([shape(radius), shape(radius, pose=5, mirrored=mirrored)])
     np.testing.assert_allclose(study.points[0], study.points[1], atol=0.05)
     np.testing.assert_allclose(study.distance_mm, 0.0, atol=0.05)
 
@@ -68,7 +72,7 @@ def test_points_correspond_whatever_the_pose_and_the_side(mirrored):
 def test_only_where_two_groups_differ_is_t_high():
     first = [shape(wavy(n, 1.0, 2.0), pose=n) for n in range(12)]
     second = [shape(wavy(100 + n, 1.0), pose=100 + n) for n in range(12)]
-    study = Study.of(TEMPLATE, first + second)
+    study = study_of(first + second)
     found = compare_groups(study.distance_mm[:12], study.distance_mm[12:])
     angle = np.degrees(np.arccos(DIRECTIONS[:, 2].clip(-1, 1)))
     assert (found.t[angle < 15] > 5).all() and (found.q[angle < 15] < 0.01).all()
@@ -80,7 +84,7 @@ def test_an_ellipsoid_and_a_ball_differ_along_its_axes():
     def egg(d):
         return 1.0 / np.sqrt(((d / (10.0, 10.0, 13.0)) ** 2).sum(axis=1))
 
-    study = Study.of(TEMPLATE, [shape(lambda d: 10.0), shape(egg)])
+    study = study_of([shape(lambda d: 10.0), shape(egg)])
     difference = study.distance_mm[1] - study.distance_mm[0]
     assert difference[np.argmax(DIRECTIONS[:, 2])] == pytest.approx(3.0, abs=0.2)
     assert np.abs(difference[np.abs(DIRECTIONS[:, 2]) < 0.1]).max() < 0.2
@@ -88,14 +92,14 @@ def test_an_ellipsoid_and_a_ball_differ_along_its_axes():
 
 def test_a_part_that_a_shape_lacks_is_unknown_and_the_rest_is_not():
     cut = shape(lambda d: 10.0, pose=1, without=lambda d: d[:, 2] < -0.6)
-    study = Study.of(TEMPLATE, [cut, *(shape(wavy(n, 0.5), pose=n) for n in range(3))])
+    study = study_of([cut, *(shape(wavy(n, 0.5), pose=n) for n in range(3))])
     low, high = DIRECTIONS[:, 2] < -0.8, DIRECTIONS[:, 2] > -0.5
     assert np.isnan(study.distance_mm[0, low]).all() and np.isfinite(study.distance_mm[0, high]).all()
     assert np.isfinite(study.distance_mm[1:]).all()
 
 
 def test_scores_and_modes_give_the_shapes_back():
-    study = Study.of(TEMPLATE, [shape(wavy(n, 2.0)) for n in range(5)])
+    study = study_of([shape(wavy(n, 2.0)) for n in range(5)])
     again = study.points.mean(axis=0) + np.einsum("sk,kni->sni", study.scores, study.modes)
     np.testing.assert_allclose(again, study.points, atol=0.02)
     np.testing.assert_allclose(study.scores.std(axis=0, ddof=1), 1.0, atol=1e-3)
@@ -104,4 +108,14 @@ def test_scores_and_modes_give_the_shapes_back():
 
 def test_one_shape_is_not_compared():
     with pytest.raises(ValueError, match="from 2 on, there are 1"):
-        Study.of(TEMPLATE, [shape(lambda d: 10.0)])
+        study_of([shape(lambda d: 10.0)])
+
+
+def test_a_shape_that_has_hardly_any_of_the_template_has_no_place():
+    scrap = shape(lambda d: 10.0, without=lambda d: d[:, 2] < 0.9)
+    with pytest.raises(ValueError, match=r"its mesh has \d % of the template"):
+        Placed.on(TEMPLATE, scrap)
+    broken = shape(lambda d: 10.0)
+    broken.places[3] = np.nan
+    with pytest.raises(ValueError, match="holds NaN"):
+        Placed.on(TEMPLATE, broken)

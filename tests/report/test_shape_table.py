@@ -15,8 +15,10 @@ from scripts.cases.mesh import vertex_numbers, write_mesh
 from scripts.organ.pack import OrganPack
 from scripts.prior.prior import ShapePrior
 from scripts.report.page_data import RunError
+from scripts.report.shape_groups import two_groups
 from scripts.report.shape_study import Template
-from scripts.report.shape_table import names_of, shape_table
+from scripts.report.shape_table import _spread, names_of, shape_table
+from scripts.run.done_before import prior_hashes
 
 EACH = 4  # cases a group
 TALL_MM = 2.0  # of the bump that the first group has on its front end
@@ -169,6 +171,125 @@ def test_left_and_right_of_the_same_people_are_compared_in_pairs(template, tmp_p
     with np.load(tmp_path / "run" / "shape_table" / "hippocampus.npz") as arrays:
         front = np.argmax(arrays["mean"][:, 1])
         assert arrays["paired"] and arrays["difference_mm"][front] == pytest.approx(TALL_MM, abs=0.7)
+
+
+def pairs(template, folder, lacking: set[tuple[str, str]]) -> None:
+    """A run of four people with two sides each but for those that are lacking."""
+    shapes = [
+        (f"p{n}", f"hippocampus_{side}", height, mirrored, None)
+        for n in range(4)
+        for side, height, mirrored in (("left", 0.0, False), ("right", TALL_MM, True))
+        if (f"p{n}", side) not in lacking
+    ]
+    write_run(folder, template, shapes)
+
+
+def test_who_has_no_partner_is_left_out_of_the_pairs_and_named(template, tmp_path, caplog):
+    pairs(template, tmp_path / "run", {("p2", "left")})
+    text = shape_table(str(tmp_path / "run"), groups="structure")
+    assert "hippocampus_right, n = 3 | hippocampus_left, n = 3 | paired t" in text
+    assert "in pairs, so without those that have no partner: p2" in caplog.text
+    assert len(rows_of(tmp_path / "run" / "shape_table" / "hippocampus_distance_mm.csv")) == 7
+
+
+def test_the_first_group_is_that_of_the_pack_or_of_the_file_whichever_shapes_there_are(template, tmp_path):
+    pairs(template, tmp_path / "run", {("p0", "right")})
+    assert "| hippocampus_right, n = 3 | hippocampus_left" in shape_table(str(tmp_path / "run"), groups="structure")
+    table = tmp_path / "g.csv"
+    table.write_text("case,structure,group\n" + "".join(
+        f"{case},hippocampus_{side},{group}\n" for side, group in (("right", "tall"), ("left", "low"))
+        for case in ("gone", "p3", "p2", "p1", "p0")
+    ))  # fmt: skip
+    assert "| tall, n = 3 | low, n = 3 | paired t" in shape_table(str(tmp_path / "run"), groups=str(table))
+
+
+def test_few_pairs_among_many_shapes_are_taken_for_independent():
+    cases = ["a", "a", "b", "b", *"cdefgh"]
+    groups = ["x", "y", "x", "y", *"xxxyyy"]
+    found = two_groups(cases, groups, ("y", "x"))
+    assert found.names == ("y", "x") and not found.paired and [len(part) for part in found.rows] == [5, 5]
+    assert two_groups(cases[:6], groups[:6], ("y", "x")).paired
+    assert not two_groups(["a", *cases[:4]], ["x", *groups[:4]], ("x", "y")).paired
+
+
+def test_a_bad_shape_is_left_out_by_name_and_the_others_are_compared(template, tmp_path, caplog):
+    cases = [(f"c{n}", "hippocampus", 0.0, False, None) for n in range(4)]
+    write_run(tmp_path / "run", template, cases)
+    (tmp_path / "run" / "c1" / "c1_hippocampus.ply").write_bytes(b"ply\nno mesh")
+    file = tmp_path / "run" / "c2" / "c2_hippocampus.ply"
+    mesh = bumped(template, 0.0, 2, False)
+    mesh.update_faces(mesh.triangles_center[:, 1] > np.sort(mesh.triangles_center[:, 1])[-50])
+    write_mesh(file, mesh, {f"template_{a}": template.places[:, k].astype("f4") for k, a in enumerate("xyz")}, "LPS")
+    assert "| hippocampus, 2 shapes |" in shape_table(str(tmp_path / "run"))
+    left = {row["case"]: row["left_out"] for row in rows_of(tmp_path / "run" / "shape_table" / "shape_table.csv")}
+    assert left["c1"].startswith("its mesh cannot be read") and "% of the template" in left["c2"]
+    assert left["c0"] == left["c3"] == ""
+    assert "c1, hippocampus: left out" in caplog.text and "c2, hippocampus: left out" in caplog.text
+
+
+def test_a_prior_that_has_changed_since_the_run_is_noticed(template, tmp_path, caplog):
+    write_run(tmp_path / "run", template, [(f"c{n}", "hippocampus", 0.0, False, None) for n in range(2)])
+    file = tmp_path / "run" / "report.json"
+    pack = OrganPack.load("hippocampus")
+    report = json.loads(file.read_text()) | {"priors": prior_hashes(pack)}
+    file.write_text(json.dumps(report))
+    shape_table(str(tmp_path / "run"))
+    assert report["priors"].keys() == {"hippocampus", "hippocampus_left", "hippocampus_right"}
+    file.write_text(json.dumps(report | {"priors": {"hippocampus": "another"}}))
+    with pytest.raises(ValueError, match="no two shapes"):
+        shape_table(str(tmp_path / "run"))
+    assert "priors have changed since the run: hippocampus; refine again" in caplog.text
+
+
+def test_the_table_names_priors_as_the_files_are_named(template, tmp_path):
+    packs = {}
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "x.safetensors").symlink_to(OrganPack.load("hippocampus").structures[0].prior)
+        text = (
+            f"name: {name}\nlabels: {{1: {name}}}\nstructures: [{{name: {name}, labels: [1], prior: x.safetensors}}]\n"
+        )
+        (folder / "organ.yaml").write_text(text)
+        packs[name] = folder
+    write_run(tmp_path / "run", template, [(f"c{n}", name, 0.0, False, None) for n in range(2) for name in packs])
+    file = tmp_path / "run" / "report.json"
+    report = json.loads(file.read_text())
+    report["settings"]["organ"] = ",".join(map(str, packs.values()))
+    file.write_text(json.dumps(report))
+    shape_table(str(tmp_path / "run"))
+    rows = rows_of(tmp_path / "run" / "shape_table" / "shape_table.csv")
+    assert {row["structure"]: row["prior"] for row in rows} == {"one": "one_x", "two": "two_x"}
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("case,group\nill_0,x\nill_0,y\n", "line 3: ill_0 is in the group y here and in x above"),
+        (
+            "case,structure,group\nill_0,hipocampus,x\n",
+            "line 2: the run has no structure hipocampus: give one of",
+        ),
+        ("case,group\nill_0,x\n\n,y\n", "line 4 has no case"),
+        ("case,group\nill_0,\n", "line 2 has no group"),
+        ("case,group\nill_0,x,3\n", "line 2 has 3 cells, the first line 2"),
+        ("case,group\nother,x\nanother,y\n", "two groups, not 0"),
+        ("", "no column case or group"),
+    ],
+)
+def test_lines_of_a_table_of_groups_are_checked(patients, tmp_path, text, why):
+    (tmp_path / "g.csv").write_text(text)
+    with pytest.raises(ValueError, match=why):
+        shape_table(str(patients), str(tmp_path / "out"), groups=str(tmp_path / "g.csv"))
+    (tmp_path / "g.csv").write_bytes("case,group\nill_0,größe\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="no CSV in UTF-8"):
+        shape_table(str(patients), str(tmp_path / "out"), groups=str(tmp_path / "g.csv"))
+
+
+def test_means_are_printed_with_as_many_digits_as_their_spread_has():
+    assert _spread(np.array([1800.0, 2000.0, 2200.0])) == "2000 ± 200"
+    assert _spread(np.array([3.4, 3.8, 4.2])) == "3.80 ± 0.40"
+    assert _spread(np.array([0.01, 0.02, 0.03])) == "0.020 ± 0.010"
 
 
 def test_groups_that_are_none_are_refused(patients, tmp_path, caplog):

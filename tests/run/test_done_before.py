@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from scripts.cases.digest import hash_of
 from scripts.organ.pack import OrganPack
 from tests.helpers.fake_chain import KillsItselfd
 from tests.helpers.fake_run import run_refine
@@ -79,6 +80,15 @@ def test_other_files_or_missing_results_are_done_again(refine, masks, tmp_path):
     assert refine() == "b" and (tmp_path / "out" / "b" / "b_organ_1.stl").is_file()
     (masks / "d.nii.gz").unlink()
     assert refine() == "" and sorted(cases(tmp_path / "out")) == ["a", "b", "c"]
+
+
+def test_the_report_notes_the_hashes_of_the_priors(refine, tmp_path):
+    pack = OrganPack.load(write_pack(tmp_path / "pack"))
+    (one,) = pack.structures
+    one.prior.write_bytes(b"a prior")
+    refine(pack=pack)
+    told = json.loads((tmp_path / "out" / "report.json").read_text())["priors"]
+    assert told == {one.name: hash_of([], [one.prior])}
 
 
 def test_other_settings_versions_code_or_packs_do_all_again(refine, tmp_path, monkeypatch):
