@@ -133,8 +133,8 @@ class OrganPack:
         unnamed = [value for value in pack.codes if value not in pack.labels]
         if unnamed:
             raise OrganError(
-                f"{file}: codes: {unnamed} are none of {list(pack.labels)}, which `labels` lists: add them there or remove "
-                "them here"
+                f"{file}: codes: {unnamed} are none of {list(pack.labels)}, which `labels` lists: add them there or "
+                "remove them here"
             )
         for structure in pack.structures:
             unlisted = [value for value in structure.labels if value not in pack.labels]

@@ -112,6 +112,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path, changes,
         ({"labels": {1: "a", 2: "A"}}, "labels: several are called 'a'"),
         ({"labels": {1: "a", "01": "b"}}, "labels has a key twice"),
         (structure(labels=[1, 3]), "structures: whole: labels [3] are none of [1, 2], which `labels` lists"),
+        ({"codes": {1: "Heart", 3: "Aorta"}}, "codes: [3] are none of [1, 2], which `labels` lists: add them there"),
+        ({"codes": ["Heart"]}, "codes must be a mapping"),
         (structure(labels=[1, 1]), "structures: whole: labels names 1 twice"),
         (structure(labels=1), "structures: whole: labels must be a list"),
         (

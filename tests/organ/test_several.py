@@ -17,8 +17,15 @@ def pack(name: str, *structures: str, sources: dict | None = None, **settings) -
 
 def test_labels_are_numbered_anew_and_names_and_values_lead_to_them():
     liver = pack("liver", "liver", sources={"theirs": {5: "liver", "hepar": "liver"}})
-    chest = pack("chest", "heart", "aorta", sources={"theirs": {51: "heart"}, "other": {7: "aorta"}})
+    chest = pack(
+        "chest",
+        "heart",
+        "aorta",
+        sources={"theirs": {51: "heart"}, "other": {7: "aorta"}},
+        codes={1: "Heart", 2: "Aorta"},
+    )
     both = union([liver, chest])
+    assert both.codes == {2: "Heart", 3: "Aorta"}
     assert both.labels == {1: "liver", 2: "heart", 3: "aorta"}
     assert [(one.name, one.labels, one.prior.parent.name) for one in both.structures] == [
         ("liver", (1,), "liver"),
