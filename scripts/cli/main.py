@@ -49,6 +49,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "report": "report.job:report",
     "shape_table": "report.shape_table:shape_table",
     "simulate": "simulation.simulate:simulate",
+    "speed": "speed.job:speed",
     "template": "report.template:template",
     "slices": "validation.slices:slices",
     "validate": "validation.job:validate",
