@@ -26,9 +26,11 @@ from ..cases.files import write_text
 from ..geometry.affine import spacing_mm
 from ..organ.pack import OrganPack
 from ..organ.palette import structure_colours
+from .case_page import load_case
 from .lines import summary_line
-from .page_data import CasePage, Run, SlicesPage, load_case
+from .page_data import CasePage, SlicesPage
 from .pictures import DEVIATION_COLOURS
+from .run_folder import Run
 from .run_report import shown, with_texts
 from .surfaces import Surface
 from .thumbnails import slices_of_interest, thumbnail

@@ -6,9 +6,11 @@ import numpy as np
 import trimesh
 from tqdm import tqdm
 
+from .case_page import load_case
 from .html import check_html_cases, write_page
-from .page_data import CasePage, Run, load_case
+from .page_data import CasePage
 from .pictures import Stage, Subject, before_after
+from .run_folder import Run
 from .run_report import shown
 from .surfaces import INITIAL, REFINED, TRUTH
 

@@ -18,8 +18,8 @@ from ..geometry.surface import crop_box
 from ..metrics.smoothness import rough_share
 from ..organ.several import load_packs
 from .gallery import Exhibit, draw_gallery
-from .page_data import Run
 from .pictures import Camera
+from .run_folder import Run
 
 GREY = (205, 200, 190)
 SHOWN = 3  # structures of the picture

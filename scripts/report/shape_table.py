@@ -17,7 +17,7 @@ from ..cases.files import write_csv
 from ..cases.mesh import read_mesh, vertex_numbers
 from ..organ.several import load_packs
 from ..prior.prior import ShapePrior
-from .page_data import Run, shapes_reported
+from .run_folder import Run, shapes_reported
 from .shape_files import write_study
 from .shape_groups import Grouping, Groups, is_file_of_groups, read_groups, two_groups
 from .shape_study import LEAST_SHAPES, Placed, Shape, Study, Template

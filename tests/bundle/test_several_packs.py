@@ -14,8 +14,8 @@ from scripts.cases.sources import LabelSource
 from scripts.evaluation.evaluate import evaluate
 from scripts.organ.several import asked_packs, load_packs
 from scripts.report.merge import merge
-from scripts.report.page_data import Run
 from scripts.report.rank import rank
+from scripts.report.run_folder import Run
 from scripts.run.mask_request import MaskRequest
 from tests.bundle.test_refine_job import refine
 from tests.helpers.foreign import CARET, save

@@ -13,9 +13,10 @@ import pytest
 from matplotlib.image import imread
 from PIL import Image
 
-from scripts.report import html, job, page_data
+from scripts.report import case_page, html, job
+from scripts.report.case_page import load_case
 from scripts.report.html import pack, try_page
-from scripts.report.page_data import Run, load_case
+from scripts.report.run_folder import Run
 from scripts.report.surfaces import INITIAL, REFINED
 from tests.helpers.made_run import write_crowd, write_run
 from tests.helpers.volumes import AFFINES, OBLIQUE
@@ -124,14 +125,14 @@ def test_a_case_that_cannot_be_drawn_is_shown_with_its_reason(tmp_path, monkeypa
     odd, other = report["cases"][0] | {"case": "odd"}, report["cases"][0]
     (folder / "report.json").write_text(json.dumps(report | {"cases": [odd, other]}))
     (folder / "odd").symlink_to(folder / "a")
-    works = getattr(page_data, step)
+    works = getattr(case_page, step)
 
     def broken(run, page, *rest):
         if page.name == "odd":
             raise error
         return works(run, page, *rest)
 
-    monkeypatch.setattr(page_data, step, broken)
+    monkeypatch.setattr(case_page, step, broken)
     page = html.write_page(Run.open(folder)).read_text()
     odd, other = json.loads(texts_of(page, "application/json")[0])["cases"]
     assert odd["notes"] == [str(error) or "MemoryError"] and other["notes"] == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.report.mesh_check import check, meshes, voxel_surface
-from scripts.report.page_data import RunError
+from scripts.report.run_folder import RunError
 from tests.helpers.made_run import write_run
 
 OBLIQUE = np.array([[0.0, 0.9, 0.3, 5.0], [-1.1, 0.1, 0.0, -3.0], [0.1, -0.2, 1.9, 2.0], [0.0, 0.0, 0.0, 1.0]])

@@ -9,8 +9,9 @@ import pytest
 
 from scripts.geometry.affine import spacing_mm
 from scripts.organ.palette import structure_colours
+from scripts.report.case_page import load_case
 from scripts.report.html import write_page
-from scripts.report.page_data import Run, load_case
+from scripts.report.run_folder import Run
 from tests.helpers.browser import (
     console_errors,
     open_page,

@@ -14,7 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from scripts.cases.mesh import vertex_numbers, write_mesh
 from scripts.organ.pack import OrganPack
 from scripts.prior.prior import ShapePrior
-from scripts.report.page_data import RunError
+from scripts.report.run_folder import RunError
 from scripts.report.shape_groups import two_groups
 from scripts.report.shape_study import Template
 from scripts.report.shape_table import _spread, names_of, shape_table

@@ -8,8 +8,9 @@ import trimesh
 
 from scripts.cases.errors import UnreadableCase
 from scripts.geometry.affine import apply_affine, spacing_mm
+from scripts.report.case_page import load_case
 from scripts.report.crops import Crop, shown_image
-from scripts.report.page_data import Run, RunError, load_case
+from scripts.report.run_folder import Run, RunError
 from scripts.report.surfaces import INITIAL, REFINED, STAGES, TRUTH, display_surfaces, moved_figures
 from scripts.report.words import flags, provenance_lines, sentences, topology_figures, volume_figures
 from tests.helpers import pairs
