@@ -48,7 +48,7 @@ PICTURES_MB = 120  # cases beyond this have their figures on the page, but neith
 HUNDREDTHS_MM = 100
 MOST_SHOWN = 40  # characters of an option in a message
 NO_ROOM = "Not drawn: the page would become too large, and worse cases come first. Run fewer cases into one folder."
-NOT_ASKED = "Not drawn: so many cases, the worst ones, were asked for with html_cases."
+NOT_ASKED = "Not drawn: only the {} cases that most need a look are, as html_cases asks for."
 
 
 class Arrays:
@@ -246,7 +246,7 @@ def check_html_cases(count: object) -> int:
 
 
 def write_page(run: Run, most: int = 0) -> Path:
-    """Write a run's page into its folder, whole or not at all.
+    """Write a run's page into its folder, whole or not at all; log how long it took, and whether all cases are drawn.
 
     Args:
         run: the run.
@@ -256,6 +256,7 @@ def write_page(run: Run, most: int = 0) -> Path:
     Returns:
         Its path.
     """
+    started = time.perf_counter()
     pages: dict[int, CasePage] = {}
     payloads: dict[int, str] = {}
     room = PICTURES_MB * 1e6
@@ -267,7 +268,7 @@ def write_page(run: Run, most: int = 0) -> Path:
         _add_thumbnail(page, colours)
         text = _packed(page) if drawn else ""
         if page.slices is not None and (not drawn or len(text) > room):
-            page.not_drawn(NO_ROOM if not most or place < most else NOT_ASKED)
+            page.not_drawn(NO_ROOM if not most or place < most else NOT_ASKED.format(most))
             room = 0 if drawn else room
         elif text:
             payloads[number] = text
@@ -279,6 +280,8 @@ def write_page(run: Run, most: int = 0) -> Path:
     path = run.folder / PAGE
     described = describe_run(run, [pages[number] for number in sorted(pages)])
     write_text(path, render(with_texts(described, shown), payloads))
+    some = "" if len(payloads) == len(pages) else f", {len(payloads)} of {len(pages)} cases drawn"
+    logger.info(f"{path} shows what was changed (written in {time.perf_counter() - started:.1f} s{some})")
     return path
 
 
@@ -304,14 +307,11 @@ def try_page(run_dir: str | Path, pack: OrganPack | None = None, most: int = 0) 
         pack: the run's organ pack; None to read the one that the report names.
         most: how many cases are drawn, see `write_page`.
     """
-    started = time.perf_counter()
     try:
-        path = write_page(Run.open(run_dir, pack=pack), most)
+        return write_page(Run.open(run_dir, pack=pack), most)
     except OSError as error:
         logger.error(f"{Path(run_dir) / PAGE} could not be written ({error}); the run's results are complete")
         return None
     except Exception:  # whatever it is, it must not spoil a run whose results are written
         logger.exception(f"{Path(run_dir) / PAGE} could not be written; the run's results are complete")
         return None
-    logger.info(f"{path} shows what was changed (written in {time.perf_counter() - started:.1f} s)")
-    return path

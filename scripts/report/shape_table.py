@@ -109,6 +109,7 @@ def shape_table(run_dir: str, output_dir: str = "", groups: str = "", remove_siz
         lines += [*([""] if lines else []), *summary(name, study, table[-len(used) :], pair)]
     if not lines:
         raise ValueError(f"{run_dir} holds no two shapes with a mesh in colours: give the output folder of refine")
+    table += [untold(record) for record in run.report["cases"] if not record.get("structures")]
     write_csv(folder / TABLE, table)
     return "\n".join([*lines, "", f"files: {folder}"])
 
@@ -144,6 +145,11 @@ def read_rows(run: Run, priors: Mapping[str, Path], groups: Grouping | None) -> 
             codes = quality.get("fit", {}).get("codes", ())
             rows.append(Row({**told, "left_out": why}, codes, shape, priors[name]))
     return rows
+
+
+def untold(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the line of the table of a case of which the report says nothing but why: it failed, or was kept."""
+    return {"case": str(record["case"]), "left_out": str(record.get("reason") or record.get("status"))}
 
 
 def changed_priors(run: Run, priors: Mapping[str, Path]) -> set[str]:

@@ -1,7 +1,8 @@
 """A headless Chromium for tests, with WebGL drawn in software.
 
 `python -m tests.helpers.browser PAGE [SCREENSHOT] [WIDTH HEIGHT] [dark]` says how heavy a page is and how long it takes
-to show its first case, and takes a screenshot, of the page's dark colours where so asked.
+to show its first case, another one, and its table sorted and searched; and takes a screenshot, of the page's dark
+colours where so asked.
 """
 
 import json
@@ -98,8 +99,31 @@ def requests(driver) -> list[str]:
     return [url for url in sent if not url.startswith(("data:", "blob:"))]
 
 
+def times_of(driver) -> dict[str, float]:
+    """Return how many seconds a page takes to open a case that is drawn, to sort its table, and to search it."""
+    body = driver.find_element("tag name", "body")
+    before = body.get_attribute("data-shown")
+    others = driver.execute_script("return table.cases.filter((c) => byId(`payload-${c.number}`)).map((c) => c.name)")
+    found = {}
+    if len(others) > 1:
+        other = next(name for name in others if name != before)
+        started = time.perf_counter()
+        driver.execute_script("openCase(table.cases.find((c) => c.name === arguments[0]))", other)
+        until(lambda: body.get_attribute("data-shown") == other, step_s=0.02)
+        found["another case"] = time.perf_counter() - started
+    steps = {
+        "sorted": "document.querySelector('#cases thead button').click()",
+        "searched": "byId('find').value = 'refined'; byId('find').dispatchEvent(new Event('input'))",
+    }
+    for what, step in steps.items():  # until the browser has drawn it
+        timed = f"""const done = arguments[0], started = performance.now(); {step};
+            requestAnimationFrame(() => setTimeout(() => done(performance.now() - started)));"""
+        found[what] = driver.execute_async_script(timed) / 1000.0
+    return found
+
+
 def main(page: str, screenshot: str = "", width: str = "1280", height: str = "900", scheme: str = "") -> None:
-    """Print a page's weight and the seconds until its first case is shown; see the module."""
+    """Print a page's weight and how fast it is; see the module."""
     driver = start_browser()
     try:
         # The window's frame takes some of its height, so the size is set for the page itself.
@@ -112,6 +136,7 @@ def main(page: str, screenshot: str = "", width: str = "1280", height: str = "90
         if screenshot:
             time.sleep(2.0)
             driver.save_screenshot(screenshot)
+        print(", ".join(f"{what} in {seconds:.2f} s" for what, seconds in times_of(driver).items()))
     finally:
         driver.quit()
 

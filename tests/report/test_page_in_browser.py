@@ -400,6 +400,15 @@ def test_a_fit_that_cannot_be_right_is_a_red_flag_and_what_was_not_changed_no_re
         driver.quit()
 
 
+def test_an_address_that_is_none_opens_the_first_case(folder):
+    driver = start_browser(1280, 900)
+    try:
+        open_page(driver, folder / "run" / "report.html", "%E0%A4%A")
+        assert by_id(driver, "case-name").text == "a" and console_errors(driver) == []
+    finally:
+        driver.quit()
+
+
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
     """The page of many cases, of which two are drawn: case_07, of which least is predicted, and one in Arabic."""

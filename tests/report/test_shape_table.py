@@ -79,6 +79,9 @@ def patients(tmp_path_factory, template):
     cases.append(("well_8", "hippocampus", 9.0, False, said("hippocampus", doubtful=True)))
     cases.append(("well_9", "hippocampus", None, False, {**said("hippocampus"), "failure": "too small"}))
     write_run(folder, template, cases)
+    report = json.loads((folder / "report.json").read_text())
+    report["cases"].append({"case": "lost", "status": "failed", "reason": "lost.nii.gz cannot be read", "outputs": {}})
+    (folder / "report.json").write_text(json.dumps(report))
     table = "case,group\n" + "".join(f"{case[0]},{case[0].split('_')[0]}\n" for case in cases) + "gone,ill\n"
     (folder.parent / "groups.csv").write_text(table)
     return folder
@@ -97,7 +100,7 @@ def rows_of(file) -> list[dict[str, str]]:
 
 def test_the_table_has_a_row_a_shape(compared):
     rows = {row["case"]: row for row in rows_of(compared[0] / "shape_table.csv")}
-    assert len(rows) == 2 * EACH + 2
+    assert len(rows) == 2 * EACH + 3 and rows["lost"]["left_out"] == "lost.nii.gz cannot be read"
     assert rows["ill_1"]["mirrored"] == "1" and rows["ill_0"]["mirrored"] == "0" and rows["ill_1"]["group"] == "ill"
     assert 3.0 < float(rows["ill_0"]["volume_ml"]) < 4.5 and float(rows["ill_0"]["code2"]) == -1.0
     assert 5.0 < float(rows["well_0"]["thickness_mm"]) < 10.0

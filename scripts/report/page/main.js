@@ -159,6 +159,15 @@ function showBar() {
   byId("bar-caption").textContent = COLOURINGS[colouring].caption;
 }
 
+// The case that the page's address names; "" where it names none, or is no address that the page wrote.
+function caseInAddress() {
+  try {
+    return decodeURIComponent(location.hash.replace("#case=", ""));
+  } catch {
+    return "";
+  }
+}
+
 function showPlace(pointWorld) {
   current.slices?.moveToWorld(pointWorld);
   current.surfaces?.mark(pointWorld);
@@ -172,5 +181,5 @@ byId("summary").textContent = run.summary;
 definitions(byId("about"), run.about);
 definitions(byId("provenance"), run.provenance);
 const table = new CaseTable(byId("cases"), run.cases, run.order, openCase);
-const wanted = decodeURIComponent(location.hash.replace("#case=", ""));
+const wanted = caseInAddress();
 if (run.cases.length) openCase(run.cases.find((c) => c.name === wanted) || table.cases.find((c) => byId(`payload-${c.number}`)) || table.cases[0]);
