@@ -43,7 +43,8 @@ def dicom(series_dir: str, mask: str = "", output_dir: str = "output/dicom", org
         series_dir: folder of one series, with its slices below it, under any names.
         mask: label map on the series' grid, with axes in any order and direction; or a SEG or RTSTRUCT file of it.
         output_dir: where the files go.
-        organ: organ pack of the mask, for names, colours and codes; several with commas, as for refine.
+        organ: organ pack of the mask, for names, colours and codes, and for the values of what is read; several with
+            commas, as for refine.
 
     Returns:
         What was written.

@@ -90,14 +90,16 @@ def shape_table(run_dir: str, output_dir: str = "", groups: str = "", remove_siz
     table: list[dict[str, Any]] = []
     lines: list[str] = []
     for name, file in names_of(row.prior for row in rows).items():
-        template = Template.of(ShapePrior.load(file))
-        own = [placed(row, template, name) for row in rows if row.prior == file]
+        own = [replace(row, told={**row.told, "prior": name}) for row in rows if row.prior == file]
+        enough = sum(row.shape is not None for row in own) >= LEAST_SHAPES
+        template = Template.of(ShapePrior.load(file)) if enough else None
+        own = [placed(row, template) for row in own] if template is not None else own
         used = [(row, row.placed) for row in own if row.placed is not None]
-        table += [row.told for row in own if row.placed is None]
-        if len(used) < LEAST_SHAPES:
-            logger.warning(f"{name}: {len(used)} of {len(own)} shapes can be compared: none is")
-            table += [row.told for row, _ in used]
+        if template is None or len(used) < LEAST_SHAPES:
+            logger.warning(f"{name}: of {len(own)} shapes fewer than {LEAST_SHAPES} can be compared: none is")
+            table += [row.told for row in own]
             continue
+        table += [row.told for row in own if row.placed is None]
         study = Study.of(template, [shape for _, shape in used], remove_size)
         pair = None
         if told is not None:
@@ -155,7 +157,9 @@ def untold(record: Mapping[str, Any]) -> dict[str, Any]:
 def changed_priors(run: Run, priors: Mapping[str, Path]) -> set[str]:
     """Return the structures whose prior is another than when the run was made, as its report says; they are logged."""
     told = run.report.get("priors", {})
-    found = {name for name, file in priors.items() if name in told and told[name] != hash_of([], [file])}
+    found = {
+        name for name, file in priors.items() if file.is_file() and told.get(name, "") not in ("", hash_of([], [file]))
+    }
     if found:
         logger.warning(
             f"left out, for their priors have changed since the run: {', '.join(sorted(found))}; refine again"
@@ -163,21 +167,14 @@ def changed_priors(run: Run, priors: Mapping[str, Path]) -> set[str]:
     return found
 
 
-def placed(row: Row, template: Template, name: str) -> Row:
-    """Return a shape with its place on the template; left out where it has none, which is logged.
-
-    Args:
-        row: the shape.
-        template: of its prior.
-        name: of its prior, in the table.
-    """
-    told = {**row.told, "prior": name}
+def placed(row: Row, template: Template) -> Row:
+    """Return a shape with its place on its prior's template; left out where it has none, which is logged."""
     try:
         found = None if row.shape is None else Placed.on(template, row.shape)
     except ValueError as error:
-        logger.warning(f"{told['case']}, {told['structure']}: left out: {error}")
-        return replace(row, told={**told, "left_out": str(error)}, shape=None)
-    return replace(row, told=told, placed=found)
+        logger.warning(f"{row.told['case']}, {row.told['structure']}: left out: {error}")
+        return replace(row, told={**row.told, "left_out": str(error)}, shape=None)
+    return replace(row, placed=found)
 
 
 def read_shape(run: Run, record: Mapping[str, Any], structure: str, mirrored: bool) -> Shape | None:
