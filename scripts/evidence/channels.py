@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
 
 from ..geometry.affine import Similarity, spacing_mm
 from ..geometry.resample import WorldGrid
@@ -76,6 +77,18 @@ class Scene:
         near = (least < reach_mm) & (most > -reach_mm) & np.isfinite(self.image)
         values = self.image[near]
         return near if values.size and values.min() < values.max() else np.zeros_like(near)
+
+    def upright(self, index: np.ndarray) -> np.ndarray:
+        """Return voxels, indices (N, 3), on axes that run as those of RAS, or as those of the prior's other side.
+
+        A mirrored structure is mirrored back, so that one net serves both sides.
+        """
+        directions = self.grid.affine[:3, :3] / spacing_mm(self.grid.affine)
+        axes = linear_sum_assignment(-np.abs(directions))[1]  # voxel axis of each world axis
+        turned = directions[np.arange(3), axes] < 0
+        turned[0] ^= bool(np.linalg.det(self.pose.rotation) < 0)
+        shape = np.array(self.grid.shape)[axes]
+        return np.where(turned, shape - 1 - index[:, axes], index[:, axes])
 
 
 def voxel_channels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:

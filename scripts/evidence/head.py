@@ -2,7 +2,7 @@
 
 A prior knows shapes and an image knows edges; which of them to believe, where, and how far a mask may be wrong, is
 learned per structure, from masks of every quality. A head is a small perceptron on the channels of each voxel by
-itself. It only proposes: what is taken over is decided region by region.
+itself, and a few convolutions over those around it. It only proposes: what is taken over is decided region by region.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from ..cases.files import whole_file
 from ..prior.tensor_file import TensorFile, open_tensors
 from .channels import CHANNELS
+from .neighbourhood import Neighbourhood, in_one_volume
 
-WIDTH = 64
+WIDTH, CONTEXT = 64, 16
 MOST_STRUCTURES = 256
 AT_ONCE = 200_000  # voxels, for memory
 LEAST_SPREAD = 1e-3  # of a channel in training, below which it tells nothing
@@ -31,23 +32,25 @@ LARGEST = 6.0  # of a channel, in its standard deviations
 
 
 class VoxelNet(nn.Module):
-    """The perceptron of one structure.
+    """The net of one structure, or of both sides of one.
 
     Args:
-        width: of its two hidden layers.
+        width: of the two hidden layers of its perceptron.
+        context: width of its convolutions; 0 for none.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, width: int = WIDTH) -> None:
+    def __init__(self, width: int = WIDTH, context: int = 0) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.context = width, context
         self.register_buffer("mean", torch.zeros(len(CHANNELS)))
         self.register_buffer("std", torch.ones(len(CHANNELS)))
         self.layers = nn.Sequential(
             nn.Linear(len(CHANNELS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1)
         )
+        self.around = Neighbourhood(len(CHANNELS), context) if context else None
 
     def normalise(self, values: Tensor) -> None:
         """Take over mean and standard deviation of channels (N, C), NaN left out."""
@@ -59,18 +62,23 @@ class VoxelNet(nn.Module):
         std = variance.sqrt()
         self.std.copy_(torch.where(std > LEAST_SPREAD, std, torch.inf))  # what never varied tells nothing
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the log odds (N,) of voxels whose channels are (N, C); unknown ones count as their mean."""
+    def scaled(self, values: Tensor) -> Tensor:
+        """Return channels (N, C) in their standard deviations; unknown ones count as their mean."""
         scaled = ((values - self.mean) / self.std).clamp(-LARGEST, LARGEST).nan_to_num(0.0)
-        scaled = scaled.round(decimals=DECIMALS)  # below are what the order of sums changes from process to process
-        return self.layers(scaled)[:, 0]
+        return scaled.round(decimals=DECIMALS)  # below are what the order of sums changes from process to process
+
+    def forward(self, values: Tensor, at: Tensor) -> Tensor:
+        """Return the log odds (N,) of voxels whose channels are (N, C), at (N, 4), see `Neighbourhood`."""
+        scaled = self.scaled(values)
+        alone = self.layers(scaled)[:, 0]
+        return alone if self.around is None else alone + self.around(scaled, at)
 
 
 class VoxelHead(nn.Module):
     """The voxel nets of an organ pack's structures.
 
     Args:
-        nets: structure name → its net.
+        nets: structure name → its net; two sides of a structure may share one.
         step_mm: spacing of the grids that they judge; grids of larger voxels are judged as they are.
         card: what they were trained on.
     """
@@ -78,21 +86,34 @@ class VoxelHead(nn.Module):
     def __init__(self, nets: Mapping[str, VoxelNet], step_mm: float, card: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.structures = list(nets)
-        self.nets = nn.ModuleList(nets.values())
-        self.width = max(net.width for net in nets.values())
+        self.nets = nn.ModuleList(dict.fromkeys(nets.values()))
+        self.net_of = [list(self.nets).index(net) for net in nets.values()]
+        self.width, self.context = (max(getattr(net, of) for net in self.nets) for of in ("width", "context"))
         self.step_mm = float(step_mm)
         self.card = dict(card or {})
 
-    def log_odds(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Return the log odds (N,) that voxels with channels (N, C), see `channels`, belong to a structure.
+    def log_odds(self, name: str, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Return the log odds (N,) that voxels belong to a structure.
 
-        They are computed in double precision, so that the order of sums seldom moves a voxel across a threshold.
+        Of each by itself they are computed in double precision, so that the order of sums seldom moves a voxel across a
+        threshold.
+
+        Args:
+            name: the structure's.
+            values: (N, C) channels, see `channels`.
+            at: (N, 3) where the voxels lie, see `Scene.upright`.
         """
-        net = copy.deepcopy(self.nets[self.structures.index(name)]).double()
+        net = cast(VoxelNet, self.nets[self.net_of[self.structures.index(name)]])
+        if not len(values):
+            return np.zeros(0, np.float32)
         device = next(net.parameters()).device
+        alone = copy.deepcopy(net.layers).double()
         with torch.no_grad():
-            parts = [net(torch.from_numpy(part).to(device).double()).float().cpu() for part in _split(values)]
-        return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+            scaled = [net.scaled(torch.from_numpy(part).to(device).double()) for part in _split(values)]
+            odds = torch.cat([alone(part)[:, 0].float() for part in scaled])
+            if net.around is not None:
+                odds += net.around(torch.cat(scaled).float(), in_one_volume(torch.from_numpy(at).to(device)))
+        return odds.cpu().numpy()
 
     def save(self, path: Path) -> None:
         """Write the head as safetensors with the card in the header."""
@@ -102,6 +123,8 @@ class VoxelHead(nn.Module):
             "channels": list(CHANNELS),
             "step_mm": self.step_mm,
             "width": self.width,
+            "context": self.context,
+            "nets": self.net_of,
             "card": self.card,
         }
         with whole_file(path) as temporary:
@@ -115,9 +138,11 @@ class VoxelHead(nn.Module):
             BrokenFile: the file holds no voxel head, or its header does not fit its tensors.
         """
         with open_tensors(path, "evidence") as file:
-            width = _check(file)
+            width, context, net_of = _check(file)
             header, state = file.header, file.tensors()
-        head = cls({name: VoxelNet(width) for name in header["structures"]}, header["step_mm"], header.get("card"))
+        nets = {number: VoxelNet(width, context) for number in sorted(set(net_of))}
+        named = {name: nets[number] for name, number in zip(header["structures"], net_of, strict=True)}
+        head = cls(named, header["step_mm"], header.get("card"))
         head.nets.load_state_dict(state)
         return head.to(torch.device(device)).eval()
 
@@ -126,11 +151,14 @@ def _split(values: np.ndarray) -> Sequence[np.ndarray]:
     return [values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE)]
 
 
-def _check(file: TensorFile) -> int:
-    """Check that the header fits the tensors, before a net is built of what it says; return the nets' width.
+def _check(file: TensorFile) -> tuple[int, int, list[int]]:
+    """Check that the header fits the tensors, before a net is built of what it says.
+
+    Returns:
+        The nets' width, the width of their convolutions, and for each structure the number of its net.
 
     Raises:
-        BrokenFile: it does not.
+        BrokenFile: it does not fit.
     """
     structures = file.header.get("structures")
     if not isinstance(structures, list) or not 1 <= len(structures) <= MOST_STRUCTURES:
@@ -141,10 +169,15 @@ def _check(file: TensorFile) -> int:
     file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
     file.length(file.header, "step_mm", 100.0)
     width = file.whole(file.header, "width", 1024)
+    context = file.whole(file.header, "context", 256) if file.header.get("context", 0) != 0 else 0
+    net_of = file.header.get("nets", list(range(len(structures))))
+    count = len(set(net_of)) if isinstance(net_of, list) and all(type(k) is int for k in net_of) else 0
+    ordered = count and len(net_of) == len(structures) and list(dict.fromkeys(net_of)) == list(range(count))
+    file.require(bool(ordered), "its header does not number the structures' nets")
     with torch.device("meta"):  # shapes only: no memory
-        net = VoxelNet(width).state_dict()
-    expected = {f"{k}.{key}": tuple(value.shape) for k in range(len(structures)) for key, value in net.items()}
+        net = VoxelNet(width, context).state_dict()
+    expected = {f"{k}.{key}": tuple(value.shape) for k in range(count) for key, value in net.items()}
     unknown = [name for name in file.shapes if name not in expected]
     file.require(not unknown, f"its header's nets have no {unknown[:1]}")
     file.require_shapes(expected)
-    return width
+    return width, context, net_of

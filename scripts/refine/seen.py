@@ -42,7 +42,7 @@ class ReadImage:
         if not len(index):
             return None
         odds = np.full(scene.grid.shape, np.nan, np.float32)
-        odds[tuple(index.T)] = self.head.log_odds(self.name, values)
+        odds[tuple(index.T)] = self.head.log_odds(self.name, values, scene.upright(index))
         return interpolate_nodes(odds, shape)
 
 

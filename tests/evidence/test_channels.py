@@ -93,3 +93,26 @@ def test_only_voxels_of_the_image_near_mask_or_fit_are_judged():
 def test_in_a_constant_image_nothing_is_judged():
     index, values = voxel_channels(replace(ball_scene(), image=np.full(ball_scene().grid.shape, 7.0)))
     assert len(index) == 0 and values.shape == (0, len(CHANNELS))
+
+
+def test_voxels_stand_upright_on_any_axes_and_mirrored_sides_are_mirrored_back():
+    """The same voxels of the world, in arrays whose axes run otherwise, get the same places."""
+    plain = ball_scene("thick")
+    index, _ = voxel_channels(plain)
+    expected = plain.upright(index)
+    world = index @ plain.grid.affine[:3, :3].T + plain.grid.affine[:3, 3]
+    order = np.lexsort(world.T)
+    assert (np.diff(expected[order] @ [0, 0, 1]) >= 0).all()  # z rises
+    np.testing.assert_array_equal(expected[:, 0], plain.grid.shape[0] - 1 - index[:, 0])  # whose x runs to the left
+    axes, flipped = (2, 0, 1), np.diag([1.0, -1.0, 1.0, 1.0])
+    turned = np.eye(4)[[*axes, 3]].T  # index of the plain array from that of one with its axes in another order
+    shape = tuple(plain.grid.shape[k] for k in axes)
+    flipped[1, 3] = shape[1] - 1
+    grid = WorldGrid(plain.grid.affine @ turned @ flipped, shape)
+    own = index[:, axes].copy()
+    own[:, 1] = shape[1] - 1 - own[:, 1]
+    np.testing.assert_allclose(own @ grid.affine[:3, :3].T + grid.affine[:3, 3], world, atol=1e-9)
+    np.testing.assert_array_equal(replace(plain, grid=grid).upright(own), expected)
+    mirrored = replace(plain, pose=Similarity(1.0, np.diag([-1.0, 1.0, 1.0]), np.zeros(3)))
+    np.testing.assert_array_equal(mirrored.upright(index)[:, 0], plain.grid.shape[0] - 1 - expected[:, 0])
+    np.testing.assert_array_equal(mirrored.upright(index)[:, 1:], expected[:, 1:])

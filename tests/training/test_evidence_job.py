@@ -1,5 +1,7 @@
 """The job that trains a voxel head: from images and label maps to a file that reads them."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,11 +10,18 @@ from scipy import ndimage
 from scripts.cases.lock import LOCK, FolderInUse, FolderLock
 from scripts.evidence.channels import CHANNELS
 from scripts.evidence.head import VoxelHead
-from scripts.organ.pack import EVIDENCE_FILE
+from scripts.organ.pack import EVIDENCE_FILE, OrganPack
 from scripts.refine.chain import Refiner
 from scripts.refine.stages import Image
 from scripts.training.evidence import job
-from scripts.training.evidence.examples import load_examples, make_examples, read_case, save_examples
+from scripts.training.evidence.examples import (
+    PARTS,
+    Example,
+    load_examples,
+    make_examples,
+    read_case,
+    save_examples,
+)
 from scripts.training.evidence.training import train_net
 from tests.helpers.bright_head import bright_image, pack_with_bright_head
 from tests.helpers.mean_shape import dice, mean_shape
@@ -69,17 +78,20 @@ def test_examples_are_of_the_deformed_patient_and_kept_as_plain_arrays(data, tmp
     ]
     assert len(cases[0].masks) == 1 and not cases[1].masks
     found = make_examples(cases[0], cases[1:], cases[0].masks[0], refiner, 1.0, seed=3)
-    values, truth = found["hippocampus"]
+    own = found["hippocampus"]
+    values, truth = own.values, own.truth
     assert values.shape == (len(truth), len(CHANNELS)) and 0.02 < truth.mean() < 0.6
+    assert own.at.shape == (len(truth), 3) and len(np.unique(own.at, axis=0)) == len(truth)
     by_mask = dict(zip(CHANNELS, values.astype(float).T, strict=True))
     assert (truth[by_mask["mask"] < 0]).mean() > 0.9 > 0.5 > (truth[by_mask["mask"] > 2]).mean()
     assert by_mask["ratio_0"][truth].mean() > by_mask["ratio_0"][~truth].mean() + 0.5
     again = make_examples(cases[0], cases[1:], cases[0].masks[0], refiner, 1.0, seed=3)
-    np.testing.assert_array_equal(again["hippocampus"][0], values)
-    save_examples(tmp_path / "kept.npz", found)
+    np.testing.assert_array_equal(again["hippocampus"].values, values)
+    save_examples(tmp_path / "kept.npz", {"hippocampus": [own, again["hippocampus"]], "other": [own]})
     kept = load_examples(tmp_path / "kept.npz")
-    np.testing.assert_array_equal(kept["hippocampus"][0], values)
-    np.testing.assert_array_equal(kept["hippocampus"][1], truth)
+    assert {name: len(ones) for name, ones in kept.items()} == {"hippocampus": 2, "other": 1}
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(kept["hippocampus"][1], part), getattr(own, part))
 
 
 def test_what_is_kept_is_not_made_again_and_serves_the_same_question_only(data, tmp_path, monkeypatch):
@@ -87,8 +99,7 @@ def test_what_is_kept_is_not_made_again_and_serves_the_same_question_only(data, 
 
     def made(case, donors, drafts, refiner, step_mm, seed):
         asked.append((case.name, [donor.name for donor in donors], drafts, step_mm))
-        values = np.random.default_rng(seed).normal(size=(200, len(CHANNELS))).astype(np.float16)
-        return {"hippocampus": (values, values[:, 0] < 0)}
+        return {"hippocampus": [made_up(np.random.default_rng(seed).normal(size=(216, len(CHANNELS))))]}
 
     monkeypatch.setattr(job, "_of_case", made)
     for options in ({}, {}, {"drafts": 2}, {"seed": 5}, {"mask_dir": str(data / "network")}):
@@ -101,8 +112,7 @@ def test_what_is_kept_is_not_made_again_and_serves_the_same_question_only(data, 
 
 
 def test_two_trainings_at_once_do_not_share_what_is_kept(data, tmp_path, monkeypatch):
-    values = np.zeros((20, len(CHANNELS)), np.float16)
-    monkeypatch.setattr(job, "_of_case", lambda *_: {"hippocampus": (values, values[:, 0] < 0)})
+    monkeypatch.setattr(job, "_of_case", lambda *_: {"hippocampus": [made_up(np.zeros((216, len(CHANNELS))))]})
     run(data, tmp_path, steps=3)
     (cache,) = (tmp_path / "cache").iterdir()
     assert not (cache / LOCK).exists()
@@ -121,13 +131,49 @@ def test_an_empty_label_map_is_named(data, tmp_path):
         read_case("case_0.nii.gz", data / "images", tmp_path / "labels", [], Refiner(data / "pack", see=False))
 
 
+def test_the_sides_of_mirror_images_share_a_net():
+    assert job._sides(OrganPack.load("brain"))[:2] == [
+        ["hippocampus_right", "hippocampus_left"],
+        ["amygdala_right", "amygdala_left"],
+    ]
+    assert job._sides(OrganPack.load("thorax")) == [["oesophagus"], ["heart"], ["trachea"], ["aorta"]]
+
+
+def made_up(values: np.ndarray, side: int = 6) -> Example:
+    """An example on a cube of voxels, true where its first channel is negative."""
+    at = np.argwhere(np.ones((side, side, side), bool)).astype(np.int16)
+    return Example(at, values.astype(np.float16), values[:, 0] < 0)
+
+
+def random_values(rng: np.random.Generator, side: int) -> np.ndarray:
+    values = rng.normal(size=(side**3, len(CHANNELS)))
+    values[:, 7] = np.nan  # a joint model that the pack has not
+    return values
+
+
 def test_a_net_learns_which_channel_tells():
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(20_000, len(CHANNELS))).astype(np.float16)
-    values[:, 7] = np.nan  # a joint model that the pack has not
-    truth = values[:, 3] + 0.2 * rng.normal(size=len(values)) > 0.5
-    net = train_net(values, truth, 200, 0)
-    other = rng.normal(size=(2000, len(CHANNELS))).astype(np.float32)
-    other[:, 7] = np.nan
-    odds = VoxelHead({"a": net}, 1.0).log_odds("a", other)
-    assert ((odds > 0) == (other[:, 3] > 0.5)).mean() > 0.93
+    examples = []
+    for values in (random_values(rng, 20) for _ in range(3)):
+        truth = values[:, 3] + 0.2 * rng.normal(size=len(values)) > 0.5
+        examples.append(replace(made_up(values, 20), truth=truth))
+    net = train_net(examples, 120, 0)
+    other = made_up(random_values(rng, 12), 12)
+    odds = VoxelHead({"a": net}, 1.0).log_odds("a", other.values.astype(np.float32), other.at)
+    assert ((odds > 0) == (other.values[:, 3] > 0.5)).mean() > 0.93
+
+
+def test_a_net_learns_what_a_neighbour_tells():
+    """A voxel is the organ's where the one before it is bright: no channel of its own says so."""
+    rng = np.random.default_rng(0)
+
+    def moved(side: int) -> Example:
+        own = made_up(random_values(rng, side), side)
+        bright = own.values[:, 5].reshape(side, side, side) > 0
+        return replace(own, truth=np.roll(bright, 1, axis=0).ravel())
+
+    net = train_net([moved(20) for _ in range(3)], 200, 0)
+    other = moved(12)
+    odds = VoxelHead({"a": net}, 1.0).log_odds("a", other.values.astype(np.float32), other.at)
+    inner = other.at[:, 0] > 0
+    assert ((odds > 0) == other.truth)[inner].mean() > 0.85

@@ -20,11 +20,27 @@ from ...refine.seen import scene_of
 from ...refine.stages import Fitted, Image, Seen
 from .drafts import Organ, draft, warp, warped
 
+PARTS = ("at", "values", "truth")
 MARGIN_MM = 30.0  # of the image around the organs
-VOXELS = 8000  # drawn of each structure of a draft
 MILD = 1.3  # power of the uniform number that is a draft's severity: more drafts are good than poor
 
-Examples = dict[str, tuple[np.ndarray, np.ndarray]]  # structure → channels (N, C), truth (N,)
+
+@dataclass(frozen=True)
+class Example:
+    """What a voxel head sees of one structure of a draft, and what is true.
+
+    Attributes:
+        at: (N, 3) int16, where its voxels lie, see `Scene.upright`.
+        values: (N, C) float16, their channels.
+        truth: (N,) bool.
+    """
+
+    at: np.ndarray
+    values: np.ndarray
+    truth: np.ndarray
+
+
+Examples = dict[str, list[Example]]  # structure → one a draft
 
 
 @dataclass(frozen=True)
@@ -74,8 +90,8 @@ def read_case(name: str, image_dir: Path, label_dir: Path, mask_dirs: Sequence[P
 
 def make_examples(
     case: Case, donors: Sequence[Case], mask: np.ndarray | None, refiner: Refiner, step_mm: float, seed: int
-) -> Examples:
-    """Return examples of one draft of a patient, both of them deformed at random.
+) -> dict[str, Example]:
+    """Return one example a structure of a draft of a patient, both of them deformed at random.
 
     Args:
         case: the patient.
@@ -104,29 +120,27 @@ def make_examples(
         label_map[own & (label_map == 0)] = refiner.pack.structure(name).labels[0]
     image = Image(warped(case.image, index), case.affine)
     stages = refiner.fit(refiner.sample(refiner.align(label_map, case.affine), label_map, case.affine))
-    found: Examples = {}
-    for stage in stages:
-        if isinstance(stage, Fitted) and stage.name in truth_mm:
-            found[stage.name] = _examples(stage, truth_mm[stage.name], label_map, image, refiner, step_mm, rng)
-    return found
+    return {
+        stage.name: _example(stage, truth_mm[stage.name], label_map, image, refiner, step_mm)
+        for stage in stages
+        if isinstance(stage, Fitted) and stage.name in truth_mm
+    }
 
 
-def _examples(
+def _example(
     stage: Fitted,
     truth_mm: np.ndarray,
     label_map: np.ndarray,
     image: Image,
     refiner: Refiner,
     step_mm: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Example:
     measured = refiner.steps[stage.name].reconstruction.measure(stage)
     seen = Seen(image, label_map, stage.mask)
     scene = scene_of(stage, seen, measured.box, measured.grid, measured.fit_mm, measured.context_mm, step_mm)
-    at, values = voxel_channels(scene)
-    chosen = rng.permutation(len(at))[:VOXELS]
-    world = apply_affine(scene.grid.affine, at[chosen])
-    return values[chosen].astype(np.float16), sample(truth_mm, stage.affine, world) < 0
+    index, values = voxel_channels(scene)
+    truth = sample(truth_mm, stage.affine, apply_affine(scene.grid.affine, index)) < 0
+    return Example(scene.upright(index).astype(np.int16), values.astype(np.float16), truth)
 
 
 def sample(volume: np.ndarray, affine: np.ndarray, points_world: np.ndarray) -> np.ndarray:
@@ -137,13 +151,22 @@ def sample(volume: np.ndarray, affine: np.ndarray, points_world: np.ndarray) -> 
 
 def save_examples(path: Path, examples: Examples) -> None:
     """Write examples as plain arrays."""
-    arrays = {f"{name}.{what}": part for name, own in examples.items() for what, part in zip("xy", own, strict=True)}
+    arrays = {
+        f"{name}|{number}|{part}": getattr(one, part)
+        for name, own in examples.items()
+        for number, one in enumerate(own)
+        for part in PARTS
+    }
     with whole_file(path) as temporary, open(temporary, "wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def load_examples(path: Path) -> Examples:
     """Read examples that `save_examples` wrote."""
+    found: Examples = {}
     with np.load(path, allow_pickle=False) as stored:
-        names = sorted(key[:-2] for key in stored.files if key.endswith(".x"))
-        return {name: (stored[f"{name}.x"], stored[f"{name}.y"]) for name in names}
+        keys = sorted({key.rpartition("|")[0] for key in stored.files})
+        for key in keys:
+            one = Example(*(stored[f"{key}|{part}"] for part in PARTS))
+            found.setdefault(key.rpartition("|")[0], []).append(one)
+    return found

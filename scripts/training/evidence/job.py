@@ -11,13 +11,14 @@ from tqdm import tqdm
 from ...cases.lock import FolderLock
 from ...cases.split import evenly_spaced, training_files
 from ...evidence.channels import CHANNELS
-from ...evidence.head import VoxelHead
+from ...evidence.head import VoxelHead, VoxelNet
 from ...organ.pack import EVIDENCE_FILE, OrganPack
 from ...refine.chain import Refiner
-from .examples import Case, Examples, load_examples, make_examples, read_case, save_examples
+from .examples import PARTS, Case, Examples, load_examples, make_examples, read_case, save_examples
 from .training import train_net
 
 DONORS = 8  # patients whose organs are blended into others' drafts
+MOST_DRAFTS = 10  # of a patient, whose seeds are no other's
 DRAFT_STEP_MM = 2.0  # spacing of a head's grid is that of the pack's images, but at most this
 
 
@@ -28,7 +29,7 @@ def evidence(
     cases: int = 48,
     drafts: int = 3,
     cache_dir: str = "cache/evidence",
-    steps: int = 3000,
+    steps: int = 2000,
     output: str = "",
     seed: int = 0,
 ) -> str:
@@ -55,29 +56,29 @@ def evidence(
     mask_dirs = [Path(folder) for folder in mask_dir.split(",") if folder]
     files = training_files(pack, labels)
     names = [files[i].name for i in evenly_spaced(len(files), cases)]
+    lent = evenly_spaced(len(files), DONORS)
     step_mm = min(*pack.spacing_mm, DRAFT_STEP_MM)
-    made_of = dataset_dir, names, mask_dirs, drafts, seed, step_mm, CHANNELS
+    made_of = dataset_dir, names, mask_dirs, drafts, seed, step_mm, CHANNELS, PARTS
     cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr(made_of).encode()):08x}"
     with FolderLock(cache):  # two trainings at once would spoil each other's files
         parts: list[Examples] = []
         donors: list[Case] = []
-        for number, name in enumerate(tqdm(names, desc="patients")):
+        for name in tqdm(names, desc="patients"):
             file = cache / f"{name}.npz"
             if not file.is_file():
-                donors = donors or [read_case(n, images, labels, [], refiner) for n in names[:DONORS]]
+                donors = donors or [read_case(files[i].name, images, labels, [], refiner) for i in lent]
                 case = read_case(name, images, labels, mask_dirs, refiner)
-                save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed + 1000 * number))
+                save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed))
             parts.append(load_examples(file))
-        nets = {}
-        for structure in pack.structures:
-            own = [part[structure.name] for part in parts if structure.name in part]
+        nets: dict[str, VoxelNet] = {}
+        for sides in _sides(pack):
+            own = [one for part in parts for side in sides for one in part.get(side, [])]
             if not own:
                 raise ValueError(
-                    f"no label map of {labels} gives an example of {structure.name}: all {len(names)} of them "
+                    f"no label map of {labels} gives an example of {sides[0]}: all {len(names)} of them "
                     "lack it, or hold the left and the right one"
                 )
-            values, truth = (np.concatenate([one[k] for one in own]) for k in (0, 1))
-            nets[structure.name] = train_net(values, truth, steps, seed, structure.name)
+            nets |= dict.fromkeys(sides, train_net(own, steps, seed, sides[0]))
         card = {
             "organ": pack.name,
             "provenance": pack.provenance,
@@ -92,16 +93,22 @@ def evidence(
     return f"voxel head of {len(nets)} structures, {len(names)} patients: {target}"
 
 
+def _sides(pack: OrganPack) -> list[list[str]]:
+    """Return the structures of a pack, those together that are mirror images of each other, and share a net."""
+    found: dict[tuple[Path, bool], list[str]] = {}
+    for one in pack.structures:
+        fixed = one.mirror in ("never", "always")
+        found.setdefault((one.prior, fixed) if fixed else (Path(one.name), fixed), []).append(one.name)
+    return list(found.values())
+
+
 def _of_case(case: Case, donors: list[Case], drafts: int, refiner: Refiner, step_mm: float, seed: int) -> Examples:
     """Return the examples of all drafts of a patient."""
     others = [donor for donor in donors if donor.name != case.name]
     wanted: list[np.ndarray | None] = [*case.masks, *[None] * drafts]
-    found = [make_examples(case, others, mask, refiner, step_mm, seed + k) for k, mask in enumerate(wanted)]
-    names = sorted({name for part in found for name in part})
-    return {
-        name: (
-            np.concatenate([part[name][0] for part in found if name in part]),
-            np.concatenate([part[name][1] for part in found if name in part]),
-        )
-        for name in names
-    }
+    first = seed + zlib.crc32(case.name.encode()) % 100_000 * MOST_DRAFTS
+    found: Examples = {}
+    for number, mask in enumerate(wanted):
+        for name, one in make_examples(case, others, mask, refiner, step_mm, first + number).items():
+            found.setdefault(name, []).append(one)
+    return found
