@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .hypernet import DeformWeights, FullHyperNetwork, LowRankHyperNetwork, deform_layer_sizes
-from .siren import Jet, Layers, Siren, sine_forward, sine_jet
+from .siren import Jet, Layers, Siren, sine_forward, sine_jet, sine_slope
 
 UNKNOWN_HYPER = 'hyper must be "low_rank" or "full", not {!r}'
 
@@ -40,8 +40,8 @@ class DeformedTemplate(nn.Module, ABC):
         """T at points (..., 3): (..., 1)."""
 
     @abstractmethod
-    def template_jet(self, points: Tensor) -> Jet:
-        """T and its derivatives at points (..., N, 3)."""
+    def template_layers(self) -> Layers:
+        """T's weights."""
 
     @abstractmethod
     def weights(self, beta: Tensor) -> DeformWeights:
@@ -78,9 +78,17 @@ class DeformedTemplate(nn.Module, ABC):
         return {"sdf": sdf, "flow": flow, "correction": correction, "template_points": template_points}
 
     def evaluate_with_derivatives(
-        self, weights: DeformWeights, alpha: Tensor, points: Tensor, laplacian: bool = False
+        self, weights: DeformWeights, alpha: Tensor, points: Tensor, laplacian: bool = False, backward: bool = False
     ) -> dict[str, Tensor]:
         """`evaluate` and, beside its entries, the first derivatives with respect to the points.
+
+        Args:
+            weights: deform weights of B instances.
+            alpha: (B, A).
+            points: (B, N, 3), canonical.
+            laplacian: also give the flow's.
+            backward: find ∇T in a backward pass, see `sine_slope`: faster, for training. In the last digits it differs
+                from the forward one, by which masks and meshes are made.
 
         Returns:
             Also gradient (B, N, 3) = ∇s, template_gradient (B, N, 3) = ∇T at x + v, flow_jacobian (B, N, 3, 3) with
@@ -89,12 +97,15 @@ class DeformedTemplate(nn.Module, ABC):
         jet: Jet = sine_jet(self._conditioned(weights, alpha), points, self.omega, laplacian)
         flow, correction = jet.value.split([3, 1], dim=-1)
         template_points = points + flow
-        template = self.template_jet(template_points)
+        if backward:
+            template, template_gradient = sine_slope(self.template_layers(), template_points, self.omega)
+        else:
+            forward = sine_jet(self.template_layers(), template_points, self.omega)
+            template, template_gradient = forward.value.squeeze(-1), forward.gradient[..., 0, :]
         jacobian, correction_gradient = jet.gradient[..., :3, :], jet.gradient[..., 3, :]
-        template_gradient = template.gradient[..., 0, :]
         pulled = torch.matmul(template_gradient.unsqueeze(-2), jacobian).squeeze(-2)
         result = {
-            "sdf": (template.value + correction).squeeze(-1),
+            "sdf": template + correction.squeeze(-1),
             "flow": flow,
             "correction": correction,
             "template_points": template_points,
@@ -171,9 +182,9 @@ class DeformTemplateField(DeformedTemplate):
         """T at points (..., 3): (..., 1)."""
         return self.template_net(points)
 
-    def template_jet(self, points: Tensor) -> Jet:
-        """T and its derivatives at points (..., N, 3)."""
-        return self.template_net.jet(points)
+    def template_layers(self) -> Layers:
+        """T's weights."""
+        return self.template_net.layers()
 
     def weights(self, beta: Tensor) -> DeformWeights:
         """Materialised deform weights of B instances from β (B, H), see `DeformedTemplate.weights`."""

@@ -11,7 +11,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from .field import DeformedTemplate, DeformTemplateField
 from .hypernet import DeformWeights
-from .siren import Jet, Layers, sine_forward, sine_jet
+from .siren import Layers, sine_forward
 
 
 class FieldStack(DeformedTemplate):
@@ -40,9 +40,9 @@ class FieldStack(DeformedTemplate):
         """T_i at points (B, N, 3): (B, N, 1)."""
         return sine_forward(self._template, points, self.omega)
 
-    def template_jet(self, points: Tensor) -> Jet:
-        """T_i and its derivatives at points (B, N, 3)."""
-        return sine_jet(self._template, points, self.omega)
+    def template_layers(self) -> Layers:
+        """T_i's weights."""
+        return self._template
 
     def weights(self, beta: Tensor) -> DeformWeights:
         """Materialised deform weights of the B instances from β (B, H), see `DeformedTemplate.weights`."""

@@ -76,7 +76,7 @@ def training_step(sizes: Sizes = PAPER, laplacian: bool = True, dtype: torch.dty
     return Task(
         f"training step, flow term of {order}",
         "nested autograd, a call a derivative",
-        "derivatives carried forward with the values",
+        "derivatives carried along, in one graph",
         run_plain,
         run_ours,
         lambda plain, ours: abs(plain[0] - ours[0]) / abs(plain[0]),

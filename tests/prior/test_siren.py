@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from scripts.prior.field import autograd_gradient
-from scripts.prior.siren import Siren, sine_forward, sine_init_bound, sine_jet
+from scripts.prior.sine_streams import SineStreams
+from scripts.prior.siren import Siren, sine_forward, sine_init_bound, sine_jet, sine_slope
 
 
 def wave_layers(direction: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -36,6 +37,31 @@ def test_jet_matches_autograd_on_a_deep_network():
     hessian = torch.stack([torch.autograd.functional.hessian(lambda x: net(x).squeeze(), p) for p in points])
     assert jet.laplacian is not None
     torch.testing.assert_close(jet.laplacian[:, 0], hessian.diagonal(dim1=1, dim2=2).sum(-1))
+
+
+@pytest.mark.parametrize("laplacian", [False, True])
+@pytest.mark.parametrize("batched", [False, True])
+def test_the_gradient_of_a_layer_is_that_of_autograd(laplacian, batched):
+    generator = torch.Generator().manual_seed(0)
+    streams, bias = (5 if laplacian else 4), (2, 1, 3) if batched else (3,)
+    moved, offset = (torch.randn(shape, generator=generator).double() for shape in ((2, 6 * streams, 3), bias))
+    given = moved.requires_grad_(True), offset.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda *both: SineStreams.apply(*both, 6, laplacian), given)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_backward_pass_finds_the_slope_of_the_forward_one_and_its_gradient(batched):
+    torch.manual_seed(0)
+    net, points = Siren(3, 1, 16, 4, 5.0).double(), torch.rand(2, 9, 3, dtype=torch.float64)
+    layers = [(torch.stack([w, 1.1 * w]), torch.stack([b, -b])) if batched else (w, b) for w, b in net.layers()]
+    jet, (value, slope) = sine_jet(layers, points, 5.0), sine_slope(layers, points, 5.0)
+    torch.testing.assert_close(value, jet.value.squeeze(-1))
+    torch.testing.assert_close(slope, jet.gradient[..., 0, :])
+    losses = [((one.norm(dim=-1) - 1) ** 2).sum() for one in (jet.gradient[..., 0, :], slope)]
+    learned = [*net.weight, *net.bias[:-1]]  # the last bias moves no slope
+    found = [torch.autograd.grad(loss, learned, retain_graph=True) for loss in losses]
+    for forward, backward in zip(*found, strict=True):
+        torch.testing.assert_close(forward, backward)
 
 
 def test_weights_of_one_set_an_instance_equal_a_plain_loop():

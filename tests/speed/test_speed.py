@@ -62,6 +62,8 @@ def test_both_ways_give_one_loss_and_one_gradient(laplacian):
     task = training_step(TINY, laplacian, torch.float64)
     (plain, its_gradients), (ours, our_gradients) = task.run_plain(), task.run_ours()
     assert plain == pytest.approx(ours, rel=1e-10)
+    single = training_step(SMALL, laplacian)
+    assert single.run_plain()[0] == pytest.approx(single.run_ours()[0], rel=1e-6)
     assert len(its_gradients) == len(our_gradients) > 20
     for theirs, own in zip(its_gradients, our_gradients, strict=True):
         assert float((theirs - own).norm()) <= 1e-9 * float(theirs.norm()) + 1e-12

@@ -87,7 +87,7 @@ def predict_for_loss(
     count = points.shape[1]
     n_first = max(2, int(round(count * first_order_share)))
     weights = field.weights(beta)
-    result = field.evaluate_with_derivatives(weights, alpha, points[:, :n_first], laplacian)
+    result = field.evaluate_with_derivatives(weights, alpha, points[:, :n_first], laplacian, backward=True)
     if n_first < count:
         rest = field.evaluate(weights, alpha, points[:, n_first:])
         for key in ("sdf", "correction"):
