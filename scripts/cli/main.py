@@ -47,6 +47,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "quality": "training.quality.job:quality",
     "rank": "report.rank:rank",
     "report": "report.job:report",
+    "reproduce": "peers.job:reproduce",
     "shape_table": "report.shape_table:shape_table",
     "simulate": "simulation.simulate:simulate",
     "speed": "speed.job:speed",

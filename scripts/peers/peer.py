@@ -1,0 +1,56 @@
+"""What every network of the comparison is to the one trainer: a loss, and scores of classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.losses import DiceCELoss
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned.
+
+    Attributes:
+        classes: the background and one a structure.
+        block: voxels of the block that a network sees at a time, each axis a multiple of 8.
+        spacing_mm: of its voxels.
+        network: the organ pack's own U-Net, as its `organ.yaml` describes it.
+    """
+
+    classes: int
+    block: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    network: Mapping[str, Any]
+
+
+class Peer(torch.nn.Module, ABC):
+    """A network of the comparison; `loss` trains it, `predict` applies it."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.supervised = DiceCELoss(to_onehot_y=True, softmax=True)  # of logits (B, C, ...) and classes (B, 1, ...)
+
+    @abstractmethod
+    def loss(self, images: torch.Tensor, labels: torch.Tensor, progress: float) -> torch.Tensor:
+        """Return the loss of a batch.
+
+        Args:
+            images: (B, 1, X, Y, Z), centred on 0.
+            labels: (B, 1, X, Y, Z), class numbers.
+            progress: share of the training that is done, 0 to 1.
+        """
+
+    @abstractmethod
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """Return scores (B, C, X, Y, Z) of the classes, the background first; the largest is the voxel's class."""
+
+
+def widths_of(channels: int, widths: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (in, out) of consecutive layers that begin with `channels`."""
+    return list(zip((channels, *widths), widths, strict=False))

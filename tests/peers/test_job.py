@@ -1,0 +1,82 @@
+"""The command `reproduce` from end to end on made-up hippocampi, and what it does a second time."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scripts.peers.job import reproduce
+from tests.helpers.mean_shape import mean_shape
+
+OPTIONS = {"minutes": 0.0, "steps": 8, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Four cases, whose images show the organ plainly, and a run of two networks on them."""
+    root = tmp_path_factory.mktemp("reproduce")
+    label_map, affine = mean_shape("plain")
+    for part in ("images", "labels"):
+        (root / "data" / part).mkdir(parents=True)
+    for number in range(4):
+        shifted = np.roll(label_map, number - 1, axis=1)
+        noise = np.random.default_rng(number).normal(0.0, 10.0, shifted.shape)
+        image = nib.Nifti1Image((100.0 * (shifted > 0) + 50.0 + noise).astype(np.float32), affine)
+        nib.save(image, root / "data" / "images" / f"case_{number}.nii.gz")
+        nib.save(nib.Nifti1Image(shifted, affine), root / "data" / "labels" / f"case_{number}.nii.gz")
+    page = run(root)
+    return root, page
+
+
+def run(root, **further) -> str:
+    options = OPTIONS | {"networks": "implicit_unet,iosnet"} | further
+    return reproduce(str(root / "data"), output_dir=str(root / "out"), **options)
+
+
+def times(root) -> dict[str, int]:
+    kept = ("networks/*/checkpoint.pt", "masks/*/*.nii.gz", "refined*/*/eval/summary.csv")
+    return {str(file): file.stat().st_mtime_ns for kind in kept for file in (root / "out").glob(kind)}
+
+
+def test_the_page_says_what_ran_and_has_all_scores(made):
+    root, page = made
+    text = open(page).read()
+    assert f"python -m scripts reproduce --dataset_dir {root}/data --organ hippocampus" in text
+    assert "the same 3 images of the training part for at most 8 batches" in text and "seed 0" in text
+    assert text.count("| implicit_unet |") == text.count("| iosnet |") == 2 + 4 + 1
+    assert "| network | masks | DSC % | NSD % | HD95 mm | ASSD mm | CD ×1000 | EMD | empty |" in text
+    assert "of 2 networks" in text and "nan" not in text
+
+
+def test_masks_are_on_the_image_s_grid_and_near_the_truth(made):
+    root, _ = made
+    truth = nib.load(root / "data" / "labels" / "case_3.nii.gz")
+    for network in ("implicit_unet", "iosnet"):
+        (file,) = (root / "out" / "masks" / network).iterdir()
+        mask = nib.load(file)
+        assert file.name == "case_3.nii.gz" and np.allclose(mask.affine, truth.affine)
+        found, true = np.asarray(mask.dataobj) > 0, np.asarray(truth.dataobj) > 0
+        assert found.shape == true.shape and 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.5
+
+
+def test_a_second_run_does_nothing_again(made):
+    root, page = made
+    before, text = times(root), open(page).read()
+    assert len(before) == 2 * 4
+    assert run(root) == page
+    assert times(root) == before and open(page).read() == text
+    (root / "out" / "refined" / "iosnet" / "eval" / "summary.csv").unlink()
+    run(root)
+    changed = [file for file, time in times(root).items() if before[file] != time]
+    assert [file.split("/out/")[1] for file in changed] == ["refined/iosnet/eval/summary.csv"]
+
+
+def test_what_makes_no_sense_is_refused(made):
+    root, _ = made
+    with pytest.raises(ValueError, match="made with another seed: remove it, or give another output_dir"):
+        run(root, seed=1)
+    with pytest.raises(ValueError, match="networks has 'vnet': give all, or some of unet"):
+        run(root, networks="vnet")
+    with pytest.raises(ValueError, match="give --minutes, --steps or both"):
+        run(root, steps=0)
+    with pytest.raises(ValueError, match="no training data"):
+        reproduce(str(root / "nothing"), output_dir=str(root / "other"), **OPTIONS)

@@ -1,0 +1,41 @@
+"""Each network of the comparison learns to find ellipsoids in noise, by the one trainer."""
+
+import pytest
+import torch
+
+from scripts.peers.data import Batches
+from scripts.peers.networks import PEERS, choose_networks
+from scripts.peers.training import Budget, train, validation_dice
+from tests.helpers.blobs import blob_pack, blob_task, blobs
+
+CPU = torch.device("cpu")
+STEPS = {"unet": 80, "double_unet": 20, "scan": 80, "ictnet": 100, "implicit_unet": 20, "nudf": 60, "iosnet": 20}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_network_learns(name, tmp_path):
+    torch.manual_seed(0)
+    peer = PEERS[name](blob_task())
+    unseen = blobs(3, seed=1)
+    before = validation_dice(peer, unseen, CPU)
+    batches = Batches(blob_pack(), peer.task, blobs(8, seed=0), seed=0)
+    done = train(peer, batches, unseen, tmp_path, Budget(STEPS[name]), {}, CPU)
+    print(name, before, done["validation_dice"], done["seconds"])
+    assert before < 50.0
+    assert done["validation_dice"] > 80.0
+    assert done["validation_dice"] == validation_dice(peer, unseen, CPU)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_scores_have_the_classes_of_the_task_on_the_image_s_grid(name):
+    peer = PEERS[name](blob_task()).eval()
+    with torch.no_grad():
+        scores = peer.predict(torch.randn(2, 1, 24, 24, 24))
+    assert scores.shape == (2, 2, 24, 24, 24) and torch.isfinite(scores).all()
+
+
+def test_networks_are_chosen_by_name():
+    assert choose_networks("all") == list(PEERS)
+    assert choose_networks("iosnet, unet") == ["unet", "iosnet"]
+    with pytest.raises(ValueError, match="'unett': give all, or some of unet, double_unet"):
+        choose_networks("unett")
