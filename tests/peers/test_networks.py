@@ -9,7 +9,7 @@ from scripts.peers.training import Budget, train, validation_dice
 from tests.helpers.blobs import blob_pack, blob_task, blobs
 
 CPU = torch.device("cpu")
-STEPS = {"unet": 80, "double_unet": 20, "scan": 80, "ictnet": 100, "implicit_unet": 20, "nudf": 60, "iosnet": 20}
+STEPS = {"unet": 80, "double_unet": 20, "scan": 80, "ictnet": 100, "implicit_unet": 20, "nudf": 50, "iosnet": 20}
 
 
 @pytest.mark.parametrize("name", PEERS)
