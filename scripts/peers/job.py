@@ -38,7 +38,6 @@ def reproduce(
     steps: int = 0,
     cases: int = 0,
     with_image: bool = True,
-    shape_metrics: bool = True,
     seed: int = 0,
     device: str = "",
 ) -> str:
@@ -46,7 +45,8 @@ def reproduce(
 
     The networks are unet, double_unet, scan, ictnet, implicit_unet, nudf and iosnet, each in 3D and small (see
     scripts/peers). All learn from the training part of the organ pack's split; nothing is chosen by the test part. A
-    run that was stopped goes on where it was: what is trained, segmented or scored is not done again.
+    run that was stopped goes on where it was: what is trained, segmented or scored is not done again. Remove refined/
+    and refined_with_image/ to refine the same masks by other weights.
 
     Args:
         dataset_dir: folder with images/ and labels/, or a Decathlon task (dataset.json).
@@ -58,7 +58,6 @@ def reproduce(
         steps: batches that it may take; 0 for no bound.
         cases: of the test part, at most, spread evenly over it; 0 for all.
         with_image: true refines a second time, with the images as evidence.
-        shape_metrics: false leaves out CD and EMD.
         seed: of weights, batches and fits.
         device: cpu or cuda; empty for cuda where there is one.
 
@@ -103,7 +102,7 @@ def reproduce(
             for way in [SHAPE, IMAGE] if is_true(with_image) else [SHAPE]:
                 where = out / way.replace(" ", "_") / name
                 results[way] = where / "eval" / "summary.csv"
-                if not is_newer(results[way], sorted((out / "masks" / name).iterdir())):
+                if not is_scored(where, sorted((out / "masks" / name).iterdir())):
                     benchmark(
                         organ,
                         str(links["label"]),
@@ -114,7 +113,6 @@ def reproduce(
                         device=device,
                         seed=seed,
                         processes=1,
-                        shape_metrics=is_true(shape_metrics),
                     )
             trained.append(Trained(name, done["step"], done["seconds"], done["validation_dice"], results))
         counts = {part: len(found) for part, found in pairs.items()} | {"scored": len(test)}
@@ -168,6 +166,12 @@ def link_files(files: Sequence[str], folder: Path) -> Path:
     for file in files:
         (folder / Path(file).name).symlink_to(Path(file).resolve())
     return folder
+
+
+def is_scored(folder: Path, masks: Sequence[Path]) -> bool:
+    """Whether a folder holds the benchmark of these masks, and of no others."""
+    links = {link.name for link in (folder / "cases").glob("*")}
+    return is_newer(folder / "eval" / "summary.csv", masks) and links == {mask.name for mask in masks}
 
 
 def is_newer(file: Path, others: Sequence[Path]) -> bool:

@@ -155,17 +155,15 @@ def _changes(way: str, summaries: Mapping[str, Summary]) -> str:
 
 
 def _scores(summaries: Mapping[str, Mapping[str, Summary]]) -> str:
-    first = next(iter(next(iter(summaries.values())).values()))
-    metrics = {metric: head for metric, head in SCORES.items() if (REFERENCE, metric) in first}
     body = []
     for name, by_way in summaries.items():
         own = next(iter(by_way.values()))
         rows = [("its masks", own, REFERENCE), (LARGEST, own, LARGEST)]
         rows += [(way, summary, PRESET) for way, summary in by_way.items()]
         for what, summary, method in rows:
-            figures = [f"{summary[method, metric]['mean']:.{digits}f}" for metric, (_, digits) in metrics.items()]
+            figures = [f"{summary[method, metric]['mean']:.{digits}f}" for metric, (_, digits) in SCORES.items()]
             body.append([name, what, *figures, f"{summary[method, 'dsc']['failed']:.0f}"])
-    return markdown_table(("network", "masks", *(head for head, _ in metrics.values()), "empty"), body)
+    return markdown_table(("network", "masks", *(head for head, _ in SCORES.values()), "empty"), body)
 
 
 def _trainings(trained: Sequence[Trained]) -> str:

@@ -1,10 +1,12 @@
 """The command `reproduce` from end to end on made-up hippocampi, and what it does a second time."""
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.peers.job import reproduce
+from scripts.peers.job import is_scored, reproduce
 from tests.helpers.mean_shape import mean_shape
 
 OPTIONS = {"minutes": 0.0, "steps": 8, "device": "cpu"}
@@ -68,6 +70,21 @@ def test_a_second_run_does_nothing_again(made):
     run(root)
     changed = [file for file, time in times(root).items() if before[file] != time]
     assert [file.split("/out/")[1] for file in changed] == ["refined/iosnet/eval/summary.csv"]
+
+
+def test_fewer_or_newer_masks_are_scored_anew(tmp_path):
+    for place in ("masks", "cases"):
+        (tmp_path / place).mkdir()
+        for name in ("a.nii.gz", "b.nii.gz"):
+            (tmp_path / place / name).touch()
+    masks = sorted((tmp_path / "masks").iterdir())
+    assert not is_scored(tmp_path, masks)
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "summary.csv").touch()
+    assert is_scored(tmp_path, masks) and not is_scored(tmp_path, masks[:1])
+    later = masks[0].stat().st_mtime + 10.0
+    os.utime(masks[0], (later, later))
+    assert not is_scored(tmp_path, masks)
 
 
 def test_what_makes_no_sense_is_refused(made):
