@@ -34,6 +34,7 @@ from .run_folder import Run
 from .run_report import shown, with_texts
 from .surfaces import Surface
 from .thumbnails import slices_of_interest, thumbnail
+from .words import counted
 from .worst import worst_first
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ PICTURES_MB = 120  # cases beyond this have their figures on the page, but neith
 HUNDREDTHS_MM = 100
 MOST_SHOWN = 40  # characters of an option in a message
 NO_ROOM = "Not drawn: the page would become too large, and worse cases come first. Run fewer cases into one folder."
-NOT_ASKED = "Not drawn: only the {} cases that most need a look are, as html_cases asks for."
+NOT_ASKED = "Not drawn: html_cases asks for {}, and worse ones come first."
 
 
 class Arrays:
@@ -268,7 +269,7 @@ def write_page(run: Run, most: int = 0) -> Path:
         _add_thumbnail(page, colours)
         text = _packed(page) if drawn else ""
         if page.slices is not None and (not drawn or len(text) > room):
-            page.not_drawn(NO_ROOM if not most or place < most else NOT_ASKED.format(most))
+            page.not_drawn(NO_ROOM if not most or place < most else NOT_ASKED.format(counted(most, "case")))
             room = 0 if drawn else room
         elif text:
             payloads[number] = text

@@ -108,7 +108,7 @@ def test_so_many_cases_are_drawn_as_were_asked_for_and_the_worst_first(tmp_path)
     run = json.loads(texts_of(page, "application/json")[0])
     assert run["order"] == [3, 2, 1, 0] and re.findall(r'id="payload-(\d)"', page) == ["2", "1"]
     spared, drawn = run["cases"][0], run["cases"][2]
-    assert spared["notes"] == ["Not drawn: only the 3 cases that most need a look are, as html_cases asks for."]
+    assert spared["notes"] == ["Not drawn: html_cases asks for 3 cases, and worse ones come first."]
     assert drawn["notes"] == []
     assert spared["thumbnail"] == drawn["thumbnail"] and spared["thumbnail"].startswith("data:image/webp")
     ball, whole = (case["structures"][0]["figures"] for case in (spared, drawn))
