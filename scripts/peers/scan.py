@@ -5,9 +5,10 @@ segmenter's probabilities, y the truth and D the critic, which sees mask and ima
 J(s(x), y) + λ BCE(D(s(x), x), 1) and the critic BCE(D(y, x), 1) + BCE(D(s(x), x), 0).
 
 Deviations: in 3D; the segmenter is the organ pack's U-Net; both take their steps at once, by the gradients of one sum
-in which each sees the other as a constant; the truth is smoothed for the critic, which could otherwise tell it by its
-zeros and ones alone; the adversarial part begins once the segmenter has learned for a while. The critic sees the whole
-block.
+in which each sees the other as a constant; λ stands before the critic's part, too, which changes none of its steps,
+since Adam scales them, but leaves the segmenter its share of the sum's limited gradient. The truth is smoothed for the
+critic, which could otherwise tell it by its zeros and ones alone. The adversarial part begins once the segmenter has
+learned for a while. The critic sees the whole block.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class SCAN(Peer):
         as_it_is = {name: weight.detach() for name, weight in self.critic.named_parameters()}
         taken = functional_call(self.critic, as_it_is, (torch.cat([made, images], dim=1),))
         of_true, of_made = (self.critic(torch.cat([mask, images], dim=1)) for mask in (true, made.detach()))
-        return supervised + WEIGHT * _called(taken, 1.0) + _called(of_true, 1.0) + _called(of_made, 0.0)
+        return supervised + WEIGHT * (_called(taken, 1.0) + _called(of_true, 1.0) + _called(of_made, 0.0))
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of the segmenter."""
