@@ -45,7 +45,7 @@ class Compared:
 
     Attributes:
         task: the task.
-        plain_s, ours_s: medians of the wall seconds.
+        plain_s, ours_s: medians of the seconds of the processor.
         apart: how far apart both results are, in the task's unit.
         work: what ours computes, as PyTorch sees it.
     """
@@ -65,6 +65,8 @@ class Compared:
 def compare(task: Task, repeats: int, tick: Callable[[], object] = lambda: None) -> Compared:
     """Do a task in both ways, by turns, so that a machine that grows slower does so for both.
 
+    Seconds are those of the processor, of all threads: what other programs take of it does not count.
+
     Args:
         task: the task; a first run of each way, which is not timed, is compared.
         repeats: how often each way is timed.
@@ -81,8 +83,8 @@ def compare(task: Task, repeats: int, tick: Callable[[], object] = lambda: None)
     seconds: dict[Callable[[], Any], list[float]] = {task.run_plain: [], task.run_ours: []}
     for _ in range(repeats):
         for run, found in seconds.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             run()
-            found.append(time.perf_counter() - begun)
+            found.append(time.process_time() - begun)
             tick()
     return Compared(task, median(seconds[task.run_plain]), median(seconds[task.run_ours]), apart, work)

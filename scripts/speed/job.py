@@ -25,14 +25,14 @@ from .training import training_step
 LEAST_STACKED = 2
 
 
-def speed(organ: str, output_dir: str, repeats: int = 5) -> str:
+def speed(organ: str, output_dir: str, repeats: int = 3) -> str:
     """Measure how fast we are: plain references against our own ways, as ratios, on one thread of the CPU.
 
     Compared are a training step of a prior (nested autograd, forward derivatives), a fitted field on a grid of voxels
     (all of them, near its surface), the alignment (pycpd, PICCT) and the fit of several structures (one after another,
     in one stack). Both ways come to the same result, which is checked, and are timed by turns; medians are given. How
-    much of the machine's own rates ours reaches is given, too. Times of other programs on the machine disturb; so set
-    OMP_NUM_THREADS=1 and leave the machine alone.
+    much of the machine's own rates ours reaches is given, too. Seconds are the processor's. Set OMP_NUM_THREADS=1: it
+    gives NumPy one thread, too.
 
     Args:
         organ: name of the organ pack, or path: its largest prior is evaluated and aligned, all are fitted.

@@ -12,7 +12,8 @@ from .machine import Machine
 HEAD = """# How fast is it?
 
 Plain ways to the same result against ours, {repeats} times each by turns, on a machine with {cores} cores, on the CPU,
-with one thread. Ratios can be compared with those of other machines, seconds cannot.
+with one thread. Seconds are the processor's, medians. Ratios can be compared with those of other machines, seconds
+cannot.
 
 ```bash
 {command}
