@@ -83,8 +83,6 @@ def reproduce(
         "organ": organ,
         "output_dir": output_dir,
         "networks": ",".join(chosen),
-    }
-    options |= {
         "minutes": minutes,
         "steps": steps,
         "cases": cases,
