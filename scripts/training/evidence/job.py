@@ -29,7 +29,7 @@ def evidence(
     cases: int = 48,
     drafts: int = 3,
     cache_dir: str = "cache/evidence",
-    steps: int = 2000,
+    steps: int = 5000,
     output: str = "",
     seed: int = 0,
 ) -> str:
