@@ -109,11 +109,16 @@ class VoxelHead(nn.Module):
         device = next(net.parameters()).device
         alone = copy.deepcopy(net.layers).double()
         with torch.no_grad():
-            scaled = [net.scaled(torch.from_numpy(part).to(device).double()) for part in _split(values)]
-            odds = torch.cat([alone(part)[:, 0].float() for part in scaled])
+            odds, scaled = [], []
+            for part in _split(values):
+                own = net.scaled(torch.from_numpy(part).to(device).double())
+                odds.append(alone(own)[:, 0].float())
+                scaled.append(own.float())
+            found = torch.cat(odds)
             if net.around is not None:
-                odds += net.around(torch.cat(scaled).float(), in_one_volume(torch.from_numpy(at).to(device)))
-        return odds.cpu().numpy()
+                with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
+                    found += net.around(torch.cat(scaled), in_one_volume(torch.from_numpy(at).to(device)))
+        return found.cpu().numpy()
 
     def save(self, path: Path) -> None:
         """Write the head as safetensors with the card in the header."""

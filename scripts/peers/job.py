@@ -74,10 +74,13 @@ def reproduce(
     pack = OrganPack.load(organ)
     check_unet(pack)
     pairs = {part: training_pairs(dataset_dir, pack.split, part) for part in ("train", "validation", "test")}
-    require_data(pairs["train"], dataset_dir)
+    for part in ("train", "test"):
+        require_data(pairs[part], dataset_dir)
     test = [pairs["test"][i] for i in evenly_spaced(len(pairs["test"]), cases or len(pairs["test"]))]
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out = Path(output_dir).resolve()
+    if (out / "masks").exists() and not (out / "networks").is_dir():
+        raise ValueError(f"{out / 'masks'} is of no earlier run: give an --output_dir of its own")
     options: dict[str, Any] = {
         "dataset_dir": dataset_dir,
         "organ": organ,
@@ -160,6 +163,8 @@ def link_files(files: Sequence[str], folder: Path) -> Path:
     """Fill a folder with links to files, in place of those of an earlier run, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     for link in folder.iterdir():
+        if not link.is_symlink():
+            raise ValueError(f"{link} is of no earlier run: give an --output_dir of its own")
         link.unlink()
     for file in files:
         (folder / Path(file).name).symlink_to(Path(file).resolve())

@@ -8,7 +8,8 @@ loss is the mean of |min(u, δ) - min(d, δ)| with the distance d in edges of th
 Deviations: the encoder is the first half of MONAI's `BasicUNet`, and the image is the first of its five levels; one
 distance a structure; u is clamped only where d is, since a distance that is far too large would else never be
 corrected. An unsigned distance has no inside, so the mask is closed here by a watershed: voxels near the surface go to
-that side, the outside or an inside, which they are reached from first.
+that side, the outside or an inside, which they are reached from first. Each window is closed by itself: a part of an
+organ that a window cuts can be lost.
 """
 
 from __future__ import annotations

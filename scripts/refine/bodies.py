@@ -14,13 +14,15 @@ from scipy.spatial import cKDTree
 from ..geometry.affine import apply_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.surface import crop_box, grow
-from ..organ.sides import COMPARABLE_SHARE
+from ..organ.sides import COMPARABLE_SHARE, LEFT
 
 TOUCH = np.ones((3, 3, 3), bool)
 SAMPLED = 2000  # surface voxels between which a gap is measured
 SMALL_SHARE = 0.05  # of the largest piece: larger ones may be a part of the organ that is broken off
 FAR_RADII = 0.5  # of the ball of the largest piece's volume: nearer ones may have been cut off by a thin gap
-TWIN_SHARE = 0.5  # of the larger body: what is less is no second organ, where the other side has a label of its own
+TWIN_SHARE = (
+    0.5  # of the organ: what is less on the wrong side is no second organ, where that side has a label of its own
+)
 # The larger a piece, the farther from the largest it must lie to be no part of the organ. The gap is in radii of the
 # largest piece's ball, or in quarters of the organ's length where these are longer: pieces of a tube lie far apart.
 SMALLER_SHARE, FARTHER = 0.1, 1.0
@@ -52,9 +54,24 @@ class Body:
         )
 
 
-def is_comparable(going: int, voxels: int, twin_share: float = COMPARABLE_SHARE) -> bool:
+def is_comparable(going: int, voxels: int) -> bool:
     """Return whether what goes of a mask is so much that a body comparable to the rest may be among it."""
-    return going > 0 and going >= twin_share * (voxels - going)
+    return going > 0 and going >= COMPARABLE_SHARE * (voxels - going)
+
+
+def twin_share(organ: np.ndarray, other: np.ndarray, affine: np.ndarray, side: str) -> float:
+    """Return from which share of an organ on a body beside it may be a second organ.
+
+    Args:
+        organ: (N, 3) voxels of the organ.
+        other: (M, 3) voxels of the body.
+        affine: (4, 4) voxel → world mm.
+        side: "left" or "right" where the organ is of that side and the other side has a label of its own; else "".
+    """
+    if not side or not len(organ) or not len(other):
+        return COMPARABLE_SHARE
+    apart_mm = (affine[0, :3] @ (other.mean(0) - organ.mean(0))) * (1 if side == LEFT else -1)
+    return TWIN_SHARE if apart_mm > 0 else COMPARABLE_SHARE
 
 
 def other_bodies(
@@ -62,7 +79,7 @@ def other_bodies(
     kept: np.ndarray,
     affine: np.ndarray,
     together_mm: float,
-    twin_share: float = COMPARABLE_SHARE,
+    side: str = "",
 ) -> list[Body]:
     """Find what would go as islands, but is together comparable to what is kept.
 
@@ -71,14 +88,15 @@ def other_bodies(
         kept: (X, Y, Z) bool, what of the mask is to be kept.
         affine: (4, 4) voxel → world mm.
         together_mm: pieces nearer to each other than this are one body.
-        twin_share: of the volume kept; what is less is no other organ.
+        side: see `twin_share`.
 
     Returns:
-        The bodies; each has at least that share.
+        The bodies; each has at least that share of the volume kept.
     """
-    if not is_comparable(int(np.count_nonzero(mask & ~kept)), int(np.count_nonzero(mask)), twin_share):
+    if not is_comparable(int(np.count_nonzero(mask & ~kept)), int(np.count_nonzero(mask))):
         return []
-    least = twin_share * np.count_nonzero(kept)
+    organ = np.argwhere(kept)
+    least = COMPARABLE_SHARE * len(organ)
     box = crop_box(mask)
     corner = np.array([s.start for s in box])
     pieces, count = ndimage.label(mask[box], TOUCH)
@@ -91,20 +109,25 @@ def other_bodies(
     bodies = []
     for number in np.flatnonzero(sizes[1:] >= max(least, 1.0)) + 1:
         voxels = np.argwhere(groups == number) + corner
+        if len(voxels) < twin_share(organ, voxels, affine, side) * len(organ):
+            continue
         gap_mm = _gap_mm(groups == number, kept[box], affine)
         volume_mm3 = len(voxels) * voxel_volume_mm3(affine)
         bodies.append(Body(voxels, volume_mm3, gap_mm, _centre_world(voxels, affine)))
     return bodies
 
 
-def two_organs(mask: np.ndarray, affine: np.ndarray, twin_share: float = COMPARABLE_SHARE) -> str:
-    """Say that a mask holds two bodies of comparable size; "" where it does not."""
+def two_organs(mask: np.ndarray, affine: np.ndarray, side: str = "") -> str:
+    """Say that a mask holds two bodies of comparable size, see `twin_share`; "" where it does not."""
     box = crop_box(mask)
     pieces, count = ndimage.label(mask[box], TOUCH)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-    if count < 2 or np.sort(sizes)[-2] < twin_share * sizes.max():
+    if count < 2:
         return ""
     one, other = np.argsort(-sizes, kind="stable")[:2]
+    organ, body = (np.argwhere(pieces == k + 1) for k in (one, other))
+    if sizes[other] < twin_share(organ, body, affine, side) * sizes[one]:
+        return ""
     volumes = " and ".join(f"{sizes[k] * voxel_volume_mm3(affine) / 1000:.2g} ml" for k in (one, other))
     gap_mm = _gap_mm(pieces == one + 1, pieces == other + 1, affine)
     return (
@@ -135,9 +158,7 @@ class Islands:
         return f"{self.count} island{'s' * (self.count > 1)} of {together}{self.volume_mm3 / 1000:.2g} ml"
 
 
-def far_islands(
-    mask: BoxedMask, affine: np.ndarray, length_mm: float, twin_share: float = COMPARABLE_SHARE
-) -> Islands | None:
+def far_islands(mask: BoxedMask, affine: np.ndarray, length_mm: float, side: str = "") -> Islands | None:
     """Find what no fit is needed for to tell that it is not the organ: pieces far from the largest one for their size.
 
     Of a thin tube the pieces belong to the organ though it is broken. So nothing is found where another piece is as
@@ -148,7 +169,7 @@ def far_islands(
         mask: of one structure.
         affine: (4, 4) voxel → world mm.
         length_mm: how long the organ usually is.
-        twin_share: of the largest piece; one as large may be a second organ.
+        side: see `twin_share`.
 
     Returns:
         The islands; None where there are none.
@@ -157,7 +178,11 @@ def far_islands(
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     largest = int(sizes.max())
-    if count < 2 or np.sort(sizes)[-2] >= twin_share * largest:
+    if count < 2:
+        return None
+    first, second = np.argsort(-sizes, kind="stable")[:2]
+    voxels, body = (np.argwhere(pieces == k) for k in (first, second))
+    if sizes[second] >= twin_share(voxels, body, affine, side) * largest:
         return None
     organ = pieces == sizes.argmax()
     tree = cKDTree(apply_affine(affine, np.argwhere(organ & ~ndimage.binary_erosion(organ)).astype(float)))

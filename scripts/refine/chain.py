@@ -28,12 +28,12 @@ from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..organ.side_names import paired_labels
-from ..organ.sides import COMPARABLE_SHARE
+from ..organ.sides import SIDES
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..quality.verdict import Judge
-from .bodies import TWIN_SHARE, Islands, far_islands, two_organs
+from .bodies import Islands, far_islands, two_organs
 from .drawing import Drawing
 from .finetune import LatentFinetune
 from .lengths import Lengths
@@ -72,7 +72,7 @@ class Steps:
         settings: RefineSettings,
         prior: ShapePrior,
         read: ReadImage | None,
-        twin_share: float,
+        side: str,
         device: str | torch.device,
     ) -> Steps:
         """Set up the steps of one shape."""
@@ -83,7 +83,7 @@ class Steps:
             PICCT(anchor, prior.scale_mm, n_points=ALIGNMENT_POINTS, mirror=structure.mirror),
             TIMSample(settings.samples, soft=settings.method != "paper"),
             LatentFinetune(settings, device),
-            ReconstructShape(settings, read, twin_share),
+            ReconstructShape(settings, read, side),
         )
 
 
@@ -139,14 +139,18 @@ class Refiner:
         if unseen:
             raise ValueError(f"{seen} does not know {', '.join(unseen)}: train it anew (python -m scripts evidence)")
         self.partners = partners(self.pack)
-        sided = {label for pair in paired_labels(self.pack.labels).items() for label in pair}
+        side_of = {
+            label: side
+            for pair in paired_labels(self.pack.labels).items()
+            for label, side in zip(pair, SIDES, strict=True)
+        }
         self.steps = {
             shape.name: Steps.of(
                 shape,
                 self.settings[structure.name],
                 self.priors[structure.name],
                 ReadImage(self.head, structure.name) if self.head is not None else None,
-                TWIN_SHARE if sided.issuperset(structure.labels) else COMPARABLE_SHARE,
+                side_of.get(structure.labels[0], "") if len(structure.labels) == 1 else "",
                 device,
             )
             for structure in self.pack.structures
@@ -231,7 +235,9 @@ class Refiner:
         why = ""
         if transform.failure:
             seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
-            why = two_organs(mask, affine, self._twin_share(name)) or unlike(name, seen, "it was not refined")
+            why = two_organs(mask, affine, self.steps[name].reconstruction.side) or unlike(
+                name, seen, "it was not refined"
+            )
         return replace(transform, failure=why, turn=turn)
 
     def sample(
@@ -331,10 +337,8 @@ class Refiner:
 
     def _far(self, name: str, mask: BoxedMask, affine: np.ndarray) -> Islands | None:
         """Return the far islands of a structure's mask, see `far_islands`."""
-        return far_islands(mask, affine, Lengths.of(self.steps[name].prior).long_mm, self._twin_share(name))
-
-    def _twin_share(self, name: str) -> float:
-        return self.steps[name].reconstruction.twin_share
+        own = self.steps[name]
+        return far_islands(mask, affine, Lengths.of(own.prior).long_mm, own.reconstruction.side)
 
     def _context(
         self,

@@ -18,7 +18,6 @@ from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
-from ..organ.sides import COMPARABLE_SHARE
 from .bodies import Body, Islands, crumbs, far_islands, is_comparable, other_bodies
 from .drawing import FILLED, DrawnSlices
 from .fusion import (
@@ -113,15 +112,13 @@ class ReconstructShape:
     Args:
         settings: see `RefineSettings`.
         read: what an image says of the structure, if the pack has a voxel head.
-        twin_share: of the organ; a body as large beside it may be a second organ.
+        side: "left" or "right" where the other side has a label of its own, see `bodies.twin_share`.
     """
 
-    def __init__(
-        self, settings: RefineSettings, read: ReadImage | None = None, twin_share: float = COMPARABLE_SHARE
-    ) -> None:
+    def __init__(self, settings: RefineSettings, read: ReadImage | None = None, side: str = "") -> None:
         self.settings = settings
         self.read = read
-        self.twin_share = twin_share
+        self.side = side
 
     def __call__(self, fitted: Fitted) -> Reconstruction:
         """Reconstruct one structure, and draw its mesh.
@@ -234,15 +231,15 @@ class ReconstructShape:
         if chosen.gate:
             if signs or fitted.context is None:  # a joint model knows of no second organ
                 going = int(np.count_nonzero(initial & (fused >= 0))) + len(outside_box)
-                if is_comparable(going, int(np.count_nonzero(initial)) + len(outside_box), self.twin_share):
+                if is_comparable(going, int(np.count_nonzero(initial)) + len(outside_box)):
                     whole = mask.whole()
                     kept = np.zeros_like(whole)
                     kept[box] = initial & (fused < 0)
-                    bodies = other_bodies(whole, kept, fitted.affine, SLAB_MM, self.twin_share)
+                    bodies = other_bodies(whole, kept, fitted.affine, SLAB_MM, self.side)
             sound = Soundness(fitted.fit.figures["share_within_2mm"], agreement, not signs)
             tells = not signs and agreement >= SOUND_DICE and sound.near >= LEAST_SOUND
             if not tells and not bodies and fitted.context is None and evidence is None and not seen:
-                islands = far_islands(mask, fitted.affine, lengths.long_mm, self.twin_share)
+                islands = far_islands(mask, fitted.affine, lengths.long_mm, self.side)
             voxel_mm3 = voxel_volume_mm3(grid.affine)
             limits = Limits.of(chosen, fitted.fit.radius_mm, lengths.min_region_mm3, voxel_mm3)
             spared = _marked(mask.shape, [body.voxels for body in bodies])

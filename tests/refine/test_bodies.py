@@ -115,22 +115,43 @@ def test_many_small_far_pieces_are_islands_though_together_they_are_large():
 
 
 @pytest.mark.parametrize(
-    ("second", "length_mm", "twin_share", "goes"),
+    ("second", "length_mm", "side", "goes"),
     [
-        ((38, 40), 20.0, 0.2, True),  # a tenth of the largest, 18 mm away: the ball's radius is 4.2 mm
-        ((38, 40), 80.0, 0.2, False),  # of a long organ it may be the other end
-        ((24, 26), 12.0, 0.2, False),  # too near
-        ((38, 46), 20.0, 0.5, True),  # larger than that, but the other side has a label of its own
-        ((38, 46), 20.0, 0.2, False),  # a second organ in the same mask
-        ((38, 50), 20.0, 0.5, False),  # large enough to be the other side's organ, whole
+        ((38, 40), 20.0, "", True),  # a tenth of the largest, 18 mm away: the ball's radius is 4.2 mm
+        ((38, 40), 80.0, "", False),  # of a long organ it may be the other end
+        ((24, 26), 12.0, "", False),  # too near
+        (
+            (38, 46),
+            20.0,
+            "left",
+            True,
+        ),  # larger than that, but the other side, on which it lies, has a label of its own
+        ((38, 46), 20.0, "right", False),  # it lies where the organ should, and the larger one does not
+        ((38, 46), 20.0, "", False),  # a second organ in the same mask
+        ((38, 50), 20.0, "left", False),  # large enough to be the other side's organ, whole
     ],
 )
-def test_the_larger_a_piece_the_farther_an_island_lies(second, length_mm, twin_share, goes):
+@pytest.mark.parametrize("flip", [1.0, -1.0])
+def test_the_larger_a_piece_the_farther_an_island_lies(second, length_mm, side, goes, flip):
+    """World x rises to the right; a flipped array's first axis runs to the left."""
     mask = blocks((0, 20), second)
-    found = far_islands(BoxedMask.of(mask), np.eye(4), length_mm, twin_share)
+    affine = np.diag([flip, 1.0, 1.0, 1.0])
+    if flip < 0:
+        side = {"left": "right", "right": "left", "": ""}[side]
+    found = far_islands(BoxedMask.of(mask), affine, length_mm, side)
+    larger = second[1] - second[0] >= 4
+    assert (two_organs(mask, affine, side) == "") == (goes or not larger)
     assert (found is not None) == goes
     if found is not None:
         np.testing.assert_array_equal(np.unique(found.voxels[:, 0]), np.arange(*second))
+
+
+def test_a_body_on_the_wrong_side_is_another_organ_only_where_it_is_large():
+    mask, kept = blocks((0, 20), (38, 46)), blocks((0, 20))
+    assert (
+        len(other_bodies(mask, kept, np.eye(4), 10.0)) == len(other_bodies(mask, kept, np.eye(4), 10.0, "right")) == 1
+    )
+    assert other_bodies(mask, kept, np.eye(4), 10.0, "left") == []
 
 
 def test_crumbs_are_small_pieces_that_nothing_expects():

@@ -72,7 +72,7 @@ def evidence(
             parts.append(load_examples(file))
         nets: dict[str, VoxelNet] = {}
         for sides in _sides(pack):
-            own = [one for part in parts for side in sides for one in part.get(side, [])]
+            own = [one for part in parts for side in sides for one in part.get(side, []) if len(one.truth)]
             if not own:
                 raise ValueError(
                     f"no label map of {labels} gives an example of {sides[0]}: all {len(names)} of them "
