@@ -113,7 +113,8 @@ class VoxelHead(nn.Module):
             for part in _split(values):
                 own = net.scaled(torch.from_numpy(part).to(device).double())
                 odds.append(alone(own)[:, 0].float())
-                scaled.append(own.float())
+                if net.around is not None:
+                    scaled.append(own.float())
             found = torch.cat(odds)
             if net.around is not None:
                 with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
