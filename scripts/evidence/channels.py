@@ -34,6 +34,7 @@ OF_IMAGE = (
     *("outward_2", "inward_2", "texture_2", "ratio_0", "ratio_1"),
 )
 CHANNELS = (*OF_MASK, *OF_FITS, *OF_PLACE, *OF_IMAGE)
+FROM_FIT = (*OF_FITS, *OF_PLACE, "across_1", "across_2", "outward_2", "inward_2")  # what needs a prior
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from scripts.cases.lock import LOCK, FolderInUse, FolderLock
-from scripts.evidence.channels import CHANNELS
+from scripts.evidence.channels import CHANNELS, FROM_FIT, OF_FITS, OF_IMAGE, OF_MASK, OF_PLACE
 from scripts.evidence.head import VoxelHead
 from scripts.organ.pack import EVIDENCE_FILE, OrganPack
 from scripts.refine.chain import Refiner
@@ -109,6 +110,23 @@ def test_what_is_kept_is_not_made_again_and_serves_the_same_question_only(data, 
     asked.clear()
     run(data, tmp_path, steps=3, cases=1, drafts=7)
     assert [(name, drafts) for name, _, drafts, _ in asked] == [("case_0.nii.gz", 7)]
+
+
+def test_a_head_may_go_without_prior_or_image(data, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(job, "_of_case", lambda *_: {"hippocampus": [made_up(rng.normal(size=(216, len(CHANNELS))))]})
+    used = {}
+    for without in ("", "prior", "image"):
+        run(data, tmp_path, steps=3, without=without)
+        head = VoxelHead.load(tmp_path / "evidence.safetensors")
+        assert head.card.get("without", "") == without
+        (net,) = head.nets
+        used[without] = {name for name, std in zip(CHANNELS, net.std, strict=True) if std < torch.inf}
+    assert used[""] == set(CHANNELS)
+    assert used["prior"] == {*OF_MASK, *OF_IMAGE} - set(FROM_FIT)
+    assert used["image"] == {*OF_MASK, *OF_FITS, *OF_PLACE}
+    with pytest.raises(ValueError, match="--without is prior or image, not shape"):
+        run(data, tmp_path, without="shape")
 
 
 def test_two_trainings_at_once_do_not_share_what_is_kept(data, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ...cases.files import whole_file
 from ...cases.read import read_array, read_labels
-from ...evidence.channels import voxel_channels
+from ...evidence.channels import CHANNELS, voxel_channels
 from ...geometry.affine import apply_affine, box_affine, spacing_mm
 from ...geometry.resample import WorldGrid, resample
 from ...geometry.surface import crop_box, mask_signed_distance
@@ -147,6 +147,14 @@ def sample(volume: np.ndarray, affine: np.ndarray, points_world: np.ndarray) -> 
     """Interpolate a volume (X, Y, Z) linearly at world points (N, 3); beyond it, its border's values go on."""
     index = apply_affine(np.linalg.inv(affine), points_world)
     return ndimage.map_coordinates(volume, index.T, order=1, mode="nearest")
+
+
+def unknown(examples: Examples, channels: Sequence[str]) -> Examples:
+    """Return examples whose heads are not told of some channels: these become NaN, in place."""
+    columns = [CHANNELS.index(channel) for channel in channels]
+    for one in (one for own in examples.values() for one in own):
+        one.values[:, columns] = np.nan
+    return examples
 
 
 def save_examples(path: Path, examples: Examples) -> None:

@@ -10,15 +10,16 @@ from tqdm import tqdm
 
 from ...cases.lock import FolderLock
 from ...cases.split import evenly_spaced, training_files
-from ...evidence.channels import CHANNELS
+from ...evidence.channels import CHANNELS, FROM_FIT, OF_IMAGE
 from ...evidence.head import VoxelHead, VoxelNet
 from ...organ.pack import EVIDENCE_FILE, OrganPack
 from ...refine.chain import Refiner
-from .examples import PARTS, Case, Examples, load_examples, make_examples, read_case, save_examples
+from .examples import PARTS, Case, Examples, load_examples, make_examples, read_case, save_examples, unknown
 from .training import train_net
 
 DONORS = 8  # patients whose organs are blended into others' drafts
 MOST_DRAFTS = 10  # of a patient, whose seeds are no other's
+WITHOUT = {"": (), "prior": FROM_FIT, "image": OF_IMAGE}  # channels that a head is not told of
 DRAFT_STEP_MM = 2.0  # spacing of a head's grid is that of the pack's images, but at most this
 
 
@@ -30,6 +31,7 @@ def evidence(
     drafts: int = 3,
     cache_dir: str = "cache/evidence",
     steps: int = 5000,
+    without: str = "",
     output: str = "",
     seed: int = 0,
 ) -> str:
@@ -44,12 +46,15 @@ def evidence(
         drafts: flawed masks that are made of each patient.
         cache_dir: where prepared examples are kept: a training that was stopped goes on from there.
         steps: training steps of each structure's net.
+        without: "prior" or "image": what the head is not told of, to see what it is worth.
         output: where the head is written; by default into the pack.
         seed: of drafts, initialisation and order.
 
     Returns:
         Where the head was written.
     """
+    if without not in WITHOUT:
+        raise ValueError(f"--without is prior or image, not {without}")
     refiner = Refiner(OrganPack.load(organ), seed=seed, see=False)
     pack = refiner.pack
     images, labels = Path(dataset_dir) / "images", Path(dataset_dir) / "labels"
@@ -69,7 +74,7 @@ def evidence(
                 donors = donors or [read_case(files[i].name, images, labels, [], refiner) for i in lent]
                 case = read_case(name, images, labels, mask_dirs, refiner)
                 save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed))
-            parts.append(load_examples(file))
+            parts.append(unknown(load_examples(file), WITHOUT[without]))
         nets: dict[str, VoxelNet] = {}
         for sides in _sides(pack):
             own = [one for part in parts for side in sides for one in part.get(side, []) if len(one.truth)]
@@ -86,6 +91,7 @@ def evidence(
             "drafts": drafts,
             "masks": [folder.name for folder in mask_dirs],
             "steps": steps,
+            **({"without": without} if without else {}),
             "seed": seed,
         }
         target = Path(output) if output else pack.folder / EVIDENCE_FILE
