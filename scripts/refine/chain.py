@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,70 +21,31 @@ import trimesh
 from ..evidence.head import VoxelHead
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
-from ..geometry.picct import PICCT, CanonicalTransform
+from ..geometry.picct import CanonicalTransform
 from ..geometry.resample import WorldGrid
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
 from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
-from ..organ.side_names import paired_labels
-from ..organ.sides import SIDES
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..quality.verdict import Judge
 from .bodies import Islands, far_islands, two_organs
 from .drawing import Drawing
-from .finetune import LatentFinetune
 from .lengths import Lengths
 from .likeness import unlike
 from .mending import Mended, mend
-from .reconstruct import ReconstructShape
 from .results import Drawn, results_of
-from .seen import ReadImage
 from .settings import RefineSettings
 from .side_check import as_partner, in_place, mend_sides, partners
 from .sparse import contour_samples
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, TrustedSamples, Unrefined
-from .tim import TIMSample
+from .steps import steps_of
 
 logger = logging.getLogger(__name__)
 
 LEAST_VOXELS = 8
-ALIGNMENT_POINTS = 500  # that PICCT's CPD matches
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What refines one shape: its settings, its prior, and the four steps set up with them."""
-
-    settings: RefineSettings
-    prior: ShapePrior
-    picct: PICCT
-    tim: TIMSample
-    finetune: LatentFinetune
-    reconstruction: ReconstructShape
-
-    @classmethod
-    def of(
-        cls,
-        structure: Structure,
-        settings: RefineSettings,
-        prior: ShapePrior,
-        read: ReadImage | None,
-        side: str,
-        device: str | torch.device,
-    ) -> Steps:
-        """Set up the steps of one shape."""
-        anchor = prior.anchor_points.cpu().numpy()
-        return cls(
-            settings,
-            prior,
-            PICCT(anchor, prior.scale_mm, n_points=ALIGNMENT_POINTS, mirror=structure.mirror),
-            TIMSample(settings.samples, soft=settings.method != "paper"),
-            LatentFinetune(settings, device),
-            ReconstructShape(settings, read, side),
-        )
 
 
 class Refiner:
@@ -139,23 +100,7 @@ class Refiner:
         if unseen:
             raise ValueError(f"{seen} does not know {', '.join(unseen)}: train it anew (python -m scripts evidence)")
         self.partners = partners(self.pack)
-        side_of = {
-            label: side
-            for pair in paired_labels(self.pack.labels).items()
-            for label, side in zip(pair, SIDES, strict=True)
-        }
-        self.steps = {
-            shape.name: Steps.of(
-                shape,
-                self.settings[structure.name],
-                self.priors[structure.name],
-                ReadImage(self.head, structure.name) if self.head is not None else None,
-                side_of.get(structure.labels[0], "") if len(structure.labels) == 1 else "",
-                device,
-            )
-            for structure in self.pack.structures
-            for shape in (structure, *structure.pair)
-        }
+        self.steps = steps_of(self.pack, self.settings, self.priors, self.head, device)
 
     def mend_sides(
         self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import trimesh
@@ -18,9 +17,7 @@ from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
 from .reconstruct import Reconstruction
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
-
-if TYPE_CHECKING:
-    from .chain import Steps
+from .steps import Steps
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ image of its own: exchanged labels fit the first, a header whose axis is reverse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,7 @@ from ..geometry.turns import GAIN, TIGHT_SIGMA
 from ..organ.exchange import PairPlace, pair_places
 from ..organ.pack import OrganPack, Structure
 from ..organ.side_names import paired_labels
-
-if TYPE_CHECKING:
-    from .chain import Steps
+from .steps import Steps
 
 LOOSE = 0.3  # of the anchor's RMS radius: the misfit of a mask that cannot be aligned
 HEADER = "check the orientation in the header, and which label is which"

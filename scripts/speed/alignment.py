@@ -11,7 +11,7 @@ from ..geometry.affine import Similarity
 from ..geometry.picct import PICCT
 from ..geometry.surface import sample_surface
 from ..prior.prior import ShapePrior, template_surface
-from ..refine.chain import ALIGNMENT_POINTS
+from ..refine.steps import ALIGNMENT_POINTS
 from .compare import Task
 
 VERTICES = 2000

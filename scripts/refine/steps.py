@@ -1,0 +1,88 @@
+"""What refines one shape of an organ pack: its prior, and the four steps set up with its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ..evidence.head import VoxelHead
+from ..geometry.picct import PICCT
+from ..organ.pack import OrganPack, Structure
+from ..organ.side_names import paired_labels
+from ..organ.sides import SIDES
+from ..prior.prior import ShapePrior
+from .finetune import LatentFinetune
+from .reconstruct import ReconstructShape
+from .seen import ReadImage
+from .settings import RefineSettings
+from .tim import TIMSample
+
+ALIGNMENT_POINTS = 500  # that PICCT's CPD matches
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What refines one shape: its settings, its prior, and the four steps set up with them."""
+
+    settings: RefineSettings
+    prior: ShapePrior
+    picct: PICCT
+    tim: TIMSample
+    finetune: LatentFinetune
+    reconstruction: ReconstructShape
+
+    @classmethod
+    def of(
+        cls,
+        structure: Structure,
+        settings: RefineSettings,
+        prior: ShapePrior,
+        read: ReadImage | None,
+        side: str,
+        device: str | torch.device,
+    ) -> Steps:
+        """Set up the steps of one shape."""
+        anchor = prior.anchor_points.cpu().numpy()
+        return cls(
+            settings,
+            prior,
+            PICCT(anchor, prior.scale_mm, n_points=ALIGNMENT_POINTS, mirror=structure.mirror),
+            TIMSample(settings.samples, soft=settings.method != "paper"),
+            LatentFinetune(settings, device),
+            ReconstructShape(settings, read, side),
+        )
+
+
+def steps_of(
+    pack: OrganPack,
+    settings: Mapping[str, RefineSettings],
+    priors: Mapping[str, ShapePrior],
+    head: VoxelHead | None,
+    device: str | torch.device,
+) -> dict[str, Steps]:
+    """Return the steps of each shape of a pack: of its structures, and of both sides of paired ones.
+
+    Args:
+        pack: the organ pack.
+        settings: structure name → its settings.
+        priors: structure name → its prior.
+        head: the pack's voxel head, or None.
+        device: where the fit runs.
+    """
+    side_of = {
+        label: side for pair in paired_labels(pack.labels).items() for label, side in zip(pair, SIDES, strict=True)
+    }
+    return {
+        shape.name: Steps.of(
+            shape,
+            settings[structure.name],
+            priors[structure.name],
+            ReadImage(head, structure.name) if head is not None else None,
+            side_of.get(structure.labels[0], "") if len(structure.labels) == 1 else "",
+            device,
+        )
+        for structure in pack.structures
+        for shape in (structure, *structure.pair)
+    }
