@@ -149,6 +149,22 @@ def test_labels_on_a_grid_of_their_own_follow_the_image(bundle_root, data, tmp_p
     assert np.array_equal(np.asarray(case["label"][0]), nested_boxes())
 
 
+def test_values_that_the_pack_does_not_know_are_background(bundle_root, data, tmp_path):
+    """Such as the brain stem in a label map of subcortical structures."""
+    for name in ("images", "labels"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for file in sorted((data / "labels").iterdir()):
+        values = np.asanyarray(nib.load(file).dataobj).copy()
+        values[0, :2] = 15
+        nib.save(nib.load(data / "images" / file.name), tmp_path / "data" / "images" / file.name)
+        nib.save(nib.Nifti1Image(values, nib.load(file).affine), tmp_path / "data" / "labels" / file.name)
+    pack = write_pack(tmp_path / "boxes")
+    workflow = parsed(bundle_root, tmp_path / "data", pack)
+    case = workflow.parser.get_parsed_content("validate#dataset")[0]
+    assert np.array_equal(np.asarray(case["label"][0]), nested_boxes())
+    train(bundle_root, tmp_path / "data", pack, tmp_path, max_epochs=1, val_interval=1)
+
+
 def test_training_stops_where_nothing_is_gained(bundle_root, data, tmp_path):
     done = train(
         bundle_root,
