@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import BasicUNet, DynUNet, UNet
 
 from ..organ.checks import one_of, unknown, whole
@@ -87,6 +87,24 @@ def own_network(network: torch.nn.Module, pack: OrganPack, device: str | torch.d
     except (OSError, RuntimeError) as error:
         raise OrganError(f"{file} does not hold the weights of the U-Net that organ.yaml describes: {error}") from error
     return network.to(torch.device(device)).eval()
+
+
+class TrainingInferer(SimpleInferer):
+    """Applies a network in training: in bfloat16 on processors that compute with it, which takes half the time.
+
+    Weights, loss and what a GPU does are left as they are.
+    """
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Return the network's logits of (B, C, X, Y, Z), float32 on processors."""
+        if inputs.device.type != "cpu":
+            return network(inputs, *args, **kwargs)
+        known = torch.cpu.get_capabilities()
+        half = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return network(inputs, *args, **kwargs).float()
 
 
 class FlipAveragingInferer(Inferer):

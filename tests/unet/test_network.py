@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scripts.organ.pack import OrganError, OrganPack
-from scripts.unet.network import FlipAveragingInferer, build_unet, own_network
+from scripts.unet.network import FlipAveragingInferer, TrainingInferer, build_unet, own_network
 from tests.helpers.small_pack import write_pack
 
 PACK = OrganPack.load("hippocampus")
@@ -57,3 +57,15 @@ def test_network_of_another_organ_is_used_in_place_of_the_host_s(tmp_path):
         done = FlipAveragingInferer(-1, own_network=loaded)(image, lambda x: x / 0)
         torch.testing.assert_close(done, trained(image))
     assert own_network(torch.nn.Identity(), OrganPack.load("hippocampus"), "cpu") is None
+
+
+@pytest.mark.parametrize("known", [{"avx512_bf16": True}, {"amx_bf16": True}, {"avx2": True}])
+def test_training_computes_in_bfloat16_where_the_processor_does(monkeypatch, known):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    network, image = build_unet(dataclasses.replace(PACK, network=UNET)).eval(), torch.rand(1, 1, 16, 8, 16)
+    found, exact = TrainingInferer()(image, network), network(image)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=0.05, atol=0.05)
+    assert torch.equal(found, exact) == ("avx2" in known)
+    found.sum().backward()
+    assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in network.parameters())
