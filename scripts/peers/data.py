@@ -136,5 +136,6 @@ def write_mask(peer: Peer, pack: OrganPack, image_file: str, target: Path, devic
     found: dict[Any, Any] = dict(read({"image": image_file}))
     found["pred"] = MetaTensor(scores_of(peer, found["image"].as_tensor(), device))
     found = dict(Invertd("pred", transform=read, orig_keys="image", nearest_interp=False)(found))
-    values = np.array([0, *(labels[0] for labels in classes_of(pack))], dtype=np.uint8)
-    write_label_map(target, values[found["pred"].argmax(0).cpu().numpy()], image_file, dtype="uint8")
+    values = np.array([0, *(labels[0] for labels in classes_of(pack))])
+    values = values.astype(np.min_scalar_type(values.max()))
+    write_label_map(target, values[found["pred"].argmax(0).cpu().numpy()], image_file, dtype=values.dtype.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import zlib
@@ -98,7 +99,7 @@ def reproduce(
         data = cache(lambda part: read_cases(pack, pairs[part]))
         trained = []
         for name in chosen:
-            done = train_and_segment(name, pack, pairs, test, data, budget, seed, on, out)
+            done = train_and_segment(name, pack, dataset_dir, pairs, test, data, budget, seed, on, out)
             results = {}
             for way in [SHAPE, IMAGE] if is_true(with_image) else [SHAPE]:
                 where = out / way.replace(" ", "_") / name
@@ -124,6 +125,7 @@ def reproduce(
 def train_and_segment(
     name: str,
     pack: OrganPack,
+    dataset_dir: str,
     pairs: Mapping[str, Sequence[Mapping[str, str]]],
     test: Sequence[Mapping[str, str]],
     data: Callable[[str], list[Case]],
@@ -143,7 +145,8 @@ def train_and_segment(
     peer = PEERS[name](task)
     names = [case_name(pair["label"]) for pair in pairs["train"]]
     made_of = {"organ": pack.name, "cases": names, "block": list(task.block), "batch": BATCH, "seed": seed}
-    made_of |= {"steps": budget.steps, "seconds": budget.seconds}
+    made_of |= {"steps": budget.steps, "seconds": budget.seconds, "dataset_dir": str(Path(dataset_dir).resolve())}
+    made_of |= {"spacing_mm": list(task.spacing_mm), "network": json.dumps(task.network, sort_keys=True, default=str)}
     done = load_finished(peer, folder / "checkpoint.pt", made_of)
     if done is None:
         batches = Batches(pack, task, data("train"), seed)

@@ -51,17 +51,22 @@ def speed(organ: str, output_dir: str, repeats: int = 3) -> str:
         raise ValueError(f"repeats must be 1 or more, not {repeats}")
     out = Path(output_dir)
     out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
     tasks = tasks_of(organ)
-    machine = Machine.measured(repeats)
     found: list[Compared] = []
-    with tqdm(total=2 * repeats * len(tasks), desc="speed", unit="run", disable=None) as bar:
-        for task in tasks:
-            bar.set_postfix_str(task.name)
-            found.append(compare(task, repeats, bar.update))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        machine = Machine.measured(repeats)
+        about = described(machine)
+        with tqdm(total=2 * repeats * len(tasks), desc="speed", unit="run", disable=None) as bar:
+            for task in tasks:
+                bar.set_postfix_str(task.name)
+                found.append(compare(task, repeats, bar.update))
+    finally:
+        torch.set_num_threads(threads)
     options = {"organ": organ, "output_dir": output_dir, "repeats": repeats}
     command = "python -m scripts speed " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
-    write_json(out / "speed.json", {"command": command, "machine": described(machine), "tasks": list(map(row, found))})
+    write_json(out / "speed.json", {"command": command, "machine": about, "tasks": list(map(row, found))})
     write_text(out / "speed.md", page(f"OMP_NUM_THREADS=1 {command}", machine, found, repeats))
     return str(out / "speed.md")
 

@@ -1,12 +1,19 @@
 """The command `reproduce` from end to end on made-up hippocampi, and what it does a second time."""
 
 import os
+import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+import yaml
 
+from scripts.organ.pack import MODELS, OrganPack
+from scripts.peers.data import read_cases, task_of, write_mask
 from scripts.peers.job import is_scored, reproduce
+from scripts.peers.networks import PEERS
 from tests.helpers.mean_shape import mean_shape
 
 OPTIONS = {"minutes": 0.0, "steps": 8, "device": "cpu"}
@@ -32,6 +39,10 @@ def made(tmp_path_factory):
 def run(root, **further) -> str:
     options = OPTIONS | {"networks": "implicit_unet,iosnet"} | further
     return reproduce(str(root / "data"), output_dir=str(root / "out"), **options)
+
+
+def files(root, part) -> list[str]:
+    return sorted(map(str, (root / "data" / part).iterdir()))
 
 
 def times(root) -> dict[str, int]:
@@ -85,6 +96,40 @@ def test_fewer_or_newer_masks_are_scored_anew(tmp_path):
     later = masks[0].stat().st_mtime + 10.0
     os.utime(masks[0], (later, later))
     assert not is_scored(tmp_path, masks)
+
+
+def test_another_folder_with_the_same_names_is_refused(made, tmp_path):
+    """Even where the names of the cases, and so the split, are the same."""
+    root, _ = made
+    other = tmp_path / "data"
+    other.symlink_to(root / "data")
+    run(root)  # by another way to the same folder nothing is refused
+    reproduce(str(other), output_dir=str(root / "out"), networks="implicit_unet,iosnet", **OPTIONS)
+    copy = tmp_path / "copy"
+    shutil.copytree(root / "data", copy)
+    with pytest.raises(ValueError, match="checkpoint.pt was made with another dataset_dir: remove it, or give another"):
+        reproduce(str(copy), output_dir=str(root / "out"), networks="implicit_unet,iosnet", **OPTIONS)
+
+
+def test_another_spacing_and_network_of_the_pack_are_refused(made, tmp_path):
+    root, _ = made
+    changed = yaml.safe_load((MODELS / "hippocampus" / "organ.yaml").read_text()) | {"spacing_mm": [1.5, 1.5, 1.5]}
+    changed["network"]["filters"] = [8, 16, 32, 64]
+    shutil.copytree(MODELS / "hippocampus", tmp_path / "hippocampus")
+    (tmp_path / "hippocampus" / "organ.yaml").write_text(yaml.safe_dump(changed))
+    with pytest.raises(ValueError, match="made with another .*network, spacing_mm: remove it"):
+        run(root, organ=str(tmp_path / "hippocampus"))
+
+
+def test_labels_beyond_a_byte_are_written(made, tmp_path):
+    root, _ = made
+    pack = OrganPack.load("hippocampus")
+    pack = replace(pack, structures=[replace(one, labels=[1002]) for one in pack.structures])
+    task = task_of(pack, read_cases(pack, [{"image": file, "label": file} for file in files(root, "labels")[:1]]))
+    peer = PEERS["iosnet"](task)
+    write_mask(peer, pack, files(root, "images")[0], tmp_path / "mask.nii.gz", torch.device("cpu"))
+    assert set(np.unique(np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj))) <= {0, 1002}
+    assert nib.load(tmp_path / "mask.nii.gz").get_data_dtype() == np.uint16
 
 
 def test_what_makes_no_sense_is_refused(made):

@@ -90,7 +90,13 @@ def test_products_and_traffic_are_counted_with_those_of_the_gradient():
 def test_the_command_writes_the_ratios(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "tasks_of", lambda organ: [training_step(TINY)])
     monkeypatch.setattr(Machine, "measured", classmethod(lambda cls, repeats: cls(50.0, 10.0)))
-    page = job.speed("hippocampus", str(tmp_path), repeats=1)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        page = job.speed("hippocampus", str(tmp_path), repeats=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
     text, (row,) = open(page).read(), json.loads((tmp_path / "speed.json").read_text())["tasks"]
     assert "OMP_NUM_THREADS=1 python -m scripts speed --organ hippocampus" in text and "50 GFLOP/s" in text
     assert row["task"] in text and row["ratio"] > 0 and row["apart"] < 1e-4
