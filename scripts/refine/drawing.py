@@ -7,58 +7,20 @@ of each slice's signed distance (Raya and Udupa 1990): so there is a surface tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from ..geometry.affine import spacing_mm
 from ..geometry.boxed import Box, BoxedMask
 from ..geometry.surface import mask_signed_distance
 from ..organ.pack import OrganPack
+from .find_planes import find_planes
+from .planes import AXES, FILLED, DrawnSlices
 
+REACH_MM = 6.0  # of distances in slices across several axes: what lies farther off counts as that far
 APART_MM = 1e4  # between slices, so that the nearest contour is one of the same slice
-LEAST_DRAWN = 2  # slices that must show a structure
-CLEARLY = 2.0  # times as thick are the pieces along the other axes at least
-AXES = ("first", "second", "third")
-FILLED = "what lies between the drawn slices was interpolated without the prior"
-LONE = "a single drawn slice shows it, and it stays as it was drawn"
-
-
-@dataclass(frozen=True)
-class DrawnSlices:
-    """The slices in which one structure was drawn.
-
-    Attributes:
-        axis: of the array, across the slices.
-        places: their indices, rising.
-    """
-
-    axis: int
-    places: tuple[int, ...]
-
-    @property
-    def enough(self) -> bool:
-        """Whether anything can be said of what lies between them."""
-        return len(self.places) >= LEAST_DRAWN
-
-    @property
-    def unfitted(self) -> str:
-        """What came of the structure where its prior was not fitted."""
-        return FILLED if self.enough else LONE
-
-    def within(self, box: Sequence[slice]) -> DrawnSlices:
-        """Return the drawn slices of a part of the map, with their indices there."""
-        side = box[self.axis]
-        inside = [place - side.start for place in self.places if side.start <= place < side.stop]
-        return DrawnSlices(self.axis, tuple(inside))
-
-    def between(self, wanted: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Interpolate values (K, A, B) of the slices at wanted places between them, without overshooting."""
-        if not self.enough:
-            return values[wanted - self.places[0]]
-        return PchipInterpolator(np.array(self.places), values, axis=0)(wanted)
 
 
 @dataclass(frozen=True)
@@ -81,45 +43,47 @@ class Drawing:
     """What was drawn of a label map.
 
     Attributes:
-        axis: of the array, across the drawn slices; the same for all structures.
+        slices: in which anything was drawn.
         parts: the structures.
     """
 
-    axis: int
+    slices: DrawnSlices
     parts: tuple[DrawnPart, ...]
 
     @classmethod
-    def of(cls, label_map: np.ndarray, affine: np.ndarray, pack: OrganPack) -> Drawing:
+    def of(
+        cls, label_map: np.ndarray, affine: np.ndarray, pack: OrganPack, named: DrawnSlices | None = None
+    ) -> Drawing:
         """Find what was drawn of a label map (X, Y, Z); voxels below 0 are others' and no drawing.
 
-        The slices lie across the axis along which the structures are in the thinnest pieces: parts of one, such as an
-        island, may lie apart along another axis, too.
+        Args:
+            label_map: (X, Y, Z).
+            affine: (4, 4) voxel → world mm.
+            pack: the organ pack.
+            named: the drawn slices, where a user has named them; else they are found, see `find_planes`.
 
         Raises:
-            ValueError: no structure has more than one slice, nothing was left out between them, or along two axes
-                alike.
+            ValueError: see `find_planes`; or the named slices do not hold all that was drawn.
         """
         parts = parts_of(label_map, affine, pack)
-        found = [[_places(part.mask, axis) for axis in range(3)] for part in parts]
-        gaps = [[len(places) > 1 and np.diff(places).max() > 1 for places in own] for own in found]
-        if found and all(min(map(len, own)) == 1 for own in found):
-            raise ValueError("a single slice was drawn of each structure: draw two at least, better five")
-        thick: dict[int, float] = {}
-        for axis in range(3):
-            if any(own[axis] for own in gaps):
-                lengths = [own[axis] for own, gap in zip(found, gaps, strict=True) if any(gap)]
-                pieces = [1 + np.count_nonzero(np.diff(places) > 1) for places in lengths]
-                thick[axis] = sum(map(len, lengths)) / sum(pieces)
-        if not thick:
-            raise ValueError("no slice was left out between the drawn ones: there is nothing to fill in")
-        thinnest, *others = sorted(thick, key=lambda axis: thick[axis])
-        if others and thick[others[0]] < CLEARLY * thick[thinnest]:
-            raise ValueError("slices were left out along more than one axis: they must all lie across the same one")
-        return cls(thinnest, tuple(parts))
+        drawing = cls(named or find_planes([part.mask for part in parts]), tuple(parts))
+        for part in parts if named else ():
+            voxels = np.argwhere(part.mask.part) + [side.start for side in part.mask.box]
+            lost = voxels[~drawing.slices.near(voxels)]
+            if len(lost):
+                where = ", ".join(map(str, lost[0]))
+                raise ValueError(
+                    f"{len(lost)} voxels of {part.name}, such as ({where}), lie in no slice that was named: name their "
+                    "slices too, or empty these voxels"
+                )
+        return drawing
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{part.name} {len(_places(part.mask, self.axis))}" for part in self.parts)
-        return f"slices drawn across the {AXES[self.axis]} axis: {counts}"
+        said = []
+        for axis in self.slices.axes:
+            counts = [(part.name, len(self.slices_of(part.mask).places[axis])) for part in self.parts]
+            said.append(f"{AXES[axis]} axis: " + ", ".join(f"{name} {count}" for name, count in counts if count))
+        return "slices drawn across the " + "; across the ".join(said)
 
     @property
     def warnings(self) -> list[str]:
@@ -132,8 +96,7 @@ class Drawing:
         drawn = np.zeros_like(mask.part)
         for part in self.parts:
             drawn = drawn | part.mask[mask.box]
-        places = np.flatnonzero(_across(drawn & mask.part, self.axis)) + mask.box[self.axis].start
-        return DrawnSlices(self.axis, tuple(int(place) for place in places))
+        return self.slices.showing(np.argwhere(drawn & mask.part) + [side.start for side in mask.box])
 
     def fill(self, label_map: np.ndarray, affine: np.ndarray) -> np.ndarray:
         """Fill each structure between the slices that show it, and half a gap beyond the outermost ones.
@@ -154,26 +117,27 @@ class Drawing:
 
     def _fields(self, label_map: np.ndarray, spacing: np.ndarray) -> Iterator[tuple[Box, np.ndarray, np.ndarray]]:
         """Yield a box of each structure, the label of each voxel there and the interpolated signed distance in mm."""
-        sides = np.array([APART_MM, *np.delete(spacing, self.axis)])
         for part in self.parts:
             slices = self.slices_of(part.mask)
             if not slices.enough:
                 continue
-            box = _around(part.mask, self.axis, int(np.median(np.diff(slices.places))) // 2)
-            start, stop = box[self.axis].start, box[self.axis].stop
-            wanted = np.arange(start, stop).clip(slices.places[0], slices.places[-1])
-            rows = np.array(slices.places) - start
-            solid = np.moveaxis(part.mask[box], self.axis, 0)[rows]
-            drawn = np.where(solid, np.moveaxis(label_map[box], self.axis, 0)[rows], 0)
-            field = slices.between(wanted, mask_signed_distance(solid, sides)).astype(np.float32)
-            there = np.unique(drawn[drawn > 0])
+            box = _around(part.mask, slices)
+            shape, here = [side.stop - side.start for side in box], slices.within(box)
+            solid = here.of(part.mask[box])
+            drawn = {axis: np.where(own, here.of(label_map[box])[axis], 0) for axis, own in solid.items()}
+            inside = {axis: mask_signed_distance(own, _sides(spacing, axis)) for axis, own in solid.items()}
+            if len(here.axes) > 1:  # where slices cross, each has a distance of its own
+                inside = {axis: own.clip(-REACH_MM, REACH_MM) for axis, own in inside.items()}
+            field = here.spread(inside, shape, spacing).astype(np.float32)
+            there = np.unique(np.concatenate([own[own > 0] for own in drawn.values()]))
             labels = np.full(field.shape, there[0], label_map.dtype)
             nearest = np.full(field.shape, np.inf, np.float32)
             for label in there if len(there) > 1 else ():
-                own = slices.between(wanted, _distances(drawn == label, slices, sides, spacing[self.axis]))
+                far = {axis: _distances(own == label, here, axis, spacing) for axis, own in drawn.items()}
+                own = here.spread(far, shape, spacing)
                 labels[own < nearest] = label
                 nearest = np.minimum(own, nearest, dtype=np.float32)
-            yield box, np.moveaxis(labels, 0, self.axis), np.moveaxis(field, 0, self.axis)
+            yield box, labels, field
 
 
 def parts_of(label_map: np.ndarray, affine: np.ndarray, pack: OrganPack) -> list[DrawnPart]:
@@ -186,32 +150,27 @@ def parts_of(label_map: np.ndarray, affine: np.ndarray, pack: OrganPack) -> list
     return parts
 
 
-def _across(mask: np.ndarray, axis: int) -> np.ndarray:
-    """Return whether each slice of a mask (X, Y, Z) bool across an axis has voxels."""
-    return np.asarray(np.moveaxis(mask, axis, 0).any(axis=(1, 2)))
-
-
-def _places(mask: BoxedMask, axis: int) -> np.ndarray:
-    """Return the indices of the slices of the whole grid that a mask has voxels in."""
-    return np.flatnonzero(_across(mask.part, axis)) + mask.box[axis].start
-
-
-def _around(mask: BoxedMask, axis: int, more: int) -> Box:
-    """Return the box of a mask, wider by `more` slices along an axis, and by a voxel along the others."""
-    room = [more if one == axis else 1 for one in range(3)]
+def _around(mask: BoxedMask, slices: DrawnSlices) -> Box:
+    """Return the box of a mask, wider by half a gap across drawn slices, and by a voxel along them."""
+    gaps = [int(np.median(np.diff(own))) if len(own) > 1 else 2 for own in slices.places]
     x, y, z = (
-        slice(max(side.start - wide, 0), min(side.stop + wide, size))
-        for side, wide, size in zip(mask.box, room, mask.shape, strict=True)
+        slice(max(side.start - gap // 2, 0), min(side.stop + gap // 2, size))
+        for side, gap, size in zip(mask.box, gaps, mask.shape, strict=True)
     )
     return x, y, z
 
 
-def _distances(mask: np.ndarray, slices: DrawnSlices, sides: np.ndarray, across_mm: float) -> np.ndarray:
+def _sides(spacing: np.ndarray, axis: int) -> np.ndarray:
+    """Return the spacing (3,) of a stack (K, A, B) of slices across an axis."""
+    return np.array([APART_MM, *np.delete(spacing, axis)])
+
+
+def _distances(mask: np.ndarray, slices: DrawnSlices, axis: int, spacing: np.ndarray) -> np.ndarray:
     """Return the signed distance (K, A, B) of a label in each drawn slice, mm, or to the next if it is not there."""
-    distances = mask_signed_distance(mask, sides)
+    distances = mask_signed_distance(mask, _sides(spacing, axis))
     there = np.flatnonzero(mask.any(axis=(1, 2)))
-    for empty in np.flatnonzero(~mask.any(axis=(1, 2))):
+    for empty in np.flatnonzero(~mask.any(axis=(1, 2))) if len(there) else ():
         next_one = there[np.argmin(np.abs(there - empty))]
-        gap_mm = abs(slices.places[empty] - slices.places[next_one]) * across_mm
+        gap_mm = abs(slices.places[axis][empty] - slices.places[axis][next_one]) * spacing[axis]
         distances[empty] = np.hypot(distances[next_one].clip(min=0.0), gap_mm)
     return distances

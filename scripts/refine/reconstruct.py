@@ -19,7 +19,6 @@ from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
 from .bodies import Body, Islands, crumbs, far_islands, is_comparable, other_bodies
-from .drawing import FILLED, DrawnSlices
 from .fusion import (
     LEAST_SOUND,
     REMOVE,
@@ -38,6 +37,7 @@ from .likeness import doubts, hopeless, unlike
 from .limits import Limits
 from .narrow_band import COARSE_MM, FINE_CANONICAL, evaluate_near_surface
 from .odds import follow_odds, without_thin
+from .planes import FILLED, DrawnSlices
 from .seen import ReadImage, scene_of
 from .settings import RefineSettings
 from .sparse import follow as follow_drawn
@@ -180,7 +180,7 @@ class ReconstructShape:
             return Reconstruction(box, own_mm, inside, [], none, 0, agreement, DRAWN, (why,), doubtful=True)
         signed_mm = follow_drawn(drawn.within(box), initial, measured.fit_mm, spacing)
         warnings = (fitted.fit.warning,) if fitted.fit.warning else ()
-        gone = outside_box[~np.isin(outside_box[:, drawn.axis], drawn.places)]  # what was drawn stays
+        gone = outside_box[~drawn.near(outside_box)]  # what was drawn stays
         return Reconstruction(box, signed_mm, inside, [], gone, 0, agreement, DRAWN, warnings)
 
     def judge(self, measured: Measured, fitted: Fitted) -> Reconstruction:

@@ -12,8 +12,8 @@ import trimesh
 
 from ..geometry.affine import apply_affine
 from ..geometry.surface import sample_surface
-from .drawing import DrawnSlices
 from .finer import BAND_MM, correction
+from .planes import DrawnSlices
 from .stages import TrustedSamples
 
 NEAR_VOXELS = 0.3  # of a slice: the filled surface is the drawn contour this far from the slice's middle
@@ -32,10 +32,12 @@ def contour_samples(
         count: about how many points at most.
         seed: of the points.
     """
-    share = 2 * NEAR_VOXELS * len(drawn.places) / (drawn.places[-1] - drawn.places[0] + 1)
+    to_voxels = np.linalg.inv(affine)
+    spans = np.ptp(apply_affine(to_voxels, np.asarray(surface.vertices)), axis=0)
+    spans = [own[-1] - own[0] + 1 if len(own) > 1 else span for own, span in zip(drawn.places, spans, strict=True)]
+    share = sum(2 * NEAR_VOXELS * len(own) / span for own, span in zip(drawn.places, spans, strict=True))
     points, normals = sample_surface(surface, int(count * max(1.0, SPARE / share)), seed)
-    across = apply_affine(np.linalg.inv(affine), points)[:, drawn.axis]
-    near = np.flatnonzero(np.abs(across[:, None] - np.array(drawn.places)).min(axis=1) <= NEAR_VOXELS)
+    near = np.flatnonzero(drawn.near(apply_affine(to_voxels, points), NEAR_VOXELS))
     kept = np.sort(np.random.default_rng(seed).permutation(near)[:count])
     return TrustedSamples(points[kept], normals[kept], np.ones(len(kept)), np.ones(len(kept)))
 
@@ -52,12 +54,13 @@ def follow(drawn: DrawnSlices, mask: np.ndarray, fit_mm: np.ndarray, spacing: np
     Returns:
         (X, Y, Z) float32, mm, negative inside.
     """
-    if not drawn.places:  # all lie beyond the fit's surroundings
+    if not drawn.axes:  # all lie beyond the fit's surroundings
         return fit_mm
-    fitted, axis, places = fit_mm.clip(-BAND_MM, BAND_MM), drawn.axis, np.array(drawn.places)
-    change = np.moveaxis(correction(fitted, mask, spacing, axis), axis, 0)
-    wanted = np.arange(len(change))
-    carried = drawn.between(wanted.clip(places[0], places[-1]), change[places])
-    far = np.moveaxis(fitted, axis, 0) >= BAND_MM  # of the fit, where it knows nothing of the distance any more
-    carried[far & ((wanted < places[0]) | (wanted > places[-1]))[:, None, None]] = 0.0
-    return (fitted + np.moveaxis(carried, 0, axis)).astype(np.float32)
+    fitted = fit_mm.clip(-BAND_MM, BAND_MM)
+    change = {axis: drawn.of(correction(fitted, mask, spacing, axis))[axis] for axis in drawn.axes}
+    carried = drawn.spread(change, mask.shape, spacing)
+    beyond = np.ones(mask.shape, bool)
+    for axis in drawn.axes:
+        beyond &= np.expand_dims(drawn.beyond(axis, mask.shape[axis]) > 0, [one for one in range(3) if one != axis])
+    carried[beyond & (fitted >= BAND_MM)] = 0.0  # far from the fit, where it knows nothing of the distance any more
+    return (fitted + carried).astype(np.float32)

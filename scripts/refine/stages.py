@@ -24,7 +24,7 @@ from ..prior.context import Context
 from ..prior.correspondence import Correspondence
 from ..prior.prior import ShapePrior
 from .bodies import Islands
-from .drawing import DrawnSlices
+from .planes import DrawnSlices
 
 Next = TypeVar("Next", bound="Aligned")
 LINEAR, CODES, TUNED = "linear", "codes", "tuned"  # the fits of a shape, each from the one before

@@ -22,11 +22,13 @@ from monai.transforms import MapTransform, Transform
 
 from ..cases.arrays import affine_of, file_of, label_array, volume_array
 from ..cases.errors import UnrefinableCase
+from ..cases.find import CASE
 from ..geometry.simplify import check_faces
 from ..organ.exchange import exchanged
 from .chain import Image, Refiner
 from .drawing import Drawing
 from .finer import Split, check_fine, finer_labels
+from .slices_file import SlicesFile
 from .stages import Refined, Unrefined
 from .uncertainty import check_uncertainty
 
@@ -47,18 +49,27 @@ class FillDrawnd(MapTransform):
         keys: the label map.
         refiner: of the organ.
         sparse: whether there are but a few slices; otherwise nothing is done.
+        slices_file: names the slices of some cases, see `SlicesFile`; those of others are found.
         allow_missing_keys: see MapTransform.
 
     Raises:
-        UnrefinableCase: no slice was left out between the drawn ones, or along more than one axis.
+        ValueError: the file cannot be read.
+        UnrefinableCase: it is not clear which slices were drawn, or there is nothing to fill in, see `Drawing.of`.
     """
 
     def __init__(
-        self, keys: KeysCollection, refiner: Refiner, sparse: bool = False, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        refiner: Refiner,
+        sparse: bool = False,
+        slices_file: str | None = None,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.refiner = refiner
         self.sparse = sparse
+        self.named = SlicesFile.read(slices_file)
+        self.told = self.named.text  # plain, so that a run with another file does its cases again
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Fill, and add what was drawn."""
@@ -66,7 +77,8 @@ class FillDrawnd(MapTransform):
         for key in self.key_iterator(result) if self.sparse else ():
             label_map, affine = label_array(result[key])
             try:
-                drawn = Drawing.of(label_map, affine, self.refiner.pack)
+                named = self.named.of(str(result.get(CASE, "")), affine, label_map.shape)
+                drawn = Drawing.of(label_map, affine, self.refiner.pack, named)
             except ValueError as error:
                 raise UnrefinableCase(f"{file_of(result[key])}: {error}") from None
             logger.info("%s: %s", file_of(result[key]), drawn)

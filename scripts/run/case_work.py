@@ -98,7 +98,7 @@ class CaseWork:
     def _run(self, paths: dict[str, Any], record: CaseRecord, earlier: Sequence[str]) -> dict[Any, Any]:
         """Run the stages, write, and fill in the record; return the case's data as far as they came."""
         source = paths[self.key]
-        data: dict[Any, Any] = {k: v for k, v in paths.items() if k not in (CASE, REASON)}
+        data: dict[Any, Any] = {k: v for k, v in paths.items() if k != REASON}
         try:
             self.writer.clear(paths, earlier)
             record.warnings += [warning for path in record.inputs.values() for warning in header_warnings(path)]

@@ -6,6 +6,7 @@ import torch
 
 from ..cases.part import read_part
 from ..organ.checks import shown
+from ..refine.slices_file import SlicesFile
 from ..report.html import check_html_cases
 from .options import is_true
 
@@ -23,6 +24,7 @@ def check_options(
     uncertainty: object = False,
     html_cases: object = 0,
     sparse: object = False,
+    slices_file: str | None = None,
     image_dir: object = None,
     prob_dir: object = None,
 ) -> None:
@@ -35,6 +37,7 @@ def check_options(
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
         html_cases: a whole number from 0 on.
+        slices_file: names drawn slices, see `SlicesFile`.
         image_dir, prob_dir: folders of evidence, which drawn slices are refined without.
 
     Raises:
@@ -52,6 +55,7 @@ def check_options(
     try:
         read_part(str(part))
         check_html_cases(html_cases)
+        SlicesFile.read(slices_file)
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}
@@ -61,6 +65,8 @@ def check_options(
             is_true(switch)
         except ValueError:
             raise SystemExit(f"Error: {name} must be true or false, not {shown(switch)}") from None
+    if slices_file and not is_true(sparse):
+        raise SystemExit("Error: slices_file names drawn slices: add --sparse true, or leave it out")
     for name, folder in {"image_dir": image_dir, "prob_dir": prob_dir}.items():
         if folder and is_true(sparse):
             raise SystemExit(f"Error: {name} is not read with --sparse true: leave out one of them")

@@ -18,9 +18,11 @@ from ..cases.split import choose_labels
 from ..evaluation.tables import markdown_table
 from ..geometry.affine import spacing_mm
 from ..metrics.surface import score_masks
+from ..organ.pack import OrganPack
 from ..refine.chain import Refiner
 from ..refine.drawing import Drawing, parts_of
 from ..refine.finer import Split, finer_labels
+from ..refine.planes import DrawnSlices
 from ..run.request import Request
 from ..simulation.simulate import read_truth
 from .interpolation import METHODS, nearest_drawn, thickened
@@ -37,6 +39,8 @@ def slices(
     thick_mm: str | float | Sequence[float] = "5,10",
     fine_mm: float = 1.0,
     drawn: str | int | Sequence[int] = "",
+    structures: str | Sequence[str] = "",
+    grid_mm: float = 0.0,
     split: str = "validation",
     cases: int = 0,
     seed: int = 0,
@@ -60,6 +64,9 @@ def slices(
         thick_mm: thicknesses, such as 5,10.
         fine_mm: thickness to come back to.
         drawn: numbers of slices that are left, such as 3,5,9; empty for thick slices.
+        structures: of the pack, such as spleen; the labels of others are emptied. Empty for all.
+        grid_mm: voxels are joined first where their sides stay at most so long, of thick slices only within the slice;
+            0 to keep all.
         split: the pack's split to take the cases from; empty for all of the folder, which must then be unseen.
         cases: at most so many, spread evenly over their names; 0 for all.
         seed: of the fits.
@@ -82,6 +89,7 @@ def slices(
     found = Request.of(organ, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), seed=seed)
     refiner = found.require().refiner
     assert refiner is not None  # it was asked for
+    wanted = labels_of(refiner.pack, structures)
     files = choose_labels(label_dir, refiner.pack, split, cases)
     labels = LabelSource.of(refiner.pack, label_source)
     rows: list[dict[str, Any]] = []
@@ -89,6 +97,8 @@ def slices(
     out.mkdir(parents=True, exist_ok=True)
     for file in tqdm(files, desc="slices", unit="case", disable=None):
         label_map, affine, _ = read_truth(file, labels)
+        across = None if counts else upright_axis(affine)
+        label_map, affine = coarsened(np.where(np.isin(label_map, wanted), label_map, 0), affine, grid_mm, across)
         head = {"case": case_name(file)}
         if counts:
             rows += [head | row for count in counts for row in score_drawn(refiner, label_map, affine, count)]
@@ -98,13 +108,49 @@ def slices(
             write_csv(out / "slices.csv", rows)  # after each case, to look at while it runs
     if not rows:
         raise ValueError(f"{label_dir} has no label map with slices of at most {THICKEST_TRUTH * fine_mm:g} mm")
-    options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "thick_mm": thick_mm}
+    options: dict[str, Any] = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "thick_mm": thick_mm}
     options |= {"fine_mm": fine_mm, "split": split, "cases": cases, "seed": seed}
     options |= {"drawn": drawn} if counts else {}
+    options |= {"structures": structures} if structures else {}
+    options |= {"grid_mm": grid_mm} if grid_mm else {}
     options |= {"label_source": label_source} if label_source else {}
     command = "python -m scripts slices " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
     write_text(out / "slices.md", page(refiner.pack.name, command, rows))
     return str(out / "slices.md")
+
+
+def labels_of(pack: OrganPack, structures: str | Sequence[str]) -> list[int]:
+    """Return the labels of named structures of a pack, such as "spleen,stomach"; of all where none are named.
+
+    Raises:
+        ValueError: the pack has no structure of that name.
+    """
+    names = structures.split(",") if isinstance(structures, str) else list(structures)
+    names = [name.strip() for name in names if name.strip()]
+    known = {structure.name: structure.labels for structure in pack.structures}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"structures: organ '{pack.name}' has no '{name}'; it has {', '.join(known)}")
+    return [label for name in names or known for label in known[name]]
+
+
+def coarsened(
+    label_map: np.ndarray, affine: np.ndarray, grid_mm: float, but: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join voxels of a label map (X, Y, Z) to sides of at most `grid_mm` along all axes but one, see `thickened`.
+
+    Returns:
+        The label map, and its affine (4, 4).
+    """
+    for axis, count in enumerate((grid_mm / spacing_mm(affine) + 0.01).astype(int)):
+        if count > 1 and axis != but:
+            label_map, affine = thickened(label_map, affine, axis, int(count))
+    return label_map, affine
+
+
+def upright_axis(affine: np.ndarray) -> int:
+    """Return the axis of the array that is nearest to the body's; `affine` is (4, 4), voxel → world mm."""
+    return int(np.argmax(np.abs(affine[2, :3]) / spacing_mm(affine)))
 
 
 def thin_truth(label_map: np.ndarray, affine: np.ndarray, fine_mm: float) -> tuple[np.ndarray, np.ndarray, int] | None:
@@ -112,7 +158,7 @@ def thin_truth(label_map: np.ndarray, affine: np.ndarray, fine_mm: float) -> tup
 
     None where its slices are much thicker than that.
     """
-    axis = int(np.argmax(np.abs(affine[2, :3]) / spacing_mm(affine)))
+    axis = upright_axis(affine)
     count = int(max(round(fine_mm / spacing_mm(affine)[axis]), 1))
     label_map, affine = thickened(label_map, affine, axis, count)
     return None if spacing_mm(affine)[axis] > THICKEST_TRUTH * fine_mm else (label_map, affine, axis)
@@ -150,7 +196,7 @@ def score_drawn(refiner: Refiner, truth: np.ndarray, affine: np.ndarray, count: 
         axis, places = spread_slices(mask, spacing_mm(affine), count)
         few = np.zeros_like(truth)
         np.moveaxis(few, axis, 0)[places] = np.moveaxis(np.where(mask, truth, 0), axis, 0)[places]
-        drawing = Drawing(axis, tuple(parts_of(few, affine, refiner.pack)))
+        drawing = Drawing(DrawnSlices.across({axis: places}), tuple(parts_of(few, affine, refiner.pack)))
         filled = drawing.fill(few, affine)
         aligned = refiner.align(filled, affine)
         fitted = refiner.fit(refiner.sample(aligned, filled, affine, drawn=drawing))

@@ -18,8 +18,9 @@ from scripts.metrics.surface import score_masks
 from scripts.organ.pack import OrganPack
 from scripts.refine.bodies import Islands
 from scripts.refine.chain import Refiner
-from scripts.refine.drawing import FILLED, LONE, Drawing, DrawnSlices, parts_of
+from scripts.refine.drawing import Drawing, parts_of
 from scripts.refine.finetune import LatentFinetune
+from scripts.refine.planes import FILLED, LONE, DrawnSlices
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.sparse import contour_samples, follow
 from scripts.refine.stages import Refined, Unrefined
@@ -54,6 +55,10 @@ def drawing_of(label_map, pack=PARTS):
     return Drawing.of(label_map, np.eye(4), pack)
 
 
+def across(axis, places):
+    return DrawnSlices.across({axis: places})
+
+
 def places(label_map):
     """The drawn slices of a single structure."""
     drawing = drawing_of(label_map)
@@ -79,23 +84,28 @@ def test_drawn_slices_are_found(axis):
     ball = (ball_mm((24, 25, 26), 9.0) < 0).astype(np.uint8)
     drawing = Drawing.of(only(ball, axis, [6, 9, 15, 17]), np.eye(4), PARTS)
     (part,) = drawing.parts
-    assert (drawing.axis, part.name, drawing.warnings) == (axis, "low", [])
+    assert (drawing.slices.axes, part.name, drawing.warnings) == ((axis,), "low", [])
     drawn = drawing.slices_of(part.mask)
-    assert drawn == DrawnSlices(axis, (6, 9, 15, 17))
+    assert drawn == across(axis, (6, 9, 15, 17))
     assert str(drawing) == f"slices drawn across the {('first', 'second', 'third')[axis]} axis: low 4"
     box = [slice(0, 24), slice(0, 24), slice(0, 24)]
     box[axis] = slice(8, 17)
-    assert drawn.within(box).places == (1, 7)
+    assert drawn.within(box) == across(axis, (1, 7))
 
 
-def test_masks_without_gaps_or_with_gaps_along_two_axes_are_refused():
+def test_what_cannot_be_filled_is_refused_for_the_right_reason():
     ball = (ball_mm((24, 24, 24), 9.0) < 0).astype(np.uint8)
     with pytest.raises(ValueError, match="nothing to fill in"):
         drawing_of(ball)
     with pytest.raises(ValueError, match="a single slice was drawn"):
         drawing_of(only(ball, 1, [12]))
-    with pytest.raises(ValueError, match="across the same one"):
-        drawing_of(only(only(ball, 0, [8, 12, 16]), 1, [8, 12, 16]))
+    with pytest.raises(ValueError, match="along more than one axis.*--slices_file"):  # blocks
+        drawing_of(only(only(ball, 0, [8, 9, 14, 15]), 1, [8, 9, 14, 15]))
+    with pytest.raises(ValueError, match="^nothing was drawn"):
+        drawing_of(0 * ball)
+    lines = only(only(ball, 0, [12]), 1, [8, 12, 16])
+    with pytest.raises(ValueError, match="a voxel thick: paint the whole organ"):
+        drawing_of(lines)
     refiner = SimpleNamespace(pack=PARTS)
     with pytest.raises(UnrefinableCase, match="nothing to fill in"):
         FillDrawnd("pred", refiner, sparse=True)({"pred": MetaTensor(torch.as_tensor(ball)[None], affine=torch.eye(4))})
@@ -114,16 +124,16 @@ def two_apart():
 def test_each_structure_counts_in_the_slices_that_show_it():
     both, few = two_apart()
     drawing = drawing_of(few)
-    assert [drawing.slices_of(part.mask).places for part in drawing.parts] == [(9, 15, 21), (8, 12, 18)]
+    assert [drawing.slices_of(part.mask) for part in drawing.parts] == [across(2, (9, 15, 21)), across(2, (8, 12, 18))]
     filled = drawing.fill(few, np.eye(4))
     for label, alone in ((1, np.where(few == 1, 1, 0)), (2, np.where(few == 2, 2, 0))):
         np.testing.assert_array_equal(filled == label, drawing_of(alone).fill(alone, np.eye(4)) == label)
     assert (filled[14, 15] == 1).sum() == 19 and (filled[45, 15] == 2).sum() == 15
     held = drawing.slices_of(BoxedMask.of(filled == 1))
-    assert held == DrawnSlices(2, (9, 15, 21))
+    assert held == across(2, (9, 15, 21))
     even, odd = (only(np.where(both == label, label, 0), 2, range(9 - label, 21, 2)) for label in (1, 2))
     alternating = even + odd
-    assert drawing_of(alternating).axis == 2  # together they leave no slice out
+    assert drawing_of(alternating).slices.axes == (2,)  # together they leave no slice out
 
 
 def test_of_a_label_without_a_prior_it_is_said_that_it_was_interpolated():
@@ -149,9 +159,9 @@ def test_organs_and_islands_apart_along_another_axis_are_no_second_direction():
     both = (np.minimum(ball_mm((60, 30, 30), 9.0, [14, 15, 15]), ball_mm((60, 30, 30), 9.0, [45, 15, 15])) < 0).astype(
         int
     )
-    assert places(only(both, 2, [9, 13, 17, 21])) == DrawnSlices(2, (9, 13, 17, 21))
+    assert places(only(both, 2, [9, 13, 17, 21])) == across(2, (9, 13, 17, 21))
     both[2:4, 2:4, 13] = 1
-    assert places(only(both, 2, [9, 13])) == DrawnSlices(2, (9, 13))
+    assert places(only(both, 2, [9, 13])) == across(2, (9, 13))
 
 
 def test_what_was_drawn_far_beyond_the_fit_is_not_carried_on():
@@ -160,7 +170,8 @@ def test_what_was_drawn_far_beyond_the_fit_is_not_carried_on():
     few[13:18, 13:18, 44] = 1
     drawn = places(few)
     found = follow(drawn, drawing_of(few).fill(few, np.eye(4)) > 0, fit_mm, np.ones(3)) < 0
-    assert (found[..., list(drawn.places)] == (few > 0)[..., list(drawn.places)]).all() and not found[..., 45:].any()
+    shown = list(drawn.places[2])
+    assert (found[..., shown] == (few > 0)[..., shown]).all() and not found[..., 45:].any()
 
 
 def test_filling_interpolates_contours_and_keeps_what_was_drawn():
@@ -183,18 +194,19 @@ def test_voxels_of_others_are_no_drawing_and_stay():
     few = only(ball, 2, [6, 12, 17])
     few[11:13, 11:13, :] = -1
     filled = drawing_of(few).fill(few, np.eye(4))
-    assert places(few).places == (6, 12, 17)
+    assert places(few) == across(2, (6, 12, 17))
     assert ((filled == -1) == (few == -1)).all() and (filled[6:9, 12, 9] == 1).all()
 
 
 def test_the_fit_is_followed_and_corrected_between_slices():
     truth_mm = ball_mm((30, 30, 30), 10.0)
-    drawn = DrawnSlices(2, (8, 14, 21))
-    few = only((truth_mm < 0).astype(np.uint8), 2, list(drawn.places))
+    shown = [8, 14, 21]
+    drawn = across(2, shown)
+    few = only((truth_mm < 0).astype(np.uint8), 2, shown)
     filled = drawing_of(few).fill(few, np.eye(4)) > 0
     for shift in (0.0, 1.5):  # a fit that is right, and one that is too small all over
         found = follow(drawn, filled, (truth_mm + shift).astype(np.float32), np.ones(3)) < 0
-        assert (found[..., drawn.places] == (few > 0)[..., drawn.places]).all()
+        assert (found[..., shown] == (few > 0)[..., shown]).all()
         inner = slice(8, 22)
         overlap = (
             2
@@ -207,12 +219,12 @@ def test_the_fit_is_followed_and_corrected_between_slices():
 def test_samples_lie_on_the_drawn_contours():
     ball = (ball_mm((30, 30, 30), 10.0) < 0).astype(np.uint8)
     affine = np.array([[0.0, -1.5, 0.0, 7.0], [2.0, 0.0, 0.0, -3.0], [0.0, 0.0, 1.0, 4.0], [0, 0, 0, 1]])
-    drawn = DrawnSlices(0, (8, 14, 21))
-    few = only(ball, 0, list(drawn.places))
+    drawn = across(0, (8, 14, 21))
+    few = only(ball, 0, [8, 14, 21])
     filled = drawing_of(few).fill(few, affine)
     samples = contour_samples(drawn, mask_to_surface(filled, affine), affine, 300, seed=0)
-    across = np.linalg.solve(affine[:3, :3], (samples.points_world - affine[:3, 3]).T)[0]
-    assert np.abs(across[:, None] - np.array(drawn.places)).min(axis=1).max() <= 0.3
+    first = np.linalg.solve(affine[:3, :3], (samples.points_world - affine[:3, 3]).T)[0]
+    assert np.abs(first[:, None] - np.array([8, 14, 21])).min(axis=1).max() <= 0.3
     assert 200 < len(samples.trust) <= 300 and (samples.trust == 1).all()
 
 
@@ -239,13 +251,13 @@ def test_what_cannot_be_fitted_says_what_came_of_it(drawing):
     truth, affine, few = drawing
     refiner = Refiner("hippocampus", see=False)
     shown = np.flatnonzero(few.any(axis=(0, 2)))
-    two = Drawing(1, tuple(parts_of(few, affine, refiner.pack)))
+    two = Drawing(across(1, shown), tuple(parts_of(few, affine, refiner.pack)))
     alone = only(few, 1, [shown[2]])
     sampled = refiner.sample(refiner.align(alone, affine), alone, affine, drawn=two)
     assert isinstance(sampled[0], Unrefined) and sampled[0].failure.endswith(LONE)
     crumb = np.zeros_like(few)
     crumb[truth.shape[0] // 2, shown[:2], truth.shape[2] // 2] = 1
-    dots = Drawing(1, tuple(parts_of(crumb, affine, refiner.pack)))
+    dots = Drawing(across(1, shown), tuple(parts_of(crumb, affine, refiner.pack)))
     (tiny,) = refiner.sample(refiner.align(crumb, affine), crumb, affine, drawn=dots)
     assert tiny.failure == f"hippocampus has only 2 voxels; {FILLED}"
     (none,) = refiner.sample(refiner.align(0 * few, affine), 0 * few, affine, drawn=two)

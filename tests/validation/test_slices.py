@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.validation.slices import OURS, slices, spread_slices, thin_truth
+from scripts.validation.slices import OURS, coarsened, slices, spread_slices, thin_truth
 from tests.helpers.mean_shape import mean_shape
 
 
@@ -57,3 +57,27 @@ def test_slices_are_spread_along_the_longest_axis():
     assert spread_slices(mask, np.array([1.0, 1.0, 6.0]), 3) == (2, [3, 5, 7])
     with pytest.raises(ValueError, match="at least two slices"):
         slices("hippocampus", "labels", "out", drawn=1)
+
+
+def test_only_the_structures_that_were_asked_for_are_measured_on_a_coarser_grid(tmp_path):
+    truth, affine = mean_shape("plain")
+    (tmp_path / "labels").mkdir()
+    nib.save(nib.Nifti1Image(truth, affine), tmp_path / "labels" / "mean.nii.gz")
+    given = {"label_dir": str(tmp_path / "labels"), "drawn": "4", "split": "", "device": "cpu"}
+    page = slices("hippocampus", output_dir=str(tmp_path / "out"), structures="hippocampus", grid_mm=2.0, **given)
+    rows = list(csv.DictReader((tmp_path / "out" / "slices.csv").open()))
+    assert {row["structure"] for row in rows} == {"hippocampus"}
+    assert "--structures hippocampus --grid_mm 2.0" in open(page).read()
+    with pytest.raises(ValueError, match="has no 'liver'; it has hippocampus"):
+        slices("hippocampus", output_dir=str(tmp_path / "out"), structures="liver", **given)
+
+
+def test_voxels_are_joined_to_sides_of_at_most_a_length_but_for_one_axis():
+    label_map = np.zeros((12, 12, 12), int)
+    label_map[4:8, 4:8, 4:8] = 3
+    fine = np.diag([0.7, 1.0, 3.0, 1.0])
+    coarse, affine = coarsened(label_map, fine, 2.0)
+    np.testing.assert_allclose(np.diag(affine)[:3], [1.4, 2.0, 3.0])
+    assert coarse.shape == (6, 6, 12) and (coarse[2:4, 2:4, 4:8] == 3).all() and (coarse > 0).sum() == 16
+    assert coarsened(label_map, fine, 2.0, but=0)[0].shape == (12, 6, 12)
+    assert coarsened(label_map, fine, 0.0)[0] is label_map
