@@ -23,6 +23,7 @@ from .tensor_file import BrokenFile, TensorFile, open_tensors
 
 FORMAT = "implicit-shape-prior/1"
 N_TEMPLATE_POINTS = 4000
+UNUSED = 1e-6  # standard deviation of code components that are not in use, so that the whitening can be inverted
 MOST = {"hidden": 4096, "layers": 64, "code_dim": 4096, "hyper_code_dim": 4096, "rank": 4096}  # of a field's sizes
 
 
@@ -200,7 +201,16 @@ def template_surface(
 
 
 def code_statistics(codes: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and whitening (D, D) of codes (S, D); variances below `floor` of the largest are raised to that."""
+    """Mean (D,) and whitening (D, D) of codes (S, D); variances below `floor` of the largest are raised to that.
+
+    Components that are 0 in all shapes are not in use: fits of whitened codes leave them where they are.
+    """
+    used = (codes != 0).any(dim=0)
+    if not used.all():
+        whitening = UNUSED * torch.eye(codes.shape[1])
+        if used.any():
+            whitening[used.nonzero(), used.nonzero().T] = code_statistics(codes[:, used], floor)[1]
+        return codes.mean(dim=0), whitening
     mean = codes.mean(dim=0)
     centred = (codes - mean).double()
     values, vectors = torch.linalg.eigh(centred.T @ centred / max(len(codes) - 1, 1))

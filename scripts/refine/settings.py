@@ -20,7 +20,6 @@ GONE = {
     "min_region_mm3": BY_SIZE,
     "smooth_mm": "it is SMOOTH_MM in scripts/refine/reconstruct.py",
     "alignment_points": "it is ALIGNMENT_POINTS in scripts/refine/steps.py",
-    "keep_share": "the method 'paper' keeps the paper's share of the points, the others keep all",
     "code_rate": "each method has its own: CODE_RATE in scripts/refine/finetune.py and paper_fit.py",
     "code_penalty": "it is CODE_PENALTY in scripts/refine/finetune.py, a tenth of what stood here",
     "weight_rate": "each method has its own: WEIGHT_RATE in scripts/refine/finetune.py and paper_fit.py",
@@ -47,6 +46,7 @@ class RefineSettings:
 
     method: str = setting(one_of(METHODS))
     samples: int = setting(whole(10, 100_000))
+    keep_share: float = setting(number(0.01, 1))
     context: bool = setting(flag)
     loss_scale_mm: float = setting(number(0.001, 1000))
     code_steps: int = setting(_steps)

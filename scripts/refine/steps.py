@@ -49,7 +49,7 @@ class Steps:
             settings,
             prior,
             PICCT(anchor, prior.scale_mm, n_points=ALIGNMENT_POINTS, mirror=structure.mirror),
-            TIMSample(settings.samples, soft=settings.method != "paper"),
+            TIMSample(settings.samples, settings.keep_share),
             LatentFinetune(settings, device),
             ReconstructShape(settings, read, side),
         )

@@ -23,7 +23,6 @@ ITERATIONS = 20
 START_SIGMA = 0.1
 CONTEXT_SCALE_MM = 12.0
 LEAST_TRUST = 0.05
-KEPT_SHARE = 0.25  # of the points, the paper's
 TEMPLATE_POINTS = 500  # that CPD matches
 LEAST_EVIDENCE = 0.3  # evidence is coarse: it never silences a point
 
@@ -33,13 +32,13 @@ class TIMSample:
 
     Args:
         samples: surface points.
-        soft: whether all points are kept, and their trust is the product of the three signals; otherwise the most
-            trusted quarter is kept, with trust 1 (the paper's).
+        keep_share: 1 keeps all points, and their trust is the product of the three signals; less keeps that share of
+            them, the most trusted by P1, with trust 1 (the paper: 0.25).
     """
 
-    def __init__(self, samples: int, soft: bool = True) -> None:
+    def __init__(self, samples: int, keep_share: float = 1.0) -> None:
         self.samples = samples
-        self.soft = soft
+        self.keep_share = keep_share
 
     def __call__(
         self,
@@ -67,8 +66,8 @@ class TIMSample:
             transform.to_canonical(points), prior.template_points.cpu().numpy(), TEMPLATE_POINTS, seed
         )
         relative = posterior / max(float(np.median(posterior)), 1e-9)
-        if not self.soft:
-            kept = np.sort(np.argsort(-relative, kind="stable")[: max(int(KEPT_SHARE * len(points)), 20)])
+        if self.keep_share < 1.0:
+            kept = np.sort(np.argsort(-relative, kind="stable")[: max(int(self.keep_share * len(points)), 20)])
             return TrustedSamples(points[kept], normals[kept], np.ones(len(kept)), relative)
         trust = np.clip(relative, LEAST_TRUST, 1.0)
         if context is not None:

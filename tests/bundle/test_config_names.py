@@ -13,6 +13,7 @@ OVERLAYS = {  # overlay → the config it lies over
     "evaluate_network": "train",
     "multi_gpu_train": "train",
     "multi_gpu_train_prior": "train_prior",
+    "paper_prior": "train_prior",
 }
 LEFT_OUT = {  # overlay → handlers of the base that have no place in it
     "evaluate_network": {"average", "scores_curves", "best_weights", "early_stop"},  # they serve training

@@ -25,12 +25,12 @@ TINY = {
 SETTINGS = {"n_surface": 2000, "n_free": 2000, "box_points": 4000, "grid_size": 14, "picct_points": 150}
 
 
-def workflow(bundle_root, folder, organ, cache, **changes):
-    """The training workflow with tiny settings; its results go to `folder`."""
+def workflow(bundle_root, folder, organ, cache, overlays=(), **changes):
+    """The training workflow with tiny settings and overlays of its config; its results go to `folder`."""
     given = {**TINY, "dataset_dir": str(cache / "labels"), "cache_dir": str(cache / "samples")}
     given |= {"output_file": str(folder / "prior.safetensors"), **changes}
     return ConfigWorkflow(
-        config_file=str(bundle_root / "configs" / "train_prior.yaml"),
+        config_file=[str(bundle_root / "configs" / f"{name}.yaml") for name in ("train_prior", *overlays)],
         meta_file=None,
         logging_file=False,
         workflow_type="train",

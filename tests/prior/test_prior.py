@@ -62,6 +62,19 @@ def test_codes_are_whitened(prior):
     assert alpha.shape == (3, 3) and beta.shape == (3, 2)
 
 
+def test_fits_leave_components_that_are_not_in_use():
+    codes = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    whole = code_statistics(codes[:, [0, 1, 4]])
+    codes[:, [2, 3, 5]] = 0.0
+    mean, whitening = code_statistics(codes)
+    moved = mean + torch.full((6,), 3.0) @ whitening.T
+    assert moved[[2, 3, 5]].abs().max() < 1e-5
+    torch.testing.assert_close(moved[[0, 1, 4]], whole[0] + torch.full((3,), 3.0) @ whole[1].T)
+    assert torch.linalg.matrix_rank(whitening.double()) == 6
+    mean, whitening = code_statistics(torch.zeros(5, 3))
+    assert not mean.any() and torch.linalg.matrix_rank(whitening.double()) == 3
+
+
 def test_more_code_dimensions_than_shapes():
     _, whitening = code_statistics(torch.randn(3, 8))
     assert torch.linalg.matrix_rank(whitening) == 8

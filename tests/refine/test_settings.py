@@ -104,8 +104,8 @@ def test_a_setting_that_went_away_says_where_its_number_is_now(key):
         assert homes and all(re.search(rf"^.*\b{name}\b.* = ", file.read_text(), re.MULTILINE) for file in homes)
 
 
-def test_there_are_eleven_settings_of_which_the_packs_of_the_bundle_vary_one():
-    assert len(fields(RefineSettings)) == 11
+def test_there_are_twelve_settings_of_which_the_packs_of_the_bundle_vary_one():
+    assert len(fields(RefineSettings)) == 12
     for organ in known_organs():
         pack = OrganPack.load(organ)
         assert set(pack.refine) <= {"loss_scale_mm"} and all(own.refine == {} for own in pack.structures)

@@ -18,14 +18,18 @@ def initial_codes(
 ) -> Tensor:
     """Codes (S, code_dim) from the linear model's whitened scores (S, K), the first component of unit deviation.
 
-    Components beyond the model's modes are small noise. Codes that start as noise alone never came to steer the field
-    in our measurements.
+    Components beyond the model's modes are small noise.
     """
     generator = torch.Generator().manual_seed(seed)
     codes = noise * torch.randn(scores.shape[0], code_dim, generator=generator)
     kept = min(code_dim, scores.shape[1])
     codes[:, :kept] += scores[:, :kept] * (linear.std[:kept] / linear.std[0])
     return codes
+
+
+def noise_codes(shapes: int, code_dim: int, noise: float = 0.01, seed: int = 0) -> Tensor:
+    """Codes (S, code_dim) drawn from a Gaussian of the standard deviation `noise`, as the paper starts them."""
+    return noise * torch.randn(shapes, code_dim, generator=torch.Generator().manual_seed(seed))
 
 
 class PriorTrainingNetwork(nn.Module):
@@ -133,6 +137,9 @@ def build_training_network(
     laplacian: bool = False,
     warm_up_steps: int = 200,
     seed: int = 0,
+    codes: str = "pca",
+    instance_code: bool = True,
+    hyper_code: bool = True,
 ) -> PriorTrainingNetwork:
     """The training network: codes from the shapes' PCA, template from their mean (both deviate from the paper).
 
@@ -144,10 +151,24 @@ def build_training_network(
         laplacian: see `PriorTrainingNetwork`.
         warm_up_steps: steps of `warm_up_template`.
         seed: of the codes' noise and the warm-up's points.
+        codes: "pca", see `initial_codes`, or "noise", see `noise_codes`.
+        instance_code: false holds α at 0.
+        hyper_code: false holds β at 0.
     """
     scores = linear.scores(grids)
     if warm_up_steps:
         warm_up_template(field, linear, warm_up_steps, seed=seed)
-    alpha = initial_codes(linear, scores, field.code_dim, seed=seed)
-    beta = initial_codes(linear, scores, field.hyper_code_dim, seed=seed + 1)
-    return PriorTrainingNetwork(field, alpha, beta, first_order_share, laplacian)
+
+    def start(size: int, own_seed: int) -> Tensor:
+        if codes == "noise":
+            return noise_codes(len(grids), size, seed=own_seed)
+        return initial_codes(linear, scores, size, seed=own_seed)
+
+    network = PriorTrainingNetwork(
+        field, start(field.code_dim, seed), start(field.hyper_code_dim, seed + 1), first_order_share, laplacian
+    )
+    for code, used in ((network.alpha, instance_code), (network.beta, hyper_code)):
+        if not used:
+            code.data.zero_()
+            code.requires_grad_(False)
+    return network
