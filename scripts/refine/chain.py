@@ -341,6 +341,7 @@ class Refiner:
         affine: np.ndarray,
         mesh_faces: int = 0,
         uncertain: bool = False,
+        shared_faces: bool = False,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into a label map, and draw their meshes (METHOD 5); see `results_of`.
 
@@ -350,11 +351,12 @@ class Refiner:
             affine: (4, 4) voxel → world mm.
             mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
             uncertain: whether the meshes' vertices get their uncertainty.
+            shared_faces: whether meshes of structures that touch share their faces.
 
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
         """
-        return results_of(self.draw(fitted), label_map, affine, mesh_faces, uncertain)
+        return results_of(self.draw(fitted), label_map, affine, mesh_faces, uncertain, shared_faces)
 
     def refine(
         self, label_map: np.ndarray, affine: np.ndarray, image: Image | None = None, prob: np.ndarray | None = None

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import trimesh
 
 from ..geometry.boxed import BoxedMask
+from ..geometry.shared_surface import shared_surfaces
 from ..geometry.simplify import deviation_mm, simplified
 from ..quality.verdict import Judge
 from .merge import describe, merge
@@ -38,6 +40,7 @@ def results_of(
     affine: np.ndarray,
     mesh_faces: int = 0,
     uncertain: bool = False,
+    shared_faces: bool = False,
 ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
     """Write structures into a label map.
 
@@ -50,15 +53,19 @@ def results_of(
         affine: (4, 4) voxel → world mm.
         mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
         uncertain: whether the meshes' vertices get their uncertainty.
+        shared_faces: whether meshes of structures that touch share their faces, see `shared_surfaces`.
 
     Returns:
         The refined label map (X, Y, Z), and what came of each structure, in their order.
     """
     refined, after = merge(label_map, affine, [(one.fitted, one.part) for one in drawn if isinstance(one, Drawn)])
+    meshes = shared_surfaces(after, affine) if shared_faces else None
     results: list[Refined | Unrefined] = []
     for one in drawn:
         if isinstance(one, Drawn):
-            results.append(_refined(one, after[one.fitted.name], mesh_faces, uncertain))
+            name = one.fitted.name
+            mesh = one.part.mesh if meshes is None else meshes.get(name)
+            results.append(_refined(one, after[name], mesh, mesh_faces, uncertain))
             continue
         if one.islands is not None:
             refined[tuple(one.islands.T)] = 0
@@ -66,14 +73,14 @@ def results_of(
     return refined, results
 
 
-def _refined(drawn: Drawn, after: BoxedMask, mesh_faces: int, uncertain: bool) -> Refined:
+def _refined(drawn: Drawn, after: BoxedMask, mesh: trimesh.Trimesh | None, mesh_faces: int, uncertain: bool) -> Refined:
     """Return the result of a structure whose voxels are `after` in the refined label map, and its predicted quality."""
     begun = time.perf_counter()
     fitted, part = drawn.fitted, drawn.part
-    mesh, correspondence, seconds, thinned = part.mesh, None, fitted.seconds, {}
-    if part.mesh is not None and mesh_faces:
-        mesh = simplified(part.mesh, mesh_faces)
-        thinned = {"mesh_faces": len(mesh.faces), "mesh_deviation_mm": round(deviation_mm(part.mesh, mesh), 3)}
+    correspondence, seconds, thinned = None, fitted.seconds, {}
+    if mesh is not None and mesh_faces:
+        whole, mesh = mesh, simplified(mesh, mesh_faces)
+        thinned = {"mesh_faces": len(mesh.faces), "mesh_deviation_mm": round(deviation_mm(whole, mesh), 3)}
     if mesh is not None:
         correspondence = fitted.fit.correspondence(fitted.prior, np.asarray(mesh.vertices))
         seconds = {**seconds, "correspondence": time.perf_counter() - begun}

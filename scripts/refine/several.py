@@ -102,6 +102,7 @@ class JoinedRefiner:
         affine: np.ndarray,
         mesh_faces: int = 0,
         uncertain: bool = False,
+        shared_faces: bool = False,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into one label map, those of all packs beside each other; see `results_of`."""
         parts = [
@@ -109,7 +110,7 @@ class JoinedRefiner:
             for member, refiner in self.refiners
             for stage in refiner.draw([one for one in fitted if one.name in refiner.steps])
         ]
-        return results_of(parts, label_map, affine, mesh_faces, uncertain)
+        return results_of(parts, label_map, affine, mesh_faces, uncertain, shared_faces)
 
 
 def in_own_values(label_map: np.ndarray, member: Member) -> np.ndarray:

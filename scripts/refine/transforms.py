@@ -217,10 +217,12 @@ class ReconstructShaped(MapTransform):
         mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
         fine_mm: where given, `<key>_fine` is the refined label map on a grid with no voxel's side longer than that.
         uncertainty: whether the meshes' vertices get their uncertainty in mm.
+        shared_faces: whether meshes of structures that touch share their faces.
         allow_missing_keys: see MapTransform.
 
     Raises:
-        ValueError: `mesh_faces` or `fine_mm` is no such number, or the preset has no uncertainty.
+        ValueError: `mesh_faces` or `fine_mm` is no such number, the preset has no uncertainty, or faces that are
+            shared would be thinned.
     """
 
     def __init__(
@@ -230,6 +232,7 @@ class ReconstructShaped(MapTransform):
         mesh_faces: int = 0,
         fine_mm: float = 0.0,
         uncertainty: bool = False,
+        shared_faces: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -237,13 +240,16 @@ class ReconstructShaped(MapTransform):
         self.mesh_faces = check_faces(mesh_faces)
         self.fine_mm = check_fine(fine_mm)
         self.uncertainty = check_uncertainty(refiner.settings, uncertainty)
+        self.shared_faces = shared_faces
+        if shared_faces and self.mesh_faces:
+            raise ValueError("mesh_faces would thin shared faces apart: leave it out, or shared_faces")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label map and the stages; add the finer label map where it is asked for."""
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            asked = self.mesh_faces, self.uncertainty
+            asked = self.mesh_faces, self.uncertainty, self.shared_faces
             refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, *asked)
             result[key], result[f"{key}{SHAPES}"] = _like(result[key], refined, affine), shapes
             if self.fine_mm:

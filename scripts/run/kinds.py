@@ -24,6 +24,7 @@ def check_options(
     uncertainty: object = False,
     html_cases: object = 0,
     sparse: object = False,
+    shared_faces: object = False,
     slices_file: str | None = None,
     image_dir: object = None,
     prob_dir: object = None,
@@ -33,7 +34,7 @@ def check_options(
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
-        html, overwrite, fix_sides, uncertainty, sparse: switches, see `is_true`.
+        html, overwrite, fix_sides, uncertainty, sparse, shared_faces: switches, see `is_true`.
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
         html_cases: a whole number from 0 on.
@@ -59,7 +60,7 @@ def check_options(
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}
-    switches["sparse"] = sparse
+    switches |= {"sparse": sparse, "shared_faces": shared_faces}
     for name, switch in switches.items():
         try:
             is_true(switch)

@@ -39,6 +39,7 @@ class Request:
         labels: how the masks' labels are read.
         refiner: of the organ; None where no refinement is asked for, or there is a problem.
         has_mask: whether a mask is given, so that no U-Net is needed.
+        sparse: whether that mask is one of a few drawn slices.
     """
 
     problem: str
@@ -46,6 +47,7 @@ class Request:
     labels: LabelSource
     refiner: Refiner | None = None
     has_mask: bool = False
+    sparse: bool = False
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class Request:
         preset: str = "default",
         refine: object = True,
         current_label: object = True,
+        sparse: object = False,
         source: str = "",
         device: str | torch.device = "cpu",
         seed: int = 0,
@@ -66,6 +69,7 @@ class Request:
             refine: whether masks are refined, which takes the preset and the pack's priors.
             current_label: whether a mask is given; if not, the organ's U-Net must be there. That of the default organ
                 need not be: who runs the bundle has it, perhaps as TorchScript alone.
+            sparse: whether that mask is one of a few drawn slices, see `FillDrawnd`.
             source: whose labels the masks have, see `sources`.
             device: where priors, fields and the voxel head are evaluated.
             seed: of the refinement.
@@ -73,7 +77,9 @@ class Request:
         try:
             pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
             labels = LabelSource.of(pack, str(source or ""))
-            has_mask = is_true(current_label)
+            has_mask = is_true(current_label) or is_true(sparse)
+            if is_true(sparse) and not is_true(refine):
+                raise BadRequest("sparse: drawn slices become an organ by refinement, which refine false leaves out")
             refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
             if not has_mask:
                 check_unet(pack)
@@ -85,7 +91,7 @@ class Request:
         except (ValueError, FileNotFoundError, BadRequest) as error:
             pack = OrganPack.load(known_organs()[0])
             return cls(str(error), pack, LabelSource(pack))
-        return cls("", pack, labels, refiner, has_mask)
+        return cls("", pack, labels, refiner, has_mask, is_true(sparse))
 
     def require(self) -> Request:
         """Return the request, if it can be met.
@@ -110,6 +116,7 @@ class OpenRequest:
         preset: of the refinement.
         refine: whether masks are refined.
         current_label: whether a mask is given.
+        sparse: whether that is one of a few drawn slices.
         seed: of the refinement.
 
     Attributes:
@@ -124,6 +131,7 @@ class OpenRequest:
         preset: str = "default",
         refine: object = True,
         current_label: object = False,
+        sparse: object = False,
         seed: int = 0,
     ) -> None:
         self.asked: dict[str, Any] = {
@@ -131,6 +139,7 @@ class OpenRequest:
             "preset": preset,
             "refine": refine,
             "current_label": current_label,
+            "sparse": sparse,
         }
         self.device: str | torch.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.seed = seed
@@ -205,7 +214,7 @@ def host_options(data: Mapping[Hashable, Any]) -> dict[str, Any]:
                 raise BadRequest(f"{name}: {words} {said}; choose one of {', '.join(known)}")
     if from_label:
         data = {**data, "current_label": True}
-    for name in ("refine", "current_label"):
+    for name in ("refine", "current_label", "sparse"):
         if name in data:
             try:
                 options[name] = is_true(data[name])

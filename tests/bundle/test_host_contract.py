@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
+from scripts.metrics.surface import score_masks
+from tests.helpers.crossing import agree, crossed, spread_over
 from tests.helpers.mean_shape import damaged, mean_shape
 
 CACHE = re.compile(r"(functools\.)?(lru_)?cache\b")
@@ -84,11 +86,14 @@ def study(tmp_path_factory) -> Path:
     nib.save(nib.Nifti1Image(truth.astype(np.float32), affine), folder / "a.nii.gz")
     (folder / "labels" / "final").mkdir(parents=True)
     nib.save(nib.Nifti1Image(damaged(truth, affine).astype(np.uint8), affine), folder / "labels" / "final" / "a.nii.gz")
+    few = crossed(truth.astype(np.uint8), spread_over(truth, SHOWN))
+    nib.save(nib.Nifti1Image(few, affine), folder / "labels" / "few.nii.gz")
     (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:900])
     return folder
 
 
-OPTIONS = ("organ", "preset", "refine", "current_label")
+SHOWN = {0: 1, 1: 3}  # axis → slices that an annotator drew
+OPTIONS = ("organ", "preset", "refine", "current_label", "sparse")
 FORMS = ("expression", "mapping", "list", "import", "macro", "number")
 
 
@@ -130,6 +135,15 @@ def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
         "switch": {"image": image, "mode": "no_grad", "refine": "perhaps"},
         "cut": {"image": str(study / "cut.nii.gz"), "mode": "no_grad"},
         **{name: {"image": image, "mode": "no_grad", **asked} for name, asked in attacks(tmp_path_factory).items()},
+        "drawn": {
+            "image": image,
+            "mode": "no_grad",
+            "preset": "linear",
+            "sparse": True,
+            "label": str(study / "labels" / "few.nii.gz"),
+        },
+        "drawn whole": {"image": image, "mode": "no_grad", "sparse": True},
+        "drawn unrefined": {"image": image, "mode": "no_grad", "sparse": True, "refine": False},
         "after": {"image": image, "mode": "no_grad", **label},
         "away": {"image": str(study / "labels" / "final" / "a.nii.gz"), "mode": "no_grad", **label},
     }
@@ -179,6 +193,19 @@ def test_two_requests_without_gradients_refine_the_current_label_alike(answers, 
     first, second = voxels(answers["first"]), voxels(answers["second"])
     assert first.shape == drawn.shape and (first != drawn).sum() > 100
     np.testing.assert_array_equal(first, second)
+
+
+def test_an_annotators_few_slices_become_the_whole_organ(answers, study):
+    truth, affine = mean_shape("oblique")
+    few = np.asarray(nib.load(study / "labels" / "few.nii.gz").dataobj)
+    refined, result = voxels(answers["drawn"]), answers["drawn"]["result"]
+    assert agree(refined, few, spread_over(truth, SHOWN))
+    assert score_masks(refined > 0, truth > 0, affine, 1.0)["dsc"] > 90.0
+    assert result["sparse"] and result["current_label"] and result["status"] == "refined"
+    assert result["structures"][0]["quality"]["evidence"] == "drawn slices"
+    assert answers["first"]["result"]["sparse"] is False
+    for name, message in {"drawn whole": "nothing to fill in", "drawn unrefined": "sparse: drawn slices"}.items():
+        assert message in answers[name]["error"] and answers[name]["status_code"] == 422
 
 
 def test_result_says_what_was_done(answers, study):

@@ -20,6 +20,7 @@ from scripts.organ.pack import OrganPack
 from scripts.simulation.damage import damage
 from scripts.unet.network import build_unet
 from tests.helpers.chest import cut_chest
+from tests.helpers.crossing import crossed, spread_over
 from tests.hosts.host_venv import host_python, requirement_lines
 from tests.hosts.label_server import LabelServer
 
@@ -118,7 +119,7 @@ def test_clients_are_told_the_options(server):
     assert options["organ"][0] == "hippocampus" and {OTHER, "thorax"} <= set(options["organ"])
     assert "kidneys (current label)" in options["organ"] and "kidneys" not in options["organ"]  # it has no U-Net
     assert options["preset"][0] == "default" and {"linear", "paper"} <= set(options["preset"])
-    assert (options["refine"], options["current_label"]) == (True, False)
+    assert (options["refine"], options["current_label"], options["sparse"]) == (True, False, False)
 
 
 def test_requests_in_a_row_give_the_masks_of_the_command(server, masks, tmp_path):
@@ -241,6 +242,20 @@ def test_value_of_an_option_is_never_run(server, tmp_path, option):
 def test_label_is_no_file_of_the_server(server, label):
     answer = server.infer(LEFT, label=label, current_label=True)
     assert answer.status_code == 422 and answer.json()["detail"].startswith("label: "), answer.text
+
+
+def test_few_drawn_slices_become_a_whole_organ_as_by_the_command(server, run, masks, tmp_path):
+    source = masks / LEFT / f"{LEFT}_initial.nii.gz"
+    whole = values_of(source)
+    (tmp_path / "few").mkdir()
+    few = tmp_path / "few" / f"{LEFT}.nii.gz"
+    write_label_map(few, crossed(whole, spread_over(whole, {0: 1, 1: 4})), source)
+    expected = values_of(run("refine", few, sparse=True, preset="linear") / LEFT / f"{LEFT}_refined.nii.gz")
+    assert (expected > 0).sum() > 3 * (values_of(few) > 0).sum()
+    answer = server.infer(LEFT, label=few, sparse=True, preset="linear")
+    np.testing.assert_array_equal(mask_of(answer, tmp_path, few), expected)
+    refused = server.infer(LEFT, label=source, sparse=True)
+    assert refused.status_code == 422 and "nothing to fill in" in refused.json()["detail"]
 
 
 def test_organ_without_network_is_refused_but_refines_labels(server, drawing):

@@ -21,27 +21,12 @@ from scripts.refine.sparse import contour_samples, follow
 from scripts.refine.transforms import FillDrawnd
 from scripts.run.jobs import run_job
 from scripts.run.kinds import check_options
+from tests.helpers.crossing import agree, crossed, spread_over
 from tests.helpers.mean_shape import mean_shape
 from tests.refine.test_sparse import PARTS, ball_mm, drawing_of, refined_drawing
 
 CROSSING = [{0: [12, 20], 2: [10, 15, 22]}, {0: [15], 1: [14], 2: [16]}, {1: [9, 13, 14, 21], 2: [15]}]
 OBLIQUE = np.array([[0.0, -1.6, 0.3, 7.0], [1.2, 0.0, 0.0, -3.0], [0.0, 0.4, 2.0, 4.0], [0, 0, 0, 1]])
-
-
-def crossed(label_map, places):
-    """The label map with nothing but these slices, axis → indices."""
-    few = np.zeros_like(label_map)
-    for axis, own in places.items():
-        np.moveaxis(few, axis, 0)[own] = np.moveaxis(label_map, axis, 0)[own]
-    return few
-
-
-def in_slices(values, places):
-    return [np.moveaxis(values, axis, 0)[own] for axis, own in places.items()]
-
-
-def agree(one, other, places):
-    return all((a == b).all() for a, b in zip(in_slices(one, places), in_slices(other, places), strict=True))
 
 
 def dice(one, other):
@@ -164,19 +149,10 @@ def test_a_file_that_names_no_slices_is_refused_before_anything_is_done(text, tm
         check_options(slices_file=str(file))
 
 
-def thirds(truth, counts):
-    """Slices of a shape spread over its length along axes, axis → how many."""
-    places = {}
-    for axis, count in counts.items():
-        found = np.flatnonzero(np.moveaxis(truth, axis, 0).any(axis=(1, 2)))
-        places[axis] = [int(found[int((k + 0.5) * len(found) / count)]) for k in range(count)]
-    return places
-
-
 @pytest.mark.parametrize("affine_name", ["plain", "oblique"])
 def test_a_hippocampus_comes_back_from_one_slice_of_each_direction(affine_name):
     truth, affine = mean_shape(affine_name)
-    places = thirds(truth, {0: 1, 1: 1, 2: 1})
+    places = spread_over(truth, {0: 1, 1: 1, 2: 1})
     few = crossed(truth, places)
     filled, refined, shape = refined_drawing(Refiner("hippocampus", see=False), few, affine)
     before, after = (score_masks(m > 0, truth > 0, affine, 1.0)["dsc"] for m in (filled, refined))
@@ -187,7 +163,7 @@ def test_a_hippocampus_comes_back_from_one_slice_of_each_direction(affine_name):
 
 def test_the_refine_job_takes_slices_that_cross(tmp_path):
     truth, affine = mean_shape("plain")
-    places = thirds(truth, {0: 1, 1: 3})
+    places = spread_over(truth, {0: 1, 1: 3})
     (tmp_path / "masks").mkdir()
     nib.save(nib.Nifti1Image(crossed(truth, places), affine), tmp_path / "masks" / "a.nii.gz")
     file = tmp_path / "slices.json"
