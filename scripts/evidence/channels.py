@@ -44,7 +44,7 @@ class Scene:
     Attributes:
         grid: the grid.
         step_mm: the head's spacing; the grid's voxels are at most as far apart, but where the label map's are farther.
-        image: intensities; NaN beyond the image.
+        image: intensities; NaN beyond the image; None without one.
         mask_mm: signed distance of the mask that the head corrects, negative inside.
         initial_mm: of the initial mask, which may reach farther; None where it is the same.
         others: share of each voxel that is another structure of the label map, in [0, 1].
@@ -56,7 +56,7 @@ class Scene:
 
     grid: WorldGrid
     step_mm: float
-    image: np.ndarray
+    image: np.ndarray | None
     mask_mm: np.ndarray
     initial_mm: np.ndarray | None
     others: np.ndarray
@@ -66,16 +66,19 @@ class Scene:
     pose: Similarity
 
     def near(self) -> np.ndarray:
-        """Return the voxels of the image near the mask or a fit, or inside one and outside another, (X, Y, Z) bool.
+        """Return the voxels near the mask or a fit, or inside one and outside another, (X, Y, Z) bool.
 
-        Where the image has but one intensity, it shows nothing, and there are none.
+        Where there is an image, only its voxels; and none where it has but one intensity, which shows nothing.
         """
         known = [
             d for d in (self.mask_mm, self.initial_mm, self.fit_mm, self.linear_mm, self.context_mm) if d is not None
         ]
         least, most = np.minimum.reduce(known), np.maximum.reduce(known)
         reach_mm = REACH * self.step_mm
-        near = (least < reach_mm) & (most > -reach_mm) & np.isfinite(self.image)
+        near = (least < reach_mm) & (most > -reach_mm)
+        if self.image is None:
+            return near
+        near &= np.isfinite(self.image)
         values = self.image[near]
         return near if values.size and values.min() < values.max() else np.zeros_like(near)
 
@@ -95,7 +98,7 @@ class Scene:
 def voxel_channels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices (N, 3) of the voxels that are judged, and what is told of them, (N, C) as `CHANNELS`.
 
-    What is not known (a linear fit, a joint model, the intensities of a side) is NaN.
+    What is not known (a linear fit, a joint model, an image, the intensities of a side) is NaN.
     """
     index = np.argwhere(scene.near())
     at = tuple(index.T)
@@ -109,7 +112,10 @@ def voxel_channels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     columns += [_distance(own, at, far_mm) for own in (scene.fit_mm, scene.linear_mm, scene.context_mm)]
     world = index @ scene.grid.affine[:3, :3].T + scene.grid.affine[:3, 3]
     columns += list(scene.pose.apply(world).T)
-    columns += _of_image(scene, index, scales, spacing)
+    if scene.image is None:
+        columns += [np.full(len(index), np.nan, np.float32)] * len(OF_IMAGE)
+    else:
+        columns += _of_image(scene, scene.image, index, scales, spacing)
     return index, np.stack(columns, 1).astype(np.float32)
 
 
@@ -120,19 +126,19 @@ def _distance(values_mm: np.ndarray | None, at: tuple[np.ndarray, ...], far_mm: 
 
 
 def _of_image(
-    scene: Scene, index: np.ndarray, scales: dict[float, np.ndarray], spacing: np.ndarray
+    scene: Scene, image: np.ndarray, index: np.ndarray, scales: dict[float, np.ndarray], spacing: np.ndarray
 ) -> list[np.ndarray]:
     """Return the channels of `OF_IMAGE`, each (N,)."""
     at = tuple(index.T)
     trusted_mm = TRUSTED * scene.step_mm
-    known = np.isfinite(scene.image)
+    known = np.isfinite(image)
     inner = known & (np.maximum(scene.mask_mm, scene.fit_mm) < -trusted_mm)
     least = np.minimum(scene.mask_mm, scene.fit_mm)
     outer = known & (least > trusted_mm) & (least < FAR * scene.step_mm) & (scene.others < 0.5)
     if min(np.count_nonzero(inner), np.count_nonzero(outer)) < LEAST_TRUSTED:
         inner, outer = known & (scene.mask_mm < 0), known & (scene.mask_mm >= 0) & (least < FAR * scene.step_mm)
-    level, spread = _level(scene.image, inner, outer)
-    values = np.where(known, (scene.image - level) / spread, 0.0).astype(np.float32).clip(-20.0, 20.0)
+    level, spread = _level(image, inner, outer)
+    values = np.where(known, (image - level) / spread, 0.0).astype(np.float32).clip(-20.0, 20.0)
     smooth = {steps: ndimage.gaussian_filter(values, scales[steps]) for steps in (0.5, 1, 2, 4)}
     normal = _unit(scene.fit_mm, spacing)
     columns = [values[at], smooth[1][at], smooth[2][at], smooth[4][at]]

@@ -18,12 +18,13 @@ import numpy as np
 from .checks import OrganError, entries, flag, list_of, mapping_of, number, safe_name, shown, text, three
 from .fields import read, section, setting
 from .imaging import Augment, Intensity, PatchSize, intensity_of
-from .places import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS
+from .places import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS
 from .sources import OWN_SOURCE, SOURCES, Meanings, plain, resolved, sides_of
 from .structure import LABEL, REFINE, Structure, anything, in_folder, shapes_of, structure_list, structure_masks
 from .yaml_file import read_yaml
 
 __all__ = [
+    "BLIND_FILE",
     "EVIDENCE_FILE",
     "JOINT_FILE",
     "MODELS",

@@ -24,7 +24,7 @@ from .checks import (
     whole,
 )
 from .fields import read, setting
-from .places import EVIDENCE_FILE, JOINT_FILE
+from .places import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE
 from .sides import GAP_SHARE, SIDES, Sides, split_pair, split_sides
 
 MIRROR_CHOICES = ("never", "auto", "always")
@@ -144,7 +144,7 @@ def structure_list(value: Any, where: str) -> tuple[Structure, ...]:
     found = tuple(one(item, f"{where}: entry {place}") for place, item in enumerate(value, 1))
     found = tuple(s if s.prior.name else replace(s, prior=Path(s.name + PRIOR_SUFFIX)) for s in found)
     for structure in found:
-        if structure.prior.name in (JOINT_FILE, EVIDENCE_FILE):
+        if structure.prior.name in (JOINT_FILE, EVIDENCE_FILE, BLIND_FILE):
             raise OrganError(
                 f"{where}: {structure.name}: prior must not be {structure.prior.name}, which is another file of the "
                 "pack: give `prior` another name"

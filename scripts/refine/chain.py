@@ -25,7 +25,7 @@ from ..geometry.picct import CanonicalTransform
 from ..geometry.resample import WorldGrid
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import better_turned
-from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
+from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
@@ -56,7 +56,7 @@ class Refiner:
         preset: see `configs/presets.yaml`.
         device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
-        see: whether the pack's voxel head is read, where it has one.
+        see: whether the pack's voxel heads are asked, where it has such.
 
     Attributes:
         pack: the organ pack.
@@ -65,7 +65,8 @@ class Refiner:
         steps: shape name → its steps; the shapes are the structures, and both sides of paired ones.
         partners: structure name → the same of the patient's other side, where that has a prior of its own.
         joint: the joint model of the pack's structures; None without one, or where no structure uses it.
-        head: the pack's voxel head, which reads images; None without such.
+        head: the pack's voxel head that reads images; None without such.
+        blind: its voxel head for masks alone; None without such.
         judge: predicts the quality of masks; None where the bundle has no predictor.
 
     Raises:
@@ -88,19 +89,27 @@ class Refiner:
         self.seed = seed
         read = {path: ShapePrior.load(path, device) for path in dict.fromkeys(s.prior for s in self.pack.structures)}
         self.priors = {s.name: read[s.prior] for s in self.pack.structures}
-        joint, seen = self.pack.folder / JOINT_FILE, self.pack.folder / EVIDENCE_FILE
+        joint = self.pack.folder / JOINT_FILE
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
-        self.head = VoxelHead.load(seen, device) if see and seen.is_file() else None
+        self.head, self.blind = (self._head(name, device) if see else None for name in (EVIDENCE_FILE, BLIND_FILE))
         self.judge = Judge.of(QUALITY_FILE, self.pack.name, self.pack.folder / CALIBRATION_FILE)
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")
-        unseen = [own.name for own in self.pack.structures if self.head and own.name not in self.head.structures]
-        if unseen:
-            raise ValueError(f"{seen} does not know {', '.join(unseen)}: train it anew (python -m scripts evidence)")
         self.partners = partners(self.pack)
-        self.steps = steps_of(self.pack, self.settings, self.priors, self.head, device)
+        self.steps = steps_of(self.pack, self.settings, self.priors, self.head, self.blind, device)
+
+    def _head(self, name: str, device: str | torch.device) -> VoxelHead | None:
+        """Return a voxel head of the pack; None without such."""
+        file = self.pack.folder / name
+        if not file.is_file():
+            return None
+        head = VoxelHead.load(file, device)
+        unknown = [own.name for own in self.pack.structures if own.name not in head.structures]
+        if unknown:
+            raise ValueError(f"{file} does not know {', '.join(unknown)}: train it anew (python -m scripts evidence)")
+        return head
 
     def mend_sides(
         self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False
@@ -203,9 +212,9 @@ class Refiner:
             aligned: what `align` returned for this label map.
             label_map: (X, Y, Z), the pack's label values.
             affine: (4, 4) voxel → world mm.
-            image: on any grid; read by the pack's voxel head, where it has one.
+            image: on any grid; read by the pack's voxel head, where it has one that does.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image is
-                read.
+                read, in place of a voxel head for masks alone.
             drawn: what was drawn of a label map that was filled; then only the drawn contours are sampled, and neither
                 image nor probabilities are read.
 
@@ -220,12 +229,13 @@ class Refiner:
         evidence = None if prob is None else evidence_from_probabilities(prob, label_map, affine, self.pack)
         shared = {"context": (fitted - begun) / len(aligned)}
         mended: dict[str, Mended] = {}
-        if image is not None and self.head is not None:
-            blind = [self._sample(one, context, None, shared) for one in aligned]
+        looked_at = None if self.head is None else image
+        if looked_at is not None or (self.blind is not None and evidence is None):
+            alone = [self._sample(one, context, None, shared) for one in aligned]
             begun = time.perf_counter()
-            mended = mend(blind, label_map, affine, image, self.steps)
+            mended = mend(alone, label_map, affine, looked_at, self.steps)
             context = self._context(aligned, {name: own.surface for name, own in mended.items()}) if mended else context
-            shared["image"] = (time.perf_counter() - begun) / len(aligned)
+            shared["head"] = (time.perf_counter() - begun) / len(aligned)
         return [self._sample(one, context, evidence, shared, mended.get(one.name)) for one in aligned]
 
     def _sample(

@@ -127,7 +127,7 @@ def decide(
     fit_mm: float,
     context_mm: float | None,
     probability: float | None,
-    seen: bool,
+    head: str,
     island: bool,
     sound: Soundness,
     limits: Limits,
@@ -139,7 +139,8 @@ def decide(
         fit_mm: mean signed distance of the fit.
         context_mm: mean signed distance of the joint model, or None.
         probability: mean probability from the evidence, or None.
-        seen: whether the probability is an image's; otherwise it is of the network that made the mask.
+        head: "image" or "mask" where the probability is of a voxel head, with or without image; otherwise "", and it is
+            of the network that made the mask.
         island: whether it touches nothing that is kept.
         sound: how well the fit explains the mask.
         limits: the gate's limits.
@@ -151,14 +152,16 @@ def decide(
             if kind == REMOVE and island
             else (False, "the mask does not look like its organ: see the warning")
         )
-    if seen and probability is not None:
-        return _by_image(kind, fit_mm, context_mm, probability, island)
-    return _by_shape(kind, fit_mm, context_mm, None if seen else probability, island, sound, limits)
+    if head and probability is not None:
+        return _by_head(kind, fit_mm, context_mm, probability, head, island)
+    return _by_shape(kind, fit_mm, context_mm, None if head else probability, island, sound, limits)
 
 
-def _by_image(kind: str, fit_mm: float, context_mm: float | None, probability: float, island: bool) -> tuple[bool, str]:
-    """Decide on what a voxel head proposes: only parts that nothing but the image speaks for are refused."""
-    said = f"image evidence {'for' if kind == ADD else 'against'} it (mean probability {probability:.2f})"
+def _by_head(
+    kind: str, fit_mm: float, context_mm: float | None, probability: float, head: str, island: bool
+) -> tuple[bool, str]:
+    """Decide on what a voxel head proposes: only parts that nothing else speaks for are refused."""
+    said = f"{head} evidence {'for' if kind == ADD else 'against'} it (mean probability {probability:.2f})"
     if kind == ADD and island and min(fit_mm, fit_mm if context_mm is None else context_mm) > 0:
         return False, f"{said}, but it touches nothing and lies {fit_mm:.1f} mm outside of the fit"
     return True, said
@@ -173,7 +176,7 @@ def _by_shape(
     sound: Soundness,
     limits: Limits,
 ) -> tuple[bool, str]:
-    """Decide where no image decides; `segmenter_probability` is of the network that made the mask."""
+    """Decide where no voxel head decides; `segmenter_probability` is of the network that made the mask."""
     if kind == REMOVE and segmenter_probability is not None and segmenter_probability > SEGMENTER_DOUBT:
         return False, f"the network was sure of it (mean probability {segmenter_probability:.2f})"
     if context_mm is not None and (context_mm < 0) == (kind == REMOVE):
@@ -206,7 +209,7 @@ def judge_regions(
     limits: Limits,
     context: np.ndarray | None = None,
     probability: np.ndarray | None = None,
-    seen: bool = False,
+    head: str = "",
     sound: Soundness = ALL_SOUND,
 ) -> tuple[np.ndarray, np.ndarray, list[Region]]:
     """Decide on every region in which the proposal differs from the mask.
@@ -219,7 +222,7 @@ def judge_regions(
         limits: the gate's limits, and the volume below which regions are specks.
         context: (X, Y, Z) signed distance of the joint model, mm.
         probability: (X, Y, Z) from the evidence, NaN where it says nothing.
-        seen: see `decide`.
+        head: see `decide`.
         sound: see `decide`.
 
     Returns:
@@ -246,7 +249,7 @@ def judge_regions(
             context_mm = None if context is None else round(float(context[box][own].mean()), 3)
             mean_probability = _mean_or_none(probability, box, own)
             island = not touching[number]
-            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, seen, island, sound, limits)
+            accepted, reason = decide(kind, fit_mm, context_mm, mean_probability, head, island, sound, limits)
             if not accepted:
                 refused[box] |= own
             world = _rounded(affine[:3, :3] @ centre + affine[:3, 3])
@@ -303,7 +306,7 @@ def judge_beyond(
         context_mm = None if context_mm_at is None else round(float(context_mm_at(points).mean()), 3)
         probability = None if probability_at is None else _mean_of_known(probability_at(points))
         island = not touching[number]
-        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, False, island, sound, limits)
+        accepted, reason = decide(REMOVE, fit_mm, context_mm, probability, "", island, sound, limits)
         if accepted:
             removed.append(voxels)
         figures = (round(len(voxels) * voxel_mm3, 1), fit_mm, context_mm, probability, island)

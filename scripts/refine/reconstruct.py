@@ -38,7 +38,7 @@ from .limits import Limits
 from .narrow_band import COARSE_MM, FINE_CANONICAL, evaluate_near_surface
 from .odds import follow_odds, without_thin
 from .planes import FILLED, DrawnSlices
-from .seen import ReadImage, scene_of
+from .seen import Readers, scene_of
 from .settings import RefineSettings
 from .sparse import follow as follow_drawn
 from .stages import Fitted
@@ -49,7 +49,8 @@ LEAST_MM = 0.01  # stands for a voxel's side before its distance is known
 SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
-DRAWN = "drawn slices"
+SHAPE, DRAWN = "shape", "drawn slices"
+IMAGE, MASK = HEADS = "image", "mask"  # that a voxel head decided: with an image, or by mask and fits
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,13 @@ class Reconstruction:
         fit: (x, y, z) bool, the inside of the fitted shape.
         regions: what was judged.
         outside: voxels of the initial mask beyond the box that are removed, as indices (N, 3) of the original grid.
-        followed: how many voxels were changed around accepted regions, or by an image, without belonging to one.
+        followed: how many voxels were changed around accepted regions, or by a voxel head, without belonging to one.
         dice_with_fit: Dice coefficient of the initial mask with the fit.
-        evidence: what decided beside the shape: "image", "probability", "drawn slices", or "shape" where nothing did.
+        evidence: what decided: "image" or "mask" (the voxel head, with image or without), "probability", "drawn
+            slices", or "shape" where none of these did.
         warnings: what a user should know of the structure.
         doubtful: whether the fit cannot be right.
-        probability: (x, y, z) of the voxel head, NaN where it says nothing; None where no image was read.
+        probability: (x, y, z) of the voxel head with the image, NaN where it says nothing; None without an image.
         mesh: its surface, world mm; None where nothing is left of it, or where it was not drawn.
     """
 
@@ -78,7 +80,7 @@ class Reconstruction:
     outside: np.ndarray
     followed: int = 0
     dice_with_fit: float = 0.0
-    evidence: str = "shape"
+    evidence: str = SHAPE
     warnings: tuple[str, ...] = ()
     doubtful: bool = False
     probability: np.ndarray | None = None
@@ -95,7 +97,7 @@ class Measured:
         fit_mm: (x, y, z) signed distance of the fit.
         mask_mm: (x, y, z) signed distance of the initial mask; None without fusion.
         context_mm: (x, y, z) signed distance of the joint model; None without one.
-        log_odds: (x, y, z) of the voxel head, NaN where it says nothing; None where no image was read.
+        log_odds: (x, y, z) of the voxel head, NaN where it says nothing; None where none was asked.
     """
 
     box: tuple[slice, slice, slice]
@@ -111,13 +113,13 @@ class ReconstructShape:
 
     Args:
         settings: see `RefineSettings`.
-        read: what an image says of the structure, if the pack has a voxel head.
+        readers: the voxel heads of the structure, if the pack has such.
         side: "left" or "right" where the other side has a label of its own, see `bodies.twin_share`.
     """
 
-    def __init__(self, settings: RefineSettings, read: ReadImage | None = None, side: str = "") -> None:
+    def __init__(self, settings: RefineSettings, readers: Readers | None = None, side: str = "") -> None:
         self.settings = settings
-        self.read = read
+        self.readers = readers or Readers()
         self.side = side
 
     def __call__(self, fitted: Fitted) -> Reconstruction:
@@ -156,9 +158,10 @@ class ReconstructShape:
         if fitted.context is not None:
             context_mm = evaluate_near_surface(partial(fitted.context.of, fitted.name), grid, spacing, 0.0)
         log_odds = None
-        if self.read is not None and fitted.seen is not None:
-            scene = scene_of(fitted, fitted.seen, box, grid, fit_mm, context_mm, self.read.step_mm)
-            log_odds = self.read(scene, grid.shape)
+        reader = self.readers.of(fitted.seen)
+        if reader is not None and fitted.seen is not None:
+            scene = scene_of(fitted, fitted.seen, box, grid, fit_mm, context_mm, reader.step_mm)
+            log_odds = reader(scene, grid.shape)
         return Measured(box, grid, fit_mm, mask_mm, context_mm, log_odds)
 
     def between(self, measured: Measured, fitted: Fitted, drawn: DrawnSlices) -> Reconstruction:
@@ -215,12 +218,16 @@ class ReconstructShape:
         evidence = None if seen or signs else fitted.evidence
         context_at = None if fitted.context is None else partial(fitted.context.of, fitted.name)
         probability = probability_at = None
-        if self.read is not None and log_odds is not None:
+        source = SHAPE
+        reader = self.readers.of(fitted.seen)
+        if reader is not None and fitted.seen is not None and log_odds is not None:
+            source = MASK if fitted.seen.image is None else IMAGE
             probability = special.expit(log_odds)
-            proposal = without_thin(initial, follow_odds(own[box], log_odds), mask_mm, self.read.step_mm)
+            proposal = without_thin(initial, follow_odds(own[box], log_odds), mask_mm, reader.step_mm)
             fused = np.where(proposal == initial, mask_mm, np.where(proposal, -LEAST_MM, LEAST_MM)).astype(np.float32)
         else:
             if evidence is not None:
+                source = "probability"
                 probability_at = partial(evidence.of, fitted.name)
                 probability = _on_grid(evidence.probability[fitted.name], evidence.affine, grid)
             fused = fuse(mask_mm, fit_mm, lengths.tau_mm).astype(np.float32, copy=False)
@@ -252,7 +259,7 @@ class ReconstructShape:
                 limits,
                 context_mm,
                 probability,
-                seen,
+                source if seen else "",
                 sound,
             )
             if len(outside_box):
@@ -287,10 +294,9 @@ class ReconstructShape:
                 regions.append(_adrift(islands, fitted))
         if seen:
             fused = mask_signed_distance(fused < 0, spacing_mm(grid.affine), LIMIT_MM)
-        source = "image" if seen else "probability" if evidence is not None else "shape"
         said = unlike(fitted.name, signs) if signs else lost
         warnings = [*filter(None, (said, fitted.fit.warning)), *(body.beside(fitted.name) for body in bodies)]
-        read = probability if seen else None
+        read = probability if source == IMAGE else None
         return Reconstruction(
             box, fused, inside, regions, outside_box, followed, agreement, source, tuple(warnings), bool(said), read
         )

@@ -1,8 +1,9 @@
-"""What an image says of a fitted structure: the log odds of the pack's voxel head on the structure's own grid."""
+"""What a voxel head says of a fitted structure, with an image or without: log odds on the structure's own grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,11 +17,11 @@ from .narrow_band import evaluate_near_surface, interpolate_nodes, node_counts
 from .stages import Fitted, Seen
 
 
-class ReadImage:
-    """Reads an image for one structure of a pack.
+class VoxelReader:
+    """Asks a voxel head of one structure of a pack.
 
     Args:
-        head: the pack's voxel head.
+        head: the voxel head.
         name: the structure's name in it.
     """
 
@@ -32,7 +33,7 @@ class ReadImage:
     def __call__(self, scene: Scene, shape: Sequence[int]) -> np.ndarray | None:
         """Return the log odds that voxels are the structure's, an array of a shape, NaN where nothing is said.
 
-        It is None where the image shows nothing of the structure.
+        It is None where there is an image that shows nothing of the structure.
 
         Args:
             scene: the structure on the head's grid.
@@ -44,6 +45,25 @@ class ReadImage:
         odds = np.full(scene.grid.shape, np.nan, np.float32)
         odds[tuple(index.T)] = self.head.log_odds(self.name, values, scene.upright(index))
         return interpolate_nodes(odds, shape)
+
+
+@dataclass(frozen=True)
+class Readers:
+    """The voxel heads of one structure.
+
+    Attributes:
+        image: the one that reads images; None without such.
+        blind: the one that knows mask and fits alone; None without such.
+    """
+
+    image: VoxelReader | None = None
+    blind: VoxelReader | None = None
+
+    def of(self, seen: Seen | None) -> VoxelReader | None:
+        """Return the one that reads what is seen, or None."""
+        if seen is None:
+            return None
+        return self.blind if seen.image is None else self.image
 
 
 def scene_of(
@@ -59,7 +79,7 @@ def scene_of(
 
     Args:
         fitted: the structure.
-        seen: image and mask.
+        seen: mask, and image where there is one.
         box: slices of the label map around the structure.
         grid: their own grid; the following arrays are of its shape.
         fit_mm: signed distance of the fit.
@@ -86,7 +106,7 @@ def scene_of(
     return Scene(
         nodes,
         step_mm,
-        resample(seen.image.values, seen.image.affine, nodes, fill=np.nan),
+        None if seen.image is None else resample(seen.image.values, seen.image.affine, nodes, fill=np.nan),
         at_nodes(mask_mm),
         None if initial_mm is None else at_nodes(initial_mm),
         at_nodes(others.astype(np.float32)),

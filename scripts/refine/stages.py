@@ -49,12 +49,12 @@ class Seen:
     """What a voxel head sees of a structure beside its fit.
 
     Attributes:
-        image: the case's image.
+        image: the case's image; None where the head knows mask and fits alone.
         label_map: (X, Y, Z), in which the other structures are.
         mask: the structure's voxels that the head corrects: the initial ones, or what an earlier reading made of them.
     """
 
-    image: Image
+    image: Image | None
     label_map: np.ndarray
     mask: BoxedMask
 
@@ -238,7 +238,7 @@ class Sampled(Aligned):
         samples: TIM's points.
         context: the pack's joint model fitted to all structures of the case, where the structure uses it.
         evidence: probabilities of the network that made the mask, where there are such.
-        seen: what the pack's voxel head sees, where there are an image and a head.
+        seen: what the pack's voxel head sees, where it has one.
         drawn: the slices in which it was drawn, where the mask was filled between such; None of a whole mask.
     """
 

@@ -15,7 +15,7 @@ from ..organ.sides import SIDES
 from ..prior.prior import ShapePrior
 from .finetune import LatentFinetune
 from .reconstruct import ReconstructShape
-from .seen import ReadImage
+from .seen import Readers, VoxelReader
 from .settings import RefineSettings
 from .tim import TIMSample
 
@@ -39,7 +39,7 @@ class Steps:
         structure: Structure,
         settings: RefineSettings,
         prior: ShapePrior,
-        read: ReadImage | None,
+        readers: Readers,
         side: str,
         device: str | torch.device,
     ) -> Steps:
@@ -51,7 +51,7 @@ class Steps:
             PICCT(anchor, prior.scale_mm, n_points=ALIGNMENT_POINTS, mirror=structure.mirror),
             TIMSample(settings.samples, settings.keep_share),
             LatentFinetune(settings, device),
-            ReconstructShape(settings, read, side),
+            ReconstructShape(settings, readers, side),
         )
 
 
@@ -60,6 +60,7 @@ def steps_of(
     settings: Mapping[str, RefineSettings],
     priors: Mapping[str, ShapePrior],
     head: VoxelHead | None,
+    blind: VoxelHead | None,
     device: str | torch.device,
 ) -> dict[str, Steps]:
     """Return the steps of each shape of a pack: of its structures, and of both sides of paired ones.
@@ -68,7 +69,8 @@ def steps_of(
         pack: the organ pack.
         settings: structure name → its settings.
         priors: structure name → its prior.
-        head: the pack's voxel head, or None.
+        head: the pack's voxel head that reads images, or None.
+        blind: the one for masks alone, or None.
         device: where the fit runs.
     """
     side_of = {
@@ -79,7 +81,7 @@ def steps_of(
             shape,
             settings[structure.name],
             priors[structure.name],
-            ReadImage(head, structure.name) if head is not None else None,
+            Readers(*(None if own is None else VoxelReader(own, structure.name) for own in (head, blind))),
             side_of.get(structure.labels[0], "") if len(structure.labels) == 1 else "",
             device,
         )

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..cases.digest import hash_of, input_hash
 from ..cases.find import CASE
-from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, OrganPack
+from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..report.run_report import FAILED, CaseRecord, RunReport, package_versions, shown
 from ..report.version import bundle_version
@@ -46,7 +46,7 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     }
     files: list[Path] = []
     for one in () if pack is None else pack.packs:
-        own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, CALIBRATION_FILE)]
+        own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, BLIND_FILE, CALIBRATION_FILE)]
         named = [*own_files, Path(network_file(one)), QUALITY_FILE]
         files += [file for file in (one.file, *(s.prior for s in one.structures), *named) if file.is_file()]
     return hash_of([json.dumps(own, sort_keys=True, default=str)], files)

@@ -19,7 +19,7 @@ from ..cases.labels import label_counts, looks_like_an_image
 from ..cases.read import read_labels
 from ..geometry.affine import voxel_volume_mm3
 from ..organ.checks import as_name, safe_name
-from ..organ.pack import EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS, OrganPack
+from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS, OrganPack
 from ..organ.sources import plain
 from ..organ.structure import MOST_LABEL
 from ..organ.yaml_file import read_yaml
@@ -124,7 +124,7 @@ def _chosen(names: Mapping[int, str], label: str | int | Sequence[str | int] | N
 def names_of_files(names: Mapping[int, str]) -> dict[int, str]:
     """Return label → a name of its own that files may be called by: what is not allowed in it becomes `_`."""
     found: dict[int, str] = {}
-    taken = {Path(file).stem for file in (JOINT_FILE, EVIDENCE_FILE)}
+    taken = {Path(file).stem for file in (JOINT_FILE, EVIDENCE_FILE, BLIND_FILE)}
     for value, name in names.items():
         own, mark = as_name(name), f"_{value}"
         while own.casefold() in taken:

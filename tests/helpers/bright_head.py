@@ -1,4 +1,4 @@
-"""A voxel head that calls bright what is bright: its log odds are the channel `ratio_0`, times a factor."""
+"""Voxel heads whose log odds are one channel, times a factor: one calls bright what is bright, one follows the fit."""
 
 import shutil
 from pathlib import Path
@@ -8,11 +8,11 @@ import torch
 
 from scripts.evidence.channels import CHANNELS
 from scripts.evidence.head import VoxelHead, VoxelNet
-from scripts.organ.pack import EVIDENCE_FILE, OrganPack
+from scripts.organ.pack import BLIND_FILE, EVIDENCE_FILE, OrganPack
 from scripts.refine.stages import Image
 
 
-def bright_net(factor: float = 4.0) -> VoxelNet:
+def linear_net(channel: str, factor: float) -> VoxelNet:
     """A linear net, since SiLU(x) - SiLU(-x) = x."""
     net = VoxelNet(2)
     first, second, last = (net.layers[k] for k in (0, 2, 4))
@@ -20,18 +20,27 @@ def bright_net(factor: float = 4.0) -> VoxelNet:
         for layer in (first, second, last):
             layer.weight.zero_()
             layer.bias.zero_()
-        first.weight[:, CHANNELS.index("ratio_0")] = torch.tensor([1.0, -1.0])
+        first.weight[:, CHANNELS.index(channel)] = torch.tensor([1.0, -1.0])
         second.weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
         last.weight.copy_(factor * torch.tensor([[1.0, -1.0]]))
     return net
 
 
 def pack_with_bright_head(folder: Path, organ: str = "hippocampus", step_mm: float = 1.0) -> Path:
-    """Copy an organ pack, with such a head in place of its own."""
+    """Copy an organ pack, with a head that calls bright what is bright, and none for masks alone."""
     pack = OrganPack.load(organ)
     shutil.copytree(pack.folder, folder)
-    nets = {structure.name: bright_net() for structure in pack.structures}
-    VoxelHead(nets, step_mm).save(folder / EVIDENCE_FILE)
+    (folder / BLIND_FILE).unlink(missing_ok=True)
+    VoxelHead({structure.name: linear_net("ratio_0", 4.0) for structure in pack.structures}, step_mm).save(
+        folder / EVIDENCE_FILE
+    )
+    return folder
+
+
+def with_following_head(folder: Path, step_mm: float = 1.0) -> Path:
+    """Add a head for masks alone to an organ pack: it follows the fit."""
+    nets = {structure.name: linear_net("fit", -4.0) for structure in OrganPack.load(folder).structures}
+    VoxelHead(nets, step_mm).save(folder / BLIND_FILE)
     return folder
 
 

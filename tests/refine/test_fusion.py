@@ -46,34 +46,35 @@ def test_long_regions_are_cut_into_slabs():
 
 
 @pytest.mark.parametrize(
-    ("kind", "fit", "context", "probability", "seen", "island", "sound", "accepted"),
+    ("kind", "fit", "context", "probability", "island", "sound", "accepted"),
     [
-        (REMOVE, 9.0, None, None, False, True, 0.9, True),
-        (REMOVE, 2.0, None, None, False, True, 0.9, False),
-        (REMOVE, 9.0, -3.0, None, False, True, 0.9, False),  # the joint model says that it belongs
-        (REMOVE, 9.0, 4.0, None, False, True, 0.9, True),
-        (REMOVE, 9.0, None, 0.99, False, True, 0.9, False),  # the network was sure
-        (REMOVE, 9.0, None, 0.8, False, True, 0.9, True),
-        (REMOVE, 9.0, None, None, False, True, 0.1, False),  # the fit explains next to nothing of the surface
-        (REMOVE, 9.0, 4.0, None, False, True, 0.1, True),  # but the joint model agrees
-        (ADD, -5.0, None, None, False, False, 0.9, True),
-        (ADD, -5.0, None, None, False, False, 0.2, False),  # the fit explains too little of the surface
-        (ADD, -5.0, 2.0, None, False, False, 0.9, False),
-        (ADD, -9.0, -9.0, None, False, False, 0.9, True),
+        (REMOVE, 9.0, None, None, True, 0.9, True),
+        (REMOVE, 2.0, None, None, True, 0.9, False),
+        (REMOVE, 9.0, -3.0, None, True, 0.9, False),  # the joint model says that it belongs
+        (REMOVE, 9.0, 4.0, None, True, 0.9, True),
+        (REMOVE, 9.0, None, 0.99, True, 0.9, False),  # the network was sure
+        (REMOVE, 9.0, None, 0.8, True, 0.9, True),
+        (REMOVE, 9.0, None, None, True, 0.1, False),  # the fit explains next to nothing of the surface
+        (REMOVE, 9.0, 4.0, None, True, 0.1, True),  # but the joint model agrees
+        (ADD, -5.0, None, None, False, 0.9, True),
+        (ADD, -5.0, None, None, False, 0.2, False),  # the fit explains too little of the surface
+        (ADD, -5.0, 2.0, None, False, 0.9, False),
+        (ADD, -9.0, -9.0, None, False, 0.9, True),
     ],
 )
-def test_decisions(kind, fit, context, probability, seen, island, sound, accepted):
-    decision, reason = decide(kind, fit, context, probability, seen, island, Soundness(sound), LIMITS)
+def test_decisions(kind, fit, context, probability, island, sound, accepted):
+    decision, reason = decide(kind, fit, context, probability, "", island, Soundness(sound), LIMITS)
     assert decision is accepted and len(reason) > 10
 
 
+@pytest.mark.parametrize("head", ["image", "mask"])
 @pytest.mark.parametrize("context_mm", [None, -9.0, 9.0])
-def test_an_image_decides_for_itself(context_mm):
+def test_a_voxel_head_decides_for_itself(context_mm, head):
     def decision(kind, probability):
-        return decide(kind, 1.5, context_mm, probability, True, False, Soundness(0.9), LIMITS)
+        return decide(kind, 1.5, context_mm, probability, head, False, Soundness(0.9), LIMITS)
 
-    assert decision(REMOVE, 0.02) == (True, "image evidence against it (mean probability 0.02)")
-    assert decision(ADD, 0.98) == (True, "image evidence for it (mean probability 0.98)")
+    assert decision(REMOVE, 0.02) == (True, f"{head} evidence against it (mean probability 0.02)")
+    assert decision(ADD, 0.98) == (True, f"{head} evidence for it (mean probability 0.98)")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_an_image_decides_for_itself(context_mm):
 )
 def test_a_part_that_nothing_but_the_image_speaks_for_is_not_added(island, fit_mm, context_mm, accepted):
     """It touches nothing, and neither fit nor joint model expects anything there."""
-    found, reason = decide(ADD, fit_mm, context_mm, 0.98, True, island, Soundness(0.9), LIMITS)
+    found, reason = decide(ADD, fit_mm, context_mm, 0.98, "image", island, Soundness(0.9), LIMITS)
     assert found is accepted and ("touches nothing" in reason) is not accepted
 
 
@@ -93,7 +94,7 @@ def test_a_fit_that_hardly_resembles_the_mask_only_removes_islands_by_itself():
 
     def decision(kind, context_mm=None, probability=None, island=False):
         fit_mm = -9.0 if kind == ADD else 9.0
-        return decide(kind, fit_mm, context_mm, probability, False, island, odd, LIMITS)
+        return decide(kind, fit_mm, context_mm, probability, "", island, odd, LIMITS)
 
     refused = (False, "the mask's Dice with its fit is 0.70: too little to change it by shape alone")
     assert decision(ADD) == decision(REMOVE) == refused
@@ -103,7 +104,7 @@ def test_a_fit_that_hardly_resembles_the_mask_only_removes_islands_by_itself():
 
 def test_reasons_say_on_which_side_of_the_fit_a_region_lies():
     def reason(kind, fit_mm):
-        return decide(kind, fit_mm, None, None, False, False, Soundness(), LIMITS)[1]
+        return decide(kind, fit_mm, None, None, "", False, Soundness(), LIMITS)[1]
 
     assert reason(ADD, -5.0).startswith("missing part 5.0 mm inside of the fit")
     assert reason(ADD, 1.25).startswith("missing part 1.2 mm outside of the fit")

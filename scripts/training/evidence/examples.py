@@ -10,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from ...cases.files import whole_file
-from ...cases.read import read_array, read_labels
+from ...cases.read import read_array
+from ...cases.sources import LabelSource
 from ...evidence.channels import CHANNELS, voxel_channels
 from ...geometry.affine import apply_affine, box_affine, spacing_mm
 from ...geometry.resample import WorldGrid, resample
@@ -45,11 +46,11 @@ Examples = dict[str, list[Example]]  # structure → one a draft
 
 @dataclass(frozen=True)
 class Case:
-    """A patient, cut to the organs, on the image's grid.
+    """A patient, cut to the organs, on the image's grid, or that of the label map where there is no image.
 
     Attributes:
         name: of the files.
-        image: (X, Y, Z).
+        image: (X, Y, Z); None without one.
         signed_mm: structure → signed distance (X, Y, Z) of the truth, mm; structures that are missing are left out.
         masks: real networks' label maps (X, Y, Z).
         affine: (4, 4) voxel → world mm.
@@ -57,35 +58,53 @@ class Case:
     """
 
     name: str
-    image: np.ndarray
+    image: np.ndarray | None
     signed_mm: dict[str, np.ndarray]
     masks: list[np.ndarray]
     affine: np.ndarray
     organs: dict[str, Organ]
 
 
-def read_case(name: str, image_dir: Path, label_dir: Path, mask_dirs: Sequence[Path], refiner: Refiner) -> Case:
+def read_case(
+    name: str, image_dir: Path | None, label_dir: Path, mask_dirs: Sequence[Path], refiner: Refiner, source: str = ""
+) -> Case:
     """Read a patient; folders of masks that lack the patient are passed over.
+
+    Args:
+        name: of the patient's files.
+        image_dir: folder of images; None without such.
+        label_dir: of true label maps.
+        mask_dirs: of real networks' masks.
+        refiner: of the pack.
+        source: whose labels these have, one of the pack's sources; "" for its own.
 
     Raises:
         ValueError: the label map has none of the pack's structures.
     """
-    image, affine = read_array(image_dir / name)
-    grid = WorldGrid(affine, (image.shape[0], image.shape[1], image.shape[2]))
+    known = LabelSource.of(refiner.pack, source)
+    image: np.ndarray | None = None
+    if image_dir is None:
+        given = known.read(label_dir / name)
+        shape, affine = given.values.shape, given.affine
+    else:
+        image, affine = read_array(image_dir / name)
+        shape = image.shape
+    grid = WorldGrid(affine, (shape[0], shape[1], shape[2]))
 
     def on_grid(file: Path) -> np.ndarray:
-        labels, own = read_labels(file)
-        return resample(labels, own, grid, order=0)
+        given = known.read(file)
+        return np.maximum(resample(given.in_pack_values(), given.affine, grid, order=0), 0)
 
     labels = on_grid(label_dir / name)
     if not (labels > 0).any():
-        raise ValueError(f"{label_dir / name} is empty where its image lies")
+        raise ValueError(f"{label_dir / name} is empty{'' if image_dir is None else ' where its image lies'}")
     box = crop_box(labels > 0, [int(np.ceil(MARGIN_MM / h)) for h in spacing_mm(affine)])
     cut = box_affine(affine, [side.start for side in box])
     masks = [on_grid(folder / name)[box].copy() for folder in mask_dirs if (folder / name).is_file()]
     found = {n: m for n, m in refiner.pack.masks(labels[box], cut).items() if m.any()}
     organs = {n: Organ(m, cut) for n, m in found.items()}
-    return Case(name, image[box].copy(), {n: organ.signed_mm for n, organ in organs.items()}, masks, cut, organs)
+    cut_image = None if image is None else image[box].copy()
+    return Case(name, cut_image, {n: organ.signed_mm for n, organ in organs.items()}, masks, cut, organs)
 
 
 def make_examples(
@@ -102,7 +121,8 @@ def make_examples(
         seed: of all that is random.
     """
     rng = np.random.default_rng(seed)
-    shape = (case.image.shape[0], case.image.shape[1], case.image.shape[2])
+    x, y, z = next(iter(case.signed_mm.values())).shape
+    shape = (x, y, z)
     radius_mm = float(np.exp(np.mean([np.log(organ.radius_mm) for organ in case.organs.values()])))
     index = warp(shape, case.affine, radius_mm, rng)
     truth_mm = {name: warped(signed, index) for name, signed in case.signed_mm.items()}
@@ -118,7 +138,7 @@ def make_examples(
             other = others[rng.integers(len(others))] if others else organ
             own = draft(organ, other, float(np.clip(severity + rng.normal(0.0, 0.1), 0.0, 1.0)), rng)
         label_map[own & (label_map == 0)] = refiner.pack.structure(name).labels[0]
-    image = Image(warped(case.image, index), case.affine)
+    image = None if case.image is None else Image(warped(case.image, index), case.affine)
     stages = refiner.fit(refiner.sample(refiner.align(label_map, case.affine), label_map, case.affine))
     return {
         stage.name: _example(stage, truth_mm[stage.name], label_map, image, refiner, step_mm)
@@ -131,7 +151,7 @@ def _example(
     stage: Fitted,
     truth_mm: np.ndarray,
     label_map: np.ndarray,
-    image: Image,
+    image: Image | None,
     refiner: Refiner,
     step_mm: float,
 ) -> Example:

@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ...cases.lock import FolderLock
-from ...cases.split import evenly_spaced, training_files
+from ...cases.split import choose_labels, evenly_spaced
 from ...evidence.channels import CHANNELS, FROM_FIT, OF_IMAGE
 from ...evidence.head import VoxelHead, VoxelNet
-from ...organ.pack import EVIDENCE_FILE, OrganPack
+from ...organ.pack import BLIND_FILE, EVIDENCE_FILE, OrganPack
 from ...refine.chain import Refiner
 from .examples import PARTS, Case, Examples, load_examples, make_examples, read_case, save_examples, unknown
 from .training import train_net
@@ -27,6 +27,8 @@ def evidence(
     dataset_dir: str,
     organ: str,
     mask_dir: str = "",
+    source: str = "",
+    split: str = "train",
     cases: int = 48,
     drafts: int = 3,
     cache_dir: str = "cache/evidence",
@@ -35,19 +37,23 @@ def evidence(
     output: str = "",
     seed: int = 0,
 ) -> str:
-    """Train the voxel head of an organ pack, which reads images, on flawed masks of its training split.
+    """Train a voxel head of an organ pack on flawed masks of its training split: it reads images, or masks alone.
 
     Args:
-        dataset_dir: folder with `images/` and `labels/` of NIfTI files of the same names.
+        dataset_dir: folder with `images/` and `labels/` of NIfTI files of the same names; `--without image` needs
+            `labels/` only.
         organ: organ pack, by name or path.
         mask_dir: folders, with commas between them, of real networks' masks of some of these patients, files of the
             same names: each is a draft more.
-        cases: patients, at most; spread evenly over the training split.
+        source: whose labels label maps and masks have, one of the organ pack's sources, where no names tell.
+        split: the pack's split to take the patients from; empty for all of the folder.
+        cases: patients, at most; spread evenly over them.
         drafts: flawed masks that are made of each patient.
         cache_dir: where prepared examples are kept: a training that was stopped goes on from there.
         steps: training steps of each structure's net.
-        without: "prior" or "image": what the head is not told of, to see what it is worth.
-        output: where the head is written; by default into the pack.
+        without: "image" trains the head for masks that come without an image; "prior" one that is not told of the fits,
+            to see what they are worth.
+        output: where the head is written; by default into the pack, but without prior.
         seed: of drafts, initialisation and order.
 
     Returns:
@@ -57,13 +63,20 @@ def evidence(
         raise ValueError(f"--without is prior or image, not {without}")
     refiner = Refiner(OrganPack.load(organ), seed=seed, see=False)
     pack = refiner.pack
-    images, labels = Path(dataset_dir) / "images", Path(dataset_dir) / "labels"
+    labels = Path(dataset_dir) / "labels"
+    images = Path(dataset_dir) / "images" if (Path(dataset_dir) / "images").is_dir() else None
+    if images is None and without != "image":
+        raise ValueError(f"{dataset_dir} has no folder images: add it, or train for masks alone by --without image")
+    if without == "prior" and not output:
+        raise ValueError("a head without prior is not for a pack: say by --output where it is to be written")
     mask_dirs = [Path(folder) for folder in mask_dir.split(",") if folder]
-    files = training_files(pack, labels)
+    files = choose_labels(labels, pack, split)
     names = [files[i].name for i in evenly_spaced(len(files), cases)]
     lent = evenly_spaced(len(files), DONORS)
     step_mm = min(*pack.spacing_mm, DRAFT_STEP_MM)
-    made_of = dataset_dir, names, mask_dirs, drafts, seed, step_mm, CHANNELS, PARTS
+    made_of: tuple[object, ...] = dataset_dir, names, mask_dirs, drafts, seed, step_mm, CHANNELS, PARTS
+    if images is None or source:
+        made_of = *made_of, images is None, source
     cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr(made_of).encode()):08x}"
     with FolderLock(cache):  # two trainings at once would spoil each other's files
         parts: list[Examples] = []
@@ -71,8 +84,8 @@ def evidence(
         for name in tqdm(names, desc="patients"):
             file = cache / f"{name}.npz"
             if not file.is_file():
-                donors = donors or [read_case(files[i].name, images, labels, [], refiner) for i in lent]
-                case = read_case(name, images, labels, mask_dirs, refiner)
+                donors = donors or [read_case(files[i].name, images, labels, [], refiner, source) for i in lent]
+                case = read_case(name, images, labels, mask_dirs, refiner, source)
                 save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed))
             parts.append(unknown(load_examples(file), WITHOUT[without]))
         nets: dict[str, VoxelNet] = {}
@@ -94,7 +107,7 @@ def evidence(
             **({"without": without} if without else {}),
             "seed": seed,
         }
-        target = Path(output) if output else pack.folder / EVIDENCE_FILE
+        target = Path(output) if output else pack.folder / (BLIND_FILE if without == "image" else EVIDENCE_FILE)
         VoxelHead(nets, step_mm, card).save(target)
     return f"voxel head of {len(nets)} structures, {len(names)} patients: {target}"
 
