@@ -1,5 +1,6 @@
 """The job that trains a voxel head: from images and label maps to a file that reads them."""
 
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -11,7 +12,7 @@ from scipy import ndimage
 from scripts.cases.lock import LOCK, FolderInUse, FolderLock
 from scripts.evidence.channels import CHANNELS, FROM_FIT, OF_FITS, OF_IMAGE, OF_MASK, OF_PLACE
 from scripts.evidence.head import VoxelHead
-from scripts.organ.pack import EVIDENCE_FILE, OrganPack
+from scripts.organ.pack import BLIND_FILE, EVIDENCE_FILE, OrganPack
 from scripts.refine.chain import Refiner
 from scripts.refine.stages import Image
 from scripts.training.evidence import job
@@ -127,6 +128,28 @@ def test_a_head_may_go_without_prior_or_image(data, tmp_path, monkeypatch):
     assert used["image"] == {*OF_MASK, *OF_FITS, *OF_PLACE}
     with pytest.raises(ValueError, match="--without is prior or image, not shape"):
         run(data, tmp_path, without="shape")
+
+
+def test_a_head_for_masks_alone_needs_no_images(data, tmp_path):
+    """Only label maps are there, with another model's values."""
+    (tmp_path / "data" / "labels").mkdir(parents=True)
+    for file in sorted((data / "labels").iterdir()):
+        image = nib.load(file)
+        renumbered = np.where(np.asanyarray(image.dataobj) > 0, 7, 0).astype(np.uint8)
+        nib.save(nib.Nifti1Image(renumbered, image.affine), tmp_path / "data" / "labels" / file.name)
+    pack = tmp_path / "pack"
+    shutil.copytree(data / "pack", pack)
+    (pack / BLIND_FILE).unlink(missing_ok=True)
+    text = (pack / "organ.yaml").read_text()
+    (pack / "organ.yaml").write_text(text.replace("\nsources:", "\nsources:\n  other: {7: anterior}\n", 1))
+    options = {"cache_dir": str(tmp_path / "cache"), "drafts": 1, "steps": 3, "source": "other"}
+    with pytest.raises(ValueError, match="has no folder images: add it, or train for masks alone by --without image"):
+        job.evidence(str(tmp_path / "data"), str(pack), **options)
+    said = job.evidence(str(tmp_path / "data"), str(pack), without="image", split="", **options)
+    assert "3 patients" in said and VoxelHead.load(pack / BLIND_FILE).card["without"] == "image"
+    assert Refiner(pack).blind is not None
+    with pytest.raises(ValueError, match="say by --output where it is to be written"):
+        job.evidence(str(data), str(pack), without="prior", **options)
 
 
 def test_two_trainings_at_once_do_not_share_what_is_kept(data, tmp_path, monkeypatch):
