@@ -40,7 +40,7 @@ from .results import Drawn, results_of
 from .settings import RefineSettings
 from .side_check import as_partner, in_place, mend_sides, partners
 from .sparse import contour_samples
-from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, TrustedSamples, Unrefined
+from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
 from .steps import steps_of
 
 logger = logging.getLogger(__name__)
@@ -229,14 +229,21 @@ class Refiner:
         evidence = None if prob is None else evidence_from_probabilities(prob, label_map, affine, self.pack)
         shared = {"context": (fitted - begun) / len(aligned)}
         mended: dict[str, Mended] = {}
-        looked_at = None if self.head is None else image
-        if looked_at is not None or (self.blind is not None and evidence is None):
+        if image is not None and self.head is not None:
             alone = [self._sample(one, context, None, shared) for one in aligned]
             begun = time.perf_counter()
-            mended = mend(alone, label_map, affine, looked_at, self.steps)
+            mended = mend(alone, label_map, affine, image, self.steps)
             context = self._context(aligned, {name: own.surface for name, own in mended.items()}) if mended else context
-            shared["head"] = (time.perf_counter() - begun) / len(aligned)
+            shared["image"] = (time.perf_counter() - begun) / len(aligned)
+        elif self.blind is not None and evidence is None:
+            return [self._blind(self._sample(one, context, None, shared), label_map) for one in aligned]
         return [self._sample(one, context, evidence, shared, mended.get(one.name)) for one in aligned]
+
+    def _blind(self, sampled: Sampled | Unrefined, label_map: np.ndarray) -> Sampled | Unrefined:
+        """Let the voxel head for masks alone see a structure of a label map."""
+        if isinstance(sampled, Unrefined) or self.steps[sampled.name].settings.method == "paper":
+            return sampled
+        return replace(sampled, seen=Seen(None, label_map, sampled.mask))
 
     def _sample(
         self,

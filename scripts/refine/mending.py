@@ -1,7 +1,7 @@
-"""The first asking of a voxel head: masks mended with their linear fits, for the fits to follow.
+"""The first reading of an image: masks mended by their linear fits, for the fits to follow.
 
-A fit to a poor mask is poor, and misleads the voxel head. So the head is asked twice: first with the fast linear fit,
-and at last with the fit to what it made of the mask at first.
+A fit to a poor mask is poor, and misleads the voxel head that reads the image with it. So the head reads twice: first
+with the fast linear fit, and at last with the fit to what it saw at first.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import trimesh
 from ..geometry.affine import Similarity, box_affine
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
-from .reconstruct import HEADS, Reconstruction
+from .reconstruct import Reconstruction
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
 from .steps import Steps
 
 
 @dataclass(frozen=True)
 class Mended:
-    """What a voxel head made of a mask at first.
+    """What an image made of a mask at first.
 
     Attributes:
         similarity: world → canonical, of the linear fit.
@@ -39,20 +39,20 @@ def mend(
     sampled: Sequence[Sampled | Unrefined],
     label_map: np.ndarray,
     affine: np.ndarray,
-    image: Image | None,
+    image: Image,
     steps: Mapping[str, Steps],
 ) -> dict[str, Mended]:
-    """Ask the voxel heads with the linear fits.
+    """Read the image with the linear fits.
 
     Args:
         sampled: the structures.
         label_map: (X, Y, Z) that they are of.
         affine: (4, 4) voxel → world mm.
-        image: on any grid; None where the heads know masks alone.
+        image: on any grid.
         steps: shape name → its steps.
 
     Returns:
-        Structure name → what came of it; those that the head has no say in, or leaves nothing of, are not among them.
+        Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
     """
     parts: list[tuple[Fitted, Reconstruction]] = []
     for one in sampled:
@@ -65,7 +65,7 @@ def mend(
             part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
             continue  # there is no linear model, or the fit has left the grid
-        if part.evidence in HEADS and (part.signed_mm < 0).any():
+        if part.evidence == "image" and (part.signed_mm < 0).any():
             parts.append((first, part))
     if not parts:
         return {}

@@ -50,7 +50,7 @@ SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
 SHAPE, DRAWN = "shape", "drawn slices"
-IMAGE, MASK = HEADS = "image", "mask"  # that a voxel head decided: with an image, or by mask and fits
+IMAGE, MASK = "image", "mask"  # that a voxel head decided: with an image, or by mask and fits
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,25 @@ class ReconstructShape:
         return Reconstruction(box, signed_mm, inside, [], gone, 0, agreement, DRAWN, warnings)
 
     def judge(self, measured: Measured, fitted: Fitted) -> Reconstruction:
-        """Fuse mask and fit, and decide on every region in which they disagree.
+        """Decide on every region in which mask and fit, or mask and voxel head, disagree.
+
+        Without an image the head knows no more than mask and fits, and is seldom sure of a missing end. What it leaves,
+        the rules of depth may change.
+
+        Args:
+            measured: of this structure, with the same `fusion`.
+            fitted: the structure.
+
+        Returns:
+            The fused signed distance in the box, and what was judged; no mesh.
+        """
+        part = self.judge_once(measured, fitted)
+        if part.evidence != MASK:
+            return part
+        return _with_rules(part, self.judge_once(replace(measured, log_odds=None), fitted), fitted)
+
+    def judge_once(self, measured: Measured, fitted: Fitted) -> Reconstruction:
+        """Decide by the voxel head where one was asked, else by rules; see `judge`.
 
         Args:
             measured: of this structure, with the same `fusion`.
@@ -300,6 +318,20 @@ class ReconstructShape:
         return Reconstruction(
             box, fused, inside, regions, outside_box, followed, agreement, source, tuple(warnings), bool(said), read
         )
+
+
+def _with_rules(part: Reconstruction, rules: Reconstruction, fitted: Fitted) -> Reconstruction:
+    """Return what a voxel head made of a mask, and beside that what the rules made of the rest."""
+    initial = fitted.mask[part.box]
+    by_head = part.signed_mm < 0
+    inside = np.where(by_head != initial, by_head, rules.signed_mm < 0)
+    return replace(
+        part,
+        signed_mm=mask_signed_distance(inside, spacing_mm(fitted.affine), LIMIT_MM),
+        regions=[*part.regions, *(region for region in rules.regions if region.accepted)],
+        outside=rules.outside,
+        followed=part.followed + rules.followed,
+    )
 
 
 def _box(fitted: Fitted) -> tuple[slice, slice, slice]:

@@ -39,7 +39,7 @@ def test_weights_do_not_follow_the_walls_of_a_bite(kind, monkeypatch):
     inside = points[truth > 0]
     bite = (np.linalg.norm(points - inside[np.argmax(inside[:, 1])], axis=-1) < 9.0) & (truth > 0)
     data = {"pred": MetaTensor(torch.from_numpy(np.where(bite, 0, truth)[None]), affine=torch.as_tensor(affine))}
-    refiner = Refiner("hippocampus")
+    refiner = Refiner("hippocampus", see=False)
     for step in (PICCTd("pred", refiner), TIMSampled("pred", refiner)):
         data = step(data)
     (case,) = data["pred_shapes"]
