@@ -127,7 +127,8 @@ def _chosen(pack: OrganPack, structures: str, without: str) -> list[list[str]]:
     chosen = [sides for sides in _sides(pack) if set(sides) & set(wanted)]
     if not set(names).issuperset(wanted) or (without != "image" and len(chosen) < len(_sides(pack))):
         raise ValueError(
-            f"--structures {structures}: '{pack.name}' has {', '.join(names)}, and only heads without image may lack any"
+            f"--structures {structures}: '{pack.name}' has {', '.join(names)}, and only heads without image may lack "
+            "any of these"
         )
     return chosen
 
