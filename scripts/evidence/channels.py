@@ -179,7 +179,7 @@ def _unit(values: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
 def _log_ratio(values: np.ndarray, inner: np.ndarray, outer: np.ndarray, at: Sequence[np.ndarray]) -> np.ndarray:
     """Return how much more often an intensity occurs in the organ than around it, a logarithm (N,); NaN if unknown."""
-    own, around = values[inner], values[outer]
+    own, around = (values[side].astype(np.float64) for side in (inner, outer))  # as float32 they fall out of the bins
     if min(len(own), len(around)) < LEAST_TRUSTED:
         return np.full(len(at[0]), np.nan, np.float32)
     low, high = np.percentile(np.concatenate([own, around]), [0.5, 99.5])

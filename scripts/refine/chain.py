@@ -92,11 +92,11 @@ class Refiner:
         joint = self.pack.folder / JOINT_FILE
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
-        self.head, self.blind = (self._head(name, device) if see else None for name in (EVIDENCE_FILE, BLIND_FILE))
         self.judge = Judge.of(QUALITY_FILE, self.pack.name, self.pack.folder / CALIBRATION_FILE)
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")
+        self.head, self.blind = (self._head(name, device) if see else None for name in (EVIDENCE_FILE, BLIND_FILE))
         self.partners = partners(self.pack)
         self.steps = steps_of(self.pack, self.settings, self.priors, self.head, self.blind, device)
 

@@ -79,7 +79,7 @@ class Request:
             labels = LabelSource.of(pack, str(source or ""))
             has_mask = is_true(current_label) or is_true(sparse)
             if is_true(sparse) and not is_true(refine):
-                raise BadRequest("sparse: drawn slices become an organ by refinement, which refine false leaves out")
+                raise BadRequest("sparse: drawn slices become an organ by refinement: leave out refine false")
             refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
             if not has_mask:
                 check_unet(pack)
