@@ -66,7 +66,7 @@ class Refiner:
         partners: structure name → the same of the patient's other side, where that has a prior of its own.
         joint: the joint model of the pack's structures; None without one, or where no structure uses it.
         head: the pack's voxel head that reads images; None without such.
-        blind: its voxel head for masks alone, of some structures or all; None without such.
+        blind: its voxel head for masks alone; None without such.
         judge: predicts the quality of masks; None where the bundle has no predictor.
 
     Raises:
@@ -107,7 +107,7 @@ class Refiner:
             return None
         head = VoxelHead.load(file, device)
         unknown = [own.name for own in self.pack.structures if own.name not in head.structures]
-        if unknown and name != BLIND_FILE:  # that may leave a structure to the rules
+        if unknown:
             raise ValueError(f"{file} does not know {', '.join(unknown)}: train it anew (python -m scripts evidence)")
         return head
 

@@ -12,13 +12,14 @@ from functools import partial
 
 import numpy as np
 import trimesh
-from scipy import ndimage, special
+from scipy import special
 
 from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
-from ..geometry.surface import crop_box, field_surface, mask_signed_distance, with_volume
+from ..geometry.surface import mask_signed_distance
 from .bodies import Body, Islands, crumbs, far_islands, is_comparable, other_bodies
+from .draw_mesh import draw_mesh
 from .fusion import (
     LEAST_SOUND,
     REMOVE,
@@ -46,9 +47,6 @@ from .stages import Fitted
 MARGIN_MM = 15.0
 LIMIT_MM = 6.0  # signed distances of the mask are exact below it; only their signs and what is near 0 decide
 LEAST_MM = 0.01  # stands for a voxel's side before its distance is known
-SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
-TAUBIN_STEPS = 10
-MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more, at 0.8 mm, is drawn more coarsely
 SHAPE, DRAWN = "shape", "drawn slices"
 IMAGE, MASK = "image", "mask"  # that a voxel head decided: with an image, or by mask and fits
 
@@ -385,39 +383,6 @@ def _beyond(voxels: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
     """Return the voxels, indices (N, 3), that lie outside of a box."""
     inside = (voxels >= [side.start for side in box]) & (voxels < [side.stop for side in box])
     return voxels[~inside.all(axis=1)]
-
-
-def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray) -> trimesh.Trimesh | None:
-    """Return the zero level of a signed distance as a smooth closed mesh in world mm; None where there is none.
-
-    The distances are brought to near-isotropic spacing and smoothed lightly before marching cubes, and the mesh is
-    smoothed without shrinking (Taubin). It encloses the volume of the mask, the voxels of negative distance, and ends
-    on the voxel's face where the mask touches the border of the grid.
-    """
-    mask = signed_mm < 0
-    if not mask.any():
-        return None
-    spacing = spacing_mm(affine)
-    box = crop_box(mask, 2)
-    reach_mm = 0.5 * float(spacing.max())
-    part = np.pad(signed_mm[box].clip(-LIMIT_MM, LIMIT_MM), 1, mode="edge")
-    rim = np.ones(part.shape, bool)
-    rim[1:-1, 1:-1, 1:-1] = False
-    part[rim] = np.abs(part[rim])  # as far outside as the border is inside: the surface ends on the voxel's face
-    part = np.pad(part, 1, constant_values=LIMIT_MM + reach_mm)
-    extent = (np.array(part.shape) - 1) * spacing
-    step = max(spacing.min(), 0.8, float(np.cbrt(extent.prod() / MESH_VOXELS)))
-    counts = [max(int(round((n - 1) * h / step)) + 1, 2) for n, h in zip(part.shape, spacing, strict=True)]
-    fine = ndimage.zoom(part, [c / n for c, n in zip(counts, part.shape, strict=True)], order=1, grid_mode=False)
-    ratio = (np.array(part.shape) - 1) / (np.array(fine.shape) - 1)
-    fine = ndimage.gaussian_filter(fine, SMOOTH_MM / (spacing * ratio))
-    placed = affine @ np.diag([*ratio, 1.0])
-    placed[:3, 3] = apply_affine(affine, np.array([side.start - 2 for side in box]))
-    volume_mm3 = np.count_nonzero(mask) * voxel_volume_mm3(affine)
-    mesh = field_surface(fine, placed, volume_mm3, reach_mm)
-    if mesh is None:
-        return None
-    return with_volume(trimesh.smoothing.filter_taubin(mesh, iterations=TAUBIN_STEPS), volume_mm3, 0.5 * step)
 
 
 def _on_grid(volume: np.ndarray, affine: np.ndarray, grid: WorldGrid) -> np.ndarray:

@@ -18,7 +18,7 @@ GONE = {
     "tau_mm": BY_SIZE,
     "reach_mm": BY_SIZE,
     "min_region_mm3": BY_SIZE,
-    "smooth_mm": "it is SMOOTH_MM in scripts/refine/reconstruct.py",
+    "smooth_mm": "it is SMOOTH_MM in scripts/refine/draw_mesh.py",
     "alignment_points": "it is ALIGNMENT_POINTS in scripts/refine/steps.py",
     "code_rate": "each method has its own: CODE_RATE in scripts/refine/finetune.py and paper_fit.py",
     "code_penalty": "it is CODE_PENALTY in scripts/refine/finetune.py, a tenth of what stood here",

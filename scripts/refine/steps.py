@@ -81,14 +81,10 @@ def steps_of(
             shape,
             settings[structure.name],
             priors[structure.name],
-            Readers(*(_reader(own, structure.name) for own in (head, blind))),
+            Readers(*(None if own is None else VoxelReader(own, structure.name) for own in (head, blind))),
             side_of.get(structure.labels[0], "") if len(structure.labels) == 1 else "",
             device,
         )
         for structure in pack.structures
         for shape in (structure, *structure.pair)
     }
-
-
-def _reader(head: VoxelHead | None, name: str) -> VoxelReader | None:
-    return None if head is None or name not in head.structures else VoxelReader(head, name)

@@ -81,13 +81,11 @@ def test_no_head_is_asked_where_none_is_wanted(pack):
     assert case.quality["evidence"] == "shape"
 
 
-def test_what_the_head_does_not_know_is_left_to_the_rules(tmp_path):
+def test_a_head_that_lacks_a_structure_is_named(tmp_path):
     folder = pack_with_bright_head(tmp_path / "thorax", "thorax", 2.0)
     VoxelHead({"heart": linear_net("fit", -4.0)}, 2.0).save(folder / BLIND_FILE)
-    refiner = Refiner(folder)
-    asked = {name: own.reconstruction.readers.blind is not None for name, own in refiner.steps.items()}
-    assert asked == {"oesophagus": False, "heart": True, "trachea": False, "aorta": False}
-    assert all(own.reconstruction.readers.image is not None for own in refiner.steps.values())
+    with pytest.raises(ValueError, match=f"{BLIND_FILE} does not know oesophagus, trachea, aorta: train it anew"):
+        Refiner(folder)
 
 
 @pytest.mark.parametrize(("by", "waver"), [(2.0, 0.0), (2.0, 0.7), (2.5, 0.7)])

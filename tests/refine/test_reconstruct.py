@@ -8,10 +8,10 @@ from scripts.geometry.boxed import BoxedMask
 from scripts.geometry.resample import WorldGrid
 from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import Structure
-from scripts.refine import reconstruct
+from scripts.refine.draw_mesh import draw_mesh
 from scripts.refine.merge import merge
 from scripts.refine.narrow_band import evaluate_near_surface
-from scripts.refine.reconstruct import Reconstruction, draw_mesh
+from scripts.refine.reconstruct import Reconstruction
 from scripts.refine.stages import Fitted
 
 CENTRE, RADIUS = np.array([12.0, -7.0, 30.0]), 14.0
@@ -105,7 +105,7 @@ def test_nothing_inside_gives_no_mesh():
 
 
 def test_the_grid_of_a_mesh_has_a_bound(monkeypatch):
-    monkeypatch.setattr(reconstruct, "MESH_VOXELS", 5_000)
+    monkeypatch.setattr("scripts.refine.draw_mesh.MESH_VOXELS", 5_000)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in (40, 40, 20)], indexing="ij"), -1) * [1, 1, 2]
     exact = (np.linalg.norm(grid - [20, 20, 20], axis=-1) - 14).astype(np.float32)
     coarse = draw_mesh(exact, np.diag([1.0, 1.0, 2.0, 1.0]))

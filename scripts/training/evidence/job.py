@@ -34,7 +34,6 @@ def evidence(
     cache_dir: str = "cache/evidence",
     steps: int = 5000,
     without: str = "",
-    structures: str = "",
     output: str = "",
     seed: int = 0,
 ) -> str:
@@ -54,8 +53,6 @@ def evidence(
         steps: training steps of each structure's net.
         without: "image" trains the head for masks that come without an image; "prior" one that is not told of the fits,
             to see what they are worth.
-        structures: those that get a net, with commas between them; all by default. What a head without image does not
-            know is left to the rules.
         output: where the head is written; by default into the pack, but without prior.
         seed: of drafts, initialisation and order.
 
@@ -72,7 +69,6 @@ def evidence(
         raise ValueError(f"{dataset_dir} has no folder images: add it, or train for masks alone by --without image")
     if without == "prior" and not output:
         raise ValueError("a head without prior is not for a pack: say by --output where it is to be written")
-    chosen = _chosen(pack, structures, without)
     mask_dirs = [Path(folder) for folder in mask_dir.split(",") if folder]
     files = choose_labels(labels, pack, split)
     names = [files[i].name for i in evenly_spaced(len(files), cases)]
@@ -93,7 +89,7 @@ def evidence(
                 save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed))
             parts.append(unknown(load_examples(file), WITHOUT[without]))
         nets: dict[str, VoxelNet] = {}
-        for sides in chosen:
+        for sides in _sides(pack):
             own = [one for part in parts for side in sides for one in part.get(side, []) if len(one.truth)]
             if not own:
                 raise ValueError(
@@ -114,23 +110,6 @@ def evidence(
         target = Path(output) if output else pack.folder / (BLIND_FILE if without == "image" else EVIDENCE_FILE)
         VoxelHead(nets, step_mm, card).save(target)
     return f"voxel head of {len(nets)} structures, {len(names)} patients: {target}"
-
-
-def _chosen(pack: OrganPack, structures: str, without: str) -> list[list[str]]:
-    """Return those of `_sides` that hold one of the structures named, or all where none is.
-
-    Raises:
-        ValueError: the pack lacks one, or its head for images would lack one.
-    """
-    names = [own.name for own in pack.structures]
-    wanted = [name for name in structures.split(",") if name] or names
-    chosen = [sides for sides in _sides(pack) if set(sides) & set(wanted)]
-    if not set(names).issuperset(wanted) or (without != "image" and len(chosen) < len(_sides(pack))):
-        raise ValueError(
-            f"--structures {structures}: '{pack.name}' has {', '.join(names)}, and only heads without image may lack "
-            "any of these"
-        )
-    return chosen
 
 
 def _sides(pack: OrganPack) -> list[list[str]]:
