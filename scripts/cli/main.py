@@ -34,6 +34,7 @@ JOBS: dict[str, tuple[str, ...]] = {  # command → config, and what lies over i
 }
 FUNCTIONS: dict[str, str] = {  # command → module:function
     "evaluate": "evaluation.evaluate:evaluate",
+    "ablate": "validation.ablation:ablate",
     "benchmark": "evaluation.benchmark:benchmark",
     "calibrate": "validation.calibrate:calibrate",
     "data": "data.job:data",

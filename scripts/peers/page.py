@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,9 @@ import torch
 
 from ..evaluation.evaluate import LARGEST
 from ..evaluation.scoring import REFERENCE
+from ..evaluation.summary import Summary, read_summary
 from ..evaluation.tables import markdown_table
-from ..metrics.statistics import ALL, HARM_DSC
+from ..metrics.statistics import HARM_DSC
 from ..organ.pack import OrganPack
 from ..report.version import bundle_version
 from ..report.words import counted
@@ -30,10 +30,6 @@ SCORES = {  # metric → head, decimals
     "emd": ("EMD", 3),
 }
 SHAPE, IMAGE = "refined", "refined with image"  # ways to refine
-
-Line = Mapping[str, float]
-Summary = Mapping[tuple[str, str], Line]
-"""(method, metric) → a line of a benchmark's summary, over all structures."""
 
 
 @dataclass(frozen=True)
@@ -93,20 +89,6 @@ def page(
         _trainings(trained),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def read_summary(file: Path) -> Summary:
-    """Read a benchmark's `summary.csv`: of several structures, the lines of all together."""
-    with open(file, newline="", encoding="utf-8") as opened:
-        rows = list(csv.DictReader(opened))
-    names = {row["structure"] for row in rows}
-    structure = ALL if ALL in names else names.pop()
-    texts = ("structure", "method", "metric")
-    return {
-        (row["method"], row["metric"]): {k: float(v) if v else math.nan for k, v in row.items() if k not in texts}
-        for row in rows
-        if row["structure"] == structure
-    }
 
 
 def _caption(pack: OrganPack, counts: Mapping[str, int], budget: Budget, seed: int, device: torch.device) -> str:
