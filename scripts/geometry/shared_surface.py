@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations, permutations
+from types import MappingProxyType
 
 import numpy as np
 import trimesh
 from scipy import ndimage
 
-from .affine import apply_affine, check_affine, spacing_mm
-from .boxed import BoxedMask
+from .affine import apply_affine, check_affine, spacing_mm, voxel_volume_mm3
+from .boxed import Box, BoxedMask
+from .smooth_complex import smooth_complex
 from .surface import mask_signed_distance
 
 FINEST_MM, MOST_POINTS = 0.8, 4_000_000  # of the grid that is meshed
@@ -25,20 +27,25 @@ SMOOTH_MM = 0.5  # standard deviation on the distances
 LIMIT_MM = 8.0  # of distances
 NEAREST = 0.1  # of a grid's edge: a vertex lies that far from both ends at least, so that no triangle is too thin
 PAIRS = list(combinations(range(4), 2))
+NONE_KNOWN: Mapping[str, tuple[Box, np.ndarray]] = MappingProxyType({})
 Polygon = tuple[list[tuple[int, ...]], tuple[int, int]]  # nodes, and the corners on its two sides
 
 
-def shared_surfaces(masks: Mapping[str, BoxedMask], affine: np.ndarray) -> dict[str, trimesh.Trimesh]:
+def shared_surfaces(
+    masks: Mapping[str, BoxedMask], affine: np.ndarray, distances: Mapping[str, tuple[Box, np.ndarray]] = NONE_KNOWN
+) -> dict[str, trimesh.Trimesh]:
     """Return the surfaces of structures of one label map.
 
     Args:
         masks: name → mask, of one grid, not overlapping.
         affine: (4, 4) voxel → world mm.
+        distances: name → a box of the grid and signed distances (x, y, z) there in mm, negative inside, of which the
+            mask was made. They count where they are of the mask's side; elsewhere the distance from the mask does.
 
     Returns:
-        Name → watertight mesh in world mm, normals outward. Where two touch, both have the same triangles, with the
-        same vertices to the last bit, of opposite orientation. A structure of which nothing is left on the grid that is
-        meshed has none.
+        Name → watertight smooth mesh in world mm, normals outward, with its mask's volume. Where two touch, both have
+        the same triangles, with the same vertices to the last bit, of opposite orientation. A structure of which
+        nothing is left on the grid that is meshed has none.
     """
     matrix, names = check_affine(affine), [name for name, mask in masks.items() if mask.part.any()]
     if not names:
@@ -49,20 +56,19 @@ def shared_surfaces(masks: Mapping[str, BoxedMask], affine: np.ndarray) -> dict[
     step = max(float(spacing.min()), FINEST_MM, float(np.cbrt(((size - 1) * spacing).prod() / MOST_POINTS)))
     counts = np.maximum(np.rint((size - 1) * spacing / step).astype(int) + 1, 2)
     ratio = (size - 1) / (counts - 1)
-    placed = []
-    for name in names:
-        placed.append(np.zeros(tuple(size), bool))
-        box = tuple(slice(s.start - o, s.stop - o) for s, o in zip(masks[name].box, start, strict=True))
-        placed[-1][box] = masks[name].part
     fields = np.zeros((len(names) + 1, *counts), np.float32)  # the first is what surrounds them
-    for number, mask in enumerate([~np.logical_or.reduce(placed), *placed]):
-        distance = mask_signed_distance(mask, spacing, LIMIT_MM)
-        fine = ndimage.zoom(distance, counts / size, order=1, grid_mode=False)
-        fields[number] = ndimage.gaussian_filter(fine, SMOOTH_MM / (spacing * ratio))
+    nearest = np.full(tuple(size), LIMIT_MM, np.float32)
+    for number, name in enumerate([*names, ""], 1):
+        own = -nearest if not name else _signed(masks[name], start, size, spacing, distances.get(name))
+        nearest = np.minimum(nearest, own)
+        fine = ndimage.zoom(own, counts / size, order=1, grid_mode=False)
+        fields[number % len(fields)] = ndimage.gaussian_filter(fine, SMOOTH_MM / (spacing * ratio))
     points, triangles, sides = interfaces(fields)
     world = apply_affine(matrix, points * ratio + start)
     if np.linalg.det(matrix[:3, :3]) < 0:
         triangles = triangles[:, ::-1]
+    volumes_mm3 = np.array([masks[name].count for name in names]) * voxel_volume_mm3(matrix)
+    world = smooth_complex(world, triangles, sides, volumes_mm3, 0.5 * step)
     found = {}
     for number, name in enumerate(names, 1):
         own = np.concatenate([triangles[sides[:, 0] == number], triangles[sides[:, 1] == number][:, ::-1]])
@@ -70,6 +76,26 @@ def shared_surfaces(masks: Mapping[str, BoxedMask], affine: np.ndarray) -> dict[
             used, faces = np.unique(own, return_inverse=True)
             found[name] = trimesh.Trimesh(world[used], faces.reshape(own.shape), process=False)
     return found
+
+
+def _signed(
+    mask: BoxedMask, start: np.ndarray, size: np.ndarray, spacing: np.ndarray, known: tuple[Box, np.ndarray] | None
+) -> np.ndarray:
+    """Return a structure's signed distance (X, Y, Z) in mm in a box of the grid, from `start` on, of that size."""
+    placed = np.zeros(tuple(size), bool)
+    placed[tuple(slice(s.start - o, s.stop - o) for s, o in zip(mask.box, start, strict=True))] = mask.part
+    signed = mask_signed_distance(placed, spacing, LIMIT_MM)
+    if known is not None:
+        box, values = known
+        low = [max(side.start, o) for side, o in zip(box, start, strict=True)]
+        high = [min(side.stop, o + n) for side, o, n in zip(box, start, size, strict=True)]
+        here, there = (
+            tuple(slice(a - o, max(a, b) - o) for a, b, o in zip(low, high, origin, strict=True))
+            for origin in (start, [side.start for side in box])
+        )
+        agree = (values[there] < 0) == placed[here]
+        signed[here][agree] = values[there][agree].clip(-LIMIT_MM, LIMIT_MM)
+    return signed
 
 
 def interfaces(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

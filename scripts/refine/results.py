@@ -59,7 +59,10 @@ def results_of(
         The refined label map (X, Y, Z), and what came of each structure, in their order.
     """
     refined, after = merge(label_map, affine, [(one.fitted, one.part) for one in drawn if isinstance(one, Drawn)])
-    meshes = shared_surfaces(after, affine) if shared_faces else None
+    meshes = None
+    if shared_faces:
+        parts = {one.fitted.name: one.part for one in drawn if isinstance(one, Drawn)}
+        meshes = shared_surfaces(after, affine, {name: (part.box, part.signed_mm) for name, part in parts.items()})
     results: list[Refined | Unrefined] = []
     for one in drawn:
         if isinstance(one, Drawn):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import trimesh
 
 from scripts.report.mesh_check import check, meshes, voxel_surface
 from scripts.report.run_folder import RunError
@@ -46,6 +47,21 @@ def test_a_picture_is_drawn(tmp_path):
     run = write_run(tmp_path, np.eye(4))
     meshes(str(run), str(tmp_path / "a.png"))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_runs_are_compared(tmp_path):
+    run, other = (write_run(tmp_path / name, np.eye(4)) for name in ("one", "other"))
+    ball = trimesh.load(other / "a" / "a_ball.stl")
+    ball.apply_translation([3.0, 0.0, 0.0])
+    ball.export(other / "a" / "a_ball.stl")
+    lines = meshes(str(run), str(tmp_path / "a.png"), str(other)).splitlines()
+    rows = {line.split("|")[1].strip(): [float(cell) for cell in line.split("|")[2:-1]] for line in lines[2:]}
+    assert rows["ball"][6:] == pytest.approx([0.0, 1.5, 2.85, 3.0], abs=0.05)  # 3 mm times the cosine, spread evenly
+    assert rows["egg"][6] == rows["egg"][4] and max(rows["egg"][7:]) < 0.01
+    assert (tmp_path / "a.png").is_file()
+    (other / "a" / "a_egg.stl").unlink()
+    with pytest.raises(ValueError, match="no mesh of egg of the case a"):
+        meshes(str(run), other_dir=str(other))
 
 
 def test_a_run_without_meshes_is_refused(tmp_path):
