@@ -83,7 +83,7 @@ class TIMSample:
 def template_posterior(moving: np.ndarray, template: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return `P1` (M,) of canonical mask points (M, 3) against `count` of the template's surface points (Eq. 40).
 
-    CPD runs from the alignment already found.
+    CPD runs from the alignment already found. Where that leaves no point near the template, all are 0.
     """
     rng = np.random.default_rng(seed)
     data = template[rng.choice(len(template), min(count, len(template)), replace=False)]
@@ -99,7 +99,10 @@ def template_posterior(moving: np.ndarray, template: np.ndarray, count: int, see
     with np.errstate(all="ignore"):
         for _ in range(ITERATIONS):
             before = engine.sigma2
-            engine.iterate()
+            try:
+                engine.iterate()
+            except np.linalg.LinAlgError:  # nothing corresponds to the template
+                break
             if not np.isfinite(engine.sigma2) or abs(before - engine.sigma2) < 1e-3 * before:
                 break
     return np.nan_to_num(np.asarray(engine.P1))

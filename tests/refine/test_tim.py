@@ -34,6 +34,11 @@ def test_the_same_seed_gives_the_same_numbers():
     assert (one == two).all()
 
 
+def test_points_that_reach_nothing_of_the_template_have_no_posterior():
+    template = trimesh.creation.icosphere(subdivisions=3, radius=0.6).vertices
+    assert (template_posterior(template[::2] + [40.0, 0, 0], template, 300, seed=0) == 0).all()
+
+
 def copy_pack(folder: Path, **settings) -> Path:
     """Copy the thorax pack's files, with other settings, into a folder."""
     folder.mkdir()
