@@ -41,7 +41,8 @@ def ablation_page(
         sizes: shapes, epochs and seed of the command.
         cases: that were fitted.
         changes: variant → the options that make it.
-        summaries: `CLEAN` and `MIXED` → the scores of the fits of such masks, compared with `FULL`.
+        summaries: `CLEAN` and `MIXED` → the scores of the fits of such masks, compared with `FULL`; without the
+            variants whose training failed.
     """
     parts = [
         f"# What is each part of the method worth: {organ}",
@@ -73,6 +74,9 @@ def ablation_page(
 def _scores(summary: Summary, names: Sequence[str]) -> str:
     body = []
     for name in names:
+        if (name, "dsc") not in summary:
+            body.append([name, "its training failed", *[""] * len(SCORES)])
+            continue
         figures = [_figure(summary[name, metric], digits) for metric, (_, digits) in SCORES.items()]
         body.append([name, *figures, f"{summary[name, 'dsc']['failed']:.0f}"])
     return markdown_table(("variant", *(head for head, _ in SCORES.values()), "empty"), body)
@@ -88,8 +92,9 @@ def _figure(line: Mapping[str, float], digits: int) -> str:
 
 
 def _paper(summaries: Mapping[str, Summary]) -> str:
+    ours = [_cd(summaries[kind]) for kind in TITLES]
     body = [
-        [name, *(f"{value:.3f}" for value in values), *(f"{summaries[k][name, 'cd']['mean']:.3f}" for k in TITLES)]
+        [name, *(f"{value:.3f}" for value in values), *(f"{cd[name]:.3f}" if name in cd else "–" for cd in ours)]
         for name, values in PAPER_CD.items()
     ]
     heads = ("paper: liver", "paper: pancreas", "paper: lung lobes", "here: true masks", "here: masks with errors")
@@ -97,6 +102,12 @@ def _paper(summaries: Mapping[str, Summary]) -> str:
 
 
 def _verdict(kind: str, summary: Summary) -> str:
-    ours = sorted(PAPER_CD, key=lambda name: summary[name, "cd"]["mean"])
+    cd = _cd(summary)
+    ours = sorted(cd, key=lambda name: cd[name])
     masks = "true masks" if kind == CLEAN else "masks with errors"
     return f"Ours on {masks}, best first: {', '.join(ours)}" + (": the paper's." if ours == list(PAPER_CD) else ".")
+
+
+def _cd(summary: Summary) -> dict[str, float]:
+    """Return variant → mean CD, of the paper's variants that have one, in its order."""
+    return {name: summary[name, "cd"]["mean"] for name in PAPER_CD if (name, "cd") in summary}

@@ -71,38 +71,53 @@ def test_the_page_has_all_variants_with_intervals_and_compares_the_order():
 
 
 def test_a_run_trains_once_and_goes_on(organ, tmp_path, monkeypatch):
-    """Six ellipsoids to learn from, two to fit; the second run trains and changes nothing."""
+    """Six ellipsoids to learn from, two to fit; one training fails; the second run repeats that one alone."""
     pack, data = organ
-    chosen = ("hard TIM, top 50 %", *PAPER_CD)
-    monkeypatch.setattr(ablation, "VARIANTS", {name: VARIANTS[name] for name in VARIANTS if name in chosen})
+    chosen = "hard TIM 50 %, no code,no hyper code"
     jobs, run = [], ablation.run_job
 
     def run_small(job, **given):
         jobs.append(job)
+        if job == "train_prior" and given["run_dir"].name == slug("no code"):
+            raise SystemExit("it did not work")
         run(job, **(given | SMALL if job == "train_prior" else given))
 
     monkeypatch.setattr(ablation, "run_job", run_small)
-    options = {"shapes": 6, "epochs": 1, "cases": 2, "processes": 1, "device": "cpu"}
+    options = {"variants": chosen, "shapes": 6, "epochs": 1, "cases": 2, "processes": 1, "device": "cpu"}
     page = ablate(str(data), str(pack), str(tmp_path / "out"), **options)
     priors = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "packs").glob("*/egg.safetensors")}
-    assert {file.parent.name for file in priors} == {slug(name) for name in PAPER_CD}
+    assert {file.parent.name for file in priors} == {slug(FULL), slug("no hyper code")}
     beta = ShapePrior.load(tmp_path / "out" / "packs" / slug("no hyper code") / "egg.safetensors")
     assert not beta.split_codes(beta.code_mean)[1].any()
     text = open(page).read()
-    assert "same 6 label maps" in text and "same 2 label maps" in text and "| hard TIM, top 50 % |" in text
-    assert jobs.count("train_prior") == 4 and jobs.count("refine") == 2 * 5
+    assert "same 6 label maps" in text and "same 2 label maps" in text and "| hard TIM 50 % |" in text
+    assert "--variants 'all parts,no hyper code,no code,hard TIM 50 %'" in text and "no normals" not in text
+    assert text.count("| no code | its training failed |") == 2
+    assert "| no code | 0.342 | 0.188 | 0.621 | – | – |" in text
+    assert jobs.count("train_prior") == 3 and jobs.count("refine") == 2 * 3
     jobs.clear()
     ablate(str(data), str(pack), str(tmp_path / "out"), **options)
-    assert set(jobs) == {"refine"} and open(page).read() == text
+    assert jobs.count("train_prior") == 1 and jobs.count("refine") == 2 * 3 and open(page).read() == text
     assert priors == {file: file.stat().st_mtime_ns for file in priors}
     with pytest.raises(ValueError, match="ablation.json was made with another shapes: give another --output_dir"):
         ablate(str(data), str(pack), str(tmp_path / "out"), **(options | {"shapes": 5}))
+
+
+def test_without_a_prior_of_the_whole_method_there_is_no_comparison(organ, tmp_path, monkeypatch):
+    def fail(job, **given):
+        raise SystemExit("it did not work")
+
+    monkeypatch.setattr(ablation, "run_job", fail)
+    with pytest.raises(SystemExit, match="it did not work"):
+        ablate(str(organ[1]), str(organ[0]), str(tmp_path / "out"))
 
 
 def test_what_makes_no_sense_is_refused(organ, tmp_path):
     pack, data = organ
     with pytest.raises(ValueError, match="--shapes of at least 2"):
         ablate(str(data), str(pack), str(tmp_path), shapes=1)
+    with pytest.raises(ValueError, match="unknown variants no cod; there are all parts, no hyper code"):
+        ablate(str(data), str(pack), str(tmp_path), variants="no cod")
     several = yaml.safe_load((pack / "organ.yaml").read_text())
     several |= {"name": "eggs", "labels": {1: "egg", 2: "other"}}
     several["structures"] = [{"name": "egg", "labels": [1]}, {"name": "other", "labels": [2]}]
