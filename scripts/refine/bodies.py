@@ -136,6 +136,16 @@ def two_organs(mask: np.ndarray, affine: np.ndarray, side: str = "") -> str:
     )
 
 
+def largest_body(mask: np.ndarray) -> np.ndarray | None:
+    """Return the largest piece of a mask (X, Y, Z) bool that holds more beside it; None where it is less than half."""
+    pieces, count = ndimage.label(mask, TOUCH)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    if count < 2 or 2 * sizes.max() < sizes.sum():
+        return None
+    return pieces == sizes.argmax()
+
+
 @dataclass(frozen=True)
 class Islands:
     """Pieces of a mask far from its largest one.

@@ -31,7 +31,7 @@ from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..quality.verdict import Judge
-from .bodies import Islands, far_islands, two_organs
+from .bodies import Islands, far_islands, largest_body, two_organs
 from .drawing import Drawing
 from .lengths import Lengths
 from .likeness import unlike
@@ -150,30 +150,41 @@ class Refiner:
         except ValueError as error:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
         transform, boxed = self._place(name, points, mask, affine, partner), BoxedMask.of(mask)
-        if transform.failure and self._alone(name):
-            surface, transform = self._without_islands(name, boxed, affine, partner) or (surface, transform)
+        part = self._organ_in(name, boxed, affine, transform)
+        found = None if part is None else self._place_part(name, part, affine, partner)
+        if found and (found[1].converged or transform.failure):
+            surface, transform = found
         seconds = {"picct": time.perf_counter() - begun}
         return Aligned(structure, seconds, self.steps[name].prior, boxed, affine, surface, transform)
 
-    def _alone(self, name: str) -> bool:
-        """Whether nothing but a structure's own mask tells where it lies, and its islands may go."""
-        return self.joint is None and self.steps[name].settings.gate
+    def _organ_in(
+        self, name: str, mask: BoxedMask, affine: np.ndarray, transform: CanonicalTransform
+    ) -> np.ndarray | None:
+        """Return what may be the organ in a mask that cannot be aligned, (X, Y, Z) bool; None where nothing tells.
 
-    def _without_islands(
-        self, name: str, mask: BoxedMask, affine: np.ndarray, partner: str
-    ) -> tuple[trimesh.Trimesh, CanonicalTransform] | None:
-        """Align a mask without its far islands, which make it too large; None where that does not help."""
-        islands = self._far(name, mask, affine)
+        Beside other structures it is the largest body: a network took something else for the organ, too, which the
+        joint model judges, since it knows of no second organ. Alone it is all but far islands, which make it too large.
+        """
+        if self.joint is not None:
+            return None if transform.converged and not transform.failure else largest_body(mask.whole())
+        gate = self.steps[name].settings.gate
+        islands = self._far(name, mask, affine) if transform.failure and gate else None
         if islands is None:
             return None
         rest = mask.whole()
         rest[tuple(islands.voxels.T)] = False
+        return rest
+
+    def _place_part(
+        self, name: str, part: np.ndarray, affine: np.ndarray, partner: str
+    ) -> tuple[trimesh.Trimesh, CanonicalTransform] | None:
+        """Align a part of a mask (X, Y, Z) bool; None where that fails."""
         try:
-            surface = mask_to_surface(rest, affine)
+            surface = mask_to_surface(part, affine)
             points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
         except ValueError:
             return None
-        transform = self._place(name, points, rest, affine, partner)
+        transform = self._place(name, points, part, affine, partner)
         return None if transform.failure else (surface, transform)
 
     def _place(

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scripts.cases.read import read_labels
 from scripts.geometry.affine import apply_affine
 from scripts.geometry.boxed import BoxedMask
 from scripts.organ.pack import OrganPack
-from scripts.refine.bodies import crumbs, far_islands, other_bodies, two_organs
+from scripts.refine.bodies import crumbs, far_islands, largest_body, other_bodies, two_organs
+from scripts.refine.chain import Refiner
 from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape, run, whole_head
 from tests.helpers.volumes import OBLIQUE
 
@@ -166,3 +168,29 @@ def test_crumbs_are_small_pieces_that_nothing_expects():
     assert gone.sum() == 8 and gone[35:37, 10:12, 10:12].all()
     assert not crumbs(mask & (expected_mm < 0), expected_mm).any()
     assert not crumbs(np.zeros_like(mask), expected_mm).any()
+
+
+def test_the_largest_body_is_at_least_half_of_the_mask():
+    np.testing.assert_array_equal(largest_body(blocks((0, 20), (30, 45))), blocks((0, 20)))
+    assert largest_body(blocks((0, 20))) is None  # there is no other
+    assert largest_body(blocks((0, 12), (18, 28), (36, 46))) is None  # a tube in pieces
+
+
+@pytest.mark.slow
+def test_where_the_other_structures_place_one_body_the_other_goes(shared_data, monkeypatch):
+    file = shared_data / "thorax" / "labels" / "thorax_34.nii.gz"
+    if not file.is_file():
+        pytest.skip(f"no label map at {file}")
+    labels, affine = read_labels(file)
+    truth, affine = labels[::4, ::4].astype(np.uint8), affine @ np.diag([4.0, 4.0, 1.0, 1.0])
+    heart = truth == 2
+    index = np.stack(np.meshgrid(*map(np.arange, truth.shape), indexing="ij"), -1)
+    world = apply_affine(affine, index.reshape(-1, 3)).reshape(index.shape)
+    centre = world[heart].mean(0) + [0.0, 0.0, -150.0]
+    mask = np.where((truth == 0) & (np.linalg.norm(world - centre, axis=-1) < 45.0), 2, truth).astype(np.uint8)
+    refiner = Refiner("thorax", see=False)
+    refined, _ = refiner.refine(mask, affine)
+    assert dice(refined == 2, heart) > 0.97 > dice(mask == 2, heart) + 0.1
+    assert not refiner.align(mask, affine)[1].failure
+    monkeypatch.setattr("scripts.refine.chain.largest_body", lambda _: None)
+    assert "two bodies" in refiner.align(mask, affine)[1].failure
