@@ -136,14 +136,26 @@ def two_organs(mask: np.ndarray, affine: np.ndarray, side: str = "") -> str:
     )
 
 
-def largest_body(mask: np.ndarray) -> np.ndarray | None:
-    """Return the largest piece of a mask (X, Y, Z) bool that holds more beside it; None where it is less than half."""
-    pieces, count = ndimage.label(mask, TOUCH)
+def largest_body(mask: BoxedMask, affine: np.ndarray, length_mm: float) -> np.ndarray | None:
+    """Return the largest piece of a mask of a compact organ, (X, Y, Z) bool.
+
+    Args:
+        mask: of one structure.
+        affine: (4, 4) voxel → world mm of the mask.
+        length_mm: how long the organ usually is.
+
+    Returns:
+        The piece; None where it is all of the mask or less than half, and for tubes, whose pieces may be their parts.
+    """
+    pieces, count = ndimage.label(mask.part, TOUCH)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
-    if count < 2 or 2 * sizes.max() < sizes.sum():
+    largest = int(sizes.max())
+    if count < 2 or 2 * largest < mask.count or length_mm / 4.0 > _radius_mm(largest, affine):
         return None
-    return pieces == sizes.argmax()
+    body = np.zeros(mask.shape, bool)
+    body[mask.box] = pieces == sizes.argmax()
+    return body
 
 
 @dataclass(frozen=True)
@@ -196,7 +208,7 @@ def far_islands(mask: BoxedMask, affine: np.ndarray, length_mm: float, side: str
         return None
     organ = pieces == sizes.argmax()
     tree = cKDTree(apply_affine(affine, np.argwhere(organ & ~ndimage.binary_erosion(organ)).astype(float)))
-    radius_mm = np.cbrt(3.0 * largest * voxel_volume_mm3(affine) / (4.0 * np.pi))
+    radius_mm = _radius_mm(largest, affine)
     unit_mm = max(radius_mm, length_mm / 4.0)
     voxels = np.argwhere((pieces > 0) & ~organ)
     numbers = pieces[tuple(voxels.T)]
@@ -205,7 +217,7 @@ def far_islands(mask: BoxedMask, affine: np.ndarray, length_mm: float, side: str
     far = (sizes < SMALL_SHARE * largest) & (gaps_mm > FAR_RADII * radius_mm)
     far |= (sizes < SMALLER_SHARE * largest) & (gaps_mm > FARTHER * unit_mm)
     far |= gaps_mm > FARTHEST * unit_mm
-    far[[0, sizes.argmax()]] = False
+    far[0] = far[sizes.argmax()] = False
     if not far.any():
         return None
     found = voxels[far[numbers]] + [side.start for side in mask.box]
@@ -232,6 +244,11 @@ def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
     gone = (sizes < SMALL_SHARE * sizes.max()) & (mean_mm > 0)
     gone[0] = False
     return gone[pieces]
+
+
+def _radius_mm(voxels: int, affine: np.ndarray) -> float:
+    """Return the radius of the ball of so many voxels."""
+    return float(np.cbrt(3.0 * voxels * voxel_volume_mm3(affine) / (4.0 * np.pi)))
 
 
 def _centre_world(voxels: np.ndarray, affine: np.ndarray) -> tuple[float, float, float]:

@@ -160,13 +160,16 @@ class Refiner:
     def _organ_in(
         self, name: str, mask: BoxedMask, affine: np.ndarray, transform: CanonicalTransform
     ) -> np.ndarray | None:
-        """Return what may be the organ in a mask that cannot be aligned, (X, Y, Z) bool; None where nothing tells.
+        """Return what may be the organ in a mask whose alignment failed or did not settle, (X, Y, Z) bool, or None.
 
-        Beside other structures it is the largest body: a network took something else for the organ, too, which the
-        joint model judges, since it knows of no second organ. Alone it is all but far islands, which make it too large.
+        Beside other structures it is the largest body of a compact organ: a network took something else for it, too,
+        which the joint model judges, since it knows of no second organ. Alone it is all but far islands, which make it
+        too large.
         """
         if self.joint is not None:
-            return None if transform.converged and not transform.failure else largest_body(mask.whole())
+            if transform.converged and not transform.failure:
+                return None
+            return largest_body(mask, affine, Lengths.of(self.steps[name].prior).long_mm)
         gate = self.steps[name].settings.gate
         islands = self._far(name, mask, affine) if transform.failure and gate else None
         if islands is None:

@@ -16,7 +16,7 @@ from ..geometry.picct import MAX_ROTATION_DEG
 from .stages import Fitted
 
 ENOUGH = 3  # points of doubt
-TURNED, ELSEWHERE, WEAK = 3, 2, 1  # what the signs count
+TURNED, ELSEWHERE, WEAK = 3, 2, 1  # what the signs count; to lie off by more than its radius counts as turned
 ELSEWHERE_MM = 8.0  # half of a mask's surface is farther than this from where the joint model expects it
 HOPELESS_DICE = 0.3  # of a mask with its own fit: below it, after an alignment that did not settle, nothing is known
 LEAST_DICE, LEAST_NEAR, LARGEST_SCALE = 0.75, 0.5, 1.5
@@ -44,7 +44,11 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
             return []
     signs = [
         (TURNED, bool(transform.turn), f"{transform.turn} it would fit"),
-        (ELSEWHERE, away_mm >= ELSEWHERE_MM, f"it lies {away_mm:.0f} mm from where the other structures say"),
+        (
+            ELSEWHERE if away_mm < fitted.fit.radius_mm else TURNED,
+            away_mm >= ELSEWHERE_MM,
+            f"it lies {away_mm:.0f} mm from where the other structures say",
+        ),
         (WEAK, transform.rotation_deg >= MAX_ROTATION_DEG, f"it stands {MAX_ROTATION_DEG:.0f}° or more from upright"),
         (WEAK, not transform.converged, "its alignment did not settle"),
         (WEAK, dice < LEAST_DICE, f"its Dice with its own fit is {dice:.2f}"),

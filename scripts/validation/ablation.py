@@ -14,7 +14,7 @@ import yaml
 from tqdm import tqdm
 
 from ..cases.files import write_text
-from ..cases.find import labels_folder
+from ..cases.find import case_name, labels_folder
 from ..cases.lock import FolderLock
 from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
@@ -133,7 +133,9 @@ def ablate(
     training |= {"validation_share": 0.0, "val_interval": 0, "min_dice": 0.0}
     with FolderLock(out):
         _refuse_other(out / SETTINGS, {"labels": str(labels.resolve()), "organ": organ, "label": label, **sizes})
-        if not all((out / "simulated" / kind / file.name).is_file() for kind in KINDS for file in files):
+        if not all(
+            (out / "simulated" / kind / f"{case_name(file)}.nii.gz").is_file() for kind in KINDS for file in files
+        ):
             write_simulated(files, LabelSource.of(pack), out / "simulated", KINDS, seed)
         fitted = []
         for name, variant in tqdm(chosen.items(), desc="variants", disable=None):

@@ -170,10 +170,12 @@ def test_crumbs_are_small_pieces_that_nothing_expects():
     assert not crumbs(np.zeros_like(mask), expected_mm).any()
 
 
-def test_the_largest_body_is_at_least_half_of_the_mask():
-    np.testing.assert_array_equal(largest_body(blocks((0, 20), (30, 45))), blocks((0, 20)))
-    assert largest_body(blocks((0, 20))) is None  # there is no other
-    assert largest_body(blocks((0, 12), (18, 28), (36, 46))) is None  # a tube in pieces
+def test_the_largest_body_is_at_least_half_of_the_mask_and_no_part_of_a_tube():
+    body = largest_body(BoxedMask.of(blocks((0, 20), (30, 45))), np.eye(4), 16.0)
+    np.testing.assert_array_equal(body, blocks((0, 20)))
+    assert largest_body(BoxedMask.of(blocks((0, 20))), np.eye(4), 16.0) is None  # there is no other
+    assert largest_body(BoxedMask.of(blocks((0, 12), (18, 28), (36, 46))), np.eye(4), 12.0) is None
+    assert largest_body(BoxedMask.of(blocks((0, 20), (30, 45))), np.eye(4), 40.0) is None  # of twice that length
 
 
 @pytest.mark.slow
@@ -186,11 +188,14 @@ def test_where_the_other_structures_place_one_body_the_other_goes(shared_data, m
     heart = truth == 2
     index = np.stack(np.meshgrid(*map(np.arange, truth.shape), indexing="ij"), -1)
     world = apply_affine(affine, index.reshape(-1, 3)).reshape(index.shape)
-    centre = world[heart].mean(0) + [0.0, 0.0, -150.0]
-    mask = np.where((truth == 0) & (np.linalg.norm(world - centre, axis=-1) < 45.0), 2, truth).astype(np.uint8)
+    far = np.linalg.norm(world - (world[heart].mean(0) + [0.0, 0.0, -150.0]), axis=-1)
+    mask, larger = (np.where((truth == 0) & (far < radius), 2, truth).astype(np.uint8) for radius in (45.0, 70.0))
     refiner = Refiner("thorax", see=False)
     refined, _ = refiner.refine(mask, affine)
     assert dice(refined == 2, heart) > 0.97 > dice(mask == 2, heart) + 0.1
     assert not refiner.align(mask, affine)[1].failure
-    monkeypatch.setattr("scripts.refine.chain.largest_body", lambda _: None)
+    assert np.count_nonzero(larger == 2) > 2 * np.count_nonzero(heart)
+    refined, _ = refiner.refine(larger, affine)  # the heart is the smaller body, which must not go
+    assert np.count_nonzero((refined == 2) & heart) > 0.97 * np.count_nonzero(heart)
+    monkeypatch.setattr("scripts.refine.chain.largest_body", lambda *_: None)
     assert "two bodies" in refiner.align(mask, affine)[1].failure
