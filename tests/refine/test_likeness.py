@@ -24,7 +24,9 @@ def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away
     return SimpleNamespace(
         name="liver",
         transform=SimpleNamespace(turn=turn, rotation_deg=rotation_deg, converged=converged),
-        fit=SimpleNamespace(figures={"share_within_2mm": near}, similarity=SimpleNamespace(scale=scale / 50.0)),
+        fit=SimpleNamespace(
+            figures={"share_within_2mm": near}, similarity=SimpleNamespace(scale=scale / 50.0), radius_mm=25.0 / scale
+        ),
         prior=SimpleNamespace(scale_mm=50.0),
         samples=SimpleNamespace(points_world=np.zeros((9, 3))),
         context=context,
@@ -54,6 +56,7 @@ def test_too_few_signs_raise_no_doubt(signs, dice):
         ({"scale": 0.5, "near": 0.3}, 0.4, 3),
         ({"away_mm": 12.0, "rotation_deg": 30.0}, 0.97, 2),
         ({"away_mm": -12.0}, 0.1, 2),
+        ({"away_mm": 26.0}, 0.97, 1),  # more than its radius
     ],
 )
 def test_signs_together_do(signs, dice, count):
