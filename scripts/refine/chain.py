@@ -40,7 +40,7 @@ from .results import Drawn, results_of
 from .settings import RefineSettings
 from .side_check import as_partner, in_place, mend_sides, partners
 from .sparse import contour_samples
-from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, TrustedSamples, Unrefined
+from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
 from .steps import steps_of
 
 logger = logging.getLogger(__name__)
@@ -243,14 +243,21 @@ class Refiner:
         evidence = None if prob is None else evidence_from_probabilities(prob, label_map, affine, self.pack)
         shared = {"context": (fitted - begun) / len(aligned)}
         mended: dict[str, Mended] = {}
-        reads_image = image is not None and self.head is not None
-        if reads_image or (self.blind is not None and evidence is None):
+        if image is not None and self.head is not None:
             alone = [self._sample(one, context, None, shared) for one in aligned]
             begun = time.perf_counter()
-            mended = mend(alone, label_map, affine, image if reads_image else None, self.steps)
+            mended = mend(alone, label_map, affine, image, self.steps)
             context = self._context(aligned, {name: own.surface for name, own in mended.items()}) if mended else context
-            shared["image" if reads_image else "mask"] = (time.perf_counter() - begun) / len(aligned)
+            shared["image"] = (time.perf_counter() - begun) / len(aligned)
+        elif self.blind is not None and evidence is None:
+            return [self._blind(self._sample(one, context, None, shared), label_map) for one in aligned]
         return [self._sample(one, context, evidence, shared, mended.get(one.name)) for one in aligned]
+
+    def _blind(self, sampled: Sampled | Unrefined, label_map: np.ndarray) -> Sampled | Unrefined:
+        """Let the voxel head for masks alone see a structure of a label map."""
+        if isinstance(sampled, Unrefined) or self.steps[sampled.name].settings.method == "paper":
+            return sampled
+        return replace(sampled, seen=Seen(None, label_map, sampled.mask))
 
     def _sample(
         self,
@@ -260,7 +267,7 @@ class Refiner:
         seconds: dict[str, float],
         mended: Mended | None = None,
     ) -> Sampled | Unrefined:
-        """Sample one structure; what a voxel head made of it at first, where there is that, see `mending`."""
+        """Sample one structure; what an image made of it at first, where there is that, see `mending`."""
         if isinstance(aligned, Unrefined):
             return aligned
         name, own = aligned.name, self.steps[aligned.name].settings

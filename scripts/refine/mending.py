@@ -1,7 +1,7 @@
-"""The first reading of a voxel head: masks mended with their linear fits, for the fits to follow.
+"""The first reading of an image: masks mended by their linear fits, for the fits to follow.
 
-A fit to a poor mask is poor, and misleads the voxel head that reads mask or image with it. So the head reads twice:
-first with the fast linear fit, and at last with the fit to what it saw at first.
+A fit to a poor mask is poor, and misleads the voxel head that reads the image with it. So the head reads twice: first
+with the fast linear fit, and at last with the fit to what it saw at first.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import trimesh
 from ..geometry.affine import Similarity, box_affine
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
-from .reconstruct import IMAGE, MASK, Reconstruction
+from .reconstruct import Reconstruction
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
 from .steps import Steps
 
 
 @dataclass(frozen=True)
 class Mended:
-    """What a voxel head made of a mask at first.
+    """What an image made of a mask at first.
 
     Attributes:
         similarity: world → canonical, of the linear fit.
-        seen: image, if any, mended label map, and mended mask.
+        seen: image, mended label map, and mended mask.
         surface: closed surface of the mended mask, world mm.
     """
 
@@ -39,20 +39,20 @@ def mend(
     sampled: Sequence[Sampled | Unrefined],
     label_map: np.ndarray,
     affine: np.ndarray,
-    image: Image | None,
+    image: Image,
     steps: Mapping[str, Steps],
 ) -> dict[str, Mended]:
-    """Let the voxel heads read with the linear fits.
+    """Read the image with the linear fits.
 
     Args:
         sampled: the structures.
         label_map: (X, Y, Z) that they are of.
         affine: (4, 4) voxel → world mm.
-        image: on any grid; None where the heads are to read the masks alone.
+        image: on any grid.
         steps: shape name → its steps.
 
     Returns:
-        Structure name → what came of it; those that a head has no say in, or leaves nothing of, are not among them.
+        Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
     """
     parts: list[tuple[Fitted, Reconstruction]] = []
     for one in sampled:
@@ -62,10 +62,10 @@ def mend(
         try:
             fit = own.finetune.linear(one.samples, one.transform, one.prior)
             first = replace(one.then(Fitted, fit=fit), seen=Seen(image, label_map, one.mask))
-            part = own.reconstruction.judge_once(own.reconstruction.measure(first), first)
+            part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
             continue  # there is no linear model, or the fit has left the grid
-        if part.evidence in (IMAGE, MASK) and (part.signed_mm < 0).any():
+        if part.evidence == "image" and (part.signed_mm < 0).any():
             parts.append((first, part))
     if not parts:
         return {}
