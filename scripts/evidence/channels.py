@@ -8,7 +8,7 @@ so that any scaling of the image gives the same channels. Lengths enter in mm; s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -34,7 +34,7 @@ OF_IMAGE = (
     *("outward_2", "inward_2", "texture_2", "ratio_0", "ratio_1"),
 )
 CHANNELS = (*OF_MASK, *OF_FITS, *OF_PLACE, *OF_IMAGE)
-FROM_FIT = (*OF_FITS, *OF_PLACE, "across_1", "across_2", "outward_2", "inward_2")  # what needs a prior
+FROM_PRIOR = (*OF_FITS, *OF_PLACE)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,13 @@ class Scene:
         near &= np.isfinite(self.image)
         values = self.image[near]
         return near if values.size and values.min() < values.max() else np.zeros_like(near)
+
+    def without_fits(self) -> Scene:
+        """Return what is known without a prior: voxels, intensities and directions are chosen by the mask alone.
+
+        The pose stays, which tells the side of a mirrored structure.
+        """
+        return replace(self, fit_mm=self.mask_mm, linear_mm=None, context_mm=None)
 
     def upright(self, index: np.ndarray) -> np.ndarray:
         """Return voxels, indices (N, 3), on axes that run as those of RAS, or as those of the prior's other side.

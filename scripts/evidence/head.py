@@ -92,6 +92,11 @@ class VoxelHead(nn.Module):
         self.step_mm = float(step_mm)
         self.card = dict(card or {})
 
+    @property
+    def knows_prior(self) -> bool:
+        """Whether it learned with what a prior says; otherwise it is told nothing of the fits."""
+        return self.card.get("without") != "prior"
+
     def log_odds(self, name: str, values: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Return the log odds (N,) that voxels belong to a structure.
 

@@ -39,6 +39,7 @@ class VoxelReader:
             scene: the structure on the head's grid.
             shape: (X, Y, Z) of the grid that the scene's lies on, at its own voxels.
         """
+        scene = scene if self.head.knows_prior else scene.without_fits()
         index, values = voxel_channels(scene)
         if not len(index):
             return None

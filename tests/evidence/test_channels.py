@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from scripts.evidence.channels import CHANNELS, OF_IMAGE, REACH, Scene, voxel_channels
+from scripts.evidence.channels import CHANNELS, FROM_PRIOR, OF_IMAGE, REACH, Scene, voxel_channels
 from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 
@@ -88,6 +88,21 @@ def test_only_voxels_of_the_image_near_mask_or_fit_are_judged():
     assert index[:, 0].min() == 25 and np.isfinite(values[:, [CHANNELS.index(name) for name in OF_IMAGE]]).all()
     index, _ = voxel_channels(replace(scene, image=np.full_like(image, np.nan)))
     assert len(index) == 0
+
+
+def test_without_fits_nothing_depends_on_them():
+    """Neither which voxels are judged nor what is told of them, but for the channels that a prior is needed for."""
+    plain = ball_scene(mask_radius_mm=11.0)
+    moved = np.roll(plain.fit_mm, 4, axis=0)
+    other = replace(plain, fit_mm=moved, linear_mm=moved, context_mm=plain.fit_mm + 3.0)
+    columns = [number for number, name in enumerate(CHANNELS) if name not in FROM_PRIOR]
+    (index, values), (same, again) = (voxel_channels(scene.without_fits()) for scene in (plain, other))
+    np.testing.assert_array_equal(same, index)
+    np.testing.assert_array_equal(again[:, columns], values[:, columns])
+    with_them, told_of_them = voxel_channels(other)
+    assert with_them.shape != index.shape
+    at = {tuple(voxel): row for voxel, row in zip(with_them, told_of_them[:, columns], strict=True)}
+    assert np.abs(np.stack([at[tuple(voxel)] for voxel in index]) - values[:, columns]).max() > 0.1
 
 
 def test_in_a_constant_image_nothing_is_judged():

@@ -8,11 +8,13 @@ import torch
 from monai.data import MetaTensor
 from scipy import ndimage
 
+from scripts.evidence.head import VoxelHead
 from scripts.geometry.resample import WorldGrid, resample
+from scripts.organ.pack import EVIDENCE_FILE
 from scripts.refine.chain import Refiner
 from scripts.refine.stages import Image, Sampled
 from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, RefineShape, TIMSampled
-from tests.helpers.bright_head import bright_image, pack_with_bright_head
+from tests.helpers.bright_head import bright_image, linear_net, pack_with_bright_head
 from tests.helpers.mean_shape import KINDS, damaged, dice, mean_shape
 
 
@@ -95,6 +97,19 @@ def test_a_mask_that_does_not_look_like_its_organ_is_not_changed_by_an_image(ref
     refined, (case,) = refiner.refine(mask, affine, bright_image(truth, affine))
     assert case.quality["evidence"] == "shape" and case.quality["warnings"]
     assert not (refined > mask).any()
+
+
+@pytest.mark.parametrize(("card", "follows"), [({}, True), ({"without": "prior"}, False)])
+def test_a_head_without_prior_is_told_nothing_of_the_fit(tmp_path, card, follows):
+    """The head calls inside what is deep in the fit; where it is not told of that, the mask stands in its place."""
+    pack = pack_with_bright_head(tmp_path / "pack")
+    VoxelHead({"hippocampus": linear_net("fit", -4.0)}, 1.0, card).save(pack / EVIDENCE_FILE)
+    truth, affine = mean_shape("plain")
+    mask = damaged(truth, affine)
+    refined, (case,) = Refiner(pack).refine(mask, affine, bright_image(truth, affine))
+    assert case.quality["evidence"] == "image"
+    gained = dice(refined > 0, truth > 0) - dice(mask > 0, truth > 0)
+    assert gained > 0.03 if follows else ((refined > 0) & (mask == 0)).sum() == 0
 
 
 def test_the_preset_of_the_paper_does_not_look(pack):

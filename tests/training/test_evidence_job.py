@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from scripts.cases.lock import LOCK, FolderInUse, FolderLock
-from scripts.evidence.channels import CHANNELS, FROM_FIT, OF_FITS, OF_IMAGE, OF_MASK, OF_PLACE
+from scripts.evidence.channels import CHANNELS, OF_FITS, OF_IMAGE, OF_MASK, OF_PLACE
 from scripts.evidence.head import VoxelHead
 from scripts.organ.pack import BLIND_FILE, EVIDENCE_FILE, OrganPack
 from scripts.refine.chain import Refiner
@@ -89,6 +89,10 @@ def test_examples_are_of_the_deformed_patient_and_kept_as_plain_arrays(data, tmp
     assert by_mask["ratio_0"][truth].mean() > by_mask["ratio_0"][~truth].mean() + 0.5
     again = make_examples(cases[0], cases[1:], cases[0].masks[0], refiner, 1.0, seed=3)
     np.testing.assert_array_equal(again["hippocampus"].values, values)
+    alone = make_examples(cases[0], cases[1:], cases[0].masks[0], refiner, 1.0, seed=3, prior=False)["hippocampus"]
+    told = dict(zip(CHANNELS, alone.values.astype(float).T, strict=True))
+    np.testing.assert_array_equal(told["fit"], told["mask"])
+    assert np.isnan(told["linear"]).all() and (by_mask["fit"] != by_mask["mask"]).any()
     save_examples(tmp_path / "kept.npz", {"hippocampus": [own, again["hippocampus"]], "other": [own]})
     kept = load_examples(tmp_path / "kept.npz")
     assert {name: len(ones) for name, ones in kept.items()} == {"hippocampus": 2, "other": 1}
@@ -99,15 +103,15 @@ def test_examples_are_of_the_deformed_patient_and_kept_as_plain_arrays(data, tmp
 def test_what_is_kept_is_not_made_again_and_serves_the_same_question_only(data, tmp_path, monkeypatch):
     asked = []
 
-    def made(case, donors, drafts, refiner, step_mm, seed):
+    def made(case, donors, drafts, refiner, step_mm, seed, prior):
         asked.append((case.name, [donor.name for donor in donors], drafts, step_mm))
         return {"hippocampus": [made_up(np.random.default_rng(seed).normal(size=(216, len(CHANNELS))))]}
 
     monkeypatch.setattr(job, "_of_case", made)
-    for options in ({}, {}, {"drafts": 2}, {"seed": 5}, {"mask_dir": str(data / "network")}):
+    for options in ({}, {}, {"drafts": 2}, {"seed": 5}, {"mask_dir": str(data / "network")}, {"without": "prior"}):
         run(data, tmp_path, steps=3, **options)
-    assert [name for name, *_ in asked] == ["case_0.nii.gz", "case_1.nii.gz"] * 4
-    assert len(list((tmp_path / "cache").iterdir())) == 4
+    assert [name for name, *_ in asked] == ["case_0.nii.gz", "case_1.nii.gz"] * 5
+    assert len(list((tmp_path / "cache").iterdir())) == 5
     asked.clear()
     run(data, tmp_path, steps=3, cases=1, drafts=7)
     assert [(name, drafts) for name, _, drafts, _ in asked] == [("case_0.nii.gz", 7)]
@@ -124,7 +128,7 @@ def test_a_head_may_go_without_prior_or_image(data, tmp_path, monkeypatch):
         (net,) = head.nets
         used[without] = {name for name, std in zip(CHANNELS, net.std, strict=True) if std < torch.inf}
     assert used[""] == set(CHANNELS)
-    assert used["prior"] == {*OF_MASK, *OF_IMAGE} - set(FROM_FIT)
+    assert used["prior"] == {*OF_MASK, *OF_IMAGE}
     assert used["image"] == {*OF_MASK, *OF_FITS, *OF_PLACE}
     with pytest.raises(ValueError, match="--without is prior or image, not shape"):
         run(data, tmp_path, without="shape")

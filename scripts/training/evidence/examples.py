@@ -108,7 +108,13 @@ def read_case(
 
 
 def make_examples(
-    case: Case, donors: Sequence[Case], mask: np.ndarray | None, refiner: Refiner, step_mm: float, seed: int
+    case: Case,
+    donors: Sequence[Case],
+    mask: np.ndarray | None,
+    refiner: Refiner,
+    step_mm: float,
+    seed: int,
+    prior: bool = True,
 ) -> dict[str, Example]:
     """Return one example a structure of a draft of a patient, both of them deformed at random.
 
@@ -119,6 +125,7 @@ def make_examples(
         refiner: fits the priors of the pack.
         step_mm: the head's spacing.
         seed: of all that is random.
+        prior: false for what a head sees that is told nothing of the fits.
     """
     rng = np.random.default_rng(seed)
     x, y, z = next(iter(case.signed_mm.values())).shape
@@ -141,7 +148,7 @@ def make_examples(
     image = None if case.image is None else Image(warped(case.image, index), case.affine)
     stages = refiner.fit(refiner.sample(refiner.align(label_map, case.affine), label_map, case.affine))
     return {
-        stage.name: _example(stage, truth_mm[stage.name], label_map, image, refiner, step_mm)
+        stage.name: _example(stage, truth_mm[stage.name], label_map, image, refiner, step_mm, prior)
         for stage in stages
         if isinstance(stage, Fitted) and stage.name in truth_mm
     }
@@ -154,10 +161,12 @@ def _example(
     image: Image | None,
     refiner: Refiner,
     step_mm: float,
+    prior: bool,
 ) -> Example:
     measured = refiner.steps[stage.name].reconstruction.measure(stage)
     seen = Seen(image, label_map, stage.mask)
     scene = scene_of(stage, seen, measured.box, measured.grid, measured.fit_mm, measured.context_mm, step_mm)
+    scene = scene if prior else scene.without_fits()
     index, values = voxel_channels(scene)
     truth = sample(truth_mm, stage.affine, apply_affine(scene.grid.affine, index)) < 0
     return Example(scene.upright(index).astype(np.int16), values.astype(np.float16), truth)

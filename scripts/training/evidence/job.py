@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ...cases.lock import FolderLock
 from ...cases.split import choose_labels, evenly_spaced
-from ...evidence.channels import CHANNELS, FROM_FIT, OF_IMAGE
+from ...evidence.channels import CHANNELS, FROM_PRIOR, OF_IMAGE
 from ...evidence.head import VoxelHead, VoxelNet
 from ...organ.pack import BLIND_FILE, EVIDENCE_FILE, OrganPack
 from ...refine.chain import Refiner
@@ -19,7 +19,7 @@ from .training import train_net
 
 DONORS = 8  # patients whose organs are blended into others' drafts
 MOST_DRAFTS = 10  # of a patient, whose seeds are no other's
-WITHOUT = {"": (), "prior": FROM_FIT, "image": OF_IMAGE}  # channels that a head is not told of
+WITHOUT = {"": (), "prior": FROM_PRIOR, "image": OF_IMAGE}  # channels that a head is not told of
 DRAFT_STEP_MM = 2.0  # spacing of a head's grid is that of the pack's images, but at most this
 
 
@@ -51,8 +51,8 @@ def evidence(
         drafts: flawed masks that are made of each patient.
         cache_dir: where prepared examples are kept: a training that was stopped goes on from there.
         steps: training steps of each structure's net.
-        without: "image" trains the head for masks that come without an image; "prior" one that is not told of the fits,
-            to see what they are worth.
+        without: "image" trains the head for masks that come without an image; "prior" one that is told nothing of the
+            fits, to see what they are worth.
         output: where the head is written; by default into the pack, but without prior.
         seed: of drafts, initialisation and order.
 
@@ -61,13 +61,14 @@ def evidence(
     """
     if without not in WITHOUT:
         raise ValueError(f"--without is prior or image, not {without}")
-    refiner = Refiner(OrganPack.load(organ), seed=seed, see=False)
+    prior = without != "prior"  # otherwise its quickest fit will do: it only says where to look
+    refiner = Refiner(OrganPack.load(organ), "default" if prior else "linear", seed=seed, see=False)
     pack = refiner.pack
     labels = Path(dataset_dir) / "labels"
     images = Path(dataset_dir) / "images" if (Path(dataset_dir) / "images").is_dir() else None
     if images is None and without != "image":
         raise ValueError(f"{dataset_dir} has no folder images: add it, or train for masks alone by --without image")
-    if without == "prior" and not output:
+    if not prior and not output:
         raise ValueError("a head without prior is not for a pack: say by --output where it is to be written")
     mask_dirs = [Path(folder) for folder in mask_dir.split(",") if folder]
     files = choose_labels(labels, pack, split)
@@ -77,6 +78,8 @@ def evidence(
     made_of: tuple[object, ...] = dataset_dir, names, mask_dirs, drafts, seed, step_mm, CHANNELS, PARTS
     if images is None or source:
         made_of = *made_of, images is None, source
+    if not prior:
+        made_of = *made_of, without
     cache = Path(cache_dir) / f"{pack.name}_{zlib.crc32(repr(made_of).encode()):08x}"
     with FolderLock(cache):  # two trainings at once would spoil each other's files
         parts: list[Examples] = []
@@ -86,7 +89,7 @@ def evidence(
             if not file.is_file():
                 donors = donors or [read_case(files[i].name, images, labels, [], refiner, source) for i in lent]
                 case = read_case(name, images, labels, mask_dirs, refiner, source)
-                save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed))
+                save_examples(file, _of_case(case, donors, drafts, refiner, step_mm, seed, prior))
             parts.append(unknown(load_examples(file), WITHOUT[without]))
         nets: dict[str, VoxelNet] = {}
         for sides in _sides(pack):
@@ -121,13 +124,15 @@ def _sides(pack: OrganPack) -> list[list[str]]:
     return list(found.values())
 
 
-def _of_case(case: Case, donors: list[Case], drafts: int, refiner: Refiner, step_mm: float, seed: int) -> Examples:
+def _of_case(
+    case: Case, donors: list[Case], drafts: int, refiner: Refiner, step_mm: float, seed: int, prior: bool
+) -> Examples:
     """Return the examples of all drafts of a patient."""
     others = [donor for donor in donors if donor.name != case.name]
     wanted: list[np.ndarray | None] = [*case.masks, *[None] * drafts]
     first = seed + zlib.crc32(case.name.encode()) % 100_000 * MOST_DRAFTS
     found: Examples = {}
     for number, mask in enumerate(wanted):
-        for name, one in make_examples(case, others, mask, refiner, step_mm, first + number).items():
+        for name, one in make_examples(case, others, mask, refiner, step_mm, first + number, prior).items():
             found.setdefault(name, []).append(one)
     return found
