@@ -21,21 +21,15 @@ from ..organ.pack import OrganPack, Structure
 from ..run.errors import plainly
 from ..run.options import is_true
 from .elsewhere import elsewhere_notes, refuse_other_organs
-from .notes import notes_of, unusable_note
+from .notes import largest_notes, notes_of, unusable_note
 from .pairing import STAGE_MARK, Pairing, pair_methods
 from .plots import write_plots
-from .postprocess import SMOOTHING_MM
+from .postprocess import POSTPROCESSING
 from .scoring import REFERENCE, Scoring, try_to_score
 from .tables import console_report, latex_report, markdown_report
 
 logger = logging.getLogger(__name__)
 
-# Name → smoothing in mm of the baselines that are computed from the reference's masks.
-LARGEST = "largest component + fill"
-POSTPROCESSING = {
-    LARGEST: 0.0,
-    "largest component + fill + smooth": SMOOTHING_MM,
-}
 NSD_CURVE_MM = (1.0, 2.0, 3.0, 5.0)
 
 
@@ -252,6 +246,7 @@ def score_folders(
     summary = summarise(rows, scoring.reference, resamples, seed)
     notes = notes_of(pairing, scoring, resamples)
     notes += unusable_note(pairing, [label_dir, *methods.values()]) + elsewhere_notes(rows)
+    notes += largest_notes(rows, [name for name in methods if name != scoring.reference])
     table = markdown_report(title, notes, rows, summary, scoring.nsd_tolerance_mm, scoring.reference)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..metrics.earth_movers import EMD_SAMPLES
 from ..metrics.shapes import SAMPLES
+from ..metrics.statistics import HARM_DSC
 from ..report.words import counted
 from .pairing import STAGE_MARK, Pairing
+from .postprocess import LARGEST
 from .scoring import Scoring
 
 
@@ -90,3 +93,24 @@ def unusable_note(pairing: Pairing, folders: Sequence[str | Path]) -> list[str]:
     for folder in folders:
         text = text.replace(f"{Path(str(folder).partition(STAGE_MARK)[0])}{os.sep}", "")
     return [f"Not scored, a file is no good: {counted(len(pairing.unusable), 'case')}: {text}."]
+
+
+def largest_notes(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[str]:
+    """Return for each method a note that names where the largest component is better than it.
+
+    Args:
+        rows: scores, one a case, structure and method.
+        methods: that are compared with it; where it was not scored, nothing is said.
+    """
+    dsc = {(row["case"], row["structure"], row["method"]): float(row["dsc"]) for row in rows}
+    simple = {(case, structure): value for (case, structure, method), value in dsc.items() if method == LARGEST}
+    notes = []
+    for method in methods if simple else ():
+        lead = {key: value - dsc[(*key, method)] for key, value in simple.items() if (*key, method) in dsc}
+        ahead = sorted((key for key in lead if lead[key] > HARM_DSC), key=lambda key: -lead[key])
+        text = (
+            f"More than {HARM_DSC:g} DSC points better by the {LARGEST} than by {method}: {len(ahead)} of {len(lead)}"
+        )
+        named = "; ".join(f"{case} {structure} ({lead[case, structure]:.1f})" for case, structure in ahead)
+        notes.append(f"{text}: {named}." if named else f"{text}.")
+    return notes

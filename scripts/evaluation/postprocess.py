@@ -16,6 +16,12 @@ from ..metrics.surface import binary_mask, check_spacing
 from ..metrics.topology import BACKGROUND, FOREGROUND
 
 SMOOTHING_MM = 1.5
+# Name → smoothing in mm of the baselines that are computed from the reference's masks.
+LARGEST = "largest component + fill"
+POSTPROCESSING = {
+    LARGEST: 0.0,
+    "largest component + fill + smooth": SMOOTHING_MM,
+}
 MOST_SIGMA = 50.0  # voxels: a wider kernel takes for ever, and voxels so small are no scan's
 
 

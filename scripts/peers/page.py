@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation.evaluate import LARGEST
+from ..evaluation.postprocess import LARGEST
 from ..evaluation.scoring import REFERENCE
 from ..evaluation.summary import Summary, read_summary
 from ..evaluation.tables import markdown_table

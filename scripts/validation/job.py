@@ -18,7 +18,8 @@ from ..cases.find import case_name
 from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..cases.write import write_label_map
-from ..evaluation.evaluate import LARGEST, POSTPROCESSING, REFERENCE, Scoring, score_folders
+from ..evaluation.evaluate import REFERENCE, Scoring, score_folders
+from ..evaluation.postprocess import LARGEST, POSTPROCESSING
 from ..metrics.statistics import RESAMPLES, summarise
 from ..organ.pack import OWN_SOURCE
 from ..report.run_report import KEPT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluation.evaluate import LARGEST
+from ..evaluation.postprocess import LARGEST
 from ..evaluation.tables import DECIMALS, FLOOR_DIGITS, SHAPE_DECIMALS, markdown_table
 from ..metrics.statistics import HARM_DSC
 from ..organ.pack import OrganPack

@@ -13,7 +13,7 @@ import yaml
 from scripts.cases.find import find_cases
 from scripts.evaluation import benchmark as module
 from scripts.evaluation.benchmark import PRESETS, benchmark, link_cases, remove_run
-from scripts.evaluation.evaluate import POSTPROCESSING
+from scripts.evaluation.postprocess import POSTPROCESSING
 from scripts.organ.pack import OrganPack
 from tests.helpers.mean_shape import damaged, mean_shape
 from tests.helpers.volumes import save

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.evaluation.evaluate import POSTPROCESSING, Scoring, evaluate, score_folders
+from scripts.evaluation.evaluate import Scoring, evaluate, score_folders
+from scripts.evaluation.notes import largest_notes
+from scripts.evaluation.postprocess import LARGEST, POSTPROCESSING
 from scripts.organ.pack import Structure
 from scripts.report.words import counted
 from scripts.run.jobs import run_job
@@ -115,7 +117,24 @@ def test_scores_of_all_methods(folders):
     for heading in ("## whole", "## small", "## all structures", "## All cases", "minus initial"):
         assert heading in table
     assert "| initial | 4 | 75.0 ± 50.0 (100.0) |" in table
+    assert "better by the largest component + fill than by refined: 0 of 8.\n" in table
     assert str(folders) not in table
+
+
+def test_where_the_largest_component_is_better_is_named():
+    scores = {
+        "a": {LARGEST: 90.0, "ours": 88.0},
+        "b": {LARGEST: 90.0, "ours": 89.6},
+        "c": {LARGEST: 80.0, "ours": 76.5},
+    }
+    rows = [
+        {"case": case, "structure": "whole", "method": method, "dsc": dsc}
+        for case, own in scores.items()
+        for method, dsc in own.items()
+    ]
+    (note,) = largest_notes(rows, ["ours"])
+    assert note.endswith("than by ours: 2 of 3: c whole (3.5); a whole (2.0).")
+    assert largest_notes([row for row in rows if row["method"] != LARGEST], ["ours"]) == []
 
 
 @pytest.mark.slow  # each process imports torch anew
