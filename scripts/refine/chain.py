@@ -21,31 +21,25 @@ import trimesh
 from ..evidence.head import VoxelHead
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
-from ..geometry.picct import CanonicalTransform
 from ..geometry.resample import WorldGrid
-from ..geometry.surface import mask_to_surface, sample_surface
-from ..geometry.turns import better_turned
-from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
+from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..quality.verdict import Judge
-from .bodies import Islands, far_islands, largest_body, two_organs
+from .bodies import Islands
 from .drawing import Drawing
-from .lengths import Lengths
-from .likeness import unlike
 from .mending import Mended, mend
+from .placing import Placing
 from .results import Drawn, results_of
 from .settings import RefineSettings
-from .side_check import as_partner, in_place, mend_sides, partners
+from .side_check import in_place, mend_sides, partners
 from .sparse import contour_samples
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
 from .steps import steps_of
 
 logger = logging.getLogger(__name__)
-
-LEAST_VOXELS = 8
 
 
 class Refiner:
@@ -128,85 +122,11 @@ class Refiner:
             One stage a structure of the pack, in its order; of a paired structure, one a side where there are both.
         """
         sure = in_place(label_map, affine, self.pack) if self.partners else set()
+        placing = Placing(self.steps, self.partners, self.joint is not None, self.seed)
         return [
-            self._align(
-                structure,
-                mask,
-                affine,
-                "" if sure.issuperset(structure.labels) else self.partners.get(structure.name, ""),
-            )
+            placing(structure, mask, affine, sure.issuperset(structure.labels))
             for structure, mask in self.pack.shapes(label_map, affine)
         ]
-
-    def _align(self, structure: Structure, mask: np.ndarray, affine: np.ndarray, partner: str) -> Aligned | Unrefined:
-        """Align one shape, which may be its `partner`, the structure of the other side, where it is not ""."""
-        begun = time.perf_counter()
-        name, count = structure.name, int(np.count_nonzero(mask))
-        if count < LEAST_VOXELS:
-            return Unrefined(structure, f"{name} has only {count} voxels" if count else f"the mask has no {name}")
-        try:
-            surface = mask_to_surface(mask, affine)
-            points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
-        except ValueError as error:
-            return Unrefined(structure, f"{name} has no usable surface: {error}")
-        transform, boxed = self._place(name, points, mask, affine, partner), BoxedMask.of(mask)
-        part = self._organ_in(name, boxed, affine, transform)
-        found = None if part is None else self._place_part(name, part, affine, partner)
-        if found and (found[1].converged or transform.failure):
-            surface, transform = found
-        seconds = {"picct": time.perf_counter() - begun}
-        return Aligned(structure, seconds, self.steps[name].prior, boxed, affine, surface, transform)
-
-    def _organ_in(
-        self, name: str, mask: BoxedMask, affine: np.ndarray, transform: CanonicalTransform
-    ) -> np.ndarray | None:
-        """Return what may be the organ in a mask whose alignment failed or did not settle, (X, Y, Z) bool, or None.
-
-        Beside other structures it is the largest body of a compact organ: a network took something else for it, too,
-        which the joint model judges, since it knows of no second organ. Alone it is all but far islands, which make it
-        too large.
-        """
-        if self.joint is not None:
-            if transform.converged and not transform.failure:
-                return None
-            return largest_body(mask, affine, Lengths.of(self.steps[name].prior).long_mm)
-        gate = self.steps[name].settings.gate
-        islands = self._far(name, mask, affine) if transform.failure and gate else None
-        if islands is None:
-            return None
-        rest = mask.whole()
-        rest[tuple(islands.voxels.T)] = False
-        return rest
-
-    def _place_part(
-        self, name: str, part: np.ndarray, affine: np.ndarray, partner: str
-    ) -> tuple[trimesh.Trimesh, CanonicalTransform] | None:
-        """Align a part of a mask (X, Y, Z) bool; None where that fails."""
-        try:
-            surface = mask_to_surface(part, affine)
-            points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
-        except ValueError:
-            return None
-        transform = self._place(name, points, part, affine, partner)
-        return None if transform.failure else (surface, transform)
-
-    def _place(
-        self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray, partner: str
-    ) -> CanonicalTransform:
-        """Align surface points (N, 3), world mm, of a mask; say in plain words what is wrong with it."""
-        picct = self.steps[name].picct
-        transform = picct(points, self.seed)
-        if partner and as_partner(picct, self.steps[partner].picct, points, transform, self.seed):
-            turn = f"as {partner}"
-        else:
-            turn = better_turned(picct, points, transform, self.seed)
-        why = ""
-        if transform.failure:
-            seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
-            why = two_organs(mask, affine, self.steps[name].reconstruction.side) or unlike(
-                name, seen, "it was not refined"
-            )
-        return replace(transform, failure=why, turn=turn)
 
     def sample(
         self,
@@ -308,13 +228,8 @@ class Refiner:
 
     def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
         """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
-        judged = self.steps[aligned.name].settings.gate and context is None
-        return self._far(aligned.name, aligned.mask, aligned.affine) if judged else None
-
-    def _far(self, name: str, mask: BoxedMask, affine: np.ndarray) -> Islands | None:
-        """Return the far islands of a structure's mask, see `far_islands`."""
-        own = self.steps[name]
-        return far_islands(mask, affine, Lengths.of(own.prior).long_mm, own.reconstruction.side)
+        own = self.steps[aligned.name]
+        return own.far_islands(aligned.mask, aligned.affine) if own.settings.gate and context is None else None
 
     def _context(
         self,

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..evidence.head import VoxelHead
+from ..geometry.boxed import BoxedMask
 from ..geometry.picct import PICCT
 from ..organ.pack import OrganPack, Structure
 from ..organ.side_names import paired_labels
 from ..organ.sides import SIDES
 from ..prior.prior import ShapePrior
+from .bodies import Islands, far_islands
 from .finetune import LatentFinetune
+from .lengths import Lengths
 from .reconstruct import ReconstructShape
 from .seen import Readers, VoxelReader
 from .settings import RefineSettings
@@ -53,6 +57,10 @@ class Steps:
             LatentFinetune(settings, device),
             ReconstructShape(settings, readers, side),
         )
+
+    def far_islands(self, mask: BoxedMask, affine: np.ndarray) -> Islands | None:
+        """Return the far islands of the shape's mask, see `bodies.far_islands`."""
+        return far_islands(mask, affine, Lengths.of(self.prior).long_mm, self.reconstruction.side)
 
 
 def steps_of(

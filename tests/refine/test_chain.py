@@ -10,8 +10,8 @@ from monai.transforms import Compose
 
 from scripts.organ.pack import OrganPack
 from scripts.refine import reconstruct
-from scripts.refine.chain import Refiner
 from scripts.refine.merge import merge
+from scripts.refine.placing import Placing
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
 from scripts.refine.transforms import (
@@ -174,14 +174,14 @@ def test_islands_that_spoil_the_alignment_are_left_out_of_it(monkeypatch):
     truth, affine = mean_shape("plain")
     broken = damaged(truth, affine)
     island = (broken > 0) & (truth == 0)
-    place = Refiner._place
+    place = Placing._place
 
-    def spoilt(self, name, points, mask, *others):
+    def spoilt(self, name, mask, *others):
         """Fails where the island is in the mask, as it does where there are many of them."""
-        found = place(self, name, points, mask, *others)
-        return replace(found, failure="alignment failed") if (mask & island).any() else found
+        surface, found = place(self, name, mask, *others)
+        return surface, replace(found, failure="alignment failed") if (mask & island).any() else found
 
-    monkeypatch.setattr(Refiner, "_place", spoilt)
+    monkeypatch.setattr(Placing, "_place", spoilt)
     result = run(broken, affine)
     (case,) = result["pred_shapes"]
     refined = result["pred"].numpy()[0]

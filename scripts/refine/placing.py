@@ -1,0 +1,130 @@
+"""Placing: each shape's surface and its place in the canonical frame (METHOD 1).
+
+A mask may hold more than its organ. Where its alignment fails or does not settle, what is probably the organ is aligned
+by itself; what becomes of the rest is decided later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import trimesh
+
+from ..geometry.boxed import BoxedMask
+from ..geometry.picct import CanonicalTransform
+from ..geometry.surface import mask_to_surface, sample_surface
+from ..geometry.turns import better_turned
+from ..organ.pack import Structure
+from .bodies import largest_body, two_organs
+from .lengths import Lengths
+from .likeness import unlike
+from .side_check import as_partner
+from .stages import Aligned, Unrefined
+from .steps import Steps
+
+LEAST_VOXELS = 8
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Aligns shapes.
+
+    Attributes:
+        steps: shape name → its steps.
+        partners: structure name → the same of the patient's other side, where that has a prior of its own.
+        has_joint: whether a joint model judges later what lies beside an organ.
+        seed: of the points drawn.
+    """
+
+    steps: Mapping[str, Steps]
+    partners: Mapping[str, str]
+    has_joint: bool
+    seed: int
+
+    def __call__(
+        self, structure: Structure, mask: np.ndarray, affine: np.ndarray, side_known: bool
+    ) -> Aligned | Unrefined:
+        """Align one shape.
+
+        Args:
+            structure: of the pack.
+            mask: (X, Y, Z) bool.
+            affine: (4, 4) voxel → world mm, RAS+.
+            side_known: whether its label is known to be of the right side; else its partner's prior is tried, too.
+        """
+        begun = time.perf_counter()
+        name, count = structure.name, int(np.count_nonzero(mask))
+        if count < LEAST_VOXELS:
+            return Unrefined(structure, f"{name} has only {count} voxels" if count else f"the mask has no {name}")
+        partner = "" if side_known else self.partners.get(name, "")
+        try:
+            surface, transform = self._place(name, mask, affine, partner)
+        except ValueError as error:
+            return Unrefined(structure, f"{name} has no usable surface: {error}")
+        boxed = BoxedMask.of(mask)
+        part = self._organ_in(name, boxed, affine, transform)
+        if part is not None:
+            surface, transform = self._place_part(name, part, affine, partner, (surface, transform))
+        seconds = {"picct": time.perf_counter() - begun}
+        return Aligned(structure, seconds, self.steps[name].prior, boxed, affine, surface, transform)
+
+    def _organ_in(
+        self, name: str, mask: BoxedMask, affine: np.ndarray, transform: CanonicalTransform
+    ) -> np.ndarray | None:
+        """Return what may be the organ in a mask whose alignment failed or did not settle, (X, Y, Z) bool, or None.
+
+        Beside other structures it is the largest body of a compact organ: a network took something else for it, too,
+        which the joint model judges, since it knows of no second organ. Alone it is all but far islands, which make it
+        too large.
+        """
+        own = self.steps[name]
+        if self.has_joint:
+            settled = transform.converged and not transform.failure
+            return None if settled else largest_body(mask, affine, Lengths.of(own.prior).long_mm)
+        islands = own.far_islands(mask, affine) if transform.failure and own.settings.gate else None
+        if islands is None:
+            return None
+        rest = mask.whole()
+        rest[tuple(islands.voxels.T)] = False
+        return rest
+
+    def _place_part(
+        self,
+        name: str,
+        part: np.ndarray,
+        affine: np.ndarray,
+        partner: str,
+        whole: tuple[trimesh.Trimesh, CanonicalTransform],
+    ) -> tuple[trimesh.Trimesh, CanonicalTransform]:
+        """Return surface and place of a part (X, Y, Z) bool of a mask; of the `whole` where the part is no better."""
+        try:
+            surface, transform = self._place(name, part, affine, partner)
+        except ValueError:
+            return whole
+        better = not transform.failure and (transform.converged or bool(whole[1].failure))
+        return (surface, transform) if better else whole
+
+    def _place(
+        self, name: str, mask: np.ndarray, affine: np.ndarray, partner: str
+    ) -> tuple[trimesh.Trimesh, CanonicalTransform]:
+        """Return the surface of a mask and its alignment, which says in plain words what is wrong with the mask.
+
+        Raises:
+            ValueError: the mask has no usable surface.
+        """
+        own = self.steps[name]
+        surface = mask_to_surface(mask, affine)
+        points, _ = sample_surface(surface, own.settings.samples, self.seed)
+        transform = own.picct(points, self.seed)
+        if partner and as_partner(own.picct, self.steps[partner].picct, points, transform, self.seed):
+            turn = f"as {partner}"
+        else:
+            turn = better_turned(own.picct, points, transform, self.seed)
+        why = ""
+        if transform.failure:
+            seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
+            why = two_organs(mask, affine, own.reconstruction.side) or unlike(name, seen, "it was not refined")
+        return surface, replace(transform, failure=why, turn=turn)
