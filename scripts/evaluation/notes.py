@@ -11,9 +11,11 @@ from ..metrics.earth_movers import EMD_SAMPLES
 from ..metrics.shapes import SAMPLES
 from ..metrics.statistics import HARM_DSC
 from ..report.words import counted
-from .pairing import STAGE_MARK, Pairing
+from .pairing import STAGE_MARK, Pairing, some_of
 from .postprocess import LARGEST
 from .scoring import Scoring
+
+NAMED_AT_MOST = 20  # cases without a partner
 
 
 def notes_of(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
@@ -47,9 +49,9 @@ def notes_of(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
             "points that lie the penalty apart."
         )
     if pairing.without_label:
-        notes.append(f"Predictions without a label, not scored: {', '.join(pairing.without_label)}.")
+        notes.append(f"Predictions without a label, not scored: {some_of(pairing.without_label, NAMED_AT_MOST)}.")
     if pairing.without_prediction:
-        notes.append(f"Labels without a prediction, not scored: {', '.join(pairing.without_prediction)}.")
+        notes.append(f"Labels without a prediction, not scored: {some_of(pairing.without_prediction, NAMED_AT_MOST)}.")
     if pairing.counted_missing:
         notes.append(f"Scored as an empty mask, since there is no prediction: {_listed(pairing.counted_missing)}.")
     if pairing.failed:

@@ -162,7 +162,7 @@ def pair_methods(
     if patients is not None:
         unknown = sorted(set(patients) - set(labels))
         if unknown:
-            raise ValueError(f"{label_dir} lacks the labels {_some(unknown)}")
+            raise ValueError(f"{label_dir} lacks the labels {some_of(unknown)}")
     found = {method: find_predictions(folder, method, predicted) for method, folder in methods.items()}
     roots = {method: Path(str(folder).partition(STAGE_MARK)[0]) for method, folder in methods.items()}
     states = {method: states_of_run(root) or {} for method, root in roots.items()}
@@ -206,8 +206,8 @@ def pair_methods(
         )
     if not pairing.cases:
         raise ValueError(
-            f"no prediction belongs to a label of {label_dir}: labels are named {_some(labels)}, "
-            f"predictions {_some(set().union(*found.values()))}"
+            f"no prediction belongs to a label of {label_dir}: labels are named {some_of(labels)}, "
+            f"predictions {some_of(set().union(*found.values()))}"
         )
     unusable = {}
     for scored in pairing.cases:
@@ -256,6 +256,7 @@ def _found(labels: LabelSource, folder: Path) -> list[Path]:
         return []
 
 
-def _some(names: Iterable[str]) -> str:
+def some_of(names: Iterable[str], at_most: int = 5) -> str:
+    """Return names in order as text, and how many more there are."""
     listed = sorted(names)
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+    return ", ".join(listed[:at_most]) + (f" and {len(listed) - at_most} more" if len(listed) > at_most else "")

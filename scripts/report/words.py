@@ -89,7 +89,7 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
     if "predicted_dsc_refined" in figures:
         guess, low, high, before = (figures[f"predicted_dsc_{what}"] for what in ("refined", *ENDS, "initial"))
         said.append(f"Predicted DSC: {guess:.0f} % ({low:.0f} to {high:.0f}), before {before:.0f} %.")
-    if "moved_mean_mm" in figures:
+    if "moved_mean_mm" in figures and (figures["removed_ml"] or figures["added_ml"]):
         said.append(
             f"The surface moved {figures['moved_mean_mm']:.2f} mm on average, {figures['moved_max_mm']:.1f} mm at most."
         )

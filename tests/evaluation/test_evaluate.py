@@ -361,6 +361,14 @@ def score(folders: Path, pack: Path, **options) -> str:
     return Path(evaluate(str(folders / "labels"), str(pack), **{**fixed, **options})).read_text()
 
 
+def test_of_many_labels_without_a_prediction_twenty_are_named(folders, pack):
+    for number in range(30):
+        write(folders / "labels" / f"q{number:02d}.nii.gz", truth())
+    text = score(folders, pack, initial=str(folders / "masks"))
+    assert "Not scored: 30 labels without a prediction." in text
+    assert "q18, q19 and 10 more." in text and "q20" not in text
+
+
 def test_what_has_no_partner_is_named_and_counted_in_the_head_and_on_the_console(folders, pack, capsys):
     write(folders / "labels" / "p4.nii.gz", truth())
     write(folders / "masks" / "stranger.nii.gz", truth())

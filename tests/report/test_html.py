@@ -92,6 +92,16 @@ def test_page_is_whole_self_contained_and_the_same_again(tmp_path):
     assert path.read_text() == page
 
 
+def test_of_a_mask_that_was_not_changed_no_surface_moved(tmp_path):
+    folder = write_run(tmp_path, OBLIQUE)
+    (folder / "a" / "a_refined.nii.gz").write_bytes((folder / "a" / "a_initial.nii.gz").read_bytes())
+    run = Run.open(folder)
+    for structure in load_case(run, run.report["cases"][0]).structures:
+        assert structure.words[0] == "No voxel was changed." and not any("moved" in word for word in structure.words)
+        assert structure.figures["moved_max_mm"] < 0.01
+        assert all(np.abs(s.moved_mm).max() < 0.3 for s in structure.surfaces if s.stage != "truth")  # thinned out
+
+
 def test_cases_beyond_the_room_keep_their_figures(tmp_path, monkeypatch):
     folder = write_run(tmp_path, OBLIQUE)
     monkeypatch.setattr(html, "PICTURES_MB", 0.001)
