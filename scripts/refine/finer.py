@@ -5,8 +5,8 @@ does. So the fine surface is the fit's, corrected where the mask says otherwise.
 known in the mask's slices and interpolated between them: what the fit is at the nearest contour in the slice, where it
 should be zero; and the difference of the mask's signed distance and the fit's, softened where it is large, since
 distances across thick slices are rough guesses. What is left of a contradiction is then removed voxel by voxel: at the
-centre of each of the mask's voxels the result has the mask's side. Where there is no fit to follow, the mask's signed
-distance itself is interpolated.
+centre of each of the mask's voxels the result has the mask's side. The farther the fit is from the mask's contours, the
+more the mask's signed distance itself is interpolated instead, see `weight`; where there is no fit to follow, always.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ BAND_MM = 6.0  # from the fit's surface: what lies farther off counts as that fa
 MARGIN_MM = 12.0
 SIDE_SHARE = 0.25  # of the smallest spacing: how far a mask's voxel lies on its side at least
 CONTOUR_MM = 1.5  # smoothing of what the fit is at the contour
+BETWEEN_SHARE = 0.2  # of the slices' thickness: how far interpolation of signed distances is off between them
 PAD = 2  # voxels beyond a box, with the values of its border
-CUBIC = 3
+LINEAR, CUBIC = 1, 3
 
 
 def check_fine(fine_mm: object) -> float:
@@ -130,29 +131,52 @@ def finer_field(
     x, y, z = mask.shape
     grid, spacing = WorldGrid(affine, (x, y, z)), spacing_mm(affine)
     fine = split.grid(affine, grid.shape)
+    distance = mask_signed_distance(mask, spacing)
+    field = _between(distance, affine, fine)
     if fit is None:
-        return _between(mask_signed_distance(mask, spacing), affine, fine)
-    change = correction(_fitted(fit, grid), mask, spacing, int(np.argmax(spacing)))
-    field = _fitted(fit, fine)
-    field += _between(change, affine, fine)
+        return field
+    fitted, across = _fitted(fit, grid), int(np.argmax(spacing))
+    contour = at_contour(fitted, mask, spacing, across)
+    followed = _fitted(fit, fine)
+    followed += _between(correction(fitted, mask, distance, contour, spacing), affine, fine)
+    # linearly, so that a weight stays between 0 and 1
+    field += _between(weight(contour, spacing[across]), affine, fine, LINEAR) * (followed - field)
     return field
 
 
-def correction(fitted: np.ndarray, mask: np.ndarray, spacing: np.ndarray, across: int) -> np.ndarray:
+def weight(contour: np.ndarray, thickness_mm: float) -> np.ndarray:
+    """Return how far to follow a fit, 0 to 1, against interpolation of the mask's signed distance.
+
+    Both err; the weight is inverse to the variances, `w = e² / (e² + f²)`: the fit by `f`, what it is at the contours,
+    the interpolation by `e`, a share of the slices' thickness.
+
+    Args:
+        contour: (X, Y, Z) what the fit is at the nearest contour, mm.
+        thickness_mm: of the slices.
+
+    Returns:
+        (X, Y, Z).
+    """
+    return 1.0 / (1.0 + (contour / (BETWEEN_SHARE * thickness_mm)) ** 2)
+
+
+def correction(
+    fitted: np.ndarray, mask: np.ndarray, distance: np.ndarray, contour: np.ndarray, spacing: np.ndarray
+) -> np.ndarray:
     """Return what to add to a fit's values so that they agree with a mask, at its voxels' centres.
 
     Args:
         fitted: (X, Y, Z) signed distance of the fit, mm.
         mask: (X, Y, Z) bool.
+        distance: (X, Y, Z) signed distance of the mask, mm.
+        contour: (X, Y, Z) what the fit is at the nearest contour, mm.
         spacing: (3,) mm.
-        across: the axis across the slices.
 
     Returns:
         (X, Y, Z) mm; the sum has the mask's side everywhere.
     """
-    distance = mask_signed_distance(mask, spacing)
     beyond = distance - fitted
-    change = 0.5 * (beyond / (1.0 + np.abs(beyond) / SOFT_MM) - _at_contour(fitted, mask, spacing, across))
+    change = 0.5 * (beyond / (1.0 + np.abs(beyond) / SOFT_MM) - contour)
     least = np.minimum(np.abs(distance), SIDE_SHARE * spacing.min())
     now = fitted + change
     change += np.where(mask, np.minimum(0.0, -least - now), np.maximum(0.0, least - now))
@@ -166,7 +190,7 @@ def _fitted(fit: FittedShape, grid: WorldGrid) -> np.ndarray:
     return values.clip(-BAND_MM, BAND_MM)
 
 
-def _at_contour(fitted: np.ndarray, mask: np.ndarray, spacing: np.ndarray, across: int) -> np.ndarray:
+def at_contour(fitted: np.ndarray, mask: np.ndarray, spacing: np.ndarray, across: int) -> np.ndarray:
     """Return a fit's values (X, Y, Z) at the nearest place of the mask's contour, of the same slice where it has one.
 
     The contour's value is the mean of the nearest voxels on
@@ -186,10 +210,10 @@ def _at_contour(fitted: np.ndarray, mask: np.ndarray, spacing: np.ndarray, acros
     return ndimage.gaussian_filter(values, np.where(np.arange(3) == across, 0.0, CONTOUR_MM / spacing))
 
 
-def _between(values: np.ndarray, affine: np.ndarray, fine: WorldGrid) -> np.ndarray:
-    """Interpolate values (X, Y, Z) at the centres of a finer grid by cubic splines, which keep them where they are."""
+def _between(values: np.ndarray, affine: np.ndarray, fine: WorldGrid, order: int = CUBIC) -> np.ndarray:
+    """Interpolate values (X, Y, Z) at the centres of a finer grid by splines, which keep them where they are."""
     padded = np.pad(values.astype(np.float32), PAD, mode="edge")
-    return resample(padded, box_affine(affine, [-PAD] * 3), fine, order=CUBIC)
+    return resample(padded, box_affine(affine, [-PAD] * 3), fine, order=order)
 
 
 def _labels_at(own: np.ndarray, labels: Sequence[int], affine: np.ndarray, split: Split) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 import trimesh
 
 from ..geometry.affine import apply_affine
-from ..geometry.surface import sample_surface
-from .finer import BAND_MM, correction
+from ..geometry.surface import mask_signed_distance, sample_surface
+from .finer import BAND_MM, at_contour, correction
 from .planes import DrawnSlices
 from .stages import TrustedSamples
 
@@ -57,7 +57,10 @@ def follow(drawn: DrawnSlices, mask: np.ndarray, fit_mm: np.ndarray, spacing: np
     if not drawn.axes:  # all lie beyond the fit's surroundings
         return fit_mm
     fitted = fit_mm.clip(-BAND_MM, BAND_MM)
-    change = {axis: drawn.of(correction(fitted, mask, spacing, axis))[axis] for axis in drawn.axes}
+    distance, change = mask_signed_distance(mask, spacing), {}
+    for axis in drawn.axes:
+        contour = at_contour(fitted, mask, spacing, axis)
+        change[axis] = drawn.of(correction(fitted, mask, distance, contour, spacing))[axis]
     carried = drawn.spread(change, mask.shape, spacing)
     beyond = np.ones(mask.shape, bool)
     for axis in drawn.axes:

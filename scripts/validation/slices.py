@@ -17,6 +17,7 @@ from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..evaluation.tables import markdown_table
 from ..geometry.affine import spacing_mm
+from ..geometry.surface import crop_box
 from ..metrics.surface import score_masks
 from ..organ.pack import OrganPack
 from ..refine.chain import Refiner
@@ -172,16 +173,21 @@ def score(
     thick, thick_affine = thickened(truth, affine, axis, count)
     truth = np.moveaxis(np.moveaxis(truth, axis, 0)[: thick.shape[axis] * count], 0, axis)
     x, y, z = (count if a == axis else 1 for a in range(3))
+    split = Split((x, y, z))
     refined, shapes = refiner.refine(thick, thick_affine)
-    fine, _ = finer_labels(refiner.pack, refined, thick_affine, shapes, Split((x, y, z)))
+    fine, _ = finer_labels(refiner.pack, refined, thick_affine, shapes, split)
     parts = [dict(_named(refiner, *one)) for one in ((truth, affine), (thick, thick_affine), (fine, affine))]
     rows = []
     for name in [name for name in parts[0] if name in parts[1]]:
-        mask, spacing = parts[1][name], spacing_mm(thick_affine)
-        results = {method: way(mask, spacing, axis, count) for method, way in METHODS.items()}
-        results[OURS] = parts[2].get(name, np.zeros(truth.shape, bool))
+        mask, spacing, ours = parts[1][name], spacing_mm(thick_affine), parts[2].get(name, np.zeros(truth.shape, bool))
+        thin = np.moveaxis(parts[0][name] | ours, axis, 0)
+        there = thin.reshape(-1, count, *thin.shape[1:]).any(axis=1)
+        box = crop_box(mask | np.moveaxis(there, 0, axis), 2)  # what lies beyond changes nothing
+        fine_box = split.box(box)
+        results = {method: way(mask[box], spacing, axis, count) for method, way in METHODS.items()}
+        results[OURS] = ours[fine_box]
         for method, result in results.items():
-            scores = score_masks(result, parts[0][name], affine, refiner.pack.nsd_tolerance_mm)
+            scores = score_masks(result, parts[0][name][fine_box], affine, refiner.pack.nsd_tolerance_mm)
             figures = {key: round(float(scores[key]), 4) for key in ("hd95_mm", "assd_mm", "dsc")}
             rows.append({"structure": name, THICK: thickness_mm, "method": method} | figures)
     return rows

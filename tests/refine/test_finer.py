@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ.pack import OrganPack
-from scripts.refine.finer import Split, check_fine, finer_field, finer_labels
+from scripts.refine.finer import BETWEEN_SHARE, Split, check_fine, finer_field, finer_labels, weight
 
 RADIUS = 12.0
 CENTRE = np.array([31.0, -14.0, 8.0])
@@ -70,6 +70,33 @@ def test_a_fit_tells_what_lies_between_thick_slices(kind):
     alone = finer_field(mask, grid.affine, split) < 0
     fitted = finer_field(mask, grid.affine, split, Ball(RADIUS)) < 0
     assert dice(fitted, truth) > 0.98 > 0.975 > dice(alone, truth) > 0.93
+
+
+def test_errors_of_fit_and_interpolation_that_are_alike_weigh_alike():
+    contour = BETWEEN_SHARE * 5.0 * np.array([0.0, 1.0, -1.0, 3.0])
+    np.testing.assert_allclose(weight(contour, 5.0), [1.0, 0.5, 0.5, 0.1])
+    np.testing.assert_allclose(weight(contour, 10.0), [1.0, 0.8, 0.8, 4 / 13])
+
+
+class Half(Ball):
+    """A fit that is right on one side of the ball only, and on the other side far out and wavy across the slices."""
+
+    def sdf_mm(self, points: np.ndarray) -> np.ndarray:
+        off = points - self.centre
+        wrong = 3.5 + 1.5 * np.cos(2 * np.pi * off[..., 2] / 5.0)
+        return super().sdf_mm(points) - np.where(off[..., 0] > 0, wrong, 0.0)
+
+
+def test_a_fit_is_followed_where_it_agrees_with_the_contours_and_left_where_it_does_not():
+    grid, split = thick_grid("plain"), Split((1, 1, 5))
+    mask = Ball(RADIUS).sdf_mm(grid.points_world()) < 0
+    points = split.grid(grid.affine, grid.shape).points_world()
+    truth, right = Ball(RADIUS).sdf_mm(points) < 0, points[..., 0] < CENTRE[0] - 2
+    alone = finer_field(mask, grid.affine, split) < 0
+    half = finer_field(mask, grid.affine, split, Half(RADIUS)) < 0
+    wrong = points[..., 0] > CENTRE[0] + 2
+    assert dice(half[right], truth[right]) > 0.98 > 0.975 > dice(alone[right], truth[right])
+    assert dice(half[wrong], truth[wrong]) > dice(alone[wrong], truth[wrong]) - 0.005
 
 
 @pytest.mark.parametrize("fit", [Ball(RADIUS), Ball(RADIUS + 4), Ball(RADIUS - 5), Ball(RADIUS, 9.0), None])
