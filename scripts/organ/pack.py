@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class OrganPack:
                 return cls.of(read_yaml(folder / ORGAN_FILE), folder)
         raise OrganError(
             f"no organ pack {shown(str(organ))}: {MODELS / organ / ORGAN_FILE} is missing. Known organs: "
-            f"{', '.join(known_organs()) or 'none'}. Train a new one: "
+            f"{', '.join(known_organs()) or 'none'}. {_meant(organ)}Train a new one: "
             "shape-refine train-prior, or configs/train_prior.yaml."
         )
 
@@ -245,3 +246,19 @@ def is_pack(folder: Path) -> bool:
         return (folder / ORGAN_FILE).is_file()
     except (OSError, ValueError):  # too long a name, or one with a NUL
         return False
+
+
+def _meant(organ: str) -> str:
+    """Say which pack is probably meant: one of nearly that name, or one that refines a structure of it; "" for none."""
+    known, asked = known_organs(), organ.strip().lower()[:80]
+    near = get_close_matches(asked, known, 1) or [name for name in known if asked and name.startswith(asked)]
+    if near:
+        return f"Is it {near[0]}? "
+    for name in known:
+        try:
+            refined = [structure.name for structure in OrganPack.load(name).structures]
+        except OrganError:
+            continue  # told where that pack is used
+        if asked in refined:
+            return f"The pack {name} refines {asked}: --organ {name}. "
+    return ""

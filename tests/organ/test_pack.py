@@ -250,6 +250,20 @@ def test_an_organ_that_is_not_there_is_said_with_those_that_are(organ):
         OrganPack.load(organ)
 
 
+@pytest.mark.parametrize(
+    ("organ", "said"),
+    [
+        ("hipocampus", "Is it hippocampus\\?"),
+        ("lung", "Is it lung_lobes\\?"),
+        ("spleen", "The pack abdomen refines spleen: --organ abdomen\\."),
+        ("gallbladder", "thorax\\. Train a new one"),  # in a pack, but left as it is
+    ],
+)
+def test_the_pack_that_is_probably_meant_is_named(organ, said):
+    with pytest.raises(OrganError, match=said):
+        OrganPack.load(organ)
+
+
 def test_a_broken_pack_does_not_keep_the_others_from_being_listed(tmp_path, monkeypatch):
     for name, content in {"a": "name: [", "b": "default: true", "c": "default: 'true'"}.items():
         (tmp_path / name).mkdir()

@@ -197,5 +197,5 @@ def test_where_the_other_structures_place_one_body_the_other_goes(shared_data, m
     assert np.count_nonzero(larger == 2) > 2 * np.count_nonzero(heart)
     refined, _ = refiner.refine(larger, affine)  # the heart is the smaller body, which must not go
     assert np.count_nonzero((refined == 2) & heart) > 0.97 * np.count_nonzero(heart)
-    monkeypatch.setattr("scripts.refine.chain.largest_body", lambda *_: None)
+    monkeypatch.setattr("scripts.refine.placing.largest_body", lambda *_: None)
     assert "two bodies" in refiner.align(mask, affine)[1].failure

@@ -275,7 +275,7 @@ def test_a_step_that_fails_leaves_what_was_interpolated_and_says_so(drawing, ste
     kind = LatentFinetune if step is LatentFinetune.fit_batch else ReconstructShape
     monkeypatch.setattr(kind, step.__name__, fail)
     islands = Islands(np.argwhere(few)[:3], 3.0, 1, (0.0, 0.0, 0.0))
-    monkeypatch.setattr("scripts.refine.chain.far_islands", lambda *_: islands)  # which somebody drew
+    monkeypatch.setattr("scripts.refine.steps.far_islands", lambda *_: islands)  # which somebody drew
     filled, refined, shape = refined_drawing(refiner, few, affine)
     np.testing.assert_array_equal(refined, filled)
     assert isinstance(shape, Unrefined) and "no luck" in shape.failure and shape.failure.endswith(FILLED)
