@@ -108,7 +108,9 @@ class OrganPack:
         organ = str(organ)  # a name such as 2024 comes as a number from a command line
         for folder in (Path(organ), MODELS / organ):
             if is_pack(folder):
-                return cls.of(read_yaml(folder / ORGAN_FILE), folder)
+                pack = cls.of(read_yaml(folder / ORGAN_FILE), folder)
+                is_own = folder.resolve().parent == MODELS.resolve()  # a copy has a U-Net of its own
+                return pack if is_own else replace(pack, default=False)
         raise OrganError(
             f"no organ pack {shown(str(organ))}: {MODELS / organ / ORGAN_FILE} is missing. Known organs: "
             f"{', '.join(known_organs()) or 'none'}. {_meant(organ)}Train a new one: "

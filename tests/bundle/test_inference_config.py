@@ -1,6 +1,7 @@
 """configs/inference.yaml: the U-Net part, from images of any grid back to that grid."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -137,6 +138,8 @@ def test_entries_beside_the_image_survive_resampling():
 
 def test_weights_lie_where_hosts_look(tmp_path):
     assert network_file(OrganPack.load("hippocampus")) == str(MODELS / "model.pt")
+    copy = shutil.copytree(MODELS / "hippocampus", tmp_path / "hippocampus")  # its training must not touch the bundle's
+    assert network_file(OrganPack.load(copy)) == str(copy / "model.pt")
     pack = write_pack(tmp_path / "boxes")
     assert network_file(OrganPack.load(pack)) == str(pack / "model.pt")
 
