@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from .pairing import STAGE_MARK, Pairing, some_of
 from .postprocess import LARGEST
 from .scoring import Scoring
 
-NAMED_AT_MOST = 20  # cases without a partner
+NAMED_AT_MOST = 20  # cases in one list
 
 
 def notes_of(pairing: Pairing, scoring: Scoring, resamples: int) -> list[str]:
@@ -108,11 +109,15 @@ def largest_notes(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> 
     simple = {(case, structure): value for (case, structure, method), value in dsc.items() if method == LARGEST}
     notes = []
     for method in methods if simple else ():
-        lead = {key: value - dsc[(*key, method)] for key, value in simple.items() if (*key, method) in dsc}
-        ahead = sorted((key for key in lead if lead[key] > HARM_DSC), key=lambda key: -lead[key])
-        text = (
-            f"More than {HARM_DSC:g} DSC points better by the {LARGEST} than by {method}: {len(ahead)} of {len(lead)}"
+        lead = {key: value - dsc.get((*key, method), math.nan) for key, value in simple.items()}
+        scored = {key: points for key, points in lead.items() if not math.isnan(points)}
+        ahead = sorted((key for key in scored if scored[key] > HARM_DSC), key=lambda key: -scored[key])
+        named = ", ".join(
+            f"{case} {structure} ({scored[case, structure]:.1f})" for case, structure in ahead[:NAMED_AT_MOST]
         )
-        named = "; ".join(f"{case} {structure} ({lead[case, structure]:.1f})" for case, structure in ahead)
-        notes.append(f"{text}: {named}." if named else f"{text}.")
+        text = (
+            f"The {LARGEST} is more than {HARM_DSC:g} DSC points better than {method} in {len(ahead)} of {len(scored)}"
+        )
+        more = f" and {len(ahead) - NAMED_AT_MOST} more" if len(ahead) > NAMED_AT_MOST else ""
+        notes.append(f"{text}: {named}{more}." if ahead else f"{text}.")
     return notes

@@ -253,7 +253,7 @@ def is_pack(folder: Path) -> bool:
 def _meant(organ: str) -> str:
     """Say which pack is probably meant: one of nearly that name, or one that refines a structure of it; "" for none."""
     known, asked = known_organs(), organ.strip().lower()[:80]
-    near = get_close_matches(asked, known, 1) or [name for name in known if asked and name.startswith(asked)]
+    near = get_close_matches(asked, known, 1) or [name for name in known if len(asked) > 2 and name.startswith(asked)]
     if near:
         return f"Is it {near[0]}? "
     for name in known:

@@ -61,9 +61,10 @@ class Placing:
             return Unrefined(structure, f"{name} has only {count} voxels" if count else f"the mask has no {name}")
         partner = "" if side_known else self.partners.get(name, "")
         try:
-            surface, transform = self._place(name, mask, affine, partner)
+            surface, points = self._surface(name, mask, affine)
         except ValueError as error:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
+        transform = self._place(name, points, mask, affine, partner)
         boxed = BoxedMask.of(mask)
         part = self._organ_in(name, boxed, affine, transform)
         if part is not None:
@@ -101,23 +102,28 @@ class Placing:
     ) -> tuple[trimesh.Trimesh, CanonicalTransform]:
         """Return surface and place of a part (X, Y, Z) bool of a mask; of the `whole` where the part is no better."""
         try:
-            surface, transform = self._place(name, part, affine, partner)
+            surface, points = self._surface(name, part, affine)
         except ValueError:
             return whole
+        transform = self._place(name, points, part, affine, partner)
         better = not transform.failure and (transform.converged or bool(whole[1].failure))
         return (surface, transform) if better else whole
 
-    def _place(
-        self, name: str, mask: np.ndarray, affine: np.ndarray, partner: str
-    ) -> tuple[trimesh.Trimesh, CanonicalTransform]:
-        """Return the surface of a mask and its alignment, which says in plain words what is wrong with the mask.
+    def _surface(self, name: str, mask: np.ndarray, affine: np.ndarray) -> tuple[trimesh.Trimesh, np.ndarray]:
+        """Return the surface of a mask, and points (N, 3) of it, world mm.
 
         Raises:
             ValueError: the mask has no usable surface.
         """
-        own = self.steps[name]
         surface = mask_to_surface(mask, affine)
-        points, _ = sample_surface(surface, own.settings.samples, self.seed)
+        points, _ = sample_surface(surface, self.steps[name].settings.samples, self.seed)
+        return surface, points
+
+    def _place(
+        self, name: str, points: np.ndarray, mask: np.ndarray, affine: np.ndarray, partner: str
+    ) -> CanonicalTransform:
+        """Align surface points (N, 3), world mm, of a mask; say in plain words what is wrong with it."""
+        own = self.steps[name]
         transform = own.picct(points, self.seed)
         if partner and as_partner(own.picct, self.steps[partner].picct, points, transform, self.seed):
             turn = f"as {partner}"
@@ -127,4 +133,4 @@ class Placing:
         if transform.failure:
             seen = [f"alignment failed: {transform.failure}", *([f"{turn} it would fit"] if turn else [])]
             why = two_organs(mask, affine, own.reconstruction.side) or unlike(name, seen, "it was not refined")
-        return surface, replace(transform, failure=why, turn=turn)
+        return replace(transform, failure=why, turn=turn)

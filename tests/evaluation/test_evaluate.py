@@ -117,7 +117,7 @@ def test_scores_of_all_methods(folders):
     for heading in ("## whole", "## small", "## all structures", "## All cases", "minus initial"):
         assert heading in table
     assert "| initial | 4 | 75.0 ± 50.0 (100.0) |" in table
-    assert "better by the largest component + fill than by refined: 0 of 8.\n" in table
+    assert "points better than refined in 0 of 8.\n" in table
     assert str(folders) not in table
 
 
@@ -126,6 +126,7 @@ def test_where_the_largest_component_is_better_is_named():
         "a": {LARGEST: 90.0, "ours": 88.0},
         "b": {LARGEST: 90.0, "ours": 89.6},
         "c": {LARGEST: 80.0, "ours": 76.5},
+        "d": {LARGEST: math.nan, "ours": math.nan},  # not counted
     }
     rows = [
         {"case": case, "structure": "whole", "method": method, "dsc": dsc}
@@ -133,7 +134,7 @@ def test_where_the_largest_component_is_better_is_named():
         for method, dsc in own.items()
     ]
     (note,) = largest_notes(rows, ["ours"])
-    assert note.endswith("than by ours: 2 of 3: c whole (3.5); a whole (2.0).")
+    assert note.endswith("points better than ours in 2 of 3: c whole (3.5), a whole (2.0).")
     assert largest_notes([row for row in rows if row["method"] != LARGEST], ["ours"]) == []
 
 

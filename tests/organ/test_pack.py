@@ -256,7 +256,8 @@ def test_an_organ_that_is_not_there_is_said_with_those_that_are(organ):
         ("hipocampus", "Is it hippocampus\\?"),
         ("lung", "Is it lung_lobes\\?"),
         ("spleen", "The pack abdomen refines spleen: --organ abdomen\\."),
-        ("gallbladder", "thorax\\. Train a new one"),  # in a pack, but left as it is
+        ("gallbladder", "[a-z]\\. Train a new one"),  # in a pack, but left as it is
+        ("l", "[a-z]\\. Train a new one"),
     ],
 )
 def test_the_pack_that_is_probably_meant_is_named(organ, said):

@@ -176,10 +176,10 @@ def test_islands_that_spoil_the_alignment_are_left_out_of_it(monkeypatch):
     island = (broken > 0) & (truth == 0)
     place = Placing._place
 
-    def spoilt(self, name, mask, *others):
+    def spoilt(self, name, points, mask, *others):
         """Fails where the island is in the mask, as it does where there are many of them."""
-        surface, found = place(self, name, mask, *others)
-        return surface, replace(found, failure="alignment failed") if (mask & island).any() else found
+        found = place(self, name, points, mask, *others)
+        return replace(found, failure="alignment failed") if (mask & island).any() else found
 
     monkeypatch.setattr(Placing, "_place", spoilt)
     result = run(broken, affine)
