@@ -31,7 +31,8 @@ def test_copy_is_a_bundle_of_that_organ(bundle_root, tmp_path, organ):
     assert outputs["num_channels"] == pack.network["out_channels"]
     verify_metadata(meta_file=str(metadata_file), filepath=str(bundle_root / "configs" / "metadata.schema.json"))
 
-    assert pack.default is True
+    # to its own scripts; for those of this bundle it is a copy
+    assert yaml.safe_load(pack.file.read_text())["default"] is True and not pack.default
     assert [folder.name for folder in (tmp_path / "copy" / "models").iterdir() if folder.is_dir()] == [organ]
     weights = torch.load(tmp_path / "copy" / "models" / "model.pt", weights_only=True)
     build_unet(pack).load_state_dict(weights)
