@@ -25,6 +25,7 @@ OTHER_FORMATS = (
 FIRST_CHANNEL = "_0000"  # which nnU-Net puts at the end of an image's name
 NAMED_AT_MOST = 5  # files in a message
 IMAGE, PROB = "image", "prob"  # keys of a case's evidence
+GRID = "grid"  # key of the file on whose grid the refined mask is written, too
 CASE, REASON = "case", "reason"  # keys of a case's dictionary: its name, and why it cannot be run ("" if it can)
 MASKS_FOLDER = "segmentations"  # of a case folder, in TotalSegmentator's training data and AbdomenAtlas
 LABEL_MAPS = (  # in a case folder, of AbdomenAtlas and of FastSurfer; each has the same name in all of them
@@ -205,7 +206,7 @@ def find_cases(
         key: the dictionary key under which a case's file goes ("pred" for masks, "image" for images).
         evidence_dirs: further key → folder with files of the same names (`match_name`), or with nnU-Net's ending
             `_0000`, or one such file for a single file; None for a key not given. Those of `PROB` may be nnU-Net's
-            (`list_probabilities`).
+            (`list_probabilities`). One file of `GRID` goes with all cases.
         find: `dataset_dir` → its cases, files or folders; None for `list_images` or `list_masks`, as the key is.
 
     Returns:
@@ -230,8 +231,9 @@ def find_cases(
             taken = {case[key] for case in cases.values()} if evidence == IMAGE else set()
             listed = [path for path in listed if str(path) not in taken]  # a mask is not its own image
             files = {path.stem if path.suffix == NETWORK_OUTPUT else case_name(path): path for path in listed}
-            if len(cases) == len(files) == 1 and Path(folder).is_file() and Path(dataset_dir).is_file():
-                files = dict.fromkeys(cases, *files.values())  # two single files are meant for each other
+            alone = len(cases) == len(files) == 1 and Path(dataset_dir).is_file()
+            if Path(folder).is_file() and (alone or evidence == GRID):  # two single files are meant for each other
+                files = dict.fromkeys(cases, *files.values())
             for name, case in cases.items():
                 fits = match_name(name, files) or (name + FIRST_CHANNEL if name + FIRST_CHANNEL in files else None)
                 if fits is not None:
@@ -247,8 +249,8 @@ class CaseDataset(Dataset):
     """The cases of a run as dictionaries of paths; nothing is read, so that one bad file stops no other case.
 
     A folder that cannot be used does not raise here but stands in `problem`: hosts build the dataset too, and have
-    none. Arguments are those of `find_cases`, with `image_dir` and `prob_dir` for its evidence, and the `part` of the
-    cases, see `share_of`.
+    none. Arguments are those of `find_cases`, with `image_dir`, `prob_dir` and `grid` for its evidence, and the `part`
+    of the cases, see `share_of`.
     """
 
     def __init__(
@@ -259,14 +261,16 @@ class CaseDataset(Dataset):
         prob_dir: str | Path | None = None,
         find: Callable[[str | Path], list[Path]] | None = None,
         part: str = "",
+        grid: str | Path | None = None,
     ) -> None:
         self.key = key
-        self.evidence = [k for k, folder in ((IMAGE, image_dir), (PROB, prob_dir)) if folder]
+        folders = {IMAGE: image_dir, PROB: prob_dir, GRID: grid}
+        self.evidence = [name for name, folder in folders.items() if folder]
         self.problem = ""
         self.data: list[dict[str, Any]] = []
-        folders = {name: folder and str(folder) for name, folder in ((IMAGE, image_dir), (PROB, prob_dir))}
+        named = {name: folder and str(folder) for name, folder in folders.items()}
         try:
-            found = find_cases(str(dataset_dir), key, folders, find)  # a folder 2024 comes as a number
+            found = find_cases(str(dataset_dir), key, named, find)  # a folder 2024 comes as a number
             self.data = share_of(found, part)
         except (OSError, ValueError) as error:
             self.problem = str(error)

@@ -20,6 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..geometry.affine import check_place
+from ..geometry.resample import WorldGrid
 from .arrays import in_world
 from .errors import READ_ERRORS, CaseError, UnreadableCase, UnrefinableCase
 from .find import NETWORK_OUTPUT, VOLUMES, is_meta_image, is_mgh, is_nifti, is_nrrd
@@ -113,6 +114,18 @@ def read_array(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     affine = check_header(image, path)
     log_disagreement(image, path)
     return read_values(image, path).reshape(image.shape[:3]), affine
+
+
+def read_grid(path: str | Path) -> WorldGrid:
+    """Return the grid of a file.
+
+    Raises:
+        UnreadableCase: the file cannot be read.
+        UnrefinableCase: it is no 3D volume, or has no usable affine.
+    """
+    image = open_volume(path)
+    x, y, z = image.shape[:3] if len(image.shape) > 2 else (0, 0, 0)
+    return WorldGrid(check_header(image, path), (x, y, z))
 
 
 def read_labels(path: str | Path) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,12 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 
 from ..organ.exchange import exchanged
 from ..organ.palette import structure_colours
 from .arrays import as_labels, known_labels
-from .find import CASE, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
+from .find import CASE, GRID, REASON, SUFFIXES, inner_volumes, is_meta_image, is_nifti
 from .given import GIVEN, GivenLabels
 from .label_names import names_lost
 from .layers import with_changes
@@ -139,7 +140,8 @@ class CaseWriter:
             paths: the case's dictionary of paths.
             data: the case after the chain: `initial` and `pred` (1, X, Y, Z), `pred_shapes`; without `pred_shapes`
                 no refinement was asked for and `pred` is the initial mask. `pred_fine` (1, X', Y', Z'), where it is
-                there, is the refined one on a finer grid. `pred_given` is what the mask was read from.
+                there, is the refined one on one more grid, that of the file `grid` where the paths have one.
+                `pred_given` is what the mask was read from.
 
         Returns:
             What → path of the files written.
@@ -154,10 +156,19 @@ class CaseWriter:
             outputs["refined"] = self._write_mask(paths, "refined", data["pred"], given)
             if f"pred_{FINE}" in data:
                 outputs[FINE] = str(self._path(paths, f"{FINE}.nii.gz"))
-                write_new_label_map(outputs[FINE], as_labels(data[f"pred_{FINE}"]), data[f"pred_{FINE}"].affine)
+                self._write_fine(outputs[FINE], data[f"pred_{FINE}"], paths.get(GRID), given)
             outputs |= self._write_meshes(paths, data["pred_shapes"])
             outputs |= self._write_as_given(paths, data["initial"], data["pred"], given)
         return outputs
+
+    @staticmethod
+    def _write_fine(target: str, fine: MetaTensor, grid: str | None, given: GivenLabels | None) -> None:
+        """Write the refined mask on one more grid: with the header of a file where it is that file's."""
+        names = given.common if given is not None else None
+        if grid is None:
+            write_new_label_map(target, as_labels(fine), fine.affine, names)
+        else:
+            write_label_map(target, as_labels(fine), grid, "uint8", False, names=names)
 
     def _write_meshes(self, paths: dict[str, Any], shapes: Sequence[Any]) -> dict[str, str]:
         """Write the surfaces of a case; return what → path of the files."""

@@ -20,9 +20,9 @@ from scipy import ndimage
 from .affine import apply_affine, check_affine, spacing_mm, voxel_volume_mm3
 from .boxed import Box, BoxedMask
 from .smooth_complex import smooth_complex
-from .surface import mask_signed_distance
+from .surface import mask_signed_distance, meshing_mm
 
-FINEST_MM, MOST_POINTS = 0.8, 4_000_000  # of the grid that is meshed
+MOST_POINTS = 4_000_000  # of the grid that is meshed
 SMOOTH_MM = 0.5  # standard deviation on the distances
 LIMIT_MM = 8.0  # of distances
 NEAREST = 0.1  # of a grid's edge: a vertex lies that far from both ends at least, so that no triangle is too thin
@@ -32,8 +32,11 @@ Polygon = tuple[list[tuple[int, ...]], tuple[int, int]]  # nodes, and the corner
 
 
 def shared_surfaces(
-    masks: Mapping[str, BoxedMask], affine: np.ndarray, distances: Mapping[str, tuple[Box, np.ndarray]] = NONE_KNOWN
-) -> dict[str, trimesh.Trimesh]:
+    masks: Mapping[str, BoxedMask],
+    affine: np.ndarray,
+    distances: Mapping[str, tuple[Box, np.ndarray]] = NONE_KNOWN,
+    step_mm: float | None = None,
+) -> tuple[dict[str, trimesh.Trimesh], float]:
     """Return the surfaces of structures of one label map.
 
     Args:
@@ -41,19 +44,21 @@ def shared_surfaces(
         affine: (4, 4) voxel → world mm.
         distances: name → a box of the grid and signed distances (x, y, z) there in mm, negative inside, of which the
             mask was made. They count where they are of the mask's side; elsewhere the distance from the mask does.
+        step_mm: spacing of the grid that is meshed, None for `meshing_mm`; more where that has too many points.
 
     Returns:
         Name → watertight smooth mesh in world mm, normals outward, with its mask's volume. Where two touch, both have
         the same triangles, with the same vertices to the last bit, of opposite orientation. A structure of which
-        nothing is left on the grid that is meshed has none.
+        nothing is left on the grid that is meshed has none. And the spacing of that grid, mm.
     """
     matrix, names = check_affine(affine), [name for name, mask in masks.items() if mask.part.any()]
+    step_mm = meshing_mm(matrix) if step_mm is None else step_mm
     if not names:
-        return {}
+        return {}, step_mm
     spacing = spacing_mm(matrix)
     start = np.min([[side.start for side in masks[name].box] for name in names], axis=0) - 2
     size = np.max([[side.stop for side in masks[name].box] for name in names], axis=0) + 2 - start
-    step = max(float(spacing.min()), FINEST_MM, float(np.cbrt(((size - 1) * spacing).prod() / MOST_POINTS)))
+    step = max(step_mm, float(np.cbrt(((size - 1) * spacing).prod() / MOST_POINTS)))
     counts = np.maximum(np.rint((size - 1) * spacing / step).astype(int) + 1, 2)
     ratio = (size - 1) / (counts - 1)
     fields = np.zeros((len(names) + 1, *counts), np.float32)  # the first is what surrounds them
@@ -75,7 +80,7 @@ def shared_surfaces(
         if len(own):
             used, faces = np.unique(own, return_inverse=True)
             found[name] = trimesh.Trimesh(world[used], faces.reshape(own.shape), process=False)
-    return found
+    return found, step
 
 
 def _signed(

@@ -17,6 +17,7 @@ from .affine import apply_affine, check_affine, spacing_mm, voxel_volume_mm3
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_GRID_VOXELS = 4_000_000
+MESHING_MM = 0.8
 MAX_SMOOTHING_MM = 0.7
 MAX_OFFSETS = 64  # voxels along an axis up to which a bounded distance is swept; farther ones are found at once
 _PAD = 2
@@ -245,6 +246,11 @@ def mask_to_surface(
     if mesh is None:
         raise ValueError("the mask is too small: nothing is left of it on the requested grid")
     return mesh
+
+
+def meshing_mm(affine: ArrayLike) -> float:
+    """Return the spacing in mm of the grid that meshes to look at are drawn on: the smallest side, at least 0.8."""
+    return max(float(spacing_mm(affine).min()), MESHING_MM)
 
 
 def field_surface(

@@ -20,6 +20,7 @@ import trimesh
 
 from ..evidence.head import VoxelHead
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
+from ..geometry.affine import box_affine
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid
 from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack
@@ -29,10 +30,11 @@ from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..quality.verdict import Judge
 from .bodies import Islands
+from .draw_mesh import MeshRequest, draw_mesh
 from .drawing import Drawing
 from .mending import Mended, mend
 from .placing import Placing
-from .results import Drawn, results_of
+from .results import AS_USUAL, Drawn, results_of
 from .settings import RefineSettings
 from .side_check import in_place, mend_sides, partners
 from .sparse import contour_samples
@@ -267,27 +269,27 @@ class Refiner:
             for one, fit in zip(batch, fits, strict=True)
         ]
 
-    def draw(self, fitted: Sequence[Fitted | Unrefined]) -> list[Drawn | Unrefined]:
-        """Reconstruct each fitted structure by itself (METHOD 5); `fitted` is what `fit` returned."""
-        return [one if isinstance(one, Unrefined) else self._draw(one) for one in fitted]
+    def draw(self, fitted: Sequence[Fitted | Unrefined], asked: MeshRequest = AS_USUAL) -> list[Drawn | Unrefined]:
+        """Reconstruct each fitted structure, as `fit` returned it, by itself (METHOD 5), and draw its mesh."""
+        return [one if isinstance(one, Unrefined) else self._draw(one, asked) for one in fitted]
 
-    def _draw(self, one: Fitted) -> Drawn | Unrefined:
+    def _draw(self, one: Fitted, asked: MeshRequest) -> Drawn | Unrefined:
         begun = time.perf_counter()
         try:
             part = self.steps[one.name].reconstruction(one)
         except ValueError as error:
             return one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
+        own_affine = box_affine(one.affine, [side.start for side in part.box])
+        mesh = (None, 0.0) if asked.shared else draw_mesh(part.signed_mm, own_affine, asked.mesh_mm)
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
-        return Drawn(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None)
+        return Drawn(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None, *mesh)
 
     def reconstruct(
         self,
         fitted: Sequence[Fitted | Unrefined],
         label_map: np.ndarray,
         affine: np.ndarray,
-        mesh_faces: int = 0,
-        uncertain: bool = False,
-        shared_faces: bool = False,
+        asked: MeshRequest = AS_USUAL,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into a label map, and draw their meshes (METHOD 5); see `results_of`.
 
@@ -295,14 +297,12 @@ class Refiner:
             fitted: what `fit` returned for this label map.
             label_map: (X, Y, Z), the pack's label values.
             affine: (4, 4) voxel → world mm.
-            mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
-            uncertain: whether the meshes' vertices get their uncertainty.
-            shared_faces: whether meshes of structures that touch share their faces.
+            asked: of the meshes.
 
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
         """
-        return results_of(self.draw(fitted), label_map, affine, mesh_faces, uncertain, shared_faces)
+        return results_of(self.draw(fitted, asked), label_map, affine, asked)
 
     def refine(
         self, label_map: np.ndarray, affine: np.ndarray, image: Image | None = None, prob: np.ndarray | None = None

@@ -1,7 +1,7 @@
 """Reconstruction: from the fitted field back to voxels and a mesh (METHOD 5).
 
 The field is evaluated at the voxel centres of the original grid, in the organ's box only: coarsely everywhere, closely
-near its surface. The mesh is drawn from the same fused signed distances, so mask and mesh agree.
+near its surface. The mesh is drawn from the same fused signed distances (see `draw_mesh`), so both agree.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import trimesh
 from scipy import special
 
 from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume_mm3
@@ -19,7 +18,6 @@ from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import mask_signed_distance
 from .bodies import Body, Islands, crumbs, far_islands, is_comparable, other_bodies
-from .draw_mesh import draw_mesh
 from .fusion import (
     LEAST_SOUND,
     REMOVE,
@@ -68,7 +66,6 @@ class Reconstruction:
         warnings: what a user should know of the structure.
         doubtful: whether the fit cannot be right.
         probability: (x, y, z) of the voxel head with the image, NaN where it says nothing; None without an image.
-        mesh: its surface, world mm; None where nothing is left of it, or where it was not drawn.
     """
 
     box: tuple[slice, slice, slice]
@@ -82,7 +79,6 @@ class Reconstruction:
     warnings: tuple[str, ...] = ()
     doubtful: bool = False
     probability: np.ndarray | None = None
-    mesh: trimesh.Trimesh | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class Measured:
 
 
 class ReconstructShape:
-    """Turns a fitted shape into a refined mask on the original grid and a mesh in world mm.
+    """Turns a fitted shape into a refined signed distance on the original grid.
 
     Args:
         settings: see `RefineSettings`.
@@ -121,7 +117,7 @@ class ReconstructShape:
         self.side = side
 
     def __call__(self, fitted: Fitted) -> Reconstruction:
-        """Reconstruct one structure, and draw its mesh.
+        """Reconstruct one structure.
 
         Args:
             fitted: the structure; of one of drawn slices all else is the fit's to say.
@@ -131,8 +127,7 @@ class ReconstructShape:
         """
         measured = self.measure(fitted)
         drawn = fitted.drawn
-        part = self.judge(measured, fitted) if drawn is None else self.between(measured, fitted, drawn)
-        return replace(part, mesh=draw_mesh(part.signed_mm, measured.grid.affine))
+        return self.judge(measured, fitted) if drawn is None else self.between(measured, fitted, drawn)
 
     def measure(self, fitted: Fitted) -> Measured:
         """Evaluate all signed distances of one structure.
@@ -195,7 +190,7 @@ class ReconstructShape:
             fitted: the structure.
 
         Returns:
-            The fused signed distance in the box, and what was judged; no mesh.
+            The fused signed distance in the box, and what was judged.
         """
         part = self.judge_once(measured, fitted)
         if part.evidence != MASK:
@@ -210,7 +205,7 @@ class ReconstructShape:
             fitted: the structure.
 
         Returns:
-            The fused signed distance in the box, and what was judged; no mesh.
+            The fused signed distance in the box, and what was judged.
         """
         chosen, lengths = self.settings, Lengths.of(fitted.prior)
         mask, box, grid = fitted.mask, measured.box, measured.grid

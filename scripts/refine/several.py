@@ -11,8 +11,9 @@ import torch
 from ..cases.given import OTHER
 from ..organ.pack import Member, OrganPack
 from .chain import Refiner
+from .draw_mesh import MeshRequest
 from .drawing import Drawing
-from .results import Drawn, results_of
+from .results import AS_USUAL, Drawn, results_of
 from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
 
 
@@ -100,17 +101,15 @@ class JoinedRefiner:
         fitted: Sequence[Fitted | Unrefined],
         label_map: np.ndarray,
         affine: np.ndarray,
-        mesh_faces: int = 0,
-        uncertain: bool = False,
-        shared_faces: bool = False,
+        asked: MeshRequest = AS_USUAL,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Write the fitted shapes into one label map, those of all packs beside each other; see `results_of`."""
         parts = [
             in_common_values(stage, member)
             for member, refiner in self.refiners
-            for stage in refiner.draw([one for one in fitted if one.name in refiner.steps])
+            for stage in refiner.draw([one for one in fitted if one.name in refiner.steps], asked)
         ]
-        return results_of(parts, label_map, affine, mesh_faces, uncertain, shared_faces)
+        return results_of(parts, label_map, affine, asked)
 
 
 def in_own_values(label_map: np.ndarray, member: Member) -> np.ndarray:

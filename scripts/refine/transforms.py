@@ -26,8 +26,8 @@ from ..cases.find import CASE
 from ..geometry.simplify import check_faces
 from ..organ.exchange import exchanged
 from .chain import Image, Refiner
+from .draw_mesh import MeshRequest, check_mesh_mm
 from .drawing import Drawing
-from .finer import Split, check_fine, finer_labels
 from .slices_file import SlicesFile
 from .stages import Refined, Unrefined
 from .uncertainty import check_uncertainty
@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 SHAPES = "_shapes"
 SIDES = "_sides"
-FINE = "_fine"
 DRAWN = "_drawn"
 
 
@@ -214,14 +213,14 @@ class ReconstructShaped(MapTransform):
     Args:
         keys: the label map.
         refiner: of the organ.
+        mesh_mm: spacing of the grid that meshes are drawn on; 0 for the voxels' smallest side, at least 0.8 mm.
         mesh_faces: about how many triangles a mesh has; 0 for all that it is drawn with.
-        fine_mm: where given, `<key>_fine` is the refined label map on a grid with no voxel's side longer than that.
         uncertainty: whether the meshes' vertices get their uncertainty in mm.
         shared_faces: whether meshes of structures that touch share their faces.
         allow_missing_keys: see MapTransform.
 
     Raises:
-        ValueError: `mesh_faces` or `fine_mm` is no such number, the preset has no uncertainty, or faces that are
+        ValueError: `mesh_mm` or `mesh_faces` is no such number, the preset has no uncertainty, or faces that are
             shared would be thinned.
     """
 
@@ -229,33 +228,29 @@ class ReconstructShaped(MapTransform):
         self,
         keys: KeysCollection,
         refiner: Refiner,
+        mesh_mm: float = 0.0,
         mesh_faces: int = 0,
-        fine_mm: float = 0.0,
         uncertainty: bool = False,
         shared_faces: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.refiner = refiner
+        self.mesh_mm = check_mesh_mm(mesh_mm)
         self.mesh_faces = check_faces(mesh_faces)
-        self.fine_mm = check_fine(fine_mm)
         self.uncertainty = check_uncertainty(refiner.settings, uncertainty)
         self.shared_faces = shared_faces
         if shared_faces and self.mesh_faces:
             raise ValueError("mesh_faces would thin shared faces apart: leave it out, or shared_faces")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the label map and the stages; add the finer label map where it is asked for."""
+        """Replace the label map and the stages."""
         result = dict(data)
+        asked = MeshRequest(self.mesh_mm, self.mesh_faces, self.uncertainty, self.shared_faces)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            asked = self.mesh_faces, self.uncertainty, self.shared_faces
-            refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, *asked)
+            refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, asked)
             result[key], result[f"{key}{SHAPES}"] = _like(result[key], refined, affine), shapes
-            if self.fine_mm:
-                split = Split.to(affine, self.fine_mm)
-                labels, fine_affine = finer_labels(self.refiner.pack, refined, affine, shapes, split)
-                result[f"{key}{FINE}"] = MetaTensor(labels[None], affine=torch.as_tensor(fine_affine))
         return result
 
 

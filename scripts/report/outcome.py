@@ -44,7 +44,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 
     Args:
         data: `pred`, and if it was refined `initial`, `pred_shapes`, and `pred_sides`, what to know of left and right;
-            `pred_drawn`, a `Drawing`, where few slices were drawn.
+            `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_fine_said`, what to know of the fine mask.
     """
     if "pred_shapes" not in data:
         empty = not known_labels(data["pred"]).any()
@@ -55,10 +55,11 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     unrefined = bool(failures) and len(failures) == len(shapes)
     volumes_ml, changed_voxels = changes(data["initial"], data["pred"])
     drawn = data["pred_drawn"].warnings if "pred_drawn" in data else []
+    fine = data.get("pred_fine_said", [])
     return Outcome(
         status=KEPT if unrefined else REFINED if changed_voxels else UNCHANGED,
         reason="; ".join(failures) if unrefined else "",
-        warnings=[*drawn, *data.get("pred_sides", []), *([] if unrefined else failures + said)],
+        warnings=[*drawn, *data.get("pred_sides", []), *([] if unrefined else failures + said + fine)],
         volumes_ml=volumes_ml,
         changed_voxels=changed_voxels,
         structures=[

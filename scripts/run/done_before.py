@@ -20,7 +20,7 @@ from .case_work import CaseWork
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("scripts/**/*.py", "configs/*.yaml")
-PLACES = ("organ", "dataset_dir", "output_dir", "image_dir", "prob_dir")  # settings whose files' content counts instead
+PLACES = ("organ", "dataset_dir", "output_dir", "image_dir", "prob_dir", "grid")  # their files' content counts instead
 
 
 def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack | None) -> str:

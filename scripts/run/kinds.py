@@ -28,6 +28,8 @@ def check_options(
     slices_file: str | None = None,
     image_dir: object = None,
     prob_dir: object = None,
+    fine_mm: object = 0.0,
+    grid: object = None,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
@@ -40,6 +42,7 @@ def check_options(
         html_cases: a whole number from 0 on.
         slices_file: names drawn slices, see `SlicesFile`.
         image_dir, prob_dir: folders of evidence, which drawn slices are refined without.
+        fine_mm, grid: each says on which grid there is a fine mask.
 
     Raises:
         SystemExit: one is not, or two exclude each other; with a plain message.
@@ -68,6 +71,8 @@ def check_options(
             raise SystemExit(f"Error: {name} must be true or false, not {shown(switch)}") from None
     if slices_file and not is_true(sparse):
         raise SystemExit("Error: slices_file names drawn slices: add --sparse true, or leave it out")
+    if fine_mm and grid:
+        raise SystemExit("Error: fine_mm and grid both say on which grid the fine mask is: leave out one of them")
     for name, folder in {"image_dir": image_dir, "prob_dir": prob_dir}.items():
         if folder and is_true(sparse):
             raise SystemExit(f"Error: {name} is not read with --sparse true: leave out one of them")

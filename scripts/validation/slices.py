@@ -17,12 +17,13 @@ from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..evaluation.tables import markdown_table
 from ..geometry.affine import spacing_mm
+from ..geometry.resample import WorldGrid
 from ..geometry.surface import crop_box
 from ..metrics.surface import score_masks
 from ..organ.pack import OrganPack
 from ..refine.chain import Refiner
 from ..refine.drawing import Drawing, parts_of
-from ..refine.finer import Split, finer_labels
+from ..refine.finer import labels_on
 from ..refine.planes import DrawnSlices
 from ..run.request import Request
 from ..simulation.simulate import read_truth
@@ -172,10 +173,9 @@ def score(
     count = int(round(thickness_mm / spacing_mm(affine)[axis]))
     thick, thick_affine = thickened(truth, affine, axis, count)
     truth = np.moveaxis(np.moveaxis(truth, axis, 0)[: thick.shape[axis] * count], 0, axis)
-    x, y, z = (count if a == axis else 1 for a in range(3))
-    split = Split((x, y, z))
+    x, y, z = truth.shape
     refined, shapes = refiner.refine(thick, thick_affine)
-    fine, _ = finer_labels(refiner.pack, refined, thick_affine, shapes, split)
+    fine = labels_on(refiner.pack, refined, thick_affine, shapes, WorldGrid(affine, (x, y, z)))
     parts = [dict(_named(refiner, *one)) for one in ((truth, affine), (thick, thick_affine), (fine, affine))]
     rows = []
     for name in [name for name in parts[0] if name in parts[1]]:
@@ -183,7 +183,9 @@ def score(
         thin = np.moveaxis(parts[0][name] | ours, axis, 0)
         there = thin.reshape(-1, count, *thin.shape[1:]).any(axis=1)
         box = crop_box(mask | np.moveaxis(there, 0, axis), 2)  # what lies beyond changes nothing
-        fine_box = split.box(box)
+        sides = list(box)
+        sides[axis] = slice(count * box[axis].start, count * box[axis].stop)
+        fine_box = tuple(sides)
         results = {method: way(mask[box], spacing, axis, count) for method, way in METHODS.items()}
         results[OURS] = ours[fine_box]
         for method, result in results.items():

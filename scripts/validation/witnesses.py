@@ -21,6 +21,7 @@ from ..evaluation.tables import markdown_table
 from ..geometry.distance import surface_distance
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..refine.chain import Refiner
+from ..refine.draw_mesh import MeshRequest
 from ..refine.stages import CODES, LINEAR, TUNED, Refined
 from ..run.request import Request
 from ..simulation.simulate import CLEAN, choose_kinds, read_truth, with_errors
@@ -108,7 +109,7 @@ def witnesses(
 def score(refiner: Refiner, label_map: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> list[dict[str, Any]]:
     """Refine a label map (X, Y, Z) and compare with the truth: a row a structure that could be refined."""
     fitted = refiner.fit(refiner.sample(refiner.align(label_map, affine), label_map, affine))
-    refined, shapes = refiner.reconstruct(fitted, label_map, affine, uncertain=True)
+    refined, shapes = refiner.reconstruct(fitted, label_map, affine, MeshRequest(uncertain=True))
     rows: list[dict[str, Any]] = []
     for one in shapes:
         true = one.structure.mask(truth, affine)

@@ -169,9 +169,60 @@ def test_thick_slices_come_back_thin_where_that_is_asked_for(bundle_root, broken
     assert (apart[deep] == 0).all()  # only at the surface and the parts' border is it other than blocks
 
 
-@pytest.mark.parametrize("wrong", [{"mesh_format": "fbx"}, {"mesh_faces": -3}, {"fine_mm": -1.0}])
+@pytest.mark.parametrize("kind", ["oblique", "flipped"])
+def test_on_another_file_s_grid_the_mask_is_what_the_finer_one_is_there(bundle_root, broken_masks, tmp_path, kind):
+    """That file has a part of the finer grid, with its axes in another order and reversed."""
+    source = broken_masks / f"{kind}.nii.gz"
+    refine(bundle_root, source, tmp_path / "finer", preset="linear", fine_mm=0.7, html=False)
+    finer = nib.load(tmp_path / "finer" / kind / f"{kind}_fine.nii.gz")
+    part = finer.slicer[10:-6, :, 4:]
+    turned = nib.as_closest_canonical(part).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+    thin = nib.Nifti1Image(np.zeros(turned.shape, np.int16), turned.affine)
+    (tmp_path / "thin").mkdir()
+    nib.save(thin, tmp_path / "thin" / f"{kind}.nii.gz")
+    refine(bundle_root, source, tmp_path / "out", preset="linear", grid=str(tmp_path / "thin"), html=False)
+    (case,) = json.loads((tmp_path / "out" / "report.json").read_text())["cases"]
+    fine = nib.load(case["outputs"]["fine"])
+    stored = nib.load(tmp_path / "thin" / f"{kind}.nii.gz")
+    np.testing.assert_array_equal(fine.affine, stored.affine)
+    values = np.asarray(fine.dataobj)
+    assert (values != np.asarray(turned.dataobj)).sum() <= 2  # affines are stored in single precision
+    assert values.any() and "grid" in case["inputs"]
+
+
+def test_a_grid_that_shows_nothing_is_named_and_the_rest_is_written(bundle_root, broken_masks, tmp_path):
+    away = nib.Nifti1Image(np.zeros((9, 9, 9), np.uint8), nib.affines.from_matvec(np.eye(3), (900, 0, 0)))
+    nib.save(away, tmp_path / "away.nii.gz")
+    out = tmp_path / "out"
+    refine(
+        bundle_root, broken_masks / "plain.nii.gz", out, preset="linear", grid=str(tmp_path / "away.nii.gz"), html=False
+    )
+    (case,) = json.loads((out / "report.json").read_text())["cases"]
+    assert case["status"] == "refined" and "fine" not in case["outputs"]
+    (said,) = [one for one in case["warnings"] if "fine mask" in one]
+    assert str(away) in said and not (out / "plain" / "plain_fine.nii.gz").exists()
+
+
+def test_meshes_have_the_spacing_asked_for_or_a_finer_one_that_is_named(bundle_root, broken_masks, tmp_path):
+    counts = {}
+    for mesh_mm in (0.5, 9.0):
+        out = tmp_path / str(mesh_mm)
+        refine(bundle_root, broken_masks / "plain.nii.gz", out, preset="linear", mesh_mm=mesh_mm, html=False)
+        (case,) = json.loads((out / "report.json").read_text())["cases"]
+        quality = case["structures"][0]["quality"]
+        mesh = trimesh.load(out / "plain" / "plain_hippocampus.stl")
+        image = nib.load(out / "plain" / "plain_refined.nii.gz")
+        volume_mm3 = np.count_nonzero(image.dataobj) * abs(np.linalg.det(image.affine[:3, :3]))
+        assert mesh.is_watertight and mesh.volume == pytest.approx(volume_mm3, rel=0.02)
+        counts[mesh_mm] = len(mesh.faces)
+        said = [one for one in case["warnings"] if "mesh_mm" in one]
+        assert len(said) == (quality["mesh_mm"] < mesh_mm) == (mesh_mm == 9.0)
+    assert counts[0.5] > 4 * counts[9.0]
+
+
+@pytest.mark.parametrize("wrong", [{"mesh_format": "fbx"}, {"mesh_faces": -3}, {"fine_mm": -1.0}, {"mesh_mm": -1.0}])
 def test_meshes_that_cannot_be_written_are_refused_at_the_start(bundle_root, broken_masks, tmp_path, wrong):
-    with pytest.raises(Exception, match="mesh_f|fine_mm") as caught:
+    with pytest.raises(Exception, match="mesh_[fm]|fine_mm") as caught:
         refine(bundle_root, broken_masks / "plain.nii.gz", tmp_path, preset="linear", **wrong)
     assert next(iter(wrong)) in plain_text_of(caught.value) and not list(tmp_path.iterdir())
 

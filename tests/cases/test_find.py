@@ -69,6 +69,17 @@ def test_two_single_files_are_meant_for_each_other(tmp_path):
     assert "image" not in case
 
 
+def test_one_grid_goes_with_all_masks_and_a_folder_s_by_names(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / "masks" / f"{name}_seed1.nii.gz", blocks())
+    one = save(tmp_path / "thin" / "b.nii.gz", blocks())
+    cases = CaseDataset(tmp_path / "masks", grid=one)
+    assert [case["grid"] for case in cases] == [str(one)] * 2 and cases.evidence == ["grid"]
+    assert [case.get("grid") for case in CaseDataset(tmp_path / "masks", grid=one.parent)] == [None, str(one)]
+    (case,) = CaseDataset(tmp_path / "masks" / "a_seed1.nii.gz", grid=one)
+    assert case["grid"] == str(one)
+
+
 def test_a_folder_of_no_use_is_a_problem_not_an_error(tmp_path):
     assert "holds no volume" in CaseDataset(tmp_path).problem
     missing = CaseDataset(tmp_path / "none")

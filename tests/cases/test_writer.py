@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 import trimesh
+from monai.data import MetaTensor
 
 from scripts.cases import files
 from scripts.cases.find import CASE
@@ -19,7 +21,7 @@ from scripts.cases.writer import CaseWriter
 from scripts.organ.palette import structure_colours
 from tests.helpers.fake_chain import BALL, KeepLargestd
 from tests.helpers.publishers import frame_lps, segments, write_nrrd
-from tests.helpers.volumes import blocks, save
+from tests.helpers.volumes import AFFINES, blocks, save
 
 
 @pytest.fixture
@@ -62,6 +64,30 @@ def test_stl_and_ply_hold_the_same_mesh(case, tmp_path):
     np.testing.assert_allclose(coloured.vertices, BALL.vertices, atol=1e-6)
     assert (coloured.visual.vertex_colors[:, :3] == 20).all()
     assert trimesh.load(outputs["organ_2"]).volume == pytest.approx(coloured.volume, rel=1e-5)
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_a_mask_on_a_file_s_grid_has_that_file_s_header(case, tmp_path, affine):
+    """Affine, codes, units and size, as another reader finds them, too."""
+    paths, data = case
+    image = nib.Nifti1Image(np.arange(120, dtype=np.float32).reshape(4, 5, 6, 1), affine)
+    image.set_sform(affine, 4)
+    image.set_qform(affine, 3)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, tmp_path / "thin.nii.gz")
+    fine = torch.zeros(1, 4, 5, 6, dtype=torch.uint8)
+    fine[0, 1:3, 2, 3:] = 2
+    (tmp_path / "out").mkdir()
+    paths = {**paths, "grid": str(tmp_path / "thin.nii.gz")}
+    outputs = CaseWriter(tmp_path / "out").write(paths, {**data, "pred_fine": MetaTensor(fine, affine=affine)})
+    written = nib.load(outputs["fine"])
+    assert written.get_data_dtype() == np.uint8 and Path(outputs["fine"]).name == "a_fine.nii.gz"
+    assert int(written.header["sform_code"]) == 4 and int(written.header["qform_code"]) == 3
+    np.testing.assert_array_equal(written.affine, nib.load(tmp_path / "thin.nii.gz").affine)
+    np.testing.assert_array_equal(np.asarray(written.dataobj)[..., 0], fine[0])
+    ours, theirs = (sitk.ReadImage(file)[..., 0] for file in (outputs["fine"], str(tmp_path / "thin.nii.gz")))
+    assert ours.GetSize() == theirs.GetSize() and ours.GetOrigin() == theirs.GetOrigin()
+    assert ours.GetSpacing() == theirs.GetSpacing() and ours.GetDirection() == theirs.GetDirection()
 
 
 @pytest.mark.parametrize("name", ["stl", "ply", "obj", "vtp", "glb"])

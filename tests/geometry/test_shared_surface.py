@@ -23,7 +23,7 @@ def sectors(count):
 
 def meshes_of(label_map, affine):
     masks = {str(label): BoxedMask.of(label_map == label) for label in np.unique(label_map[label_map > 0])}
-    return shared_surfaces(masks, affine)
+    return shared_surfaces(masks, affine)[0]
 
 
 def keys(mesh):
@@ -75,7 +75,7 @@ def test_known_distances_count_before_those_of_voxels():
     exact["one"][:8, :8, :8] = -3.0
     box = tuple(slice(1, 30) for _ in range(3))
     known = {name: (box, field[box]) for name, field in exact.items()}
-    plain, better = shared_surfaces(masks, np.eye(4)), shared_surfaces(masks, np.eye(4), known)
+    plain, better = shared_surfaces(masks, np.eye(4))[0], shared_surfaces(masks, np.eye(4), known)[0]
     for name in exact:
         away = [_from_halves(mesh[name], 1.0 if name == "two" else -1.0) for mesh in (plain, better)]
         assert away[1].mean() < 0.05 < away[0].mean() and np.percentile(away[1], 99) < 0.3

@@ -71,7 +71,7 @@ def test_small_voxels_are_interpolated_within_the_bound(kind):
 def test_mesh_is_closed_outward_and_where_the_sphere_is(kind):
     grid = grid_about_sphere(kind)
     exact = sphere(grid.points_world().reshape(-1, 3)).reshape(grid.shape)
-    mesh = draw_mesh(exact.astype(np.float32), grid.affine)
+    mesh = draw_mesh(exact.astype(np.float32), grid.affine)[0]
     assert mesh.is_watertight
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.03)
     assert np.abs(sphere(mesh.vertices)).max() < 0.6
@@ -84,7 +84,7 @@ def test_mesh_encloses_the_volume_of_its_mask(semi_axes, slice_mm, within):
     shape = (40, 32, 6 + int(40 / slice_mm))
     places = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2 + 0.2 for n in shape], indexing="ij"), -1)
     mask = (((places * (1.0, 1.0, slice_mm)) / semi_axes) ** 2).sum(-1) < 1
-    mesh = draw_mesh(mask_signed_distance(mask, (1.0, 1.0, slice_mm)), affine)
+    mesh = draw_mesh(mask_signed_distance(mask, (1.0, 1.0, slice_mm)), affine)[0]
     assert mesh.is_watertight and mesh.volume == pytest.approx(mask.sum() * slice_mm, rel=within)
 
 
@@ -93,7 +93,7 @@ def test_mesh_ends_on_the_face_of_the_last_voxel(slice_mm):
     mask = np.zeros((30, 30, 8), bool)
     mask[5:25, 6:24, :5] = True  # cut by the field of view at the first slice
     affine = np.diag([1.0, 1.0, slice_mm, 1.0])
-    mesh = draw_mesh(mask_signed_distance(mask, (1.0, 1.0, slice_mm), 20.0), affine)
+    mesh = draw_mesh(mask_signed_distance(mask, (1.0, 1.0, slice_mm), 20.0), affine)[0]
     inner = np.abs(mesh.vertices[:, :2] - 14.5).max(axis=1) < 5
     below = mesh.vertices[inner, 2] < 0
     assert mesh.vertices[inner, 2][below] == pytest.approx(-0.5 * slice_mm, abs=0.1 * slice_mm)
@@ -101,16 +101,16 @@ def test_mesh_ends_on_the_face_of_the_last_voxel(slice_mm):
 
 
 def test_nothing_inside_gives_no_mesh():
-    assert draw_mesh(np.ones((5, 5, 5), np.float32), np.eye(4)) is None
+    assert draw_mesh(np.ones((5, 5, 5), np.float32), np.eye(4))[0] is None
 
 
 def test_the_grid_of_a_mesh_has_a_bound(monkeypatch):
     monkeypatch.setattr("scripts.refine.draw_mesh.MESH_VOXELS", 5_000)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in (40, 40, 20)], indexing="ij"), -1) * [1, 1, 2]
     exact = (np.linalg.norm(grid - [20, 20, 20], axis=-1) - 14).astype(np.float32)
-    coarse = draw_mesh(exact, np.diag([1.0, 1.0, 2.0, 1.0]))
+    coarse = draw_mesh(exact, np.diag([1.0, 1.0, 2.0, 1.0]))[0]
     monkeypatch.undo()
-    fine = draw_mesh(exact, np.diag([1.0, 1.0, 2.0, 1.0]))
+    fine = draw_mesh(exact, np.diag([1.0, 1.0, 2.0, 1.0]))[0]
     assert len(coarse.faces) < len(fine.faces) / 3
     np.testing.assert_allclose(coarse.bounds, fine.bounds, atol=1.0)
 

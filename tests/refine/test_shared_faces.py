@@ -8,6 +8,7 @@ import pytest
 from scripts.metrics.smoothness import rough_share
 from scripts.organ.pack import OrganPack
 from scripts.refine.chain import Refiner
+from scripts.refine.draw_mesh import MeshRequest
 from scripts.refine.transforms import ReconstructShaped
 from tests.helpers.mean_shape import mean_shape
 
@@ -27,7 +28,7 @@ def test_refined_structures_that_touch_share_their_faces(refiner):
     label_map = np.pad(np.where(truth > 0, 1, 0), ((0, BESIDE), (0, 0), (0, 0)))
     label_map[BESIDE:][(truth > 0) & (label_map[BESIDE:] == 0)] = 2
     fitted = refiner.fit(refiner.sample(refiner.align(label_map, affine), label_map, affine))
-    refined, shapes = refiner.reconstruct(fitted, label_map, affine, shared_faces=True)
+    refined, shapes = refiner.reconstruct(fitted, label_map, affine, MeshRequest(shared=True))
     apart, separate = refiner.reconstruct(fitted, label_map, affine)
     np.testing.assert_array_equal(refined, apart)  # only the meshes differ
     shared = []

@@ -11,6 +11,7 @@ from scripts.geometry.affine import voxel_volume_mm3
 from scripts.geometry.distance import surface_distance
 from scripts.geometry.surface import mask_to_surface
 from scripts.refine.chain import Refiner
+from scripts.refine.draw_mesh import MeshRequest
 from scripts.refine.finetune import LatentFinetune
 from scripts.refine.settings import RefineSettings
 from scripts.refine.stages import CODES, LINEAR, TUNED
@@ -54,7 +55,7 @@ def test_it_is_larger_where_the_refined_surface_is_wrong(refiner, kind):
     truth, affine = mean_shape(kind)
     broken = damaged(truth, affine)
     fitted = refiner.fit(refiner.sample(refiner.align(broken, affine), broken, affine))
-    _, (case,) = refiner.reconstruct(fitted, broken, affine, uncertain=True)
+    _, (case,) = refiner.reconstruct(fitted, broken, affine, MeshRequest(uncertain=True))
     assert case.uncertainty_mm.shape == (len(case.mesh.vertices),)
     off = surface_distance(mask_to_surface(truth > 0, affine), case.mesh.vertices)
     wrong = off > np.percentile(off, 90)
@@ -67,8 +68,8 @@ def test_it_is_larger_where_the_refined_surface_is_wrong(refiner, kind):
 def test_fewer_triangles_have_the_uncertainty_of_their_places_and_who_does_not_ask_gets_none(refiner):
     truth, affine = mean_shape("oblique")
     fitted = refiner.fit(refiner.sample(refiner.align(truth, affine), truth, affine))
-    _, (whole,) = refiner.reconstruct(fitted, truth, affine, uncertain=True)
-    _, (thin,) = refiner.reconstruct(fitted, truth, affine, mesh_faces=1500, uncertain=True)
+    _, (whole,) = refiner.reconstruct(fitted, truth, affine, MeshRequest(uncertain=True))
+    _, (thin,) = refiner.reconstruct(fitted, truth, affine, MeshRequest(faces=1500, uncertain=True))
     assert len(thin.uncertainty_mm) == len(thin.mesh.vertices) < len(whole.mesh.vertices)
     near = whole.uncertainty_mm[cKDTree(whole.mesh.vertices).query(thin.mesh.vertices)[1]]
     np.testing.assert_allclose(thin.uncertainty_mm, near, atol=0.6)
@@ -81,7 +82,7 @@ def test_a_doubtful_fit_says_nothing(refiner):
     truth, affine = mean_shape("plain")
     lost = np.eye(4)[[1, 0, 2, 3]] @ affine
     fitted = refiner.fit(refiner.sample(refiner.align(truth, lost), truth, lost))
-    _, (case,) = refiner.reconstruct(fitted, truth, lost, uncertain=True)
+    _, (case,) = refiner.reconstruct(fitted, truth, lost, MeshRequest(uncertain=True))
     assert case.quality["doubtful"] and case.mesh is not None
     assert case.uncertainty_mm is None and "uncertainty_mm" not in case.quality
 

@@ -34,6 +34,13 @@ def test_without_a_gpu_cuda_is_not_the_remedy(monkeypatch):
         check_options(device="cuda:99")
 
 
+def test_one_fine_mask_has_one_grid():
+    with pytest.raises(SystemExit, match="^Error: fine_mm and grid both say on which grid .*: leave out one of them$"):
+        check_options(fine_mm=1.0, grid="thin/")
+    check_options(fine_mm=1.0, grid=None)
+    check_options(fine_mm=0.0, grid="thin/")
+
+
 @pytest.mark.parametrize("folder", ["image_dir", "prob_dir"])
 def test_drawn_slices_are_refused_with_evidence_that_would_not_be_read(folder):
     with pytest.raises(SystemExit, match=f"^Error: {folder} is not read with --sparse true: leave out one of them$"):
