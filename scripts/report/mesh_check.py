@@ -25,7 +25,7 @@ from .run_folder import Run
 GREY = (205, 200, 190)
 SHOWN = 3  # structures of the picture
 DPI = 150
-COLUMNS = ("structure", "n", "closed, outward", "volume off %, at most", "rough %: voxels", "mesh", "area")
+COLUMNS = ("structure", "n", "closed, outward", "triangles", "volume off %, at most", "rough %: voxels", "mesh", "area")
 OTHER_COLUMNS = ("other mesh", "apart mm: mean", "95 %", "at most")
 POINTS, FAR_PERCENT = 5000, 95  # of a surface
 
@@ -50,6 +50,7 @@ class Checked:
     Attributes:
         name: of the structure.
         closed: whether the mesh is watertight, with normals outward.
+        triangles: how many it has.
         volume_off: volume beyond the mask's, as a share of it.
         rough: share of normals more than 20° off within a voxel, of the voxels' surface and of the mesh.
         area_ratio: area of the mesh over that of the voxels' surface.
@@ -58,6 +59,7 @@ class Checked:
 
     name: str
     closed: bool
+    triangles: int
     volume_off: float
     rough: tuple[float, float]
     area_ratio: float
@@ -133,6 +135,7 @@ def check(
     return Checked(
         name,
         bool(mesh.is_watertight and mesh.volume > 0),
+        len(mesh.faces),
         float(mesh.volume) / volume_mm3 - 1.0,
         (rough_share(voxels, voxel_mm), rough_share(mesh, voxel_mm)),
         float(mesh.area / voxels.area),
@@ -164,7 +167,8 @@ def _table(found: Sequence[Checked]) -> str:
         own = [one for one in found if one.name == name]
         furthest = max(abs(one.volume_off) for one in own)
         before, after = (100 * np.mean([one.rough[stage] for one in own]) for stage in (0, 1))
-        cells = [name, len(own), sum(one.closed for one in own), f"{100 * furthest:.2f}", f"{before:.1f}"]
+        cells = [name, len(own), sum(one.closed for one in own), round(np.mean([one.triangles for one in own]))]
+        cells += [f"{100 * furthest:.2f}", f"{before:.1f}"]
         cells += [f"{after:.1f}", f"{np.mean([one.area_ratio for one in own]):.3f}"]
         others = [one.other for one in own if one.other is not None]
         if others:

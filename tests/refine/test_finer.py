@@ -219,3 +219,9 @@ def test_a_grid_beside_the_mask_stays_empty():
     away = grid.affine.copy()
     away[0, 3] += 500.0
     assert not labels_on(pack, label_map, grid.affine, shapes, WorldGrid(away, grid.shape)).any()
+
+
+@pytest.mark.parametrize("kind", ["plain", "oblique", "flipped"])
+def test_on_its_own_grid_a_mask_is_what_it_was(kind):
+    grid, label_map, pack, shapes = two_parts(kind=kind)
+    np.testing.assert_array_equal(labels_on(pack, label_map, grid.affine, shapes, grid), label_map)

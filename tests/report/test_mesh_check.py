@@ -27,8 +27,9 @@ def test_a_mesh_is_compared_with_its_voxels(tmp_path):
     run = write_run(tmp_path, np.diag([1.0, 1.0, 1.5, 1.0]))
     rows = {line.split("|")[1].strip(): line.split("|") for line in meshes(str(run)).splitlines()}
     for name in ("ball", "egg", "pill"):
-        _, _, count, closed, off, before, after, area, _ = rows[name]
+        _, _, count, closed, triangles, off, before, after, area, _ = rows[name]
         assert int(count) == int(closed) == 1 and float(off) < 6.0
+        assert int(triangles) == len(trimesh.load(run / "a" / f"a_{name}.stl").faces)
         assert float(before) > 20.0 and float(after) < 2.0 and 0.85 < float(area) < 0.97
 
 
@@ -56,8 +57,8 @@ def test_two_runs_are_compared(tmp_path):
     ball.export(other / "a" / "a_ball.stl")
     lines = meshes(str(run), str(tmp_path / "a.png"), str(other)).splitlines()
     rows = {line.split("|")[1].strip(): [float(cell) for cell in line.split("|")[2:-1]] for line in lines[2:]}
-    assert rows["ball"][6:] == pytest.approx([0.0, 1.5, 2.85, 3.0], abs=0.05)  # 3 mm times the cosine, spread evenly
-    assert rows["egg"][6] == rows["egg"][4] and max(rows["egg"][7:]) < 0.01
+    assert rows["ball"][7:] == pytest.approx([0.0, 1.5, 2.85, 3.0], abs=0.05)  # 3 mm times the cosine, spread evenly
+    assert rows["egg"][7] == rows["egg"][5] and max(rows["egg"][8:]) < 0.01
     assert (tmp_path / "a.png").is_file()
     (other / "a" / "a_egg.stl").unlink()
     with pytest.raises(ValueError, match="no mesh of egg of the case a"):
