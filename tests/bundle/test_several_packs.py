@@ -134,11 +134,12 @@ def test_parts_and_processes_give_the_same_files(bundle_root, done, packs, tmp_p
     for part in ("1/2", "2/2"):
         refine(bundle_root, masks, tmp_path, organ=packs, preset="linear", html=False, part=part, workers=1)
     merge(str(tmp_path), html=False)
-    refine(bundle_root, masks, tmp_path / "two", organ=packs, preset="linear", html=False, workers=2)
+    refine(bundle_root, masks, tmp_path / "two", organ=packs, preset="linear", html=False, workers=2, fine_mm=0.8)
     for folder in (tmp_path, tmp_path / "two"):
         assert [case["status"] for case in report_of(folder)["cases"]] == ["refined"] * 2
         for file in ("a/a_refined.nii.gz", "b/b_pea.stl"):
             assert (folder / file).read_bytes() == (output / file).read_bytes()
+    assert names_of(tmp_path / "two" / "a" / "a_fine.nii.gz") == {1: ["bean"], 2: ["pea"]}
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["names", "source"])

@@ -77,15 +77,15 @@ def test_mesh_is_closed_outward_and_where_the_sphere_is(kind):
     assert np.abs(sphere(mesh.vertices)).max() < 0.6
 
 
-@pytest.mark.parametrize(("slice_mm", "within"), [(1.0, 0.01), (3.0, 0.01), (5.0, 0.02), (10.0, 0.05)])
+@pytest.mark.parametrize("slice_mm", [1.0, 3.0, 5.0, 10.0])
 @pytest.mark.parametrize("semi_axes", [(15.0, 11.0, 14.0), (16.0, 4.0, 18.0)], ids=["compact", "thin"])
-def test_mesh_encloses_the_volume_of_its_mask(semi_axes, slice_mm, within):
+def test_mesh_encloses_the_volume_of_its_mask(semi_axes, slice_mm):
     affine = np.diag([1.0, -1.0, slice_mm, 1.0])
     shape = (40, 32, 6 + int(40 / slice_mm))
     places = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2 + 0.2 for n in shape], indexing="ij"), -1)
     mask = (((places * (1.0, 1.0, slice_mm)) / semi_axes) ** 2).sum(-1) < 1
     mesh = draw_mesh(mask_signed_distance(mask, (1.0, 1.0, slice_mm)), affine)[0]
-    assert mesh.is_watertight and mesh.volume == pytest.approx(mask.sum() * slice_mm, rel=within)
+    assert mesh.is_watertight and mesh.volume == pytest.approx(mask.sum() * slice_mm, rel=0.002)
 
 
 @pytest.mark.parametrize("slice_mm", [1.0, 4.0])
