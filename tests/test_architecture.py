@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_PATH = ("run", "refine", "evidence", "prior", "organ", "geometry")
-BESIDE = ("cases", "report", "metrics", "unet", "quality")
+BESIDE = ("cases", "report", "metrics", "unet", "quality", "gpu_memory")
 OFF_THE_PATH = ("training", "shapes", "simulation", "evaluation", "validation", "data")
 BY_NAME = re.compile(r"([\w.]+):\w+")
 ROW = re.compile(r"\| `([\w.]+)` \| [^|]+ \| ([^|]*) \|")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..cases.files import whole_file
+from ..gpu_memory import with_less
 from ..prior.tensor_file import TensorFile, open_tensors
 from .channels import CHANNELS
 from .neighbourhood import Neighbourhood, in_one_volume
@@ -111,20 +112,12 @@ class VoxelHead(nn.Module):
         net = cast(VoxelNet, self.nets[self.net_of[self.structures.index(name)]])
         if not len(values):
             return np.zeros(0, np.float32)
-        device = next(net.parameters()).device
-        alone = copy.deepcopy(net.layers).double()
-        with torch.no_grad():
-            odds, scaled = [], []
-            for part in _split(values):
-                own = net.scaled(torch.from_numpy(part).to(device).double())
-                odds.append(alone(own)[:, 0].float())
-                if net.around is not None:
-                    scaled.append(own.float())
-            found = torch.cat(odds)
-            if net.around is not None:
-                with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
-                    found += net.around(torch.cat(scaled), in_one_volume(torch.from_numpy(at).to(device)))
-        return found.cpu().numpy()
+        here = next(net.parameters()).device
+
+        def found(device: torch.device, size: int) -> np.ndarray:
+            return _log_odds(net if device == here else copy.deepcopy(net).to(device), values, at, device, size)
+
+        return with_less(found, here, AT_ONCE, "a voxel head judges")
 
     def save(self, path: Path) -> None:
         """Write the head as safetensors with the card in the header."""
@@ -158,8 +151,21 @@ class VoxelHead(nn.Module):
         return head.to(torch.device(device)).eval()
 
 
-def _split(values: np.ndarray) -> Sequence[np.ndarray]:
-    return [values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE)]
+@torch.no_grad()
+def _log_odds(net: VoxelNet, values: np.ndarray, at: np.ndarray, device: torch.device, size: int) -> np.ndarray:
+    """Return the log odds (N,) of `VoxelHead.log_odds`, of so many voxels at a time by themselves."""
+    alone = copy.deepcopy(net.layers).double()
+    odds, scaled = [], []
+    for start in range(0, len(values), size):
+        own = net.scaled(torch.from_numpy(values[start : start + size]).to(device).double())
+        odds.append(alone(own)[:, 0].float())
+        if net.around is not None:
+            scaled.append(own.float())
+    found = torch.cat(odds)
+    if net.around is not None:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
+            found += net.around(torch.cat(scaled), in_one_volume(torch.from_numpy(at).to(device)))
+    return found.cpu().numpy()
 
 
 def _check(file: TensorFile) -> tuple[int, int, list[int]]:

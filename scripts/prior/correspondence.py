@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from ..gpu_memory import in_pieces
 from .field import DeformTemplateField
 from .hypernet import DeformWeights
 from .level_set import CHUNK
@@ -79,7 +80,7 @@ def onto_template(prior: ShapePrior, points: Tensor) -> Tensor:
     normals = prior.template_normals[nearest]
     height = ((points - samples[nearest]) * normals).sum(-1, keepdim=True)
     planar = points - height * normals
-    values = torch.cat([prior.field.template(piece) for piece in planar.split(CHUNK)])
+    values = in_pieces(prior.field.template, planar, CHUNK)
     return planar - values * normals
 
 
@@ -97,4 +98,4 @@ def template_colours(prior: ShapePrior, template_points: np.ndarray) -> np.ndarr
 @torch.no_grad()
 def _flow(field: DeformTemplateField, weights: DeformWeights, alpha: Tensor, points: Tensor) -> Tensor:
     """Flow v (N, 3) of one instance at many points (N, 3)."""
-    return torch.cat([field.deform(weights, alpha, piece[None])[0][0] for piece in points.split(CHUNK)])
+    return in_pieces(lambda piece: field.deform(weights, alpha, piece[None])[0][0], points, CHUNK)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..gpu_memory import in_pieces
 from .hypernet import DeformWeights, FullHyperNetwork, LowRankHyperNetwork, deform_layer_sizes
 from .siren import Jet, Layers, Siren, sine_forward, sine_jet, sine_slope
 
@@ -194,11 +195,12 @@ class DeformTemplateField(DeformedTemplate):
     def sdf(self, weights: DeformWeights, alpha: Tensor, points: Tensor, chunk: int = 32768) -> Tensor:
         """Signed distance (N,) of ONE instance (B = 1 weights, α (1, A)) at many points (N, 3), without a graph."""
         layers = self._conditioned(weights, alpha)
-        parts = []
-        for piece in points.split(chunk):
+
+        def sdf(piece: Tensor) -> Tensor:
             flow, correction = sine_forward(layers, piece.unsqueeze(0), self.omega).split([3, 1], dim=-1)
-            parts.append((self.template(piece + flow[0]) + correction[0]).squeeze(-1))
-        return torch.cat(parts) if parts else points.new_zeros(0)
+            return (self.template(piece + flow[0]) + correction[0]).squeeze(-1)
+
+        return in_pieces(sdf, points, chunk) if len(points) else points.new_zeros(0)
 
 
 def field_sizes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,15 @@ class ShapePrior:
     def device(self) -> torch.device:
         """Where the tensors are."""
         return self.code_mean.device
+
+    @torch.inference_mode(False)  # as in `load`
+    def to(self, device: str | torch.device) -> ShapePrior:
+        """Return the prior with its tensors on a device; but the linear model stays where it is fitted, on the CPU."""
+        target = torch.device(device)
+        if target == self.device:
+            return self
+        tensors: dict[str, Any] = {k: own.to(target) for k, own in vars(self).items() if isinstance(own, Tensor)}
+        return replace(self, field=copy.deepcopy(self.field).to(target), **tensors)
 
     def split_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (..., A + H) to α (..., A) and β (..., H)."""

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..geometry.affine import Similarity
 from ..geometry.picct import CanonicalTransform
+from ..gpu_memory import CPU, release, to_cpu
 from ..prior.field_stack import FieldStack
 from ..prior.prior import ShapePrior
 from ..prior.robust import Channel, LinearFit, RobustSettings, fit_linear
@@ -75,6 +76,8 @@ class LatentFinetune:
     ) -> list[FittedShape]:
         """Return the fitted instances of several structures; codes and deform weights are tuned as one batch.
 
+        Where a GPU has no memory for all at once, one after another, and where not even for one, that on the CPU.
+
         Args:
             structures: samples, transform and prior of each, as for one.
             seed: of the random generator.
@@ -82,6 +85,20 @@ class LatentFinetune:
         Raises:
             ValueError: a prior has no linear model, or structures differ in the sizes of fields or samples.
         """
+        try:
+            return self._fit_batch(structures, seed)
+        except torch.OutOfMemoryError:
+            pass  # what it held is free when the error is
+        release()
+        if len(structures) > 1:
+            return [self.fit_batch([one], seed)[0] for one in structures]
+        to_cpu("a structure is fitted")
+        ((samples, transform, prior),) = structures
+        return LatentFinetune(self.settings)._fit_batch([(samples, transform, prior.to(CPU))], seed)
+
+    def _fit_batch(
+        self, structures: Sequence[tuple[TrustedSamples, CanonicalTransform, ShapePrior]], seed: int
+    ) -> list[FittedShape]:
         with torch.inference_mode(False), torch.enable_grad():
             if self.settings.method == "paper":
                 steps = self.settings.code_steps, self.settings.weight_steps

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.affine import Similarity
+from ..gpu_memory import CPU, to_cpu
 from ..prior.correspondence import template_places
 from ..prior.prior import ShapePrior
 from ..prior.robust import LinearFit
@@ -36,7 +37,7 @@ def linear_shape(linear: LinearFit, prior: ShapePrior, n_surface: int) -> Fitted
     shape = FittedShape(
         linear.similarity,
         lambda points: model.evaluate(linear.scores, points),
-        lambda points: template_places(prior, weights, alpha, points.to(prior.device)).cpu(),
+        _asked(template_places, prior, weights, alpha, "places on a template are found"),
         linear.residuals_mm[0][:n_surface],
         partial(linear.sdf_mm, model, torch.zeros(3)),
         {},
@@ -68,16 +69,13 @@ def field_shape(
         base: the weights that the codes give, from which `weights` were tuned; None where that fit is not kept.
     """
     frozen = {name: value.detach() for name, value in weights.items()}
-
-    def template(points: Tensor) -> Tensor:
-        return template_places(prior, frozen, alpha, points.to(prior.device)).cpu()
-
     linear = partial(start.sdf_mm, prior.linear, torch.zeros(3)) if start is not None and prior.linear else None
-    by_codes = None if base is None else partial(evaluate_mm, _field_sdf(prior, base, alpha), pose)
+    evaluated = "a field is evaluated"
+    by_codes = None if base is None else partial(evaluate_mm, _asked(_field_sdf, prior, base, alpha, evaluated), pose)
     shape = FittedShape(
         pose,
-        _field_sdf(prior, frozen, alpha),
-        template,
+        _asked(_field_sdf, prior, frozen, alpha, evaluated),
+        _asked(template_places, prior, frozen, alpha, "places on a template are found"),
         np.zeros(0),
         linear,
         {},
@@ -88,17 +86,35 @@ def field_shape(
     return _with_figures(shape, float((latent**2).mean().sqrt()))
 
 
-def _field_sdf(prior: ShapePrior, weights: dict[str, Tensor], alpha: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return canonical points (N, 3) → signed distance (N,) of an instance of a field."""
+def _asked(
+    what: Callable[[ShapePrior, dict[str, Tensor], Tensor, Tensor], Tensor],
+    prior: ShapePrior,
+    weights: dict[str, Tensor],
+    alpha: Tensor,
+    doing: str,
+) -> Callable[[Tensor], Tensor]:
+    """Return points (N, 3) → what an instance of a field says of them; both are on the CPU.
 
-    def sdf(points: Tensor) -> Tensor:
-        inside = points.to(prior.device)
-        radius = inside.norm(dim=-1)
-        # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
-        value = prior.field.sdf(weights, alpha, inside / radius.clamp_min(1.0)[:, None])
-        return (value + (radius - 1.0).clamp_min(0)).cpu()
+    It is evaluated on the prior's device or, where that is a GPU without memory for it, on the CPU.
+    """
 
-    return sdf
+    def ask(points: Tensor) -> Tensor:
+        try:
+            return what(prior, weights, alpha, points.to(prior.device)).cpu()
+        except torch.OutOfMemoryError:
+            pass  # what it held is free when the error is
+        to_cpu(doing)
+        return what(prior.to(CPU), {name: own.to(CPU) for name, own in weights.items()}, alpha.to(CPU), points)
+
+    return ask
+
+
+def _field_sdf(prior: ShapePrior, weights: dict[str, Tensor], alpha: Tensor, points: Tensor) -> Tensor:
+    """Return the signed distance (N,) of an instance of a field at canonical points (N, 3)."""
+    radius = points.norm(dim=-1)
+    # the field is trained in the unit ball: beyond it, its value at the ball plus the way there
+    value = prior.field.sdf(weights, alpha, points / radius.clamp_min(1.0)[:, None])
+    return value + (radius - 1.0).clamp_min(0)
 
 
 def _with_figures(shape: FittedShape, latent_rms: float) -> FittedShape:

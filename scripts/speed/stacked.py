@@ -21,7 +21,7 @@ TILT = 0.05  # by which each shape is stretched, so that there is something to f
 def stacked_fit(priors: Sequence[ShapePrior], settings: RefineSettings) -> Task:
     """Return the fit of stretched templates of priors, whose fields have the same sizes."""
     finetune = LatentFinetune(settings)
-    known = [_stretched(prior, settings.samples, number) for number, prior in enumerate(priors)]
+    known = [stretched(prior, settings.samples, number) for number, prior in enumerate(priors)]
 
     def one_by_one() -> list[FittedShape]:
         return [finetune.fit_batch([one])[0] for one in known]
@@ -45,7 +45,7 @@ def stacked_fit(priors: Sequence[ShapePrior], settings: RefineSettings) -> Task:
     )
 
 
-def _stretched(prior: ShapePrior, count: int, seed: int) -> tuple[TrustedSamples, CanonicalTransform, ShapePrior]:
+def stretched(prior: ShapePrior, count: int, seed: int) -> tuple[TrustedSamples, CanonicalTransform, ShapePrior]:
     """Return points of a prior's template, stretched, with where they stand, and the prior."""
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(prior.template_points), count, replace=len(prior.template_points) < count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import BasicUNet, DynUNet, UNet
 
+from ..gpu_memory import CPU, release, to_cpu
 from ..organ.checks import one_of, unknown, whole
 from ..organ.pack import MODELS, OrganError, OrganPack
 from ..organ.structure import MOST_LABEL
@@ -127,19 +129,38 @@ class FlipAveragingInferer(Inferer):
         super().__init__()
         self.own_network = own_network
         self.flip_axes = tuple(flip_axes)
-        self.window = SlidingWindowInferer(roi_size, sw_batch_size=1, overlap=overlap, mode="gaussian")
+        self.window, self.put_together_on_cpu = (
+            SlidingWindowInferer(roi_size, sw_batch_size=1, overlap=overlap, mode="gaussian", device=device)
+            for device in (None, CPU)
+        )
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Apply the network to (B, C, X, Y, Z) and return its mean logits.
 
+        Where a GPU has no memory for it, the windows' logits are put together on the CPU, and where it has none for a
+        window, all is done there. The logits then are on the CPU.
+
         Further arguments are ignored: a host may pass on all tensors of a case's dictionary.
         """
         network = self.own_network if self.own_network is not None else network
-        total = torch.as_tensor(self.window(inputs, network))
+        for window in (self.window, self.put_together_on_cpu):
+            try:
+                return self._averaged(window, inputs, network)
+            except torch.OutOfMemoryError:
+                pass  # what it held is free when the error is
+            release()
+        to_cpu("a network is applied")
+        there = copy.deepcopy(network).to(CPU) if isinstance(network, torch.nn.Module) else network
+        return self._averaged(self.window, inputs.to(CPU), there)
+
+    def _averaged(
+        self, window: SlidingWindowInferer, inputs: torch.Tensor, network: Callable[..., torch.Tensor]
+    ) -> torch.Tensor:
+        total = torch.as_tensor(window(inputs, network))
         for axis in self.flip_axes:
-            mirrored = torch.as_tensor(self.window(torch.flip(inputs, (axis + 2,)), network))
+            mirrored = torch.as_tensor(window(torch.flip(inputs, (axis + 2,)), network))
             total = total + torch.flip(mirrored, (axis + 2,))
         return total / (1 + len(self.flip_axes))
 
