@@ -13,6 +13,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from ..report.run_report import CaseRecord
 from ..run.case_work import CaseWork
 from ..run.done_before import code_hash
+from ..run.memory import keep_few_compiled
 from ..run.messages import collected
 from ..run.workers import Job
 
@@ -44,6 +45,7 @@ class Serving(WorkerPlugin):
                 "in the same folder and environment as this run"
             )
         torch.set_num_threads(1)
+        keep_few_compiled()
         self.work = pickle.loads(self.pickled)
 
 

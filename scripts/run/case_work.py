@@ -24,6 +24,7 @@ from ..cases.read import check_header, header_warnings, open_volume, read_values
 from ..cases.writer import CaseWriter
 from ..report.outcome import outcome_of
 from ..report.run_report import FAILED, KEPT, CaseRecord, peak_memory_mb, shown
+from .memory import give_back
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class CaseWork:
         Returns:
             What happened, and the case's data as far as they came.
         """
+        give_back()
         set_determinism(self.seed)
         record = self.begun(paths)
         data: dict[Any, Any] = {}

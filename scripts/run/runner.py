@@ -39,6 +39,7 @@ from ..report.run_report import (
 from ..report.words import counted
 from .case_work import CaseWork
 from .done_before import done_before, prior_hashes, settings_hash
+from .memory import keep_few_compiled
 from .options import is_true
 from .workers import Job, Workers, count_workers
 
@@ -135,6 +136,7 @@ class CaseEvaluator(SupervisedEvaluator):
             SystemExit: with a plain message, where no case can be found, nothing can be written, or the folder holds
                 the results of another job; with the code 130 after Ctrl+C.
         """
+        keep_few_compiled()
         if self.cases.problem:
             raise SystemExit(f"Error: {self.cases.problem}")
         try:
