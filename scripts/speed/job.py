@@ -16,9 +16,10 @@ from ..prior.prior import ShapePrior
 from ..refine.settings import RefineSettings
 from .alignment import alignment
 from .compare import Compared, Task, compare
+from .cost import Curve, curves_of, measure, write_plot
 from .field import field_on_grid
 from .machine import Machine
-from .page import page
+from .page import PLOT, page
 from .stacked import same_size, stacked_fit
 from .training import training_step
 
@@ -31,12 +32,13 @@ def speed(organ: str, output_dir: str, repeats: int = 3) -> str:
     Compared are a training step of a prior (nested autograd, forward derivatives), a fitted field on a grid of voxels
     (all of them, near its surface), the alignment (pycpd, PICCT) and the fit of several structures (one after another,
     in one stack). Both ways come to the same result, which is checked, and are timed by turns; medians are given. How
-    much of the machine's own rates ours reaches is given, too. Seconds are the processor's. Set OMP_NUM_THREADS=1: it
+    much of the machine's own rates ours reaches is given, too, and what both ways cost against points, shapes, voxels
+    and structures. Seconds are the processor's. Set OMP_NUM_THREADS=1: it
     gives NumPy one thread, too.
 
     Args:
         organ: name of the organ pack, or path: its largest prior is evaluated and aligned, all are fitted.
-        output_dir: receives speed.json and speed.md.
+        output_dir: receives speed.json, speed.md and its plot speed.png.
         repeats: how often each way is timed.
 
     Returns:
@@ -51,23 +53,31 @@ def speed(organ: str, output_dir: str, repeats: int = 3) -> str:
         raise ValueError(f"repeats must be 1 or more, not {repeats}")
     out = Path(output_dir)
     out.mkdir(parents=True, exist_ok=True)
-    tasks = tasks_of(organ)
+    tasks, curves = tasks_of(organ), costs_of(organ)
     found: list[Compared] = []
+    costs: list[tuple[Curve, dict[int, Compared]]] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         machine = Machine.measured(repeats)
         about = described(machine)
-        with tqdm(total=2 * repeats * len(tasks), desc="speed", unit="run", disable=None) as bar:
+        runs = 2 * (repeats * len(tasks) + sum(len(curve.tasks) for curve in curves))
+        with tqdm(total=runs, desc="speed", unit="run", disable=None) as bar:
             for task in tasks:
                 bar.set_postfix_str(task.name)
                 found.append(compare(task, repeats, bar.update))
+            for curve in curves:
+                bar.set_postfix_str(f"{curve.title}, {curve.unit}")
+                costs.append((curve, measure(curve, bar.update)))
     finally:
         torch.set_num_threads(threads)
     options = {"organ": organ, "output_dir": output_dir, "repeats": repeats}
     command = "python -m scripts speed " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
-    write_json(out / "speed.json", {"command": command, "machine": about, "tasks": list(map(row, found))})
-    write_text(out / "speed.md", page(f"OMP_NUM_THREADS=1 {command}", machine, found, repeats))
+    sizes = [{**row(one), "unit": curve.unit, "size": size} for curve, of in costs for size, one in of.items()]
+    told = {"command": command, "machine": about, "tasks": list(map(row, found)), "costs": sizes}
+    write_json(out / "speed.json", told)
+    write_plot(out / PLOT, costs)
+    write_text(out / "speed.md", page(f"OMP_NUM_THREADS=1 {command}", machine, found, repeats, costs))
     return str(out / "speed.md")
 
 
@@ -78,6 +88,14 @@ def tasks_of(organ: str) -> list[Task]:
     largest, alike = max(priors, key=lambda prior: prior.scale_mm), same_size(priors)
     tasks = [training_step(), training_step(laplacian=False), field_on_grid(largest), alignment(largest)]
     return tasks + ([stacked_fit(alike, RefineSettings.load("default", pack))] if len(alike) >= LEAST_STACKED else [])
+
+
+def costs_of(organ: str) -> list[Curve]:
+    """Return what is measured at growing sizes, with the priors of an organ pack."""
+    pack = OrganPack.load(organ)
+    priors = [ShapePrior.load(file) for file in dict.fromkeys(structure.prior for structure in pack.structures)]
+    largest = max(priors, key=lambda prior: prior.scale_mm)
+    return curves_of(largest, same_size(priors), RefineSettings.load("default", pack))
 
 
 def described(machine: Machine) -> dict[str, object]:

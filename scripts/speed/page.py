@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..evaluation.tables import markdown_table
 from .compare import Compared
+from .cost import Measured
 from .machine import Machine
 
 HEAD = """# How fast is it?
@@ -31,9 +32,19 @@ Sines, cosines and exponentials count for neither. The alignment is not in the t
 counted. A ratio below 1 says that the plain way is faster here.
 """
 
+PLOT = "speed.png"
+COSTS = f"""
+## How does the cost grow?
 
-def page(command: str, machine: Machine, found: Sequence[Compared], repeats: int) -> str:
-    """Return the page."""
+![Seconds of the plain way and of ours against points, shapes, voxels and structures]({PLOT})
+
+A plain field costs as many evaluations as there are voxels; ours those near the surface, and a coarse grid. The
+training step is the paper's. Each way was timed once.
+"""
+
+
+def page(command: str, machine: Machine, found: Sequence[Compared], repeats: int, costs: Measured = ()) -> str:
+    """Return the page, which shows the plot `PLOT` of the costs beside it."""
     body = [
         [
             one.task.name,
@@ -62,4 +73,11 @@ def page(command: str, machine: Machine, found: Sequence[Compared], repeats: int
     text = HEAD.format(command=command, repeats=repeats, cores=os.cpu_count())
     text += "\n" + markdown_table(columns, body) + "\n"
     text += RATES.format(matrix=machine.matrix_gflops, memory=machine.memory_gbs, repeats=repeats)
-    return text + "\n" + markdown_table(rate_columns, rates) + "\n" + FOOT
+    text += "\n" + markdown_table(rate_columns, rates) + "\n" + FOOT
+    sizes = [
+        [f"{curve.title}: {size:,} {curve.unit}", f"{one.plain_s:.2f}", f"{one.ours_s:.2f}", f"{one.ratio:.1f}"]
+        for curve, of in costs
+        for size, one in of.items()
+    ]
+    table = markdown_table(["what", "plain s", "ours s", "times as fast"], sizes)
+    return text + COSTS + "\n" + table + "\n"

@@ -6,9 +6,11 @@ machine that is busy.
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from matplotlib import image
 
 from scripts.organ.pack import OrganPack
 from scripts.prior.prior import ShapePrior
@@ -16,6 +18,7 @@ from scripts.refine.settings import RefineSettings
 from scripts.speed import job
 from scripts.speed.alignment import alignment
 from scripts.speed.compare import OtherResult, Task, compare
+from scripts.speed.cost import Curve, curves_of, measure
 from scripts.speed.counted import counted
 from scripts.speed.field import field_on_grid
 from scripts.speed.machine import Machine
@@ -69,6 +72,15 @@ def test_both_ways_give_one_loss_and_one_gradient(laplacian):
         assert float((theirs - own).norm()) <= 1e-9 * float(theirs.norm()) + 1e-12
 
 
+def test_cost_is_measured_against_points_shapes_voxels_and_structures(prior):
+    settings = RefineSettings.load("default", OrganPack.load("hippocampus"), samples=50, code_steps=1, weight_steps=1)
+    points, shapes, voxels, structures = curves_of(prior, [prior] * 3, settings)
+    assert [curve.unit for curve in (points, shapes)] == ["points of a shape", "shapes"]
+    assert min(voxels.tasks) == 32**3 and list(structures.tasks) == [1, 2, 3]
+    found = measure(replace(voxels, tasks={size: voxels.tasks[size] for size in (32**3, 64**3)}))
+    assert found[64**3].plain_s > 4 * found[32**3].plain_s and found[64**3].ratio > found[32**3].ratio
+
+
 def test_other_results_are_refused():
     task = Task("sum", "slowly", "fast", lambda: 1.0, lambda: 1.5, lambda plain, ours: ours - plain, 0.4, "of it")
     with pytest.raises(OtherResult, match="sum: the results are 0.5 of it apart, more than 0.4"):
@@ -88,7 +100,9 @@ def test_products_and_traffic_are_counted_with_those_of_the_gradient():
 
 
 def test_the_command_writes_the_ratios(tmp_path, monkeypatch):
+    tiny = {n: partial(training_step, replace(TINY, points=n)) for n in (20, 40)}
     monkeypatch.setattr(job, "tasks_of", lambda organ: [training_step(TINY)])
+    monkeypatch.setattr(job, "costs_of", lambda organ: [Curve("step", "points", tiny)])
     monkeypatch.setattr(Machine, "measured", classmethod(lambda cls, repeats: cls(50.0, 10.0)))
     threads = torch.get_num_threads()
     try:
@@ -97,9 +111,14 @@ def test_the_command_writes_the_ratios(tmp_path, monkeypatch):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
-    text, (row,) = open(page).read(), json.loads((tmp_path / "speed.json").read_text())["tasks"]
+    told = json.loads((tmp_path / "speed.json").read_text())
+    text, (row,) = open(page).read(), told["tasks"]
     assert "OMP_NUM_THREADS=1 python -m scripts speed --organ hippocampus" in text and "50 GFLOP/s" in text
     assert row["task"] in text and row["ratio"] > 0 and row["apart"] < 1e-4
+    assert [(one["size"], one["unit"]) for one in told["costs"]] == [(20, "points"), (40, "points")]
+    assert "| step: 40 points | " in text and "](speed.png)" in text
+    height, width, _ = image.imread(tmp_path / "speed.png").shape
+    assert height > 500 and width > 500
     with pytest.raises(ValueError, match="repeats must be 1 or more"):
         job.speed("hippocampus", str(tmp_path), repeats=0)
 
