@@ -239,6 +239,7 @@ def presets_yaml(rng: Rng) -> bytes:
 def options(rng: Rng) -> dict[str, Any]:
     """Return odd options of the job."""
     names = ["organ", "preset", "source", "seed", "html", "image_dir", "prob_dir", "dataset_dir", "device"]
+    names += ["mesh_format", "mesh_mm", "mesh_faces", "fine_mm", "grid"]
     odd = [value for value in VALUES if not (isinstance(value, str) and re.match(r"[$@%]", value))]
     odd += ["linear", "paper", "Linear", "own", "cpu", "cuda:99", "true", "no", "0", 3, "~", "."]
     return {str(name): odd[rng.integers(len(odd))] for name in rng.choice(names, rng.integers(1, 3), replace=False)}
