@@ -18,7 +18,7 @@ LIMIT_MM = 6.0  # of distances: only those near the surface draw it
 SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more is drawn more coarsely
-FINEST_MM = 0.1  # that can be asked for
+FINEST_MM, LONGEST_MM = 0.1, 1e6  # that can be asked for
 FAR_SHARE, VOLUME_SHARE, PLACES = 0.03, 0.02, 5000  # see `shows`
 
 
@@ -46,7 +46,7 @@ def check_mesh_mm(mesh_mm: object) -> float:
         ValueError: it is no such length.
     """
     number = isinstance(mesh_mm, (int, float)) and not isinstance(mesh_mm, bool)
-    if not number or not (mesh_mm == 0 or FINEST_MM <= mesh_mm < np.inf):  # type: ignore[operator]
+    if not number or not (mesh_mm == 0 or FINEST_MM <= mesh_mm <= LONGEST_MM):  # type: ignore[operator]
         raise ValueError(f"mesh_mm '{mesh_mm}': give a length in mm from {FINEST_MM} on, or 0 for the default")
     return float(mesh_mm)  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ from .transforms import SHAPES
 
 FINE = "_fine"
 FINE_SAID = "_fine_said"
-FINEST_MM = 0.1
+FINEST_MM, LONGEST_MM = 0.1, 1e6
 MOST_VOXELS = 500_000_000  # of the grid: three bytes each, and some twenty in the boxes of the organs
 
 
@@ -34,7 +34,7 @@ def check_fine(fine_mm: object) -> float:
         ValueError: it is no such length.
     """
     number = isinstance(fine_mm, (int, float)) and not isinstance(fine_mm, bool)
-    if not number or not (fine_mm == 0 or FINEST_MM <= fine_mm < np.inf):  # type: ignore[operator]
+    if not number or not (fine_mm == 0 or FINEST_MM <= fine_mm <= LONGEST_MM):  # type: ignore[operator]
         raise ValueError(f"fine_mm '{fine_mm}': give a length in mm from {FINEST_MM} on, or 0 for no finer mask")
     return float(fine_mm)  # type: ignore[arg-type]
 

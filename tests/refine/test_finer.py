@@ -123,7 +123,7 @@ def test_a_mask_at_the_border_of_its_grid_ends_there():
     assert field.shape == (20, 20, 20) and (field[8:12, 8:12] < 0).all() and (field[:3] > 0).all()
 
 
-@pytest.mark.parametrize("wrong", [-1, 0.01, float("inf"), float("nan"), True, "fine"])
+@pytest.mark.parametrize("wrong", [-1, 0.01, 10**400, float("inf"), float("nan"), True, "fine"])
 def test_lengths_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match="fine_mm"):
         check_fine(wrong)
