@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..cases.sources import LabelSource
 from ..cases.split import split_patients
 from ..metrics.statistics import RESAMPLES, summarise
 from ..organ.pack import OrganPack, Structure
+from ..report.words import counted
 from ..run.errors import plainly
 from ..run.options import is_true
 from .elsewhere import elsewhere_notes, refuse_other_organs
@@ -25,6 +27,7 @@ from .notes import largest_notes, notes_of, unusable_note
 from .pairing import STAGE_MARK, Pairing, pair_methods
 from .plots import write_plots
 from .postprocess import POSTPROCESSING
+from .scored_before import Rows, ScoredBefore
 from .scoring import REFERENCE, Scoring, try_to_score
 from .tables import console_report, latex_report, markdown_report
 
@@ -50,6 +53,7 @@ def evaluate(
     resample_labels: bool = False,
     missing_as_failures: bool = False,
     pred_dir: str = "",
+    overwrite: bool = False,
     **methods: str,
 ) -> str:
     """Score one or more methods' label maps of an organ against the truth and write the tables.
@@ -79,6 +83,7 @@ def evaluate(
         missing_as_failures: true scores labels without a prediction, and cases that failed in a run, as empty masks.
         pred_dir: in place of methods, the output folder of `refine` or `segment`, whose initial and refined masks are
             compared, or one folder of label maps.
+        overwrite: true scores also the cases that were scored before, from the same files in the same way.
         **methods: method → folder.
 
     A case with a file that cannot be read, holds no labels or lies on another grid is named and left out; the tables
@@ -121,6 +126,7 @@ def evaluate(
         processes=processes,
         missing_as_failures=is_true(missing_as_failures),
         talk=True,
+        overwrite=is_true(overwrite),
     )
     if left_out:
         print(table)
@@ -156,6 +162,7 @@ def evaluate_run(
     label_source: str = "",
     resample_labels: bool = False,
     missing_as_failures: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Score one folder of results, for `configs/evaluate.yaml`, and print where the tables are.
 
@@ -172,6 +179,7 @@ def evaluate_run(
         label_source: see there.
         resample_labels: see there.
         missing_as_failures: see there.
+        overwrite: see there.
 
     Raises:
         SystemExit: with a plain message where `evaluate` would raise; with the exit code 1 where it left out a case.
@@ -179,7 +187,7 @@ def evaluate_run(
     methods: dict[str, Any] = methods_of(pred_dir)
     options: dict[str, Any] = {"shape_metrics": shape_metrics, "processes": processes}
     options |= {"source": source, "label_source": label_source, "resample_labels": resample_labels}
-    options |= {"missing_as_failures": missing_as_failures}
+    options |= {"missing_as_failures": missing_as_failures, "overwrite": overwrite}
     print(plainly(lambda: evaluate(label_dir, organ, output_dir, split, **options, **methods)))
 
 
@@ -196,6 +204,7 @@ def score_folders(
     processes: int = 2,
     missing_as_failures: bool = False,
     talk: bool = False,
+    overwrite: bool = False,
 ) -> tuple[Path, int]:
     """Score folders of label maps and write `metrics.csv`, `summary.csv`, `table.md`, `table.tex` and the plots.
 
@@ -212,6 +221,7 @@ def score_folders(
         processes: cases scored at once; 1 works in this process.
         missing_as_failures: score a missing prediction as an empty mask.
         talk: print the main table.
+        overwrite: score also what an earlier evaluation in `out_dir` has scored.
 
     Returns:
         The path of `table.md`, and how many cases were left out since a file of theirs cannot be scored.
@@ -239,7 +249,7 @@ def score_folders(
         scoring.resample_labels,
         missing_as_failures,
     )
-    rows = _score_cases(pairing, scoring, processes)
+    rows = _score_cases(pairing, scoring, processes, ScoredBefore(Path(out_dir), scoring, overwrite))
     for case, reason in pairing.unusable.items():
         logger.error("%s is not scored: %s", case, reason)
     refuse_other_organs(rows, methods, label_dir)
@@ -261,17 +271,31 @@ def score_folders(
     return folder / "table.md", len(pairing.unusable)
 
 
-def _score_cases(pairing: Pairing, scoring: Scoring, processes: int) -> list[dict[str, Any]]:
+def _score_cases(pairing: Pairing, scoring: Scoring, processes: int, before: ScoredBefore) -> list[dict[str, Any]]:
     """Return the rows of all cases that can be scored; the others are left out of the pairing, with the reason."""
-    cases = list(pairing.cases)
+    known = {case.case: before.of(case) for case in pairing.cases}
+    todo = [case for case in pairing.cases if known[case.case] is None]
+    if len(todo) < len(known):
+        logger.info(
+            f"{counted(len(known) - len(todo), 'case')} scored before, skipped; --overwrite true scores them again"
+        )
     work = partial(try_to_score, scoring=scoring)
-    if processes <= 1 or len(cases) == 1:
-        results = [work(case) for case in tqdm(cases, desc="score", unit="case", disable=None)]
-    else:
-        context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
-        with ProcessPoolExecutor(min(processes, len(cases)), context, torch.set_num_threads, (1,)) as pool:
-            results = list(tqdm(pool.map(work, cases), total=len(cases), desc="score", unit="case", disable=None))
-    reasons = {case.case: result for case, result in zip(cases, results, strict=True) if isinstance(result, str)}
+    reasons = {}
+    with ExitStack() as stack:
+        results: Iterable[Rows | str] = map(work, todo)
+        if processes > 1 and len(todo) > 1:
+            context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
+            pool = ProcessPoolExecutor(min(processes, len(todo)), context, torch.set_num_threads, (1,))
+            results = stack.enter_context(pool).map(work, todo)
+        bar = tqdm(results, total=len(todo), desc="score", unit="case", disable=None)
+        for case, result in zip(todo, bar, strict=True):
+            if isinstance(result, str):
+                reasons[case.case] = result
+            else:
+                known[case.case] = result
+                before.add(case, result)
+    scored = [(case, rows) for case in pairing.cases if (rows := known[case.case]) is not None]
     if reasons:
         pairing.leave_out(reasons)
-    return [row for result in results if not isinstance(result, str) for row in result]
+    before.keep(scored)
+    return [row for _, rows in scored for row in rows]

@@ -16,6 +16,7 @@ import yaml
 from scripts.evaluation.evaluate import Scoring, evaluate, score_folders
 from scripts.evaluation.notes import largest_notes
 from scripts.evaluation.postprocess import LARGEST, POSTPROCESSING
+from scripts.evaluation.scoring import try_to_score
 from scripts.organ.pack import Structure
 from scripts.report.words import counted
 from scripts.run.jobs import run_job
@@ -150,6 +151,38 @@ def test_two_processes_give_the_same_files(folders, pack):
         assert table == str(out / "table.md")
     for name in ("metrics.csv", "summary.csv", "table.md"):
         assert (folder[1] / name).read_bytes() == (folder[2] / name).read_bytes()
+
+
+def test_a_second_evaluation_scores_only_what_is_new_and_writes_the_same(folders, pack, monkeypatch, caplog):
+    scored = []
+
+    def score(case, scoring):
+        scored.append(case.case)
+        return try_to_score(case, scoring)
+
+    def run(**options):
+        scored.clear()
+        given = {"processes": 1, "resamples": 100, "shape_metrics": False, "initial": str(folders / "masks")}
+        evaluate(str(folders / "labels"), str(pack), str(folders / "eval"), **{**given, **options})
+        return [file.read_bytes() for file in sorted((folders / "eval").iterdir())], list(scored)
+
+    monkeypatch.setattr("scripts.evaluation.evaluate.try_to_score", score)
+    first, cases = run()
+    assert cases == ["p1", "p2_a", "p2_b", "p3"]
+    with caplog.at_level("INFO"):
+        assert run() == (first, [])
+    assert "4 cases scored before, skipped" in caplog.text
+    file = folders / "eval" / "scores.jsonl"
+    whole = file.read_text()
+    file.write_text(whole[:-30])  # as a killed evaluation leaves it
+    assert run() == (first, ["p3"]) and file.read_text() == whole
+    assert run(overwrite=True) == (first, cases)
+    write(folders / "masks" / "p2_a.nii.gz", truth(1))
+    second, again = run()
+    assert again == ["p2_a"] and second != first
+    assert run(postprocessing="none")[1] == cases and run(postprocessing="none")[1] == []
+    monkeypatch.setattr("scripts.evaluation.scored_before.code_hash", lambda: "of another version")
+    assert run(postprocessing="none")[1] == cases
 
 
 def test_split_of_the_organ_pack(folders, pack):
