@@ -249,10 +249,15 @@ def score_folders(
         scoring.resample_labels,
         missing_as_failures,
     )
-    rows = _score_cases(pairing, scoring, processes, ScoredBefore(Path(out_dir), scoring, overwrite))
+    before = ScoredBefore(Path(out_dir), scoring, overwrite)
+    rows = _score_cases(pairing, scoring, processes, before)
     for case, reason in pairing.unusable.items():
         logger.error("%s is not scored: %s", case, reason)
-    refuse_other_organs(rows, methods, label_dir)
+    try:
+        refuse_other_organs(rows, methods, label_dir)
+    except ValueError:
+        before.forget()
+        raise
     summary = summarise(rows, scoring.reference, resamples, seed)
     notes = notes_of(pairing, scoring, resamples)
     notes += unusable_note(pairing, [label_dir, *methods.values()]) + elsewhere_notes(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ class ScoredBefore:
     def keep(self, scored: Sequence[tuple[ScoredCase, Rows]]) -> None:
         """Leave these alone in the file."""
         write_text(self.file, "".join(_line(self._hash(case), rows) for case, rows in scored))
+
+    def forget(self) -> None:
+        """Remove the file, of an evaluation that is refused, and its folder where nothing else is in it."""
+        self.file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.file.parent.rmdir()
 
     def _hash(self, case: ScoredCase) -> str:
         files = {"label": str(case.label)} | {f"mask {name}": str(own) for name, own in case.predictions.items() if own}
