@@ -35,6 +35,7 @@ KINDS = ("missing", "islands", "steps", "rough", "mixed")
 GLUTTON, CORRUPT = "glutton", "corrupt"
 LARGE = (1200, 1200, 1000)  # voxels of two bytes
 MEMORY = "2GB"  # of a worker
+PAUSE = 0.05  # seconds after a case's line, in which the next begins by giving back memory
 EARLY = 10  # cases of a worker, after which its memory is compared with that at its end
 
 
@@ -96,6 +97,7 @@ class Run:
                 print(f"    {text[:150].rstrip()}", flush=True)
                 continue
             self.done.append(text.split("] ", 1)[1].split(":")[0].split(" ")[0].strip())
+            time.sleep(PAUSE)
             found = self._processes(psutil.Process(process.pid))
             for one in found:
                 self.memory_mb.setdefault(one.pid, []).append(memory_of(one.pid))
