@@ -53,6 +53,7 @@ class Structure:
         refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for this structure only.
         side: "left" or "right" where the labels always hold both sides of the patient, see `sides`; "" for all of them.
         paired: whether the labels may hold the left and the right one, each of which is a shape by itself then.
+        flat_ends: whether experts end it in a plane, as vessels and airways that go on; others that end so were cut.
     """
 
     name: str = setting(safe_name)
@@ -62,6 +63,7 @@ class Structure:
     refine: dict[str, Any] = setting(REFINE, default_factory=dict)
     side: str = setting(one_of(SIDES), default="")
     paired: bool = setting(flag, default=False)
+    flat_ends: bool = setting(flag, default=False)
 
     @property
     def pair(self) -> tuple[Structure, ...]:

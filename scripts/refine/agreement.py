@@ -18,6 +18,7 @@ from .stages import Fitted
 AT_MOST = 2000  # points of a surface at which distances are read
 ACROSS = (2, 10, 50, 90, 98)  # percentiles of signed distances
 AWAY = (50, 90, 98)  # percentiles of distances
+LEAST_SLICES = 8  # of a mask across which it may end flat: of fewer and thicker ones the last is flat anyway
 
 
 def agreement(
@@ -58,6 +59,8 @@ def agreement(
         "holes": holes / max(1, size),
         "surface_ratio": len(rim) / max(1, len(rim_of_fit)) * (size_of_fit / max(1, size)) ** (2 / 3),
         "at_border": _share_at_border(rim, box, fitted.mask.shape),
+        "flat_end": flat_end(mask, box, fitted.mask.shape),
+        "initial_flat_end": flat_end(initial, box, fitted.mask.shape),
         "changed": int(np.count_nonzero(mask != initial)) / max(1, int(np.count_nonzero(initial))),
         "voxel": float(spacing_mm(fitted.affine).max()) / radius_mm,
         "rotation_deg": transform.rotation_deg,
@@ -78,6 +81,35 @@ def agreement(
     others = None if context is None else _size_of(lambda points: context.of(fitted.name, points))
     known |= _percentiles("mask_to_context", AWAY, others, at_mask, radius_mm)
     return {name: None if value is None else round(value, 4) for name, value in known.items()}
+
+
+def flat_end(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:
+    """Return how flat a mask ends: the largest wall in a plane of the grid, over the largest section along that axis.
+
+    An organ ends round, so that this is mostly below a half. Where a mask was cut, say by the end of what a network was
+    shown, it is about 1. Walls at the end of the label map's grid do not count: there the image ends.
+
+    Args:
+        mask: (x, y, z) bool, in the box.
+        box: slices of the label map's grid.
+        shape: (X, Y, Z) of that grid.
+    """
+    flattest = 0.0
+    for axis, (side, count) in enumerate(zip(box, shape, strict=True)):
+        along = np.moveaxis(mask, axis, 0)
+        sections = np.count_nonzero(along, axis=(1, 2))
+        if np.count_nonzero(sections) < LEAST_SLICES:
+            continue
+        empty = np.zeros((1, *along.shape[1:]), bool)
+        for wall, at_end in (
+            (along & ~np.concatenate([empty, along[:-1]]), 0 if side.start == 0 else None),
+            (along & ~np.concatenate([along[1:], empty]), -1 if side.stop == count else None),
+        ):
+            walls = np.count_nonzero(wall, axis=(1, 2))
+            if at_end is not None:
+                walls[at_end] = 0
+            flattest = max(flattest, float(walls.max() / sections.max()))
+    return flattest
 
 
 def surface_voxels(mask: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..geometry.picct import MAX_ROTATION_DEG
+from ..organ.structure import Structure
 from .stages import Fitted
 
 ENOUGH = 3  # points of doubt
@@ -20,6 +21,7 @@ TURNED, ELSEWHERE, WEAK = 3, 2, 1  # what the signs count; to lie off by more th
 ELSEWHERE_MM = 8.0  # half of a mask's surface is farther than this from where the joint model expects it
 HOPELESS_DICE = 0.3  # of a mask with its own fit: below it, after an alignment that did not settle, nothing is known
 LEAST_DICE, LEAST_NEAR, LARGEST_SCALE = 0.75, 0.5, 1.5
+CUT_FLAT = 0.7  # an initial mask that ends as flat as this was cut, see `agreement.flat_end`
 
 
 def doubts(fitted: Fitted, dice: float) -> list[str]:
@@ -82,6 +84,19 @@ def unknown_shape(doubtful: bool, warnings: Sequence[str], dice: float) -> str:
             "broken to tell"
         )
     return ""
+
+
+def cut_flat(structure: Structure, share: float) -> str:
+    """Say that an initial mask ends in a plane, "" if it does not, or by convention.
+
+    A fit follows such a cut, so that nothing else tells of what is missing. `share` is that of `agreement.flat_end`.
+    """
+    if structure.flat_ends or share < CUT_FLAT:
+        return ""
+    return (
+        f"the {structure.name} ended in a plane, across {100 * share:.0f} % of its largest section: a part was "
+        "probably missing, and may still be"
+    )
 
 
 def unlike(name: str, signs: Sequence[str], done: str = "nothing but far islands was changed") -> str:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import Box, BoxedMask
 from .agreement import agreement
-from .likeness import unknown_shape
+from .likeness import cut_flat, unknown_shape
 from .reconstruct import Reconstruction
 from .stages import Fitted
 
@@ -87,6 +87,7 @@ def _in_box(values: np.ndarray, box: Box, larger: Box, beyond: float) -> np.ndar
 def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str, Any]:
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
+    `steps_mm` are the steps of stairs that were smoothed, along the axes of the grid, see `stairs`.
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
     but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior does not know
     such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement`. `after` are the
@@ -101,7 +102,9 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         stage: agreement(fitted, before, mask, fit, after.box, probability)
         for stage, mask in (("initial", before), ("refined", after.part))
     }
-    strange = unknown_shape(part.doubtful, part.warnings, figures["refined"]["dice_with_fit"] or 0.0)
+    known = figures["refined"]
+    strange = unknown_shape(part.doubtful, part.warnings, known["dice_with_fit"] or 0.0)
+    cut = "" if fitted.drawn is not None else cut_flat(fitted.structure, known["initial_flat_end"] or 0.0)
     return {
         "alignment": {
             "mirrored": transform.mirrored,
@@ -117,11 +120,12 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         },
         "evidence": part.evidence,
         "doubtful": part.doubtful,
-        "warnings": list(part.warnings),
+        "warnings": [*part.warnings, *([cut] if cut else [])],
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.part.sum() * voxel_ml, 4)},
         "changed_voxels": int(np.count_nonzero(before != after.part)),
         "removed_ml": round(float((before & ~after.part).sum()) * voxel_ml, 4),
         "added_ml": round(float((after.part & ~before).sum()) * voxel_ml, 4),
+        "steps_mm": None if part.steps_mm is None else part.steps_mm.round(2).tolist(),
         "followed_ml": round(part.followed * voxel_ml, 4),
         "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
         "outside_prior": bool(strange),

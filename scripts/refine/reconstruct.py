@@ -41,6 +41,7 @@ from .seen import Readers, scene_of
 from .settings import RefineSettings
 from .sparse import follow as follow_drawn
 from .stages import Fitted
+from .stairs import mask_distance
 
 MARGIN_MM = 15.0
 LIMIT_MM = 6.0  # signed distances of the mask are exact below it; only their signs and what is near 0 decide
@@ -66,6 +67,7 @@ class Reconstruction:
         warnings: what a user should know of the structure.
         doubtful: whether the fit cannot be right.
         probability: (x, y, z) of the voxel head with the image, NaN where it says nothing; None without an image.
+        steps_mm: (3,) how long the steps were that were smoothed, see `stairs`; None where the mask had none.
     """
 
     box: tuple[slice, slice, slice]
@@ -79,6 +81,7 @@ class Reconstruction:
     warnings: tuple[str, ...] = ()
     doubtful: bool = False
     probability: np.ndarray | None = None
+    steps_mm: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,10 @@ class Measured:
         box: slices of the mask's grid.
         grid: the box's own grid.
         fit_mm: (x, y, z) signed distance of the fit.
-        mask_mm: (x, y, z) signed distance of the initial mask; None without fusion.
+        mask_mm: (x, y, z) signed distance of the initial mask, its stairs smoothed; None without fusion.
         context_mm: (x, y, z) signed distance of the joint model; None without one.
         log_odds: (x, y, z) of the voxel head, NaN where it says nothing; None where none was asked.
+        steps_mm: (3,) how long the steps of the mask's stairs are, see `stairs`; None where it has none.
     """
 
     box: tuple[slice, slice, slice]
@@ -100,6 +104,7 @@ class Measured:
     mask_mm: np.ndarray | None
     context_mm: np.ndarray | None
     log_odds: np.ndarray | None = None
+    steps_mm: np.ndarray | None = None
 
 
 class ReconstructShape:
@@ -146,7 +151,7 @@ class ReconstructShape:
         fit_mm = evaluate_near_surface(fitted.fit.sdf_mm, grid, spacing, band, fine_mm)
         if not chosen.fusion:
             return Measured(box, grid, fit_mm, None, None)
-        mask_mm = mask_signed_distance(mask[box], spacing, LIMIT_MM)
+        mask_mm, steps_mm = mask_distance(mask[box], spacing, LIMIT_MM)
         context_mm = None
         if fitted.context is not None:
             context_mm = evaluate_near_surface(partial(fitted.context.of, fitted.name), grid, spacing, 0.0)
@@ -155,7 +160,7 @@ class ReconstructShape:
         if reader is not None and fitted.seen is not None:
             scene = scene_of(fitted, fitted.seen, box, grid, fit_mm, context_mm, reader.step_mm)
             log_odds = reader(scene, grid.shape)
-        return Measured(box, grid, fit_mm, mask_mm, context_mm, log_odds)
+        return Measured(box, grid, fit_mm, mask_mm, context_mm, log_odds, steps_mm)
 
     def between(self, measured: Measured, fitted: Fitted, drawn: DrawnSlices) -> Reconstruction:
         """Follow the fit between drawn slices, see `sparse`; a filled mask that it explains badly stays.
@@ -209,7 +214,12 @@ class ReconstructShape:
         """
         chosen, lengths = self.settings, Lengths.of(fitted.prior)
         mask, box, grid = fitted.mask, measured.box, measured.grid
-        fit_mm, mask_mm, context_mm = measured.fit_mm, measured.mask_mm, measured.context_mm
+        fit_mm, mask_mm, context_mm, steps_mm = (
+            measured.fit_mm,
+            measured.mask_mm,
+            measured.context_mm,
+            measured.steps_mm,
+        )
         initial = mask[box]
         inside, outside_box = fit_mm < 0, _outside(mask, box)
         agreement = _dice(initial, inside, len(outside_box))
@@ -224,6 +234,9 @@ class ReconstructShape:
         if mask_mm is None:
             fell_back = (fitted.fit.warning,) if fitted.fit.warning else ()
             return Reconstruction(box, fit_mm, inside, [], outside_box, 0, agreement, warnings=fell_back)
+        if steps_mm is not None and signs:
+            mask_mm, steps_mm = mask_signed_distance(initial, spacing_mm(fitted.affine), LIMIT_MM), None
+        initial = initial if steps_mm is None else mask_mm < 0
         log_odds = None if signs else measured.log_odds
         seen = log_odds is not None
         evidence = None if seen or signs else fitted.evidence
@@ -262,6 +275,9 @@ class ReconstructShape:
             limits = Limits.of(chosen, fitted.fit.radius_mm, lengths.min_region_mm3, voxel_mm3)
             spared = _marked(mask.shape, [body.voxels for body in bodies])
             adrift = _marked(mask.shape, [islands.voxels] if islands else [])
+            if islands is not None and steps_mm is not None:  # of an island its smoothed rim goes, too
+                mask_mm, steps_mm = mask_distance(mask[box] & ~adrift[box], spacing_mm(fitted.affine), LIMIT_MM)
+                initial, fused = mask_mm < 0, fuse(mask_mm, fit_mm, lengths.tau_mm).astype(np.float32, copy=False)
             refused, specks, regions = judge_regions(
                 initial & ~adrift[box],
                 ((fused < 0) & ~adrift[box]) | spared[box],
@@ -308,9 +324,8 @@ class ReconstructShape:
         said = unlike(fitted.name, signs) if signs else lost
         warnings = [*filter(None, (said, fitted.fit.warning)), *(body.beside(fitted.name) for body in bodies)]
         read = probability if source == IMAGE else None
-        return Reconstruction(
-            box, fused, inside, regions, outside_box, followed, agreement, source, tuple(warnings), bool(said), read
-        )
+        told = source, tuple(warnings), bool(said), read, steps_mm
+        return Reconstruction(box, fused, inside, regions, outside_box, followed, agreement, *told)
 
 
 def _with_rules(part: Reconstruction, rules: Reconstruction, fitted: Fitted) -> Reconstruction:

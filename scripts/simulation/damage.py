@@ -4,6 +4,7 @@ Sizes are shares of the organ's radius, the radius of the ball of its volume, so
 Only thick slices have a thickness in mm, since it is the scanner's and not the organ's. The kinds:
 
 - "chunk": a bite out of the surface.
+- "cut": all beyond a plane of the grid, as where a network was shown a part of the organ only.
 - "hole": a cavity inside.
 - "leak": a crooked tube that grows out of the surface.
 - "islands": pieces apart from the organ.
@@ -26,6 +27,7 @@ from ..geometry.affine import check_affine, spacing_mm
 from ..geometry.surface import boundary, crop_box, mask_signed_distance
 
 CHUNK_SHARE = 0.15  # of the organ's volume
+CUT_SHARE = 0.3  # likewise
 HOLE_RADIUS = 0.25  # this and the following in organ radii
 LEAK_RADIUS, LEAK_LENGTH, LEAK_BENDS = 0.22, 1.2, 4
 ISLAND_COUNT, ISLAND_RADIUS, ISLAND_GAP = 3, (0.15, 0.3), (0.3, 0.9)
@@ -137,6 +139,17 @@ def cut_chunk(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndar
     return result
 
 
+def cut_end(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+    """Remove the slices at one end, along any axis of the grid, that hold `CUT_SHARE` of the voxels together."""
+    axis = int(rng.integers(3))
+    far = bool(rng.integers(2))
+    sections = np.count_nonzero(np.moveaxis(mask, axis, 0), axis=(1, 2))
+    beyond = np.cumsum(sections[::-1] if far else sections) <= grid.severity * CUT_SHARE * sections.sum()
+    result = mask.copy()
+    np.moveaxis(result, axis, 0)[beyond[::-1] if far else beyond] = False
+    return result
+
+
 def cut_hole(mask: np.ndarray, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Empty a ball deep inside, leaving a wall of one voxel to the outside."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), grid.spacing_mm)[1:-1, 1:-1, 1:-1]
@@ -234,6 +247,7 @@ def stacking_axis(affine: ArrayLike, slices: str) -> int:
 
 KINDS: dict[str, Callable[[np.ndarray, Grid, np.random.Generator], np.ndarray]] = {
     "chunk": cut_chunk,
+    "cut": cut_end,
     "hole": cut_hole,
     "leak": add_leak,
     "islands": add_islands,

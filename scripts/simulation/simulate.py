@@ -22,6 +22,7 @@ from .damage import damage, damage_box
 CLEAN = "clean"
 RECIPES: Mapping[str, Sequence[str]] = {  # folder → the kinds of damage that it holds, see `damage`
     "missing": ("chunk",),
+    "cut": ("cut",),
     "islands": ("islands",),
     "steps": ("steps",),
     "rough": ("rough", "leak"),
@@ -46,8 +47,9 @@ def simulate(
 
     Label maps of another source are written with the organ pack's values, without what is none of its labels.
 
-    The kinds: missing (a chunk of each structure), islands, steps (thick slices), rough (a wavering boundary and
-    leaks), mixed (missing, rough, leaks and islands at once), clean (the untouched label map, as a control).
+    The kinds: missing (a chunk of each structure), cut (one end of it, along a plane), islands, steps (thick slices),
+    rough (a wavering boundary and leaks), mixed (missing, rough, leaks and islands at once), clean (the untouched label
+    map, as a control).
 
     Args:
         label_dir: folder of true label maps.

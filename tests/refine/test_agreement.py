@@ -104,6 +104,23 @@ def test_what_was_changed_and_what_lies_at_the_grid_s_end():
     assert 0.2 < figures(cut, box=at_end)["at_border"] < 0.6
 
 
+def test_a_cut_mask_ends_flat_but_not_where_the_image_ends():
+    whole = ball(RADIUS_MM)
+    assert figures(whole)["flat_end"] < 0.5
+    half = whole.copy()
+    half[20:] = False
+    assert figures(half)["flat_end"] > 0.95
+    other_half = whole.copy()
+    other_half[:20] = False
+    assert figures(other_half)["flat_end"] > 0.95
+    box = tuple(slice(0, n) for n in SHAPE)
+    at_end = np.roll(other_half, -20, axis=0)
+    assert figures(at_end, box=box)["flat_end"] < 0.5
+    flat = whole.copy()
+    flat[..., :8] = flat[..., 13:] = False  # five slices: too few to tell
+    assert figures(flat)["flat_end"] < 0.5
+
+
 def test_an_image_s_probabilities_give_the_dice_to_expect():
     mask = ball(RADIUS_MM)
     sure = np.where(mask, 1.0, 0.0)

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from scripts.organ.pack import OrganPack
-from scripts.refine.likeness import doubts, hopeless
+from scripts.refine.likeness import cut_flat, doubts, hopeless
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.settings import RefineSettings
 from tests.helpers.mean_shape import KINDS, chain, damaged, mean_shape, run
@@ -131,3 +131,19 @@ def test_a_mask_that_stands_right_has_no_warning(kind, preset):
     truth, affine = mean_shape(kind)
     (case,) = run(damaged(truth, affine), affine, preset)["pred_shapes"]
     assert case.quality["warnings"] == [] and case.transform.turn == "" and not case.quality["doubtful"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_that_was_cut_along_a_plane_of_its_grid_is_named(kind):
+    label_map, affine = mean_shape(kind)
+    label_map[:, int(np.median(np.nonzero(label_map)[1])) :] = 0
+    (half,) = run(label_map, affine)["pred_shapes"]
+    (warning,) = half.quality["warnings"]
+    assert warning.startswith("the hippocampus ended in a plane, across ")
+
+
+def test_what_experts_end_in_a_plane_is_not_named():
+    structure = OrganPack.load("thorax").structure("trachea")
+    assert not cut_flat(structure, 1.0)
+    assert cut_flat(replace(structure, flat_ends=False), 1.0)
+    assert not cut_flat(replace(structure, flat_ends=False), 0.6)

@@ -44,7 +44,7 @@ def read(folder, kind, case, out="out"):
 
 
 def test_every_kind_keeps_grid_type_and_other_labels(folder):
-    assert "3 cases each of missing, islands, steps, rough, mixed, clean" in run(folder)
+    assert "3 cases each of missing, cut, islands, steps, rough, mixed, clean" in run(folder)
     for kind in RECIPES:
         for case in CASES:
             source, written = nib.load(folder / "labels" / f"{case}.nii.gz"), read(folder, kind, case)
