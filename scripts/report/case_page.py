@@ -99,9 +99,13 @@ def _status_of(said: Mapping[str, Any]) -> str:
 
 
 def _fit_figures(quality: Mapping[str, Any]) -> dict[str, float]:
-    """Return the share of the initial surface near the fit, the pose's scale, and the uncertainty, if it has them."""
+    """Return the share of the initial surface near the fit, the pose's scale, steps that went, and the uncertainty.
+
+    Each where the report has it.
+    """
     fit, alignment, spread = (quality.get(what) or {} for what in ("fit", "alignment", "uncertainty_mm"))
     found = {"fit_within_2mm_percent": fit.get("share_within_2mm"), "alignment_scale": alignment.get("scale")}
+    found["steps_mm"] = max(quality.get("steps_mm") or [None])
     found |= {f"uncertainty_{what}_mm": spread.get(what) for what in ("median", "p90")}
     figures = {key: float(value) for key, value in found.items() if value is not None}
     if "fit_within_2mm_percent" in figures:

@@ -208,6 +208,8 @@ def test_words():
     nothing = volume_figures(initial & False, initial & False, 1.0) | topology_figures(initial & False, initial & False)
     assert sentences(nothing) == ["Not in this mask."]
     assert "1 hole inside, as before." in sentences(same | {"holes_initial": 1, "holes_refined": 1})
+    steps = "The mask was made of steps of 3.0 mm, between which the surface is drawn now."
+    assert steps in sentences(figures | {"steps_mm": 3.0}) and steps not in sentences(figures)
     assert "2 holes inside, before 1." in sentences(same | {"holes_initial": 1, "holes_refined": 2})
 
     structures = [{"name": "x", "failure": "", "figures": figures}, {"name": "y", "failure": "no fit", "figures": {}}]
