@@ -74,7 +74,9 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
         )
         said.append(f"{moved}: {ml(before)} became {ml(after)}{change}.")
     if "steps_mm" in figures:
-        said.append(f"The mask was made of steps of {figures['steps_mm']:.1f} mm, between which the surface is drawn now.")
+        said.append(
+            f"The mask was made of steps of {figures['steps_mm']:.1f} mm, between which the surface is drawn now."
+        )
     pieces, left, gone = (int(figures[f"pieces_{what}"]) for what in ("initial", "refined", "removed"))
     if pieces > 1 or left > 1:
         removed = f", {counted(gone, 'piece')} removed" if gone else ""
