@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from ..cases.files import whole_file
 from ..prior.prior import ShapePrior
@@ -81,7 +82,7 @@ def write_plot(file: Path, curves: Measured) -> None:
         axes.loglog(sizes, [found[n].ours_s for n in sizes], "o-", color="tab:blue", label="ours")
         axes.set(title=curve.title, xlabel=curve.unit, ylabel="seconds of the processor")
         axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     with whole_file(file) as temporary:

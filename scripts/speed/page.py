@@ -75,7 +75,7 @@ def page(command: str, machine: Machine, found: Sequence[Compared], repeats: int
     text += RATES.format(matrix=machine.matrix_gflops, memory=machine.memory_gbs, repeats=repeats)
     text += "\n" + markdown_table(rate_columns, rates) + "\n" + FOOT
     sizes = [
-        [f"{curve.title}: {size:,} {curve.unit}", f"{one.plain_s:.2f}", f"{one.ours_s:.2f}", f"{one.ratio:.1f}"]
+        [f"{curve.title}; {curve.unit}: {size:,}", f"{one.plain_s:.2f}", f"{one.ours_s:.2f}", f"{one.ratio:.1f}"]
         for curve, of in costs
         for size, one in of.items()
     ]
