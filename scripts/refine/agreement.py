@@ -18,7 +18,7 @@ from .stages import Fitted
 AT_MOST = 2000  # points of a surface at which distances are read
 ACROSS = (2, 10, 50, 90, 98)  # percentiles of signed distances
 AWAY = (50, 90, 98)  # percentiles of distances
-LEAST_SLICES = 8  # of a mask across which it may end flat: of fewer and thicker ones the last is flat anyway
+LEAST_SLICES = 10  # unlike the one before, across which a mask may end flat: of fewer, thicker ones the last is anyway
 
 
 def agreement(
@@ -87,7 +87,8 @@ def flat_end(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:
     """Return how flat a mask ends: the largest wall in a plane of the grid, over the largest section along that axis.
 
     An organ ends round, so that this is mostly below a half. Where a mask was cut, say by the end of what a network was
-    shown, it is about 1. Walls at the end of the label map's grid do not count: there the image ends.
+    shown, it is about 1. Walls at the end of the label map's grid do not count: there the image ends. Steps inside of a
+    mask do, which are small.
 
     Args:
         mask: (x, y, z) bool, in the box.
@@ -98,7 +99,7 @@ def flat_end(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:
     for axis, (side, count) in enumerate(zip(box, shape, strict=True)):
         along = np.moveaxis(mask, axis, 0)
         sections = np.count_nonzero(along, axis=(1, 2))
-        if np.count_nonzero(sections) < LEAST_SLICES:
+        if np.count_nonzero((along[1:] != along[:-1]).any(axis=(1, 2))) < LEAST_SLICES:
             continue
         empty = np.zeros((1, *along.shape[1:]), bool)
         for wall, at_end in (

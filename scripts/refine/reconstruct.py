@@ -234,7 +234,7 @@ class ReconstructShape:
         if mask_mm is None:
             fell_back = (fitted.fit.warning,) if fitted.fit.warning else ()
             return Reconstruction(box, fit_mm, inside, [], outside_box, 0, agreement, warnings=fell_back)
-        if steps_mm is not None and signs:
+        if steps_mm is not None and (signs or lost):
             mask_mm, steps_mm = mask_signed_distance(initial, spacing_mm(fitted.affine), LIMIT_MM), None
         initial = initial if steps_mm is None else mask_mm < 0
         log_odds = None if signs else measured.log_odds
@@ -247,7 +247,8 @@ class ReconstructShape:
         if reader is not None and fitted.seen is not None and log_odds is not None:
             source = MASK if fitted.seen.image is None else IMAGE
             probability = special.expit(log_odds)
-            proposal = without_thin(initial, follow_odds(own[box], log_odds), mask_mm, reader.step_mm)
+            known = own[box] if steps_mm is None else np.where(own[box] == mask[box], initial, own[box])
+            proposal = without_thin(initial, follow_odds(known, log_odds), mask_mm, reader.step_mm)
             fused = np.where(proposal == initial, mask_mm, np.where(proposal, -LEAST_MM, LEAST_MM)).astype(np.float32)
         else:
             if evidence is not None:

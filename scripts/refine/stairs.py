@@ -4,7 +4,7 @@ Networks often work on a coarser grid than the image's. Where their masks were b
 nearest voxel, all slices of a coarse voxel are alike, along one axis or several, and the surface is a staircase. No
 organ looks so: nearly everywhere in it something changes from one slice to the next. So the coarse grid can be read off
 the mask, and the surface be drawn between its voxels instead: signed distances on the coarse grid, interpolated
-linearly.
+linearly. What is one coarse voxel thin would break or vanish, and stays as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ LEAST_EDGES = 6  # between slices that differ: fewer do not tell
 LEAST_STEP = 1.3  # slices in a coarse voxel, in the mean
 UNEVEN = 1.01  # slices by which runs of such that are alike may differ: coarse voxels need not be whole slices long
 TOUCH = np.ones((3, 3, 3), bool)
+THICK = np.ones((2, 2, 2), bool)  # coarse voxels: what holds no such block is thin
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ def mask_distance(mask: np.ndarray, spacing: np.ndarray, limit_mm: float) -> tup
         limit_mm: see `mask_signed_distance`.
 
     Returns:
-        (X, Y, Z) float32, mm, negative inside; at the middle of each coarse voxel its side is the mask's, elsewhere it
-        may be another. And (3,) the length of the steps in mm, 0 along axes without; None where there are none.
+        (X, Y, Z) float32, mm, negative inside. And (3,) the length of the steps in mm, 0 along axes without; None where
+        there are none, or the largest piece would break without them.
     """
-    found = find_stairs(mask)
+    found, own_mm = find_stairs(mask), mask_signed_distance(mask, spacing, limit_mm)
     if not any(found):
-        return mask_signed_distance(mask, spacing, limit_mm), None
+        return own_mm, None
     coarse, places, sides = mask, [], np.array(spacing, float)
     for axis, stairs in enumerate(found):
         if stairs is None:
@@ -81,10 +82,28 @@ def mask_distance(mask: np.ndarray, spacing: np.ndarray, limit_mm: float) -> tup
         places.append((axis, np.interp(np.arange(count), centres, np.arange(len(centres)))))
         sides[axis] *= stairs.step
     signed_mm = mask_signed_distance(coarse, sides, limit_mm)
+    thin = coarse & ~ndimage.binary_opening(coarse, THICK)
     for axis, place in places:
-        signed_mm = _between(signed_mm, axis, place)
+        signed_mm, thin = _between(signed_mm, axis, place), thin.take(np.round(place).astype(int), axis)
+    thin &= mask
+    signed_mm[thin] = np.minimum(signed_mm, own_mm)[thin]
+    broken, largest_too = _broken(mask, signed_mm < 0)
+    if largest_too:
+        return own_mm, None
+    signed_mm[broken] = own_mm[broken]
     steps_mm = np.where([stairs is not None for stairs in found], sides, 0.0)
     return signed_mm.astype(np.float32, copy=False), steps_mm
+
+
+def _broken(mask: np.ndarray, smooth: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the pieces of a mask (X, Y, Z) bool that are lost or split in a smooth one, and whether the largest is."""
+    pieces, count = ndimage.label(mask, TOUCH)
+    parts, _ = ndimage.label(smooth, TOUCH)
+    both = (pieces > 0) & (parts > 0)
+    pairs = np.unique(np.stack([pieces[both], parts[both]]), axis=1)
+    whole = np.bincount(pairs[0], minlength=count + 1) == 1
+    whole[0] = True
+    return ~whole[pieces], not whole[np.bincount(pieces.ravel())[1:].argmax() + 1]
 
 
 def _changes(mask: np.ndarray, axis: int) -> np.ndarray:

@@ -74,9 +74,8 @@ def sentences(figures: Mapping[str, float], failure: str = "") -> list[str]:
         )
         said.append(f"{moved}: {ml(before)} became {ml(after)}{change}.")
     if "steps_mm" in figures:
-        said.append(
-            f"The mask was made of steps of {figures['steps_mm']:.1f} mm, between which the surface is drawn now."
-        )
+        steps = f"steps of {figures['steps_mm']:.1f} mm"
+        said.append(f"The mask had {steps}, from a coarser grid; now the surface runs between them.")
     pieces, left, gone = (int(figures[f"pieces_{what}"]) for what in ("initial", "refined", "removed"))
     if pieces > 1 or left > 1:
         removed = f", {counted(gone, 'piece')} removed" if gone else ""

@@ -208,7 +208,7 @@ def test_words():
     nothing = volume_figures(initial & False, initial & False, 1.0) | topology_figures(initial & False, initial & False)
     assert sentences(nothing) == ["Not in this mask."]
     assert "1 hole inside, as before." in sentences(same | {"holes_initial": 1, "holes_refined": 1})
-    steps = "The mask was made of steps of 3.0 mm, between which the surface is drawn now."
+    steps = "The mask had steps of 3.0 mm, from a coarser grid; now the surface runs between them."
     assert steps in sentences(figures | {"steps_mm": 3.0}) and steps not in sentences(figures)
     assert "2 holes inside, before 1." in sentences(same | {"holes_initial": 1, "holes_refined": 2})
 
