@@ -24,7 +24,7 @@ from ..run.errors import plainly
 from ..run.options import is_true
 from .elsewhere import elsewhere_notes, refuse_other_organs
 from .notes import largest_notes, notes_of, unusable_note
-from .pairing import STAGE_MARK, Pairing, pair_methods
+from .pairing import STAGE_MARK, Pairing, ScoredCase, pair_methods
 from .plots import write_plots
 from .postprocess import POSTPROCESSING
 from .scored_before import Rows, ScoredBefore
@@ -250,7 +250,8 @@ def score_folders(
         missing_as_failures,
     )
     before = ScoredBefore(Path(out_dir), scoring, overwrite)
-    rows = _score_cases(pairing, scoring, processes, before)
+    scored = _score_cases(pairing, scoring, processes, before)
+    rows = [row for _, own in scored for row in own]
     for case, reason in pairing.unusable.items():
         logger.error("%s is not scored: %s", case, reason)
     try:
@@ -258,6 +259,7 @@ def score_folders(
     except ValueError:
         before.forget()
         raise
+    before.keep(scored)
     summary = summarise(rows, scoring.reference, resamples, seed)
     notes = notes_of(pairing, scoring, resamples)
     notes += unusable_note(pairing, [label_dir, *methods.values()]) + elsewhere_notes(rows)
@@ -276,8 +278,10 @@ def score_folders(
     return folder / "table.md", len(pairing.unusable)
 
 
-def _score_cases(pairing: Pairing, scoring: Scoring, processes: int, before: ScoredBefore) -> list[dict[str, Any]]:
-    """Return the rows of all cases that can be scored; the others are left out of the pairing, with the reason."""
+def _score_cases(
+    pairing: Pairing, scoring: Scoring, processes: int, before: ScoredBefore
+) -> list[tuple[ScoredCase, Rows]]:
+    """Return all cases that can be scored with their rows; the others are left out of the pairing, with the reason."""
     known = {case.case: before.of(case) for case in pairing.cases}
     todo = [case for case in pairing.cases if known[case.case] is None]
     if len(todo) < len(known):
@@ -302,5 +306,4 @@ def _score_cases(pairing: Pairing, scoring: Scoring, processes: int, before: Sco
     scored = [(case, rows) for case in pairing.cases if (rows := known[case.case]) is not None]
     if reasons:
         pairing.leave_out(reasons)
-    before.keep(scored)
-    return [row for _, rows in scored for row in rows]
+    return scored

@@ -55,7 +55,10 @@ class ScoredBefore:
         write_text(self.file, "".join(_line(self._hash(case), rows) for case, rows in scored))
 
     def forget(self) -> None:
-        """Remove the file, of an evaluation that is refused, and its folder where nothing else is in it."""
+        """Take back what this evaluation, which is refused, has added; and its folder where nothing else is in it."""
+        if self.known:
+            write_text(self.file, "".join(_line(key, rows) for key, rows in self.known.items()))
+            return
         self.file.unlink(missing_ok=True)
         with suppress(OSError):
             self.file.parent.rmdir()

@@ -95,16 +95,19 @@ def _asked(
 ) -> Callable[[Tensor], Tensor]:
     """Return points (N, 3) → what an instance of a field says of them; both are on the CPU.
 
-    It is evaluated on the prior's device or, where that is a GPU without memory for it, on the CPU.
+    It is evaluated on the prior's device or, once that was a GPU without memory for it, on the CPU.
     """
+    moved: list[tuple[ShapePrior, dict[str, Tensor], Tensor]] = []  # one, once it was needed
 
     def ask(points: Tensor) -> Tensor:
-        try:
-            return what(prior, weights, alpha, points.to(prior.device)).cpu()
-        except torch.OutOfMemoryError:
-            pass  # what it held is free when the error is
-        to_cpu(doing)
-        return what(prior.to(CPU), {name: own.to(CPU) for name, own in weights.items()}, alpha.to(CPU), points)
+        if not moved:
+            try:
+                return what(prior, weights, alpha, points.to(prior.device)).cpu()
+            except torch.OutOfMemoryError:
+                pass  # what it held is free when the error is
+            to_cpu(doing)
+            moved.append((prior.to(CPU), {name: own.to(CPU) for name, own in weights.items()}, alpha.to(CPU)))
+        return what(*moved[0], points)
 
     return ask
 

@@ -466,6 +466,19 @@ def test_masks_of_another_organ_are_refused(folders, pack, touching):
     assert not (folders / "eval").exists()
 
 
+def test_a_refused_evaluation_leaves_the_scores_of_an_earlier_one(folders, pack):
+    score(folders, pack, initial=str(folders / "masks"))
+    scores = folders / "eval" / "scores.jsonl"
+    before = scores.read_text()
+    other = folders / "other"
+    other.mkdir()
+    for file in (folders / "masks").iterdir():
+        write(other / file.name, elsewhere())
+    with pytest.raises(ValueError, match="another organ"):
+        score(folders, pack, initial=str(other))
+    assert scores.read_text() == before
+
+
 def test_the_folder_that_is_probably_wrong_is_named(folders, pack):
     other = folders / "other"
     other.mkdir()
