@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..cases.part import read_part
+from ..geometry.simplify import check_faces
 from ..organ.checks import shown
+from ..refine.draw_mesh import check_mesh_mm
+from ..refine.fine_mask import check_fine
 from ..refine.slices_file import SlicesFile
 from ..report.html import check_html_cases
 from .options import is_true
@@ -30,6 +33,8 @@ def check_options(
     prob_dir: object = None,
     fine_mm: object = 0.0,
     grid: object = None,
+    mesh_mm: object = 0.0,
+    mesh_faces: object = 0,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
@@ -43,6 +48,7 @@ def check_options(
         slices_file: names drawn slices, see `SlicesFile`.
         image_dir, prob_dir: folders of evidence, which drawn slices are refined without.
         fine_mm, grid: each says on which grid there is a fine mask.
+        mesh_mm, mesh_faces: of meshes, see `check_mesh_mm` and `check_faces`.
 
     Raises:
         SystemExit: one is not, or two exclude each other; with a plain message.
@@ -60,6 +66,9 @@ def check_options(
         read_part(str(part))
         check_html_cases(html_cases)
         SlicesFile.read(slices_file)
+        check_mesh_mm(mesh_mm)
+        check_faces(mesh_faces)
+        check_fine(fine_mm)
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}

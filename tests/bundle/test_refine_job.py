@@ -200,7 +200,7 @@ def test_a_grid_that_shows_nothing_is_named_and_the_rest_is_written(bundle_root,
     (case,) = json.loads((out / "report.json").read_text())["cases"]
     assert case["status"] == "refined" and "fine" not in case["outputs"]
     (said,) = [one for one in case["warnings"] if "fine mask" in one]
-    assert str(away) in said and not (out / "plain" / "plain_fine.nii.gz").exists()
+    assert str(tmp_path / "away.nii.gz") in said and not (out / "plain" / "plain_fine.nii.gz").exists()
 
 
 def test_meshes_have_the_spacing_asked_for_or_a_finer_one_that_is_named(bundle_root, broken_masks, tmp_path):

@@ -23,6 +23,14 @@ def test_an_option_of_another_kind_is_refused_in_a_line(option, value):
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize("option", ["mesh_mm", "mesh_faces", "fine_mm"])
+def test_lengths_and_counts_are_refused_in_a_line(option):
+    for value in ("no", -1, True, None, float("nan")):
+        with pytest.raises(SystemExit, match=f"^Error: {option} .*give .*"):
+            check_options(**{option: value})
+    check_options(**{option: 2000})
+
+
 def test_options_that_are_of_their_kind_pass():
     check_options()
     check_options(2**32 - 1, "cpu", "false", "yes", 8, "2/8")
