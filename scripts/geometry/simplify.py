@@ -8,19 +8,6 @@ import trimesh
 from .distance import surface_distance
 from .surface import with_volume
 
-LEAST_FACES = 100
-
-
-def check_faces(count: object) -> int:
-    """Return how many triangles a surface may have, 0 for all.
-
-    Raises:
-        ValueError: it is no such number.
-    """
-    if isinstance(count, bool) or not isinstance(count, int) or (count != 0 and count < LEAST_FACES):
-        raise ValueError(f"mesh_faces '{count}': give 0 for all triangles, or a whole number from {LEAST_FACES} on")
-    return count
-
 
 def simplified(mesh: trimesh.Trimesh, face_count: int) -> trimesh.Trimesh:
     """Return a closed surface with about so many triangles, that encloses the same volume.

@@ -18,7 +18,7 @@ LIMIT_MM = 6.0  # of distances: only those near the surface draw it
 SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
 TAUBIN_STEPS = 10
 MESH_VOXELS = 64_000_000  # of the grid that a mesh is drawn on: a shape with more is drawn more coarsely
-FINEST_MM, LONGEST_MM = 0.1, 1e6  # that can be asked for
+FINEST_MM, LONGEST_MM, LEAST_FACES = 0.1, 1e6, 100  # that can be asked for
 FAR_SHARE, VOLUME_SHARE, PLACES = 0.03, 0.02, 5000  # see `shows`
 
 
@@ -49,6 +49,17 @@ def check_mesh_mm(mesh_mm: object) -> float:
     if not number or not (mesh_mm == 0 or FINEST_MM <= mesh_mm <= LONGEST_MM):  # type: ignore[operator]
         raise ValueError(f"mesh_mm '{mesh_mm}': give a length in mm from {FINEST_MM} on, or 0 for the default")
     return float(mesh_mm)  # type: ignore[arg-type]
+
+
+def check_faces(count: object) -> int:
+    """Return how many triangles a surface may have, 0 for all.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or (count != 0 and count < LEAST_FACES):
+        raise ValueError(f"mesh_faces '{count}': give 0 for all triangles, or a whole number from {LEAST_FACES} on")
+    return count
 
 
 def draw_mesh(signed_mm: np.ndarray, affine: np.ndarray, mesh_mm: float = 0.0) -> tuple[trimesh.Trimesh | None, float]:

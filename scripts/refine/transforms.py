@@ -23,10 +23,9 @@ from monai.transforms import MapTransform, Transform
 from ..cases.arrays import affine_of, file_of, label_array, volume_array
 from ..cases.errors import UnrefinableCase
 from ..cases.find import CASE
-from ..geometry.simplify import check_faces
 from ..organ.exchange import exchanged
 from .chain import Image, Refiner
-from .draw_mesh import MeshRequest, check_mesh_mm
+from .draw_mesh import MeshRequest, check_faces, check_mesh_mm
 from .drawing import Drawing
 from .slices_file import SlicesFile
 from .stages import Refined, Unrefined

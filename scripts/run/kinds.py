@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from ..cases.part import read_part
-from ..geometry.simplify import check_faces
 from ..organ.checks import shown
-from ..refine.draw_mesh import check_mesh_mm
+from ..refine.draw_mesh import check_faces, check_mesh_mm
 from ..refine.fine_mask import check_fine
 from ..refine.slices_file import SlicesFile
 from ..report.html import check_html_cases

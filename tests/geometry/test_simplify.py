@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from scripts.geometry.simplify import check_faces, deviation_mm, simplified
+from scripts.geometry.simplify import deviation_mm, simplified
 
 
 def two_bodies() -> trimesh.Trimesh:
@@ -51,13 +51,3 @@ def test_what_falls_together_keeps_more_triangles(monkeypatch):
 
     monkeypatch.setattr(trimesh.Trimesh, "simplify_quadric_decimation", torn)
     assert simplified(ball, 1000) is ball and tried == [1000, 2000, 4000]
-
-
-@pytest.mark.parametrize("wrong", [-1, 99, 2.5, True, "many"])
-def test_numbers_of_triangles_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match="mesh_faces"):
-        check_faces(wrong)
-
-
-def test_zero_and_large_numbers_of_triangles_are_taken():
-    assert check_faces(0) == 0 and check_faces(5000) == 5000

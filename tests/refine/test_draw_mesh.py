@@ -8,7 +8,7 @@ from scripts.geometry.boxed import BoxedMask
 from scripts.geometry.distance import surface_distance
 from scripts.geometry.shared_surface import shared_surfaces
 from scripts.geometry.surface import mask_signed_distance
-from scripts.refine.draw_mesh import check_mesh_mm, draw_mesh, said_of, shows, spacings
+from scripts.refine.draw_mesh import check_faces, check_mesh_mm, draw_mesh, said_of, shows, spacings
 
 AFFINES = {
     "plain": np.diag([1.0, 1.0, 2.0, 1.0]),
@@ -100,3 +100,13 @@ def test_shared_faces_of_any_spacing_are_closed_and_enclose_their_masks(step_mm)
         assert mesh.volume == pytest.approx(masks[name].count * voxel_volume_mm3(affine), rel=0.005)
     corners = [{tuple(vertex) for vertex in mesh.vertices.tolist()} for mesh in meshes.values()]
     assert len(corners[0] & corners[1]) > 500 / step_mm**2
+
+
+@pytest.mark.parametrize("wrong", [-1, 99, 2.5, True, "many"])
+def test_numbers_of_triangles_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="mesh_faces"):
+        check_faces(wrong)
+
+
+def test_zero_and_large_numbers_of_triangles_are_taken():
+    assert check_faces(0) == 0 and check_faces(5000) == 5000
