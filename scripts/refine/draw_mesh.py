@@ -45,10 +45,19 @@ def check_mesh_mm(mesh_mm: object) -> float:
     Raises:
         ValueError: it is no such length.
     """
-    number = isinstance(mesh_mm, (int, float)) and not isinstance(mesh_mm, bool)
-    if not number or not (mesh_mm == 0 or FINEST_MM <= mesh_mm <= LONGEST_MM):  # type: ignore[operator]
-        raise ValueError(f"mesh_mm '{mesh_mm}': give a length in mm from {FINEST_MM} on, or 0 for the default")
-    return float(mesh_mm)  # type: ignore[arg-type]
+    return check_length("mesh_mm", mesh_mm, "the default")
+
+
+def check_length(name: str, length_mm: object, none: str) -> float:
+    """Return a spacing that can be asked for, in mm; 0 asks for `none`.
+
+    Raises:
+        ValueError: it is no such length; named so.
+    """
+    number = isinstance(length_mm, (int, float)) and not isinstance(length_mm, bool)
+    if not number or not (length_mm == 0 or FINEST_MM <= length_mm <= LONGEST_MM):  # type: ignore[operator]
+        raise ValueError(f"{name} '{length_mm}': give a length in mm from {FINEST_MM} on, or 0 for {none}")
+    return float(length_mm)  # type: ignore[arg-type]
 
 
 def check_faces(count: object) -> int:

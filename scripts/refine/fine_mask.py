@@ -18,12 +18,12 @@ from ..geometry.affine import apply_affine, spacing_mm
 from ..geometry.resample import WorldGrid, inside_grid
 from ..organ.pack import OrganPack
 from .chain import Refiner
+from .draw_mesh import check_length
 from .finer import labels_on
 from .transforms import SHAPES
 
 FINE = "_fine"
 FINE_SAID = "_fine_said"
-FINEST_MM, LONGEST_MM = 0.1, 1e6
 MOST_VOXELS = 500_000_000  # of the grid: three bytes each, and some twenty in the boxes of the organs
 
 
@@ -33,10 +33,7 @@ def check_fine(fine_mm: object) -> float:
     Raises:
         ValueError: it is no such length.
     """
-    number = isinstance(fine_mm, (int, float)) and not isinstance(fine_mm, bool)
-    if not number or not (fine_mm == 0 or FINEST_MM <= fine_mm <= LONGEST_MM):  # type: ignore[operator]
-        raise ValueError(f"fine_mm '{fine_mm}': give a length in mm from {FINEST_MM} on, or 0 for no finer mask")
-    return float(fine_mm)  # type: ignore[arg-type]
+    return check_length("fine_mm", fine_mm, "no finer mask")
 
 
 def finer_grid(affine: np.ndarray, shape: Sequence[int], fine_mm: float) -> WorldGrid:
