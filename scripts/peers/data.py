@@ -25,9 +25,8 @@ from monai.transforms import (
 from ..cases.write import write_label_map
 from ..organ.pack import OrganPack
 from ..unet.images import OwnSpacingd, ReadImaged, network_intensity, unit_intensity
-from .peer import Peer, Task
+from .peer import STEP, Peer, Task
 
-STEP = 8  # voxels: an encoder of four levels halves its grid three times
 LARGEST_BLOCK = 96  # voxels an axis
 BATCH = 1  # image: with little time, more steps bring more than larger ones
 OVERLAP = 0.25  # of neighbouring blocks in an image that is larger than one

@@ -76,7 +76,7 @@ class NUDF(Peer):
         return torch.as_tensor(np.array(found) / self.edges_mm.max()).to(labels.device, torch.float32)
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        """Signed distances of the closed masks; 0 for the background."""
+        """Signed distances of the closed masks in voxels; 0 for the background."""
         scores = []
         voxel = min(self.task.spacing_mm) / self.edges_mm.max()
         for image in images[:, None]:
@@ -88,7 +88,7 @@ class NUDF(Peer):
             grid = on_grid(at, image.shape[2:], lambda found: found[0].amin(0) < 6 * voxel, image.device)[0]
             closed = [close((distance / voxel).cpu().numpy()) for distance in grid]
             inside = torch.as_tensor(np.array(closed)).to(grid.device)
-            scores.append(torch.cat([torch.zeros_like(grid[:1]), torch.where(inside, grid, -grid)]))
+            scores.append(torch.cat([torch.zeros_like(grid[:1]), torch.where(inside, grid, -grid) / voxel]))
         return torch.stack(scores)
 
 

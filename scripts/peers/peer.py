@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
+from monai.utils import convert_to_tensor
+
+STEP = 8  # voxels: an encoder of four levels halves its grid three times
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class Task:
     """What is learned.
 
     Attributes:
-        classes: the background and one a structure.
-        block: voxels of the block that a network sees at a time, each axis a multiple of 8.
+        classes: the background and one a structure, or one a label.
+        block: voxels of the block that a network sees at a time, each axis a multiple of `STEP`.
         spacing_mm: of its voxels.
         network: the organ pack's own U-Net, as its `organ.yaml` describes it.
     """
@@ -35,6 +38,13 @@ class Peer(torch.nn.Module, ABC):
         super().__init__()
         self.task = task
         self.supervised = DiceCELoss(to_onehot_y=True, softmax=True)  # of logits (B, C, ...) and classes (B, 1, ...)
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None, progress: float = 0.0) -> torch.Tensor:
+        """Return `loss` where there are labels, else `predict`: what inferers, and wrappers of modules, call."""
+        images = convert_to_tensor(images, track_meta=False)
+        if labels is None:
+            return self.predict(images)
+        return self.loss(images, convert_to_tensor(labels, track_meta=False).long(), progress)
 
     @abstractmethod
     def loss(self, images: torch.Tensor, labels: torch.Tensor, progress: float) -> torch.Tensor:

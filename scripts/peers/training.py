@@ -18,9 +18,9 @@ from monai.networks import one_hot
 from ..cases.files import whole_file, write_csv
 from .data import Batches, Case, scores_of
 from .peer import Peer
+from .step import step
 
 LEARNING_RATE = 1e-3  # at first; falls to 0 as a cosine over the budget
-LARGEST_GRADIENT = 1.0  # norm
 SAVED_EVERY_S = 60.0
 LOGGED_EVERY = 10  # steps
 VALIDATED = 8  # cases, the first ones
@@ -121,14 +121,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * 0.5 * (1.0 + math.cos(math.pi * progress))
         images, labels = batches.draw(state["step"])
-        loss = peer.loss(images.to(device), labels.to(device), progress)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(peer.parameters(), LARGEST_GRADIENT)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"{folder.name}: the gradient of batch {state['step']} is not finite")
-        optimizer.step()
-        losses.append(loss.item())
+        where = f"{folder.name}, batch {state['step']}"
+        losses.append(step(peer, optimizer, images.to(device), labels.to(device), progress, where).item())
         state |= {"step": state["step"] + 1, "seconds": clock() - started}
         if state["step"] % LOGGED_EVERY == 0:
             mean = float(np.mean(losses))

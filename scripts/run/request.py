@@ -60,6 +60,7 @@ class Request:
         source: str = "",
         device: str | torch.device = "cpu",
         seed: int = 0,
+        network: str | None = "",
     ) -> Request:
         """Read the organ pack and, where masks are to be refined, presets, priors and networks.
 
@@ -73,6 +74,7 @@ class Request:
             source: whose labels the masks have, see `sources`.
             device: where priors, fields and the voxel head are evaluated.
             seed: of the refinement.
+            network: name of the network that makes masks in place of the U-Net; its weights must be there.
         """
         try:
             pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
@@ -83,10 +85,11 @@ class Request:
             refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
             if not has_mask:
                 check_unet(pack)
-            if not has_mask and not has_unet(pack):
+            if not has_mask and not has_unet(pack, network):
+                option = f" --network {network}" if network else ""
                 raise OrganError(
-                    f"organ '{pack.name}' has no U-Net, {network_file(pack)} is missing: train it (shape-refine train, "
-                    "configs/train.yaml), or refine masks that are there"
+                    f"organ '{pack.name}' has no {network or 'U-Net'}, {network_file(pack, network)} is missing: train "
+                    f"it (shape-refine train{option}, configs/train.yaml), or refine masks that are there"
                 )
         except (ValueError, FileNotFoundError, BadRequest) as error:
             pack = OrganPack.load(known_organs()[0])
@@ -118,6 +121,7 @@ class OpenRequest:
         current_label: whether a mask is given.
         sparse: whether that is one of a few drawn slices.
         seed: of the refinement.
+        network: name of the network that makes masks in place of the U-Net.
 
     Attributes:
         asked: the options, by name.
@@ -133,6 +137,7 @@ class OpenRequest:
         current_label: object = False,
         sparse: object = False,
         seed: int = 0,
+        network: str | None = "",
     ) -> None:
         self.asked: dict[str, Any] = {
             "organ": organ,
@@ -140,6 +145,7 @@ class OpenRequest:
             "refine": refine,
             "current_label": current_label,
             "sparse": sparse,
+            "network": network,
         }
         self.device: str | torch.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.seed = seed
@@ -170,9 +176,9 @@ class OpenRequest:
             self.device = host_device(data["device"])
 
 
-def has_unet(pack: OrganPack) -> bool:
+def has_unet(pack: OrganPack, network: str | None = "") -> bool:
     """Return whether images can be segmented with a pack; of the default organ the host holds the U-Net."""
-    return pack.default or Path(network_file(pack)).is_file()
+    return (pack.default and not network) or Path(network_file(pack, network)).is_file()
 
 
 def offered_organs() -> list[str]:

@@ -62,13 +62,34 @@ def build_unet(pack: OrganPack) -> torch.nn.Module:
         raise OrganError(f"{where}: {name} cannot be built so: {' '.join(str(error).split())}") from error
 
 
-def network_file(pack: OrganPack) -> str:
-    """Return where the weights of an organ's U-Net are: `models/model.pt` for the default organ, else in its pack."""
-    return str((MODELS if pack.default else pack.folder) / "model.pt")
+class OwnUNet(str):
+    """The empty name of a network, which means the pack's own U-Net.
+
+    MONAI Label loads weights into what `network` is in a training's config. They are let go, since a training starts
+    from those that its options name.
+    """
+
+    def load_state_dict(self, state: object) -> None:
+        """Do nothing."""
 
 
-def own_network(network: torch.nn.Module, pack: OrganPack, device: str | torch.device) -> torch.nn.Module | None:
-    """Return an organ's U-Net with its weights; None for the default organ.
+def weights_name(network: str | None = "") -> str:
+    """Return the file name of weights: of the pack's own U-Net, or of another network by its name."""
+    return f"model_{network}.pt" if network else "model.pt"
+
+
+def network_file(pack: OrganPack, network: str | None = "") -> str:
+    """Return where the weights of an organ's U-Net are: `models/model.pt` for the default organ, else in its pack.
+
+    Those of another network, by its name, lie beside them.
+    """
+    return str((MODELS if pack.default else pack.folder) / weights_name(network))
+
+
+def own_network(
+    network: torch.nn.Module, pack: OrganPack, device: str | torch.device, name: str | None = ""
+) -> torch.nn.Module | None:
+    """Return an organ's U-Net, or another network by name, with its weights; None for the default organ's U-Net.
 
     Hosts hold one network, that of `models/model.pt`, and hand it to the inferer for every request. An inferer for
     another organ applies this one instead.
@@ -77,17 +98,20 @@ def own_network(network: torch.nn.Module, pack: OrganPack, device: str | torch.d
         network: the organ's network, whose weights are replaced.
         pack: its pack.
         device: where it runs.
+        name: of another network than the U-Net.
 
     Raises:
         OrganError: the organ has no weights, or they are another network's.
     """
-    if pack.default:
+    if pack.default and not name:
         return None
-    file = network_file(pack)
+    file, meant = network_file(pack, name), name or "U-Net"
     try:
         network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError) as error:
-        raise OrganError(f"{file} does not hold the weights of the U-Net that organ.yaml describes: {error}") from error
+        raise OrganError(
+            f"{file} does not hold the weights of the {meant} that organ.yaml describes: {error}"
+        ) from error
     return network.to(torch.device(device)).eval()
 
 

@@ -19,11 +19,12 @@ class TrainingWords:
     Args:
         model_file: where the best weights go.
         organ: name or path of the organ pack, for the command to run next.
+        network: name of another network than the pack's U-Net.
     """
 
-    def __init__(self, model_file: str | Path, organ: str) -> None:
+    def __init__(self, model_file: str | Path, organ: str, network: str | None = "") -> None:
         self.model_file = Path(model_file)
-        self.organ = organ
+        self.options = f"--organ {shlex.quote(str(organ))}" + (f" --network {network}" if network else "")
         self.begun = time.time()
 
     def begin(self, train: Sized, validation: Sized) -> None:
@@ -40,10 +41,9 @@ class TrainingWords:
             logger.warning("no weights were kept: no validation gave a Dice; see that the labels hold the organ")
             return
         logger.info("best validation Dice %.3f, after epoch %d: %s", best, epoch, self.model_file)
-        organ = shlex.quote(str(self.organ))
         logger.info(
-            "next, segment images: python -m scripts segment --dataset_dir IMAGES/ --organ %s --output_dir output/",
-            organ,
+            "next, segment images: python -m scripts segment --dataset_dir IMAGES/ %s --output_dir output/",
+            self.options,
         )
         if best < 0.05:
             logger.warning("the network finds next to nothing: train longer, or see that images and labels match")

@@ -14,32 +14,12 @@ from monai.bundle import ConfigWorkflow, create_workflow
 from scripts.organ.pack import OrganPack
 from scripts.unet.network import build_unet
 from tests.helpers.small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_data, write_pack
+from tests.helpers.small_training import train
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), 6)
-
-
-def train(bundle_root, data, pack, output, overlays=(), **options):
-    """Run the config in this process; return the workflow."""
-    configs = [str(bundle_root / "configs" / name) for name in ("train.yaml", *overlays)]
-    workflow = ConfigWorkflow(
-        config_file=configs,
-        meta_file=str(bundle_root / "configs" / "metadata.json"),
-        workflow_type="train",
-        bundle_root=str(bundle_root),
-        dataset_dir=str(data),
-        organ=str(pack),
-        run_dir=str(output / "logs"),
-        output_dir=str(output),
-        device="$torch.device('cpu')",
-        **options,
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    return workflow
 
 
 def parsed(bundle_root, data, pack, **options):

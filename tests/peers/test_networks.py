@@ -1,10 +1,12 @@
 """Each network of the comparison learns to find ellipsoids in noise, by the one trainer."""
 
+import math
+
 import pytest
 import torch
 
 from scripts.peers.data import Batches
-from scripts.peers.networks import PEERS, choose_networks
+from scripts.peers.networks import PEERS, check_network, choose_networks
 from scripts.peers.training import Budget, train, validation_dice
 from tests.helpers.blobs import blob_pack, blob_task, blobs
 
@@ -39,3 +41,12 @@ def test_networks_are_chosen_by_name():
     assert choose_networks("iosnet, unet") == ["unet", "iosnet"]
     with pytest.raises(ValueError, match="'unett': give all, or some of unet, double_unet"):
         choose_networks("unett")
+
+
+@pytest.mark.parametrize("value", ["x", "UNet", "unet,scan", -1, 0, False, math.nan, [[]], {"a": "b"}])
+def test_what_names_no_network_is_refused_in_a_line(value):
+    for known in ("", None, *PEERS):
+        check_network(known)
+    with pytest.raises(SystemExit, match="^Error: --network must be one of unet, double_unet") as refused:
+        check_network(value)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300

@@ -54,8 +54,11 @@ def test_a_perfect_distance_costs_nothing_and_gives_the_mask_back():
     peer.distances = lambda levels, points: _at(signed, points)
     images = torch.zeros(1, 1, 24, 24, 24)
     assert peer.loss(images, labels, 0.5).item() < 1e-6
-    wrong = peer.predict(images).argmax(1, keepdim=True) != labels
+    scores = peer.predict(images)
+    wrong = scores.argmax(1, keepdim=True) != labels
     assert not wrong[0, 0][signed[0, 0].abs() * 24.0 > 1.0].any() and wrong.sum() < 0.05 * labels.sum()
+    near = ~wrong & (24.0 * signed.abs() < 3.0)
+    torch.testing.assert_close(scores[:, 1:][near], 24.0 * signed[near])  # voxels
 
 
 def _at(signed: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

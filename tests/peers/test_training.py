@@ -74,5 +74,5 @@ def test_a_budget_ends_with_what_is_used_up_first(tmp_path):
 
 def test_a_loss_that_is_no_longer_finite_stops_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(PEERS["unet"], "loss", lambda self, *_: sum(p.sum() for p in self.parameters()) * math.nan)
-    with pytest.raises(FloatingPointError, match="unet"):
+    with pytest.raises(FloatingPointError, match="^unet, batch 0: the gradient is not finite"):
         start(tmp_path / "unet")
