@@ -13,6 +13,7 @@ from scipy import ndimage, spatial
 
 from ..geometry.affine import apply_affine, box_affine, spacing_mm
 from ..geometry.boxed import Box
+from ..geometry.surface import boundary, crop_box
 from .stages import Fitted
 
 AT_MOST = 2000  # points of a surface at which distances are read
@@ -44,6 +45,10 @@ def agreement(
     """
     shape, transform = fitted.fit, fitted.transform
     radius_mm = shape.radius_mm
+    expected = _expected_dice(mask, probability)
+    inner = crop_box(initial | mask | fit, 1)  # large margins would take most of the time
+    x, y, z = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, inner, strict=True))
+    box, initial, mask, fit = (x, y, z), initial[inner], mask[inner], fit[inner]
     affine = box_affine(fitted.affine, [side.start for side in box])
     size, size_of_fit = int(np.count_nonzero(mask)), max(1, int(np.count_nonzero(fit)))
     both = int(np.count_nonzero(mask & fit))
@@ -69,7 +74,7 @@ def agreement(
         "latent_rms": shape.figures["latent_rms"],
         "residual_median": shape.figures["residual_median_mm"] / radius_mm,
         "residual_p90": shape.figures["residual_p90_mm"] / radius_mm,
-        "expected_dice": _expected_dice(mask, probability),
+        "expected_dice": expected,
     }
     known |= _percentiles("mask_to_fit", ACROSS, shape.sdf_mm, at_mask, radius_mm)
     tree = spatial.cKDTree(apply_affine(affine, rim.astype(float))) if len(rim) else None
@@ -115,7 +120,7 @@ def flat_end(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:
 
 def surface_voxels(mask: np.ndarray) -> np.ndarray:
     """Return the indices (N, 3) of a mask's voxels that touch the outside by a face; the box's ends count as such."""
-    return np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    return np.argwhere(boundary(mask))
 
 
 def _places(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -125,13 +130,16 @@ def _places(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 def _pieces(mask: np.ndarray) -> tuple[int, int, int]:
     """How many pieces a mask has, the voxels of the largest, and those of its holes."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3), bool))
-    if not count:
+    if not mask.any():
         return 0, 0, 0
-    sizes = np.bincount(labels.ravel())
+    mask = mask[crop_box(mask)]
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3), bool))
+    size = int(np.count_nonzero(mask))
+    largest = size if count == 1 else int(np.bincount(labels.ravel())[1:].max())
+    del labels  # the next takes as much memory
     outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
     beyond = int(np.count_nonzero(outside == outside[0, 0, 0]))
-    return count, int(sizes[1:].max()), outside.size - int(sizes[1:].sum()) - beyond
+    return count, largest, outside.size - size - beyond
 
 
 def _expected_dice(mask: np.ndarray, probability: np.ndarray | None) -> float | None:

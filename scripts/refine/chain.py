@@ -8,6 +8,7 @@ structure of the organ pack, see `stages`. A refiner holds no state between call
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,7 @@ from .mending import Mended, mend
 from .placing import Placing
 from .results import AS_USUAL, Drawn, results_of
 from .settings import RefineSettings
+from .side_by_side import side_by_side
 from .side_check import in_place, mend_sides, partners
 from .sparse import contour_samples
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
@@ -125,10 +127,11 @@ class Refiner:
         """
         sure = in_place(label_map, affine, self.pack) if self.partners else set()
         placing = Placing(self.steps, self.partners, self.joint is not None, self.seed)
-        return [
-            placing(structure, mask, affine, sure.issuperset(structure.labels))
-            for structure, mask in self.pack.shapes(label_map, affine)
-        ]
+        return side_by_side(
+            lambda shape: placing(*shape, affine, sure.issuperset(shape[0].labels)),
+            self.pack.shapes(label_map, affine),
+            label_map.size,
+        )
 
     def sample(
         self,
@@ -271,7 +274,8 @@ class Refiner:
 
     def draw(self, fitted: Sequence[Fitted | Unrefined], asked: MeshRequest = AS_USUAL) -> list[Drawn | Unrefined]:
         """Reconstruct each fitted structure, as `fit` returned it, by itself (METHOD 5), and draw its mesh."""
-        return [one if isinstance(one, Unrefined) else self._draw(one, asked) for one in fitted]
+        voxels = max((math.prod(one.mask.shape) for one in fitted if isinstance(one, Fitted)), default=0)
+        return side_by_side(lambda one: one if isinstance(one, Unrefined) else self._draw(one, asked), fitted, voxels)
 
     def _draw(self, one: Fitted, asked: MeshRequest) -> Drawn | Unrefined:
         begun = time.perf_counter()

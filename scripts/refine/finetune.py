@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from ..gpu_memory import CPU, release, to_cpu
 from ..prior.field_stack import FieldStack
 from ..prior.prior import ShapePrior
 from ..prior.robust import Channel, LinearFit, RobustSettings, fit_linear
+from .adam import Adam
 from .fit_points import FitPoints
 from .instance import field_shape, linear_shape, start_latent
 from .paper_fit import fit_paper
@@ -163,8 +163,7 @@ class LatentFinetune:
             own = [prior.codes_from_latent(z) for prior, z in zip(priors, latent, strict=True)]
             return priors[0].split_codes(torch.stack(own))
 
-        groups: list[dict[str, Any]] = [{"params": [latent]}, {"params": [twist], "lr": POSE_RATE}]
-        optimiser = torch.optim.Adam(groups, lr=CODE_RATE)
+        optimiser = Adam([([latent], CODE_RATE), ([twist], POSE_RATE)])
         for _ in range(chosen.code_steps):
             optimiser.zero_grad()
             moved, scale = _moved(points, twist)
@@ -185,7 +184,7 @@ class LatentFinetune:
             agreement = normal_agreement(normals, slope).cpu().numpy()
         trusts = self._stack([own.weighed(agrees).trust for own, agrees in zip(clouds, agreement, strict=True)])
         weights = {name: value.clone().requires_grad_(True) for name, value in base.items()}
-        tuner = torch.optim.Adam(list(weights.values()), lr=WEIGHT_RATE)
+        tuner = Adam([(list(weights.values()), WEIGHT_RATE)])
         for _ in range(chosen.weight_steps):
             tuner.zero_grad()
             sdf = field.evaluate(weights, alpha, points)["sdf"]

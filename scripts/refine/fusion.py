@@ -1,4 +1,4 @@
-"""Fusion and gate: where the fit may overrule the mask, decided region by region of disagreement.
+"""The rules of fusion and gate: where the fit may overrule the mask, decided region by region of disagreement.
 
 `s = median(s_mask, s_fit - τ, s_fit + τ)` overrules the mask only where the two differ by more than τ; it is
 continuous, symmetric, and serves voxels and mesh alike. What it would change falls into connected regions, long ones
@@ -82,8 +82,10 @@ class Region:
 
 def fuse(s_mask: np.ndarray, s_other: np.ndarray, tau_mm: float) -> np.ndarray:
     """Return `median(s_mask, s_other - τ, s_other + τ)`, element by element; NaN in `s_other` leaves the mask's."""
-    fused = np.minimum(np.maximum(s_mask, s_other - tau_mm), s_other + tau_mm)
-    return np.where(np.isnan(s_other), s_mask, fused)
+    fused = np.maximum(s_mask, s_other - tau_mm)
+    np.minimum(fused, s_other + tau_mm, out=fused)
+    np.copyto(fused, s_mask, where=np.isnan(s_other))
+    return fused
 
 
 def cut_regions(change: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -234,12 +236,16 @@ def judge_regions(
     regions: list[Region] = []
     kept = mask & proposal
     for kind, change in ((REMOVE, mask & ~proposal), (ADD, ~mask & proposal)):
-        labels, whole = cut_regions(change, affine)
-        touching = _touching(labels, whole, kept)
-        for number, box in enumerate(ndimage.find_objects(labels, len(whole) - 1), 1):
-            if box is None:
+        if not change.any():
+            continue
+        outer = crop_box(change, 1)  # of a large mask, little may change
+        labels, whole = cut_regions(change[outer], affine)
+        touching = _touching(labels, whole, kept[outer])
+        for number, inner in enumerate(ndimage.find_objects(labels, len(whole) - 1), 1):
+            if inner is None:
                 continue
-            own = labels[box] == number
+            own = labels[inner] == number
+            box = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner, strict=True))
             volume = float(own.sum()) * voxel_mm3
             if volume < limits.min_region_mm3:
                 specks[box] |= own

@@ -15,7 +15,8 @@ import trimesh
 from ..geometry.affine import Similarity, box_affine
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
-from .reconstruct import Reconstruction
+from .reconstruction import Reconstruction
+from .side_by_side import side_by_side
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
 from .steps import Steps
 
@@ -54,19 +55,20 @@ def mend(
     Returns:
         Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
     """
-    parts: list[tuple[Fitted, Reconstruction]] = []
-    for one in sampled:
+
+    def read(one: Sampled | Unrefined) -> tuple[Fitted, Reconstruction] | None:
         if isinstance(one, Unrefined) or steps[one.name].settings.method == "paper":
-            continue
+            return None
         own = steps[one.name]
         try:
             fit = own.finetune.linear(one.samples, one.transform, one.prior)
             first = replace(one.then(Fitted, fit=fit), seen=Seen(image, label_map, one.mask))
             part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
-            continue  # there is no linear model, or the fit has left the grid
-        if part.evidence == "image" and (part.signed_mm < 0).any():
-            parts.append((first, part))
+            return None  # there is no linear model, or the fit has left the grid
+        return (first, part) if part.evidence == "image" and (part.signed_mm < 0).any() else None
+
+    parts = [part for part in side_by_side(read, sampled, label_map.size) if part is not None]
     if not parts:
         return {}
     mended, after = merge(label_map, affine, parts)

@@ -12,7 +12,7 @@ from ..geometry.affine import spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import Box, BoxedMask
 from .agreement import agreement
 from .likeness import cut_flat, unknown_shape
-from .reconstruct import Reconstruction
+from .reconstruction import Reconstruction
 from .stages import Fitted
 
 
@@ -98,11 +98,10 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     wanted = (part.signed_mm < 0) & ~fitted.mask[part.box]
     fit = _in_box(part.fit, part.box, after.box, False)
     probability = None if part.probability is None else _in_box(part.probability, part.box, after.box, np.nan)
-    figures = {
-        stage: agreement(fitted, before, mask, fit, after.box, probability)
-        for stage, mask in (("initial", before), ("refined", after.part))
-    }
-    known = figures["refined"]
+    known = first = agreement(fitted, before, before, fit, after.box, probability)
+    changed = int(np.count_nonzero(before != after.part))
+    if changed:
+        known = agreement(fitted, before, after.part, fit, after.box, probability)
     strange = unknown_shape(part.doubtful, part.warnings, known["dice_with_fit"] or 0.0)
     cut = "" if fitted.drawn is not None else cut_flat(fitted.structure, known["initial_flat_end"] or 0.0)
     return {
@@ -122,7 +121,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         "doubtful": part.doubtful,
         "warnings": [*part.warnings, *([cut] if cut else [])],
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.part.sum() * voxel_ml, 4)},
-        "changed_voxels": int(np.count_nonzero(before != after.part)),
+        "changed_voxels": changed,
         "removed_ml": round(float((before & ~after.part).sum()) * voxel_ml, 4),
         "added_ml": round(float((after.part & ~before).sum()) * voxel_ml, 4),
         "steps_mm": None if part.steps_mm is None else part.steps_mm.round(2).tolist(),
@@ -130,6 +129,6 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
         "outside_prior": bool(strange),
         "outside_prior_reason": strange,
-        "agreement": figures,
+        "agreement": {"initial": first, "refined": known},
         "regions": [region.as_json() for region in part.regions],
     }

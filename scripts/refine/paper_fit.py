@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..geometry.picct import CanonicalTransform
 from ..prior.prior import ShapePrior
+from .adam import Adam
 from .instance import field_shape
 from .stages import FittedShape, TrustedSamples
 
@@ -55,7 +56,7 @@ def fit_paper(
         slope = prior.field.evaluate_with_derivatives(weights, alpha, free[None])["gradient"][0].norm(dim=-1)
         return ON_SURFACE * out["sdf"].abs().mean() + NORMAL * (1 - cosine).mean() + EIKONAL * (slope - 1).abs().mean()
 
-    optimiser = torch.optim.Adam([codes], lr=CODE_RATE * float(prior.code_whitening.diagonal().abs().mean()))
+    optimiser = Adam([([codes], CODE_RATE * float(prior.code_whitening.diagonal().abs().mean()))])
     for _ in range(code_steps):
         optimiser.zero_grad()
         alpha, beta = prior.split_codes(codes[None])
@@ -64,7 +65,7 @@ def fit_paper(
         optimiser.step()
     alpha, beta = (part.detach() for part in prior.split_codes(codes[None]))
     weights = {k: v.detach().clone().requires_grad_(True) for k, v in prior.field.weights(beta).items()}
-    tuner = torch.optim.Adam(list(weights.values()), lr=WEIGHT_RATE)
+    tuner = Adam([(list(weights.values()), WEIGHT_RATE)])
     for _ in range(weight_steps):
         tuner.zero_grad()
         objective(weights, alpha).backward()

@@ -16,7 +16,8 @@ from ..geometry.surface import meshing_mm
 from ..quality.verdict import Judge
 from .draw_mesh import MeshRequest, said_of, shows, spacings
 from .merge import describe, merge
-from .reconstruct import Reconstruction
+from .reconstruction import Reconstruction
+from .side_by_side import side_by_side
 from .stages import Fitted, Refined, Unrefined
 from .uncertainty import summary, uncertainty_mm
 
@@ -65,15 +66,14 @@ def results_of(
     refined, after = merge(label_map, affine, [(one.fitted, one.part) for one in drawn if isinstance(one, Drawn)])
     if asked.shared:
         drawn = _shared(drawn, after, affine, asked.mesh_mm)
-    results: list[Refined | Unrefined] = []
     for one in drawn:
-        if isinstance(one, Drawn):
-            results.append(_refined(one, after[one.fitted.name], asked))
-            continue
-        if one.islands is not None:
+        if isinstance(one, Unrefined) and one.islands is not None:
             refined[tuple(one.islands.T)] = 0
-        results.append(one)
-    return refined, results
+
+    def result(one: Drawn | Unrefined) -> Refined | Unrefined:
+        return _refined(one, after[one.fitted.name], asked) if isinstance(one, Drawn) else one
+
+    return refined, side_by_side(result, drawn, label_map.size)
 
 
 def _shared(

@@ -29,7 +29,8 @@ from ..evaluation.tables import markdown_table
 from ..metrics.statistics import HARM_DSC
 from ..refine.chain import Refiner
 from ..refine.merge import merge
-from ..refine.reconstruct import Measured, ReconstructShape
+from ..refine.reconstruct import ReconstructShape
+from ..refine.reconstruction import Measured
 from ..refine.stages import Fitted
 from ..run.request import Request
 from ..simulation.simulate import CLEAN, choose_kinds, read_truth, with_errors

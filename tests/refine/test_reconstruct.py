@@ -11,7 +11,7 @@ from scripts.organ.pack import Structure
 from scripts.refine.draw_mesh import draw_mesh
 from scripts.refine.merge import merge
 from scripts.refine.narrow_band import evaluate_near_surface
-from scripts.refine.reconstruct import Reconstruction
+from scripts.refine.reconstruction import Reconstruction
 from scripts.refine.stages import Fitted
 
 CENTRE, RADIUS = np.array([12.0, -7.0, 30.0]), 14.0
