@@ -26,6 +26,7 @@ TWIN_SHARE = (
 # The larger a piece, the farther from the largest it must lie to be no part of the organ. The gap is in radii of the
 # largest piece's ball, or in quarters of the organ's length where these are longer: pieces of a tube lie far apart.
 SMALLER_SHARE, FARTHER = 0.1, 1.0
+NEARLY_ALL = 0.8  # of a tube's mask: a piece of so much shows where the tube lies
 FARTHEST = 2.0  # anything that is no second organ
 
 
@@ -137,7 +138,7 @@ def two_organs(mask: np.ndarray, affine: np.ndarray, side: str = "") -> str:
 
 
 def largest_body(mask: BoxedMask, affine: np.ndarray, length_mm: float) -> np.ndarray | None:
-    """Return the largest piece of a mask of a compact organ, (X, Y, Z) bool.
+    """Return the largest piece of a mask, where it is most of the organ, (X, Y, Z) bool.
 
     Args:
         mask: of one structure.
@@ -145,13 +146,15 @@ def largest_body(mask: BoxedMask, affine: np.ndarray, length_mm: float) -> np.nd
         length_mm: how long the organ usually is.
 
     Returns:
-        The piece; None where it is all of the mask or less than half, and for tubes, whose pieces may be their parts.
+        The piece; None where it is all of the mask or less than half. Pieces of a tube may be its parts, so that there
+        it must be `NEARLY_ALL`.
     """
     pieces, count = ndimage.label(mask.part, TOUCH)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     largest = int(sizes.max())
-    if count < 2 or 2 * largest < mask.count or length_mm / 4.0 > _radius_mm(largest, affine):
+    is_tube = length_mm / 4.0 > _radius_mm(largest, affine)
+    if count < 2 or largest < (NEARLY_ALL if is_tube else 0.5) * mask.count:
         return None
     body = np.zeros(mask.shape, bool)
     body[mask.box] = pieces == sizes.argmax()

@@ -7,7 +7,7 @@ by itself; what becomes of the rest is decided later.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,31 +66,33 @@ class Placing:
             return Unrefined(structure, f"{name} has no usable surface: {error}")
         transform = self._place(name, points, mask, affine, partner)
         boxed = BoxedMask.of(mask)
-        part = self._organ_in(name, boxed, affine, transform)
-        if part is not None:
+        for part in self._organs_in(name, boxed, affine, transform):
             surface, transform = self._place_part(name, part, affine, partner, (surface, transform))
+            if not transform.failure:
+                break
         seconds = {"picct": time.perf_counter() - begun}
         return Aligned(structure, seconds, self.steps[name].prior, boxed, affine, surface, transform)
 
-    def _organ_in(
+    def _organs_in(
         self, name: str, mask: BoxedMask, affine: np.ndarray, transform: CanonicalTransform
-    ) -> np.ndarray | None:
-        """Return what may be the organ in a mask whose alignment failed or did not settle, (X, Y, Z) bool, or None.
+    ) -> Iterator[np.ndarray]:
+        """Yield what may be the organ in a mask whose alignment failed or did not settle, (X, Y, Z) bool.
 
         Beside other structures it is the largest body of a compact organ: a network took something else for it, too,
         which the joint model judges, since it knows of no second organ. Alone it is all but far islands, which make it
-        too large.
+        too large, or else that body.
         """
         own = self.steps[name]
-        if self.has_joint:
-            settled = transform.converged and not transform.failure
-            return None if settled else largest_body(mask, affine, Lengths.of(own.prior).long_mm)
-        islands = own.far_islands(mask, affine) if transform.failure and own.settings.gate else None
-        if islands is None:
-            return None
-        rest = mask.whole()
-        rest[tuple(islands.voxels.T)] = False
-        return rest
+        if not own.settings.gate or not transform.failure and (transform.converged or not self.has_joint):
+            return
+        islands = None if self.has_joint else own.far_islands(mask, affine)
+        if islands is not None:
+            rest = mask.whole()
+            rest[tuple(islands.voxels.T)] = False
+            yield rest
+        body = largest_body(mask, affine, Lengths.of(own.prior).long_mm)
+        if body is not None:
+            yield body
 
     def _place_part(
         self,

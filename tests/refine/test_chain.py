@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from scripts.organ.pack import OrganPack
-from scripts.refine import reconstruct
+from scripts.refine import gate
 from scripts.refine.merge import merge
 from scripts.refine.placing import Placing
 from scripts.refine.reconstruct import ReconstructShape
@@ -191,6 +191,31 @@ def test_islands_that_spoil_the_alignment_are_left_out_of_it(monkeypatch):
     assert left.failure == "alignment failed"
 
 
+def test_a_large_body_that_spoils_the_alignment_is_left_out_of_it(monkeypatch):
+    truth, affine = mean_shape("plain")
+    body = np.zeros(truth.shape, bool)
+    corner = np.argwhere(
+        (truth == 0) & (np.indices(truth.shape) >= np.array(truth.shape).reshape(3, 1, 1, 1) - 14).all(0)
+    )
+    body[tuple(corner[-int(0.22 * (truth > 0).sum()) :].T)] = True  # too large for an island
+    both = np.where(body, 2, truth).astype(truth.dtype)
+    place = Placing._place
+
+    def spoilt(self, name, points, mask, *others):
+        found = place(self, name, points, mask, *others)
+        return replace(found, failure="alignment failed") if (mask & body).any() else found
+
+    monkeypatch.setattr(Placing, "_place", spoilt)
+    result = run(both, affine)
+    (case,) = result["pred_shapes"]
+    refined = result["pred"].numpy()[0] > 0
+    assert case.failure == "" and case.quality["fit"]["dice_with_fit"] > 0.8
+    assert refined[body].all() and any("another body" in said for said in case.quality["warnings"])  # two organs?
+    assert dice(refined & ~body, truth > 0) > 0.97
+    (left,) = run(both, affine, "paper")["pred_shapes"]  # as published
+    assert left.failure == "alignment failed"
+
+
 def test_of_what_cannot_be_aligned_large_pieces_stay():
     label_map, _, affine = too_small("plain", second_mm=2.4)
     result = run(label_map, affine)
@@ -205,7 +230,7 @@ def test_where_the_fit_cannot_tell_small_far_islands_go(kind, sound_dice, goes, 
     broken = damaged(truth, affine)
     pred = MetaTensor(torch.from_numpy(broken[None].copy()), affine=torch.as_tensor(affine))
     (case,) = Compose(chain().transforms[:3])({"pred": pred})["pred_shapes"]
-    monkeypatch.setattr(reconstruct, "SOUND_DICE", sound_dice)
+    monkeypatch.setattr(gate, "SOUND_DICE", sound_dice)
     wary = {"island_radii": 99.0, "excess_radii": 99.0, "missing_radii": 99.0}
     part = ReconstructShape(RefineSettings.load("default", OrganPack.load("hippocampus"), **wary))(case)
     after, _ = merge(broken, affine, [(case, part)])

@@ -93,7 +93,7 @@ def test_an_image_goes_before_probabilities(refiner, given, source):
 def test_a_mask_that_does_not_look_like_its_organ_is_not_changed_by_an_image(refiner, monkeypatch):
     """Where the header has lost the orientation, it has lost that of the image as well."""
     mask, truth, affine = flawed("plain")
-    monkeypatch.setattr("scripts.refine.reconstruct.doubts", lambda *_: ["it is no hippocampus"])
+    monkeypatch.setattr("scripts.refine.gate.doubts", lambda *_: ["it is no hippocampus"])
     refined, (case,) = refiner.refine(mask, affine, bright_image(truth, affine))
     assert case.quality["evidence"] == "shape" and case.quality["warnings"]
     assert not (refined > mask).any()

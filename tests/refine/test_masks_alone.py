@@ -68,7 +68,7 @@ def test_a_pack_that_reads_no_images_passes_them_over(pack, tmp_path):
 def test_a_mask_that_does_not_look_like_its_organ_is_left_to_the_shape(refiner, monkeypatch):
     truth, affine = mean_shape("plain")
     mask = damaged(truth, affine)
-    monkeypatch.setattr("scripts.refine.reconstruct.doubts", lambda *_: ["it is no hippocampus"])
+    monkeypatch.setattr("scripts.refine.gate.doubts", lambda *_: ["it is no hippocampus"])
     refined, (case,) = refiner.refine(mask, affine)
     assert case.quality["evidence"] == "shape" and not (refined > mask).any()
 
