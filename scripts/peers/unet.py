@@ -3,8 +3,8 @@
 Source: Çiçek et al., 3D U-Net: learning dense volumetric segmentation from sparse annotation, MICCAI 2016. The pack of
 the hippocampus names MONAI's `DynUNet`: two convolutions a level, strided ones instead of pooling, concatenated skips.
 
-Deviation from `configs/train.yaml`: one class a structure instead of one a label, so that all networks of the
-comparison learn the same; no moving average of the weights and fewer kinds of augmentation, as for all of them.
+Deviation of the comparison from `configs/train.yaml`: one class a structure instead of one a label, so that all
+networks learn the same; no moving average of the weights and fewer kinds of augmentation, as for all of them.
 """
 
 from __future__ import annotations

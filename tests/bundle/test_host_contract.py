@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from scripts.metrics.surface import score_masks
+from scripts.peers.networks import PEERS
+from scripts.unet.network import weights_name
 from tests.helpers.crossing import agree, crossed, spread_over
 from tests.helpers.mean_shape import damaged, mean_shape
 
@@ -73,9 +75,11 @@ def test_no_class_is_taken_for_one_that_hosts_remove(modules):
     assert [name for name in names if "LoadImage" in name or "SaveImage" in name] == []
 
 
-def test_weights_that_hosts_look_for_are_the_only_ones_in_their_folder(bundle_root):
-    """MONAI Label takes the shortest name of models/*.pt for the network."""
-    assert [file.name for file in (bundle_root / "models").glob("*.pt")] == ["model.pt"]
+def test_weights_that_hosts_look_for_are_found_beside_those_of_other_networks(bundle_root):
+    """MONAI Label takes the shortest name of models/*.pt for the network; `train --network` writes model_NAME.pt."""
+    names = {file.name for file in (bundle_root / "models").glob("*.pt")}
+    assert "model.pt" in names and names <= {"model.pt", *map(weights_name, PEERS)}
+    assert min(map(weights_name, ("", *PEERS)), key=len) == "model.pt"
 
 
 @pytest.fixture(scope="module")
