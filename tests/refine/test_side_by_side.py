@@ -1,6 +1,7 @@
 """Structures side by side: the same results in the same order, and never two of a large image."""
 
 import threading
+import weakref
 
 import pytest
 import torch
@@ -53,6 +54,35 @@ def test_a_process_of_one_thread_does_one_after_another():
         torch.set_num_threads(before)
 
 
-def test_an_error_reaches_the_caller(two_threads):
-    with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda item: 1 / item, [1, 2, 0], 1)
+@pytest.mark.parametrize(("voxels", "most"), [(1, 4), (LARGE_VOXELS + 1, 2)])
+def test_masks_are_made_as_work_begins_on_them(two_threads, voxels, most):
+    """Two at work, one that is made, and one that waits; each is as large as the image."""
+    alive, held = weakref.WeakSet(), []
+
+    class Mask:
+        pass
+
+    def masks():
+        for _ in range(12):
+            mask = Mask()
+            alive.add(mask)
+            yield mask
+            del mask
+            held.append(len(alive))
+
+    side_by_side(lambda mask: None, masks(), voxels)
+    assert len(held) == 12 and max(held) <= most
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_an_error_reaches_the_caller_and_ends_the_work(two_threads, bad):
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item >= bad:
+            raise ValueError(item)
+
+    with pytest.raises(ValueError, match=f"^{bad}$"):
+        side_by_side(work, range(50), 1)
+    assert len(begun) < 10
