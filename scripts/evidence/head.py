@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +32,7 @@ AT_ONCE = 200_000  # voxels, for memory
 LEAST_SPREAD = 1e-3  # of a channel in training, below which it tells nothing
 DECIMALS = 3  # of a channel, over its standard deviation
 LARGEST = 6.0  # of a channel, in its standard deviations
+CUDNN = threading.Lock()  # its flags are the whole process's
 
 
 class VoxelNet(nn.Module):
@@ -151,6 +154,16 @@ class VoxelHead(nn.Module):
         return head.to(torch.device(device)).eval()
 
 
+@contextmanager
+def exactly(device: torch.device) -> Iterator[None]:
+    """Let a GPU's convolutions be in full precision, and the same each time; one thread at a time."""
+    if device.type != "cuda":
+        yield
+        return
+    with CUDNN, torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
+        yield
+
+
 @torch.no_grad()
 def _log_odds(net: VoxelNet, values: np.ndarray, at: np.ndarray, device: torch.device, size: int) -> np.ndarray:
     """Return the log odds (N,) of `VoxelHead.log_odds`, of so many voxels at a time by themselves."""
@@ -163,7 +176,7 @@ def _log_odds(net: VoxelNet, values: np.ndarray, at: np.ndarray, device: torch.d
             scaled.append(own.float())
     found = torch.cat(odds)
     if net.around is not None:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
+        with exactly(device):
             found += net.around(torch.cat(scaled), in_one_volume(torch.from_numpy(at).to(device)))
     return found.cpu().numpy()
 

@@ -78,9 +78,9 @@ class Placing:
     ) -> Iterator[np.ndarray]:
         """Yield what may be the organ in a mask whose alignment failed or did not settle, (X, Y, Z) bool.
 
-        Beside other structures it is the largest body of a compact organ: a network took something else for it, too,
-        which the joint model judges, since it knows of no second organ. Alone it is all but far islands, which make it
-        too large, or else that body.
+        With a joint model it is the largest body: a network took something else for the organ, too, which that model
+        judges, since it knows of no second organ. Without one it is all but far islands, which make it too large, or
+        else that body.
         """
         own = self.steps[name]
         if not own.settings.gate or not transform.failure and (transform.converged or not self.has_joint):

@@ -1,9 +1,12 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from scripts.evidence.channels import CHANNELS
-from scripts.evidence.head import AT_ONCE, VoxelHead, VoxelNet
+from scripts.evidence.head import AT_ONCE, VoxelHead, VoxelNet, exactly
 from scripts.evidence.neighbourhood import DILATIONS, in_one_volume
 
 REACH = sum(DILATIONS)
@@ -121,3 +124,32 @@ def test_parts_give_what_the_whole_gives(context):
     alone = head.log_odds("ball", values[corner], at[corner])
     np.testing.assert_allclose(odds[corner][deep], alone[deep], rtol=1e-4, atol=1e-5)
     assert len(odds) == len(values) and len(head.log_odds("ball", values[:0], at[:0])) == 0
+
+
+def test_threads_leave_the_flags_of_a_gpu_as_they_were():
+    """The first to begin waits for the second and ends before it, if it can."""
+    first, second, first_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def flags():
+        return torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+
+    def one():
+        with exactly(torch.device("cuda")):
+            first.set()
+            second.wait(0.2)
+        first_ended.set()
+
+    def other():
+        first.wait(5)
+        with exactly(torch.device("cuda")):
+            second.set()
+            first_ended.wait(0.2)
+            return flags()
+
+    before = flags()
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(one)
+        seen = pool.submit(other).result()
+    after = flags()
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
+    assert seen == (False, True) != before == after
