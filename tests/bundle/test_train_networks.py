@@ -21,7 +21,7 @@ from tests.helpers.blobs import NETWORK
 from tests.helpers.small_pack import write_pack
 from tests.helpers.small_training import train, training
 
-EPOCHS = {"unet": 2, "double_unet": 4, "scan": 2, "ictnet": 8, "implicit_unet": 4, "nudf": 4, "iosnet": 2}
+EPOCHS = {"unet": 2, "double_unet": 3, "scan": 2, "ictnet": 6, "implicit_unet": 3, "nudf": 3, "iosnet": 2}
 CASES = 20
 UNSEEN = "box_17"  # with the last two it validates
 PLAIN = {"flip": False, "rotate_deg": 0, "scale": 0, "translate_mm": 0}
@@ -70,7 +70,14 @@ def segment(data, pack, output, network, **options):
 @pytest.mark.parametrize("name", PEERS)
 def test_a_network_learns_and_segments_with_its_weights(bundle_root, data, pack, tmp_path, name):
     """In the whole and in both labels better than any mask that is the same for all images."""
-    options = {"max_epochs": EPOCHS[name], "batch_size": 1, "augmentation": 0.0}
+    epochs = EPOCHS[name]
+    options = {
+        "max_epochs": epochs,
+        "val_interval": epochs,
+        "batch_size": 1,
+        "augmentation": 0.0,
+        "learning_rate": 3e-3,
+    }
     train(bundle_root, data, pack, pack, network=name, **options)
     assert [file.name for file in pack.glob("*.pt")] == [f"model_{name}.pt"]
     segment(data, pack, tmp_path / "out", name)
