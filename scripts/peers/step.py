@@ -38,7 +38,7 @@ def step(
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
     if not torch.isfinite(norm):
-        raise FloatingPointError(f"{where}: the gradient is not finite")
+        raise FloatingPointError(f"{where}: the gradient is not finite: try a lower learning rate")
     optimizer.step()
     return loss.detach()
 

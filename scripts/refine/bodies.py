@@ -26,7 +26,7 @@ TWIN_SHARE = (
 # The larger a piece, the farther from the largest it must lie to be no part of the organ. The gap is in radii of the
 # largest piece's ball, or in quarters of the organ's length where these are longer: pieces of a tube lie far apart.
 SMALLER_SHARE, FARTHER = 0.1, 1.0
-NEARLY_ALL = 0.8  # of a tube's mask: a piece of so much shows where the tube lies
+NEARLY_ALL = 0.8  # of a mask: a piece of so much shows where the organ lies
 FARTHEST = 2.0  # anything that is no second organ
 
 
@@ -143,7 +143,7 @@ def largest_body(mask: BoxedMask, affine: np.ndarray, length_mm: float) -> np.nd
     Args:
         mask: of one structure.
         affine: (4, 4) voxel → world mm of the mask.
-        length_mm: how long the organ usually is.
+        length_mm: how long the organ usually is; infinite where nothing else tells whether it is the largest piece.
 
     Returns:
         The piece; None where it is all of the mask or less than half. Pieces of a tube may be its parts, so that there

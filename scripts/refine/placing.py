@@ -90,7 +90,8 @@ class Placing:
             rest = mask.whole()
             rest[tuple(islands.voxels.T)] = False
             yield rest
-        body = largest_body(mask, affine, Lengths.of(own.prior).long_mm)
+        length_mm = Lengths.of(own.prior).long_mm if self.has_joint else np.inf
+        body = largest_body(mask, affine, length_mm)
         if body is not None:
             yield body
 

@@ -86,7 +86,7 @@ class Request:
             if not has_mask:
                 check_unet(pack)
             if not has_mask and not has_unet(pack, network):
-                option = f" --network {network}" if network else ""
+                option = f" --organ {pack.name}" + (f" --network {network}" if network else "")
                 raise OrganError(
                     f"organ '{pack.name}' has no {network or 'U-Net'}, {network_file(pack, network)} is missing: train "
                     f"it (shape-refine train{option}, configs/train.yaml), or refine masks that are there"

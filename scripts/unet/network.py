@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,9 +109,9 @@ def own_network(
     file, meant = network_file(pack, name), name or "U-Net"
     try:
         network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise OrganError(
-            f"{file} does not hold the weights of the {meant} that organ.yaml describes: {error}"
+            f"{file} does not hold the weights of the {meant} that {pack.file} describes: train it anew ({error})"
         ) from error
     return network.to(torch.device(device)).eval()
 
