@@ -7,7 +7,12 @@ from typing import Any, TypeVar
 
 from ..cases.errors import CaseError
 
-PLAIN = (ValueError, CaseError, OSError)  # what the bundle raises where its input or its options are at fault
+PLAIN = (
+    ValueError,
+    FloatingPointError,
+    CaseError,
+    OSError,
+)  # what the bundle raises where input or options are at fault
 
 WRAPPED = ("Failed to evaluate", "Failed to instantiate")  # how errors begin that MONAI's config parser makes of others
 
