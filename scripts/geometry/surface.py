@@ -120,8 +120,11 @@ def mask_signed_distance(mask: ArrayLike, spacing_mm: ArrayLike, limit_mm: float
         distance -= ndimage.distance_transform_edt(solid, sampling=spacing).astype(np.float32)
     else:
         reach = max(float(limit_mm), float(np.linalg.norm(spacing)))
-        distance = _distance_to(solid, spacing, reach)
-        distance -= _distance_to(~solid, spacing, reach)
+        distance = np.full(solid.shape, np.sqrt(np.float32(reach**2)))
+        near = crop_box(solid, [int(np.ceil(reach / h)) for h in spacing])  # farther voxels are beyond the limit
+        distance[near] = _distance_to(solid[near], spacing, reach)
+        within = crop_box(solid, 1)  # the nearest centre outside is in the next layer at the latest
+        distance[within] -= _distance_to(~solid[within], spacing, reach)
     distance -= np.copysign(shift, distance)
     return distance
 
