@@ -22,6 +22,7 @@ from ..organ.pack import OrganPack
 from ..run.options import is_true
 from ..unet.images import require_data, training_pairs
 from ..unet.network import check_unet
+from ..unet.plan import pack_with_unet
 from .data import BATCH, Batches, Case, read_cases, task_of, write_mask
 from .networks import ALL, PEERS, choose_networks
 from .page import IMAGE, PRESET, SHAPE, Trained, page
@@ -51,7 +52,8 @@ def reproduce(
 
     Args:
         dataset_dir: folder with images/ and labels/, or a Decathlon task (dataset.json).
-        organ: name of the organ pack, or path of its folder; it must describe a U-Net.
+        organ: name of the organ pack, or path of its folder; where it describes no U-Net, one is planned from the data
+            and written into its organ.yaml, as by `train`.
         output_dir: receives networks/ (checkpoint and log of each), masks/, what `benchmark` makes of each network's
             masks in refined/ and refined_with_image/, and benchmarks.md.
         networks: all, or some with commas between them.
@@ -67,12 +69,12 @@ def reproduce(
 
     Raises:
         ValueError: an option makes no sense, the data set cannot be used, or the folder holds other networks.
-        OrganError: the pack describes no U-Net.
+        OrganError: the pack describes no U-Net, and none can be planned.
         SystemExit: a mask could not be refined or scored.
     """
     chosen = choose_networks(networks)
     budget = Budget(steps, 60.0 * minutes)
-    pack = OrganPack.load(organ)
+    pack = pack_with_unet(organ, dataset_dir)
     check_unet(pack)
     pairs = {part: training_pairs(dataset_dir, pack.split, part) for part in ("train", "validation", "test")}
     for part in ("train", "test"):

@@ -38,7 +38,8 @@ def made(tmp_path_factory):
 
 def run(root, **further) -> str:
     options = OPTIONS | {"networks": "implicit_unet,iosnet"} | further
-    return reproduce(str(root / "data"), output_dir=str(root / "out"), **options)
+    data = options.pop("dataset_dir", root / "data")
+    return reproduce(str(data), output_dir=str(root / "out"), **options)
 
 
 def files(root, part) -> list[str]:
@@ -58,6 +59,19 @@ def test_the_page_says_what_ran_and_has_all_scores(made):
     assert text.count("| implicit_unet |") == text.count("| iosnet |") == 2 + 4 + 1
     assert "| network | masks | DSC % | NSD % | HD95 mm | ASSD mm | CD ×1000 | EMD | empty |" in text
     assert "of 2 networks" in text and "nan" not in text
+
+
+def test_a_pack_without_a_unet_gets_one_planned_from_the_data(made, tmp_path):
+    root, _ = made
+    shutil.copytree(MODELS / "hippocampus", tmp_path / "pack")
+    file = tmp_path / "pack" / "organ.yaml"
+    known = yaml.safe_load(file.read_text())
+    file.write_text(
+        yaml.safe_dump({key: value for key, value in known.items() if key not in ("network", "patch_size")})
+    )
+    page = run(tmp_path, networks="unet", organ=str(tmp_path / "pack"), dataset_dir=root / "data", with_image=False)
+    assert "| unet | refined |" in open(page).read()
+    assert OrganPack.load(tmp_path / "pack").network["out_channels"] == 3
 
 
 def test_masks_are_on_the_image_s_grid_and_near_the_truth(made):
