@@ -48,13 +48,13 @@ def choose_networks(names: str | Sequence[str]) -> list[str]:
     return [name for name in PEERS if name in chosen]
 
 
-def check_network(network: object) -> None:
+def check_network(network_name: object) -> None:
     """Refuse a name of no network; none, or an empty one, means the organ pack's own U-Net.
 
     Raises:
         SystemExit: there is none of that name; with a plain message.
     """
-    require({"network": or_none(one_of([*PEERS]))}, {"network": None if network == "" else network})
+    require({"network_name": or_none(one_of([*PEERS]))}, {"network_name": None if network_name == "" else network_name})
 
 
 def build_network(pack: OrganPack, network: str | None = "") -> torch.nn.Module:

@@ -13,7 +13,17 @@ from .arguments import ANY, NUMBER, SWITCH, TEXT, WHOLE, Option, UsageError
 
 END = "# ---- how it is put together"  # the line below which a config's keys are no options
 KINDS = {"int": WHOLE, "float": NUMBER, "bool": SWITCH, "null": ANY, "map": ANY, "seq": ANY, "str": TEXT}
-NAMES = ("organ", "preset", "source", "bundle_root", "label", "init", "resume", "grid", "network")  # paths or names
+NAMES = (
+    "organ",
+    "preset",
+    "source",
+    "bundle_root",
+    "label",
+    "init",
+    "resume",
+    "grid",
+    "network_name",
+)  # paths or names
 EVALUATED = ("$", "@", "%", "{", "[")  # beginnings that MONAI's config parser does not take as they are
 IN_BUNDLE = re.compile(r"\$@bundle_root \+ '/([\w/]+)'$")
 

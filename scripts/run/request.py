@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,8 @@ class Request:
             if not has_mask:
                 check_unet(pack)
             if not has_mask and not has_unet(pack, network):
-                option = f" --organ {pack.name}" + (f" --network {network}" if network else "")
+                option = f" --organ {pack.name if isinstance(organ, OrganPack) else shlex.quote(str(organ))}"
+                option += f" --network_name {network}" if network else ""
                 raise OrganError(
                     f"organ '{pack.name}' has no {network or 'U-Net'}, {network_file(pack, network)} is missing: train "
                     f"it (shape-refine train{option}, configs/train.yaml), or refine masks that are there"

@@ -63,17 +63,6 @@ def build_unet(pack: OrganPack) -> torch.nn.Module:
         raise OrganError(f"{where}: {name} cannot be built so: {' '.join(str(error).split())}") from error
 
 
-class OwnUNet(str):
-    """The empty name of a network, which means the pack's own U-Net.
-
-    MONAI Label loads weights into what `network` is in a training's config. They are let go, since a training starts
-    from those that its options name.
-    """
-
-    def load_state_dict(self, state: object) -> None:
-        """Do nothing."""
-
-
 def weights_name(network: str | None = "") -> str:
     """Return the file name of weights: of the pack's own U-Net, or of another network by its name."""
     return f"model_{network}.pt" if network else "model.pt"

@@ -24,7 +24,7 @@ class TrainingWords:
 
     def __init__(self, model_file: str | Path, organ: str, network: str | None = "") -> None:
         self.model_file = Path(model_file)
-        self.options = f"--organ {shlex.quote(str(organ))}" + (f" --network {network}" if network else "")
+        self.options = f"--organ {shlex.quote(str(organ))}" + (f" --network_name {network}" if network else "")
         self.begun = time.time()
 
     def begin(self, train: Sized, validation: Sized) -> None:

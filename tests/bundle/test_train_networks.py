@@ -63,7 +63,7 @@ def dice(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 def segment(data, pack, output, network, **options):
     run_job("inference", dataset_dir=str(data / "images" / f"{UNSEEN}.nii.gz"), output_dir=str(output), organ=str(pack),
-            network=network, refine=False, html=False, workers=1, device="cpu", **options)  # fmt: skip
+            network_name=network, refine=False, html=False, workers=1, device="cpu", **options)  # fmt: skip
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_network_learns_and_segments_with_its_weights(bundle_root, data, pack,
         "augmentation": 0.0,
         "learning_rate": 3e-3,
     }
-    train(bundle_root, data, pack, pack, network=name, **options)
+    train(bundle_root, data, pack, pack, network_name=name, **options)
     assert [file.name for file in pack.glob("*.pt")] == [f"model_{name}.pt"]
     segment(data, pack, tmp_path / "out", name)
     found = parts_of(tmp_path / "out" / UNSEEN / f"{UNSEEN}_initial.nii.gz")
@@ -91,7 +91,7 @@ def test_a_network_learns_and_segments_with_its_weights(bundle_root, data, pack,
 
 def test_a_stopped_training_goes_on_as_if_nothing_had_been(bundle_root, data, pack, tmp_path):
     """SCAN's critic comes in after a share of the whole training, not of what is left of it."""
-    options = {"network": "scan", "max_epochs": 4, "val_interval": 2, "batch_size": CASES, "augmentation": 0.0}
+    options = {"network_name": "scan", "max_epochs": 4, "val_interval": 2, "batch_size": CASES, "augmentation": 0.0}
     options["train#dataloader#shuffle"] = False
     train(bundle_root, data, pack, tmp_path / "whole", **options)
     stopped = training(bundle_root, data, pack, tmp_path / "parts", **options)
@@ -115,7 +115,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(bundle_root, data, pa
 @pytest.mark.slow
 def test_processes_train_a_network_of_which_a_part_waits(bundle_root, data, pack, tmp_path):
     """One process is enough: torch refuses that, too, where weights without a gradient are not expected."""
-    options = {"network": "scan", "max_epochs": 4, "batch_size": CASES, "dataset_dir": data, "organ": pack}
+    options = {"network_name": "scan", "max_epochs": 4, "batch_size": CASES, "dataset_dir": data, "organ": pack}
     options |= {"output_dir": tmp_path, "run_dir": tmp_path / "run", "device": "$torch.device('cpu')"}
     line = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
     line += ["['configs/train.yaml','configs/multi_gpu_train.yaml']"]
@@ -129,7 +129,7 @@ def test_processes_train_a_network_of_which_a_part_waits(bundle_root, data, pack
 
 def test_an_empty_name_means_the_pack_s_own_network(bundle_root, data, pack, tmp_path):
     written = []
-    for name, options in (("without", {}), ("empty", {"network": ""}), ("null", {"network": None})):
+    for name, options in (("without", {}), ("empty", {"network_name": ""}), ("null", {"network_name": None})):
         train(bundle_root, data, pack, tmp_path / name, max_epochs=1, **options)
         written.append(torch.load(tmp_path / name / "model.pt", weights_only=True))
     for other in written[1:]:
@@ -138,15 +138,16 @@ def test_an_empty_name_means_the_pack_s_own_network(bundle_root, data, pack, tmp
 
 @pytest.mark.parametrize("overlays", [(), ("multi_gpu_train.yaml",), ("evaluate_network.yaml",), None])
 def test_a_name_of_no_network_is_refused_with_those_there_are(bundle_root, data, pack, tmp_path, overlays):
-    with pytest.raises(SystemExit, match=f"^Error: --network must be one of {', '.join(PEERS)}, not 'vnet'$"):
+    with pytest.raises(SystemExit, match=f"^Error: --network_name must be one of {', '.join(PEERS)}, not 'vnet'$"):
         if overlays is None:
             segment(data, pack, tmp_path, "vnet")
         else:
-            training(bundle_root, data, pack, tmp_path, overlays, network="vnet")
+            training(bundle_root, data, pack, tmp_path, overlays, network_name="vnet")
 
 
 def test_weights_that_are_not_there_are_named_with_the_command_that_trains_them(data, pack, tmp_path):
-    with pytest.raises(SystemExit, match="has no scan, .*model_scan.pt is missing: train it .shape-refine train --n"):
+    said = r"has no scan, .*model_scan.pt is missing: train it .shape-refine train --organ \S+ --network_name scan,"
+    with pytest.raises(SystemExit, match=said):
         segment(data, pack, tmp_path, "scan")
     with pytest.raises(SystemExit, match="organ 'hippocampus' has no scan, .*models/model_scan.pt is missing"):
         segment(data, "hippocampus", tmp_path, "scan")
@@ -166,7 +167,7 @@ def test_newer_weights_are_used_again(data, pack, tmp_path):
         torch.manual_seed(seed)
         torch.save(build_network(loaded, name).state_dict(), network_file(loaded, name))
         segment(data, pack, tmp_path / "out", name)
-        assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["network"] == name
+        assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["network_name"] == name
         times.append((tmp_path / "out" / UNSEEN / f"{UNSEEN}_initial.nii.gz").stat().st_mtime_ns)
     assert times[0] == times[1] < times[2] < times[3]
 

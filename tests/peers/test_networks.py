@@ -47,6 +47,6 @@ def test_networks_are_chosen_by_name():
 def test_what_names_no_network_is_refused_in_a_line(value):
     for known in ("", None, *PEERS):
         check_network(known)
-    with pytest.raises(SystemExit, match="^Error: --network must be one of unet, double_unet") as refused:
+    with pytest.raises(SystemExit, match="^Error: --network_name must be one of unet, double_unet") as refused:
         check_network(value)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300

@@ -10,7 +10,7 @@ from scripts.unet.options import OPTIONS, check_options
 
 TEXTS = ("dataset_dir", "organ", "init", "resume")
 DEPENDING = {"bundle_root", "device", "run_dir", "model_file", "output_dir", "average"}  # on what else is asked for
-BY_NAME = {"network"}  # see tests/peers/test_networks.py
+BY_NAME = {"network_name"}  # see tests/peers/test_networks.py
 
 
 def test_every_option_of_the_config_has_its_range(bundle_root):

@@ -37,7 +37,7 @@ def test_the_next_command_names_another_network(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "model_scan.pt").touch()
     TrainingWords(tmp_path / "model_scan.pt", "thorax", "scan").end(evaluator(0.8))
-    assert "--organ thorax --network scan --output_dir output/" in caplog.messages[-1]
+    assert "--organ thorax --network_name scan --output_dir output/" in caplog.messages[-1]
 
 
 def test_a_run_that_keeps_nothing_says_so(tmp_path, caplog):
