@@ -76,7 +76,7 @@ def test_no_class_is_taken_for_one_that_hosts_remove(modules):
 
 
 def test_weights_that_hosts_look_for_are_found_beside_those_of_other_networks(bundle_root):
-    """MONAI Label takes the shortest name of models/*.pt for the network; `train --network_name` writes model_NAME.pt."""
+    """MONAI Label takes the shortest name of models/*.pt; `train --network_name` writes model_NAME.pt."""
     names = {file.name for file in (bundle_root / "models").glob("*.pt")}
     assert "model.pt" in names and names <= {"model.pt", *map(weights_name, PEERS)}
     assert min(map(weights_name, ("", *PEERS)), key=len) == "model.pt"
