@@ -25,7 +25,8 @@ from ..unet.network import check_unet
 from ..unet.plan import pack_with_unet
 from .data import BATCH, Batches, Case, read_cases, task_of, write_mask
 from .networks import ALL, PEERS, choose_networks
-from .page import IMAGE, PRESET, SHAPE, Trained, page
+from .page import IMAGE, PLOT, PRESET, SHAPE, Trained, page, summaries_of
+from .plot import write_plot
 from .training import VALIDATED, Budget, load_finished, train
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def reproduce(
         organ: name of the organ pack, or path of its folder; where it describes no U-Net, one is planned from the data
             and written into its organ.yaml, as by `train`.
         output_dir: receives networks/ (checkpoint and log of each), masks/, what `benchmark` makes of each network's
-            masks in refined/ and refined_with_image/, and benchmarks.md.
+            masks in refined/ and refined_with_image/, and benchmarks.md with its plot.
         networks: all, or some with commas between them.
         minutes: of processor time that the training of a network may take, on a GPU of the clock; 0 for no bound.
         steps: batches that it may take; 0 for no bound.
@@ -120,6 +121,7 @@ def reproduce(
                     )
             trained.append(Trained(name, done["step"], done["seconds"], done["validation_dice"], results))
         counts = {part: len(found) for part, found in pairs.items()} | {"scored": len(test)}
+        write_plot(out / PLOT, summaries_of(trained), PRESET)
         write_text(out / "benchmarks.md", page(pack, command, counts, budget, seed, on, trained))
     return str(out / "benchmarks.md")
 

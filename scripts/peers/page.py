@@ -21,6 +21,7 @@ from ..report.words import counted
 from .training import Budget
 
 PRESET = "default"  # of the refinement
+PLOT = "benchmarks.png"
 SCORES = {  # metric → head, decimals
     "dsc": ("DSC %", 1),
     "nsd": ("NSD %", 1),
@@ -71,7 +72,7 @@ def page(
         device: where it ran.
         trained: the networks, in their order.
     """
-    summaries = {one.name: {way: read_summary(file) for way, file in one.results.items()} for one in trained}
+    summaries = summaries_of(trained)
     ways = list(trained[0].results)
     parts = [
         f"# The paper's networks, and what refinement makes of their masks: {pack.name}",
@@ -79,7 +80,10 @@ def page(
         f"```bash\n{command}\n```",
         "## Does refinement help each network?",
         *(_verdict(way, [summaries[one.name][way] for one in trained]) for way in ways),
-        "Mean before → after; in brackets the 95 % bootstrap interval of the difference over patients.",
+        f"![Mean DSC and HD95 of each network's masks, and of the refined ones]({PLOT})",
+        "*Means; lines lead from a network's masks to the refined ones, with the 95 % bootstrap interval of the "
+        "difference over patients.*",
+        "Mean before → after; in brackets the same interval.",
         *(_changes(way, {one.name: summaries[one.name][way] for one in trained}) for way in ways),
         "## All scores",
         f"Means over the test cases. NSD at {pack.nsd_tolerance_mm:g} mm. CD and EMD in diameters of the truth (shared "
@@ -89,6 +93,11 @@ def page(
         _trainings(trained),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def summaries_of(trained: Sequence[Trained]) -> dict[str, dict[str, Summary]]:
+    """Return network → way to refine → the scores of its masks, before and after."""
+    return {one.name: {way: read_summary(file) for way, file in one.results.items()} for one in trained}
 
 
 def _caption(pack: OrganPack, counts: Mapping[str, int], budget: Budget, seed: int, device: torch.device) -> str:

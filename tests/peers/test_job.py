@@ -59,6 +59,7 @@ def test_the_page_says_what_ran_and_has_all_scores(made):
     assert text.count("| implicit_unet |") == text.count("| iosnet |") == 2 + 4 + 1
     assert "| network | masks | DSC % | NSD % | HD95 mm | ASSD mm | CD ×1000 | EMD | empty |" in text
     assert "of 2 networks" in text and "nan" not in text
+    assert "](benchmarks.png)" in text and (root / "out" / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_pack_without_a_unet_gets_one_planned_from_the_data(made, tmp_path):
