@@ -170,18 +170,22 @@ def test_of_what_cannot_be_aligned_small_islands_go(kind):
     assert (run(label_map, affine, "paper")["pred"].numpy()[0] == label_map).all()  # as published
 
 
+def spoil_alignment(monkeypatch, by: np.ndarray) -> None:
+    """Let the alignment fail of a mask that holds some of these voxels, as where there is much beside an organ."""
+    place = Placing._place
+
+    def spoilt(self, name, points, mask, *others):
+        found = place(self, name, points, mask, *others)
+        return replace(found, failure="alignment failed") if (mask & by).any() else found
+
+    monkeypatch.setattr(Placing, "_place", spoilt)
+
+
 def test_islands_that_spoil_the_alignment_are_left_out_of_it(monkeypatch):
     truth, affine = mean_shape("plain")
     broken = damaged(truth, affine)
     island = (broken > 0) & (truth == 0)
-    place = Placing._place
-
-    def spoilt(self, name, points, mask, *others):
-        """Fails where the island is in the mask, as it does where there are many of them."""
-        found = place(self, name, points, mask, *others)
-        return replace(found, failure="alignment failed") if (mask & island).any() else found
-
-    monkeypatch.setattr(Placing, "_place", spoilt)
+    spoil_alignment(monkeypatch, island)
     result = run(broken, affine)
     (case,) = result["pred_shapes"]
     refined = result["pred"].numpy()[0]
@@ -199,13 +203,7 @@ def test_a_large_body_that_spoils_the_alignment_is_left_out_of_it(monkeypatch):
     )
     body[tuple(corner[-int(0.22 * (truth > 0).sum()) :].T)] = True  # too large for an island
     both = np.where(body, 2, truth).astype(truth.dtype)
-    place = Placing._place
-
-    def spoilt(self, name, points, mask, *others):
-        found = place(self, name, points, mask, *others)
-        return replace(found, failure="alignment failed") if (mask & body).any() else found
-
-    monkeypatch.setattr(Placing, "_place", spoilt)
+    spoil_alignment(monkeypatch, body)
     result = run(both, affine)
     (case,) = result["pred_shapes"]
     refined = result["pred"].numpy()[0] > 0
