@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..organ.pack import OrganPack
-from .find import VOLUMES, case_name, list_masks
+from .find import VOLUMES, case_name, list_masks, match_name
 
 Item = TypeVar("Item")
 
@@ -27,6 +27,21 @@ def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]
     """Return all but the last `count` items, and these."""
     kept = len(items) - count
     return list(items[:kept]), list(items[kept:])
+
+
+def fold_of_each(names: Sequence[str], folds: int) -> list[int]:
+    """Return the fold of each case, 0 to `folds` - 1, in turn.
+
+    Cases of one patient are in one fold: `scan_09` and those that begin with `scan_09_`, as `match_name` has it.
+
+    Raises:
+        ValueError: fewer than two folds, or more than there are patients.
+    """
+    of_each = [min((one for one in names if match_name(name, [one])), key=len) for name in names]
+    patients = list(dict.fromkeys(of_each))
+    if not 2 <= folds <= len(patients):
+        raise ValueError(f"{len(patients)} patients cannot be split into {folds} folds: give 2 to {len(patients)}")
+    return [patients.index(patient) % folds for patient in of_each]
 
 
 def split_patients(pack: OrganPack, split: str) -> list[str] | None:

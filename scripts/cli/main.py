@@ -45,6 +45,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "limits": "validation.limits:limits",
     "merge": "report.merge:merge",
     "meshes": "report.mesh_check:meshes",
+    "out_of_fold": "peers.out_of_fold:out_of_fold",
     "quality": "training.quality.job:quality",
     "rank": "report.rank:rank",
     "report": "report.job:report",

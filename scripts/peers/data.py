@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ LARGEST_BLOCK = 96  # voxels an axis
 BATCH = 1  # image: with little time, more steps bring more than larger ones
 OVERLAP = 0.25  # of neighbouring blocks in an image that is larger than one
 
+Pair = Mapping[str, str]
+"""The files `image` and `label` of a case."""
 Case = Mapping[str, torch.Tensor]
 """`image` and `label`, each (1, X, Y, Z)."""
 
@@ -55,7 +57,7 @@ def reading(pack: OrganPack, keys: Sequence[str]) -> Compose:
     )
 
 
-def read_cases(pack: OrganPack, pairs: Sequence[Mapping[str, str]]) -> list[Case]:
+def read_cases(pack: OrganPack, pairs: Sequence[Pair]) -> list[Case]:
     """Read images and label maps, the latter with class numbers in place of labels."""
     read = reading(pack, ("image", "label"))
     cases: list[Case] = []
@@ -67,6 +69,19 @@ def read_cases(pack: OrganPack, pairs: Sequence[Mapping[str, str]]) -> list[Case
             numbers[torch.isin(label.round().long(), torch.tensor(labels))] = number
         cases.append({"image": image.float(), "label": numbers})
     return cases
+
+
+def read_once(pack: OrganPack) -> Callable[[Sequence[Pair]], list[Case]]:
+    """Return what reads cases as `read_cases` does, each when it is first asked for."""
+    known: dict[str, Case] = {}
+
+    def read(pairs: Sequence[Pair]) -> list[Case]:
+        for pair in pairs:
+            if pair["label"] not in known:
+                (known[pair["label"]],) = read_cases(pack, [pair])
+        return [known[pair["label"]] for pair in pairs]
+
+    return read
 
 
 def task_of(pack: OrganPack, cases: Sequence[Case]) -> Task:
@@ -86,10 +101,14 @@ class Batches:
         task: gives the block.
         cases: to draw from.
         seed: of everything random.
+        device: holds the cases, changes them, and has the batches.
     """
 
-    def __init__(self, pack: OrganPack, task: Task, cases: Sequence[Case], seed: int) -> None:
-        self.cases, self.seed = cases, seed
+    def __init__(
+        self, pack: OrganPack, task: Task, cases: Sequence[Case], seed: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.cases = [{key: values.to(device) for key, values in case.items()} for case in cases]
+        self.seed = seed
         augment, keys = pack.augment, ("image", "label")
         self.change = Compose(
             [
@@ -103,6 +122,7 @@ class Batches:
                     translate_range=[augment.translate_mm / step for step in pack.spacing_mm],
                     mode=("bilinear", "nearest"),
                     padding_mode="zeros",
+                    device=torch.device(device),
                 ),
                 RandScaleIntensityd("image", factors=0.2, prob=0.5),
                 RandShiftIntensityd("image", offsets=0.2, prob=0.5),

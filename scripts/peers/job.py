@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import shlex
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..cases.files import write_text
-from ..cases.find import case_name
 from ..cases.lock import FolderLock
 from ..cases.split import evenly_spaced
 from ..evaluation.benchmark import benchmark
-from ..organ.pack import OrganPack
 from ..run.options import is_true
 from ..unet.images import require_data, training_pairs
-from ..unet.network import check_unet
-from ..unet.plan import pack_with_unet
-from .data import BATCH, Batches, Case, read_cases, task_of, write_mask
-from .networks import ALL, PEERS, choose_networks
+from .masks import is_newer, mask_file, setup_of, train_and_segment
+from .networks import ALL, choose_networks
 from .page import IMAGE, PLOT, PRESET, SHAPE, Trained, page, summaries_of
 from .plot import write_plot
-from .training import VALIDATED, Budget, load_finished, train
-
-logger = logging.getLogger(__name__)
 
 
 def reproduce(
@@ -74,14 +61,12 @@ def reproduce(
         SystemExit: a mask could not be refined or scored.
     """
     chosen = choose_networks(networks)
-    budget = Budget(steps, 60.0 * minutes)
-    pack = pack_with_unet(organ, dataset_dir)
-    check_unet(pack)
+    setup = setup_of(organ, dataset_dir, minutes, steps, seed, device)
+    pack = setup.pack
     pairs = {part: training_pairs(dataset_dir, pack.split, part) for part in ("train", "validation", "test")}
     for part in ("train", "test"):
         require_data(pairs[part], dataset_dir)
     test = [pairs["test"][i] for i in evenly_spaced(len(pairs["test"]), cases or len(pairs["test"]))]
-    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out = Path(output_dir).resolve()
     if (out / "masks").exists() and not (out / "networks").is_dir():
         raise ValueError(f"{out / 'masks'} is of no earlier run: give an --output_dir of its own")
@@ -99,19 +84,22 @@ def reproduce(
     command = "python -m scripts reproduce " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
     with FolderLock(out):
         links = {key: link_files([pair[key] for pair in test], out / "test" / f"{key}s") for key in ("image", "label")}
-        data = cache(lambda part: read_cases(pack, pairs[part]))
         trained = []
         for name in chosen:
-            done = train_and_segment(name, pack, dataset_dir, pairs, test, data, budget, seed, on, out)
+            masks = out / "masks" / name
+            network = out / "networks" / name
+            done = train_and_segment(setup, name, network, pairs["train"], pairs["validation"], test, masks)
+            for file in set(masks.iterdir()) - {mask_file(masks, pair) for pair in test}:
+                file.unlink()  # of an earlier run with other cases
             results = {}
             for way in [SHAPE, IMAGE] if is_true(with_image) else [SHAPE]:
                 where = out / way.replace(" ", "_") / name
                 results[way] = where / "eval" / "summary.csv"
-                if not is_scored(where, sorted((out / "masks" / name).iterdir())):
+                if not is_scored(where, sorted(masks.iterdir())):
                     benchmark(
                         organ,
                         str(links["label"]),
-                        mask_dir=str(out / "masks" / name),
+                        mask_dir=str(masks),
                         image_dir=str(links["image"]) if way == IMAGE else "",
                         output_dir=str(where),
                         presets=[PRESET],
@@ -122,48 +110,8 @@ def reproduce(
             trained.append(Trained(name, done["step"], done["seconds"], done["validation_dice"], results))
         counts = {part: len(found) for part, found in pairs.items()} | {"scored": len(test)}
         write_plot(out / PLOT, summaries_of(trained), PRESET)
-        write_text(out / "benchmarks.md", page(pack, command, counts, budget, seed, on, trained))
+        write_text(out / "benchmarks.md", page(pack, command, counts, setup.budget, seed, setup.device, trained))
     return str(out / "benchmarks.md")
-
-
-def train_and_segment(
-    name: str,
-    pack: OrganPack,
-    dataset_dir: str,
-    pairs: Mapping[str, Sequence[Mapping[str, str]]],
-    test: Sequence[Mapping[str, str]],
-    data: Callable[[str], list[Case]],
-    budget: Budget,
-    seed: int,
-    device: torch.device,
-    out: Path,
-) -> dict[str, Any]:
-    """Train a network where that is not done, and write its masks of the test cases where they are not there.
-
-    Returns:
-        Its finished checkpoint.
-    """
-    folder = out / "networks" / name
-    torch.manual_seed(zlib.crc32(f"{seed}/{name}".encode()))  # of the weights
-    task = task_of(pack, data("train"))
-    peer = PEERS[name](task)
-    names = [case_name(pair["label"]) for pair in pairs["train"]]
-    made_of = {"organ": pack.name, "cases": names, "block": list(task.block), "batch": BATCH, "seed": seed}
-    made_of |= {"steps": budget.steps, "seconds": budget.seconds, "dataset_dir": str(Path(dataset_dir).resolve())}
-    made_of |= {"spacing_mm": list(task.spacing_mm), "network": json.dumps(task.network, sort_keys=True, default=str)}
-    done = load_finished(peer, folder / "checkpoint.pt", made_of)
-    if done is None:
-        batches = Batches(pack, task, data("train"), seed)
-        done = train(peer, batches, data("validation")[:VALIDATED], folder, budget, made_of, device)
-    peer.to(device)
-    wanted = {out / "masks" / name / f"{case_name(pair['label'])}.nii.gz": pair["image"] for pair in test}
-    for file in (out / "masks" / name).glob("*"):
-        if file not in wanted:
-            file.unlink()  # of an earlier run with other cases
-    for file, image in wanted.items():
-        if not is_newer(file, [folder / "checkpoint.pt"]):
-            write_mask(peer, pack, image, file, device)
-    return done
 
 
 def link_files(files: Sequence[str], folder: Path) -> Path:
@@ -182,8 +130,3 @@ def is_scored(folder: Path, masks: Sequence[Path]) -> bool:
     """Whether a folder holds the benchmark of these masks, and of no others."""
     links = {link.name for link in (folder / "cases").glob("*")}
     return is_newer(folder / "eval" / "summary.csv", masks) and links == {mask.name for mask in masks}
-
-
-def is_newer(file: Path, others: Sequence[Path]) -> bool:
-    """Whether a file is there and was written after the others."""
-    return file.is_file() and all(file.stat().st_mtime >= other.stat().st_mtime for other in others)
