@@ -64,7 +64,7 @@ def read_cases(pack: OrganPack, pairs: Sequence[Pair]) -> list[Case]:
     for pair in pairs:
         found = read(dict(pair))
         image, label = (found[key].as_tensor() for key in ("image", "label"))
-        numbers = torch.zeros_like(label, dtype=torch.int64)
+        numbers = torch.zeros_like(label, dtype=torch.int16)  # a device may hold many
         for number, labels in enumerate(classes_of(pack), 1):
             numbers[torch.isin(label.round().long(), torch.tensor(labels))] = number
         cases.append({"image": image.float(), "label": numbers})

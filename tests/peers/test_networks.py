@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.fx.experimental import _config
 
 from scripts.peers.data import Batches
 from scripts.peers.networks import PEERS, check_network, choose_networks
@@ -34,6 +35,17 @@ def test_scores_have_the_classes_of_the_task_on_the_image_s_grid(name):
     with torch.no_grad():
         scores = peer.predict(torch.randn(2, 1, 24, 24, 24))
     assert scores.shape == (2, 2, 24, 24, 24) and torch.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "nudf"])  # which measures distances on the CPU
+def test_training_stays_on_the_device_of_its_batches(name):
+    """As on a GPU, a tensor that lies elsewhere is refused among those of the device `meta`, which have no values."""
+    task = blob_task()
+    (case,) = Batches(blob_pack(), task, blobs(1, seed=0), 0, "meta").cases
+    with _config.patch(meta_nonzero_assume_all_nonzero=True):  # some ask where the surface is
+        loss = PEERS[name](task).to("meta")(case["image"][None], case["label"][None], 0.9)
+    loss.backward()
+    assert loss.device.type == "meta"
 
 
 def test_networks_are_chosen_by_name():
