@@ -51,8 +51,11 @@ def pack_with_unet(organ: str, dataset_dir: str | Path) -> OrganPack:
             f"{pack.file}: a U-Net needs the labels 1 to {len(pack.labels)}, not {sorted(pack.labels)}: renumber the "
             "label maps and the pack's labels"
         )
-    known = read_yaml(pack.file)
-    planned = {key: value for key, value in plan(pairs, len(pack.labels) + 1).items() if key not in known}
+    found = plan(pairs, len(pack.labels) + 1)
+    known = read_yaml(pack.file)  # as it is now: another process may have planned meanwhile
+    planned = {key: value for key, value in found.items() if key not in known}
+    if not planned:
+        return OrganPack.load(organ)
     text = pack.file.read_text(encoding="utf-8").rstrip()
     added = yaml.safe_dump(planned, sort_keys=False, default_flow_style=None)
     write_text(pack.file, f"{text}\n# U-Net, planned from {len(pairs)} cases of {Path(dataset_dir).name}\n{added}")

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from scripts.organ.pack import OrganError, OrganPack
+from scripts.unet import plan
 from scripts.unet.network import build_unet
 from scripts.unet.plan import pack_with_unet
 from tests.helpers.small_pack import write_data, write_pack
@@ -55,6 +56,21 @@ def test_what_the_pack_says_stays(tmp_path):
     file = bare_pack(tmp_path / "pack") / "organ.yaml"
     file.write_text(file.read_text() + "spacing_mm: [1.5, 1.5, 1.5]\n")
     assert pack_with_unet(str(file.parent), data).spacing_mm == (1.5, 1.5, 1.5)
+
+
+def test_two_runs_that_plan_at_once_write_one_plan(tmp_path, monkeypatch):
+    data = write_data(tmp_path / "data", 2)
+    folder = bare_pack(tmp_path / "pack")
+    real = plan.plan
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(plan, "plan", real)
+        plan.pack_with_unet(str(folder), data)
+        return real(*arguments)
+
+    monkeypatch.setattr(plan, "plan", meanwhile)
+    assert pack_with_unet(str(folder), data).network
+    assert (folder / "organ.yaml").read_text().count("# U-Net, planned") == 1
 
 
 def test_labels_with_gaps_are_refused_with_the_remedy(tmp_path):
