@@ -25,7 +25,7 @@ from monai.transforms import (
 from ..cases.write import write_label_map
 from ..organ.pack import OrganPack
 from ..unet.images import OwnSpacingd, ReadImaged, network_intensity, unit_intensity
-from .peer import STEP, Peer, Task
+from .peer import Peer, Task, step_of
 
 LARGEST_BLOCK = 96  # voxels an axis
 BATCH = 1  # image: with little time, more steps bring more than larger ones
@@ -87,7 +87,8 @@ def read_once(pack: OrganPack) -> Callable[[Sequence[Pair]], list[Case]]:
 def task_of(pack: OrganPack, cases: Sequence[Case]) -> Task:
     """Return the task of some cases: the block has their median size, rounded up."""
     median = np.median([case["image"].shape[1:] for case in cases], axis=0)
-    x, y, z = (min(LARGEST_BLOCK, STEP * math.ceil(n / STEP)) for n in median)
+    step = step_of(pack.network)
+    x, y, z = (min(LARGEST_BLOCK, step * math.ceil(n / step)) for n in median)
     return Task(len(classes_of(pack)) + 1, (x, y, z), pack.spacing_mm, pack.network)
 
 

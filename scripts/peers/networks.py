@@ -18,7 +18,7 @@ from .ictnet import ICTNet
 from .implicit_unet import ImplicitUNet
 from .iosnet import IOSNet
 from .nudf import NUDF
-from .peer import STEP, Peer, Task
+from .peer import Peer, Task, step_of
 from .scan import SCAN
 from .unet import UNet3D
 
@@ -66,14 +66,14 @@ def build_network(pack: OrganPack, network: str | None = "") -> torch.nn.Module:
             own U-Net.
 
     Raises:
-        OrganError: see `build_unet`, or the window has no size that halves three times.
+        OrganError: see `build_unet`, or the window is no multiple of `step_of` its network.
     """
     if not network:
         return build_unet(pack)
-    block = pack.patch_size.train
-    if any(edge < STEP or edge % STEP for edge in block):
+    block, step = pack.patch_size.train, step_of(pack.network)
+    if any(edge < step or edge % step for edge in block):
         raise OrganError(
-            f"{pack.file}: patch_size: train: {network} needs multiples of {STEP}, not {list(block)}: give three"
+            f"{pack.file}: patch_size: train: {network} needs multiples of {step}, not {list(block)}: give three"
         )
     return PEERS[network](Task(pack.network["out_channels"], block, pack.spacing_mm, pack.network))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Task:
 
     Attributes:
         classes: the background and one a structure, or one a label.
-        block: voxels of the block that a network sees at a time, each axis a multiple of `STEP`.
+        block: voxels of the block that a network sees at a time, each axis a multiple of `step_of` the network.
         spacing_mm: of its voxels.
         network: the organ pack's own U-Net, as its `organ.yaml` describes it.
     """
@@ -59,6 +60,16 @@ class Peer(torch.nn.Module, ABC):
     @abstractmethod
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """Return scores (B, C, X, Y, Z) of the classes, the background first; the largest is the voxel's class."""
+
+
+def step_of(network: Mapping[str, Any]) -> int:
+    """Return what the edges of a block must be multiples of, in voxels: for the peers, and for the pack's own U-Net.
+
+    Args:
+        network: the U-Net, as an organ pack describes it; its `strides`, one number a level or one an axis, multiply.
+    """
+    strides = [stride if isinstance(stride, int) else max(stride) for stride in network.get("strides", [])]
+    return max(STEP, math.prod(strides))
 
 
 def widths_of(channels: int, widths: Sequence[int]) -> list[tuple[int, int]]:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.fx.experimental import _config
 
-from scripts.peers.data import Batches
+from scripts.organ.pack import OrganPack
+from scripts.peers.data import Batches, task_of
 from scripts.peers.networks import PEERS, check_network, choose_networks
 from scripts.peers.training import Budget, train, validation_dice
 from tests.helpers.blobs import blob_pack, blob_task, blobs
@@ -46,6 +47,14 @@ def test_training_stays_on_the_device_of_its_batches(name):
         loss = PEERS[name](task).to("meta")(case["image"][None], case["label"][None], 0.9)
     loss.backward()
     assert loss.device.type == "meta"
+
+
+def test_blocks_fit_a_unet_of_five_levels():
+    pack = OrganPack.load("brain")
+    task = task_of(pack, blobs(2, seed=0))
+    assert task.block == (32, 32, 32) and task_of(blob_pack(), blobs(2, seed=0)).block == (24, 24, 24)
+    with torch.no_grad():
+        assert PEERS["unet"](task).eval().predict(torch.zeros(1, 1, *task.block)).shape == (1, 15, *task.block)
 
 
 def test_networks_are_chosen_by_name():
