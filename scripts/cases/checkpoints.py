@@ -14,25 +14,40 @@ from .files import whole_file
 
 
 class WholeCheckpointSaver(CheckpointSaver):
-    """MONAI's `CheckpointSaver`, whose files appear whole or not at all; its arguments are those."""
+    """MONAI's `CheckpointSaver`, whose files appear whole or not at all.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    Args:
+        arguments, options: as of MONAI's.
+        half: writes one network's weights (floating point) in half precision, for use: half as large.
+    """
+
+    def __init__(self, *arguments: Any, half: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         for checkpoint in (self._final_checkpoint, self._key_metric_checkpoint, self._interval_checkpoint):
             if isinstance(checkpoint, Checkpoint):
-                checkpoint.save_handler = _WholeFiles(checkpoint.save_handler)
+                checkpoint.save_handler = _WholeFiles(checkpoint.save_handler, half)
 
 
 class _WholeFiles(DiskSaver):
     """Writes checkpoints by `whole_file` to where another saver would write them."""
 
-    def __init__(self, saver: Any) -> None:
+    def __init__(self, saver: Any, half: bool) -> None:
         super().__init__(saver.dirname, require_empty=False)
         self.filename: str | None = saver.filename
+        self.half = half
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
         with whole_file(Path(self.dirname) / (self.filename or filename)) as temporary:
-            torch.save(checkpoint, temporary)
+            torch.save(halved(checkpoint) if self.half else checkpoint, temporary)
 
     def remove(self, filename: str) -> None:
         (Path(self.dirname) / (self.filename or filename)).unlink(missing_ok=True)
+
+
+def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a network's weights, the floating-point ones in half precision; a layer of two names is kept once."""
+    known: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    return {
+        name: known.setdefault((value.data_ptr(), value.shape), value.half() if value.is_floating_point() else value)
+        for name, value in weights.items()
+    }
