@@ -45,9 +45,14 @@ class _WholeFiles(DiskSaver):
 
 
 def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a network's weights, the floating-point ones in half precision; a layer of two names is kept once."""
+    """Return a network's weights, the floating-point ones in half precision, for any machine.
+
+    A layer of two names is kept once.
+    """
     known: dict[tuple[int, torch.Size], torch.Tensor] = {}
     return {
-        name: known.setdefault((value.data_ptr(), value.shape), value.half() if value.is_floating_point() else value)
+        name: known.setdefault(
+            (value.data_ptr(), value.shape), (value.half() if value.is_floating_point() else value).cpu()
+        )
         for name, value in weights.items()
     }
