@@ -19,7 +19,7 @@ def make(bundle_root: Path, organ: str, folder: Path) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, script, organ, folder], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("organ", ["hippocampus", "thorax"])
+@pytest.mark.parametrize("organ", ["hippocampus", "thorax", "brain"])
 def test_copy_is_a_bundle_of_that_organ(bundle_root, tmp_path, organ):
     done = make(bundle_root, organ, tmp_path / "copy")
     assert done.returncode == 0, done.stderr
