@@ -64,6 +64,8 @@ class OrganPack:
         modality: of the images, such as CT or MR; "" where it is not said.
         default: whether the organ's U-Net is the bundle's `models/model.pt`.
         spacing_mm: spacing the organ's networks work at, (3,).
+        image_mm: extent of the images that the U-Net learned from, (3,), right to left, back to front, feet to head;
+            None where nothing is known of it.
         intensity: how images are normalised.
         nsd_tolerance_mm: the primary tolerance of the normalised surface distance.
         refine: settings of the refinement (keys of `configs/presets.yaml`) that hold for all structures.
@@ -86,6 +88,7 @@ class OrganPack:
     modality: str = setting(text, default="")
     default: bool = setting(flag, default=False)
     spacing_mm: tuple[float, float, float] = setting(three(number(0.01, 100)), default=(1.0, 1.0, 1.0))
+    image_mm: tuple[float, float, float] | None = setting(three(number(1, 10_000)), default=None)
     intensity: Intensity = setting(intensity_of, default=Intensity())
     nsd_tolerance_mm: float = setting(number(0, 1000), default=2.0)
     refine: dict[str, Any] = setting(REFINE, default_factory=dict)

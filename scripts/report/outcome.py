@@ -44,11 +44,13 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 
     Args:
         data: `pred`, and if it was refined `initial`, `pred_shapes`, and `pred_sides`, what to know of left and right;
-            `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_fine_said`, what to know of the fine mask.
+            `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_fine_said` and `image_said`, what to
+            know of the fine mask and of the image that was segmented.
     """
+    seen = list(data.get("image_said", []))
     if "pred_shapes" not in data:
         empty = not known_labels(data["pred"]).any()
-        return Outcome(SEGMENTED, warnings=["the mask is empty"] if empty else [])
+        return Outcome(SEGMENTED, warnings=[*seen, *(["the mask is empty"] if empty else [])])
     shapes = data["pred_shapes"]
     failures = [f"{s.name}: {s.failure}" for s in shapes if s.failure]
     said = [f"{s.name}: {warning}" for s in shapes for warning in s.quality.get("warnings", [])]
@@ -59,7 +61,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     return Outcome(
         status=KEPT if unrefined else REFINED if changed_voxels else UNCHANGED,
         reason="; ".join(failures) if unrefined else "",
-        warnings=[*drawn, *data.get("pred_sides", []), *([] if unrefined else failures + said + fine)],
+        warnings=[*seen, *drawn, *data.get("pred_sides", []), *([] if unrefined else failures + said + fine)],
         volumes_ml=volumes_ml,
         changed_voxels=changed_voxels,
         structures=[

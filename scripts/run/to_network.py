@@ -8,7 +8,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import Compose, CopyItemsd, InvertibleTransform, MapTransform, Orientationd
 
-from ..unet.images import CheckImaged, OwnSpacingd, network_intensity, unit_intensity
+from ..unet.images import CheckImaged, OwnSpacingd, network_intensity, too_large, unit_intensity
 from .options import is_true
 from .request import OpenRequest
 
@@ -16,7 +16,8 @@ from .request import OpenRequest
 class ToNetworkd(MapTransform, InvertibleTransform):
     """Bring an image (1, X, Y, Z) to RAS, and to the spacing and intensity of the organ's U-Net.
 
-    Nothing is done where the mask is given. `inverse` goes back to the image's own grid.
+    `image_said` holds what a user is to know of the image. Nothing is done where the mask is given. `inverse` goes back
+    to the image's own grid.
 
     Args:
         keys: the image.
@@ -52,7 +53,11 @@ class ToNetworkd(MapTransform, InvertibleTransform):
                 network_intensity(self.keys, pack.intensity),
             ]
         )
-        return dict(self.chain(d))
+        large = {
+            f"{key}_said": too_large(data[key].shape[1:], data[key].affine, pack.image_mm)
+            for key in self.key_iterator(dict(data))
+        }
+        return {**self.chain(d), **{key: [said] if said else [] for key, said in large.items()}}
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the data with the image's grid undone."""

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import ImageReader, NibabelReader
@@ -26,9 +28,11 @@ from ..cases.find import READ, VOLUMES, case_name, list_images, list_masks
 from ..cases.nifti_grid import affine_mm
 from ..cases.read import check_header, log_disagreement, open_volume
 from ..cases.split import hold_out
+from ..geometry.affine import spacing_mm
 from ..organ.imaging import Intensity
 from ..organ.pack import OrganPack
 
+MUCH_LARGER = 1.5  # times as long along an axis: a whole head in place of a box, say
 VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
 
 
@@ -112,6 +116,25 @@ class CheckImaged(MapTransform):
             if low == high:
                 raise UnrefinableCase(f"{file_of(data[key])} has the same value everywhere: check how it was exported")
         return dict(data)
+
+
+def too_large(shape: Sequence[int], affine: np.ndarray, known_mm: Sequence[float] | None) -> str:
+    """Return what a user is told of an image much larger than those that a U-Net learned from; "" of others.
+
+    Args:
+        shape: (X, Y, Z) of the image.
+        affine: (4, 4), voxels to mm.
+        known_mm: extent of those others, (3,), in RAS; None where it is not known.
+    """
+    world_axes = np.argsort(nib.orientations.io_orientation(affine)[:, 0])
+    extent_mm = np.multiply(shape, spacing_mm(affine))[world_axes]
+    if known_mm is None or (extent_mm <= MUCH_LARGER * np.asarray(known_mm)).all():
+        return ""
+    own, known = (" × ".join(f"{mm:.0f}" for mm in extents) for extents in (extent_mm, known_mm))
+    return (
+        f"the image is {own} mm large, but the U-Net learned from images of about {known} mm around the organ, and may "
+        "find it elsewhere, too: cut the image to such a box"
+    )
 
 
 class OwnSpacingd(Spacingd):

@@ -71,8 +71,9 @@ def plan(pairs: Sequence[dict[str, str]], outputs: int) -> dict[str, Any]:
         outputs: classes, background included.
 
     Returns:
-        `spacing_mm` (the median, coarser where images are large), `intensity` (a window for CT, else by mean and
-        standard deviation), `patch_size` and `network`; patches are as large as the images, up to `LARGEST_PATCH`.
+        `spacing_mm` (the median, coarser where images are large), `image_mm`, `intensity` (a window for CT, else by
+        mean and standard deviation), `patch_size` and `network`; patches are as large as the images, up to
+        `LARGEST_PATCH`.
     """
     spacings, extents, inside, lowest = [], [], [], []
     for pair in pairs[:: len(pairs) // LOOKED_AT + 1]:
@@ -94,6 +95,7 @@ def plan(pairs: Sequence[dict[str, str]], outputs: int) -> dict[str, Any]:
         intensity = {"kind": "window", "low": round(float(low)), "high": max(round(float(high)), round(float(low)) + 1)}
     return {
         "spacing_mm": [round(float(mm), 3) for mm in spacing],
+        "image_mm": [round(float(mm)) for mm in extent_mm],
         "intensity": intensity,
         "patch_size": {"train": patch, "infer": [*patch]},  # the same list twice would be written as a YAML alias
         "network": {

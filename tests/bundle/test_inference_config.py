@@ -116,6 +116,18 @@ def test_a_voxel_head_sees_the_image_as_it_is(bundle_root, tmp_path, organ, want
         np.testing.assert_allclose(case["seen"].affine, affine_of(AFFINES["anisotropic"]), atol=1e-5)
 
 
+def test_a_head_where_a_box_is_expected_is_named(bundle_root, tmp_path):
+    values = np.random.default_rng(0).normal(size=(20, 20, 20))
+    nib.save(nib.Nifti1Image(values, np.diag([5.0, 5.0, 5.0, 1.0])), tmp_path / "a.nii.gz")
+    workflow = inference(bundle_root, tmp_path / "a.nii.gz", tmp_path / "out", "hippocampus")
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    (case,) = json.loads((tmp_path / "out" / "report.json").read_text())["cases"]
+    assert "the image is 100 × 100 × 100 mm large" in case["warnings"][0]
+    assert "about 35 × 50 × 36 mm" in case["warnings"][0]
+
+
 def test_flip_averaging_makes_the_output_symmetric():
     image = torch.arange(4.0 * 4 * 4).reshape(1, 1, 4, 4, 4)
     ramp = torch.arange(4.0).reshape(1, 1, 4, 1, 1)

@@ -8,7 +8,7 @@ import torch
 
 from scripts.cases.errors import UnreadableCase, UnrefinableCase
 from scripts.organ.pack import OrganPack
-from scripts.unet.images import ReadImaged, structure_channels, training_pairs
+from scripts.unet.images import ReadImaged, structure_channels, too_large, training_pairs
 from tests.helpers.publishers import LPS, write_meta_image, write_nrrd
 from tests.helpers.volumes import AFFINES, blocks, save, save_with_nan_affine
 
@@ -36,6 +36,12 @@ def test_images_and_labels_are_read_alike_in_every_format(tmp_path, affine, endi
         for key in ("image", "label"):
             np.testing.assert_array_equal(done[key][0], blocks())
             np.testing.assert_allclose(done[key].affine, affine, atol=1e-4)
+
+
+@pytest.mark.parametrize(("known_mm", "said"), [((60, 90, 80), False), ((60, 80, 30), True), (None, False)])
+def test_an_image_much_larger_than_those_of_the_training_is_named(known_mm, said):
+    text = too_large((24, 80, 60), np.array([[0, -1.0, 0, 0], [0, 0, 2, 0], [2, 0, 0, 0], [0, 0, 0, 1]]), known_mm)
+    assert bool(text) is said and (not said or "80 × 120 × 48 mm" in text and "60 × 80 × 30 mm" in text)
 
 
 def test_image_that_a_host_has_read_is_left_alone():

@@ -28,7 +28,7 @@ def test_a_network_fits_the_data_and_stands_in_the_pack(tmp_path):
     folder = bare_pack(tmp_path / "pack")
     pack = pack_with_unet(str(folder), data)
     assert pack == OrganPack.load(folder) and (folder / "organ.yaml").read_text().startswith("# by hand\n")
-    assert pack.spacing_mm == (1.0, 1.0, 2.0) and pack.intensity.kind == "zscore"
+    assert pack.spacing_mm == (1.0, 1.0, 2.0) and all(pack.image_mm) and pack.intensity.kind == "zscore"
     assert pack.patch_size.train == pack.patch_size.infer == (16, 16, 16)
     assert build_unet(pack)(torch.zeros(1, 1, *pack.patch_size.train)).shape[1] == 3
     written = (folder / "organ.yaml").read_bytes()
