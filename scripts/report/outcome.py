@@ -47,7 +47,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
             `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_fine_said` and `image_said`, what to
             know of the fine mask and of the image that was segmented.
     """
-    seen = list(data.get("image_said", []))
+    seen = [data["image_said"]] if data.get("image_said") else []
     if "pred_shapes" not in data:
         empty = not known_labels(data["pred"]).any()
         return Outcome(SEGMENTED, warnings=[*seen, *(["the mask is empty"] if empty else [])])

@@ -16,8 +16,8 @@ from .request import OpenRequest
 class ToNetworkd(MapTransform, InvertibleTransform):
     """Bring an image (1, X, Y, Z) to RAS, and to the spacing and intensity of the organ's U-Net.
 
-    `image_said` holds what a user is to know of the image. Nothing is done where the mask is given. `inverse` goes back
-    to the image's own grid.
+    `image_said` holds what a user is to know of the image, "" for nothing: a text, since in a batch MONAI makes `None`
+    of empty lists. Nothing is done where the mask is given. `inverse` goes back to the image's own grid.
 
     Args:
         keys: the image.
@@ -53,11 +53,11 @@ class ToNetworkd(MapTransform, InvertibleTransform):
                 network_intensity(self.keys, pack.intensity),
             ]
         )
-        large = {
+        said = {
             f"{key}_said": too_large(data[key].shape[1:], data[key].affine, pack.image_mm)
             for key in self.key_iterator(dict(data))
         }
-        return {**self.chain(d), **{key: [said] if said else [] for key, said in large.items()}}
+        return {**self.chain(d), **said}
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the data with the image's grid undone."""

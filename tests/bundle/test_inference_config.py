@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow, ckpt_export, create_workflow, verify_net_in_out
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from scripts.organ.pack import MODELS, OrganError, OrganPack
 from scripts.refine.transforms import TIMSampled
@@ -126,6 +127,27 @@ def test_a_head_where_a_box_is_expected_is_named(bundle_root, tmp_path):
     (case,) = json.loads((tmp_path / "out" / "report.json").read_text())["cases"]
     assert "the image is 100 × 100 × 100 mm large" in case["warnings"][0]
     assert "about 35 × 50 × 36 mm" in case["warnings"][0]
+
+
+def test_a_loader_s_batch_is_the_cases_again(bundle_root, brightness_pack, tmp_path):
+    """Hosts may collate what comes of `preprocessing`, here a head and a box, and take it apart again."""
+    with (brightness_pack / "organ.yaml").open("a") as file:
+        file.write("image_mm: [16, 16, 16]\n")
+    for name, edge_mm in {"head": 4.0, "box": 1.0}.items():
+        nib.save(
+            nib.Nifti1Image(nested_boxes((16, 16, 16)), np.diag([*[edge_mm] * 3, 1.0])), tmp_path / f"{name}.nii.gz"
+        )
+    workflow = inference(bundle_root, tmp_path / "box.nii.gz", tmp_path / "out", brightness_pack)
+    workflow.initialize()
+    preprocessing, postprocessing = map(workflow.parser.get_parsed_content, ("preprocessing", "postprocessing"))
+    cases = [preprocessing({"image": str(tmp_path / f"{name}.nii.gz")}) for name in ("head", "box")]
+    alone = decollate_batch(list_data_collate([cases[1]]))[0]
+    logits = torch.nn.functional.one_hot(alone["image"][0].long() * 0, 3).movedim(-1, 0).float()
+    assert postprocessing({**alone, "pred": MetaTensor(logits)})["result"]["warnings"] == ["the mask is empty"]
+    for case in cases:
+        case["image"] = case["image"][:, :16, :16, :16]
+    head, box = decollate_batch(list_data_collate(cases))
+    assert "64 × 64 × 64 mm" in head["image_said"] and box["image_said"] == ""
 
 
 def test_flip_averaging_makes_the_output_symmetric():
