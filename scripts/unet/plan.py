@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,9 @@ def plan(pairs: Sequence[dict[str, str]], outputs: int) -> dict[str, Any]:
         outputs: classes, background included.
 
     Returns:
-        `spacing_mm` (the median, coarser where images are large), `image_mm`, `intensity` (a window for CT, else by
-        mean and standard deviation), `patch_size` and `network`; patches are as large as the images, up to
-        `LARGEST_PATCH`.
+        `spacing_mm` (the median, coarser where images are large), `image_mm` (of the largest), `intensity` (a window
+        for CT, else by mean and standard deviation), `patch_size` and `network`; patches are as large as the images, up
+        to `LARGEST_PATCH`.
     """
     spacings, extents, inside, lowest = [], [], [], []
     for pair in pairs[:: len(pairs) // LOOKED_AT + 1]:
@@ -95,7 +96,7 @@ def plan(pairs: Sequence[dict[str, str]], outputs: int) -> dict[str, Any]:
         intensity = {"kind": "window", "low": round(float(low)), "high": max(round(float(high)), round(float(low)) + 1)}
     return {
         "spacing_mm": [round(float(mm), 3) for mm in spacing],
-        "image_mm": [round(float(mm)) for mm in extent_mm],
+        "image_mm": [math.ceil(mm) for mm in np.max(extents, axis=0)],
         "intensity": intensity,
         "patch_size": {"train": patch, "infer": [*patch]},  # the same list twice would be written as a YAML alias
         "network": {

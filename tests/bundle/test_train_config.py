@@ -181,8 +181,6 @@ def test_the_moving_average_is_what_is_written(bundle_root, data, tmp_path):
     written = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
     assert all(torch.equal(written[key], state["average"][key].half()) for key in written)
     assert any(not torch.equal(written[key], state["network"][key].half()) for key in written)
-    once = sum(value.numel() for value in build_unet(OrganPack.load(pack)).parameters())
-    assert (tmp_path / "out" / "model.pt").stat().st_size < 2 * once + 100_000
 
 
 def test_handlers_that_a_host_adds_act_before_the_bundles_own(bundle_root, data, tmp_path):

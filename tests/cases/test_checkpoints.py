@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine
 
 from scripts.cases import checkpoints
-from scripts.cases.checkpoints import WholeCheckpointSaver
+from scripts.cases.checkpoints import WholeCheckpointSaver, halved
 
 
 def run(folder, epochs=3):
@@ -39,3 +39,10 @@ def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("final.pt", b"earlier")]
+
+
+def test_a_layer_of_two_names_is_written_once_and_counts_stay_whole():
+    layer = torch.nn.BatchNorm3d(2)
+    written = halved(torch.nn.Sequential(layer, layer).state_dict())
+    assert written["0.weight"] is written["1.weight"] and written["0.weight"] is not written["0.running_var"]
+    assert written["0.weight"].dtype == torch.float16 and written["0.num_batches_tracked"].dtype == torch.int64

@@ -8,6 +8,7 @@ import yaml
 
 from scripts.organ.pack import OrganError, OrganPack
 from scripts.unet import plan
+from scripts.unet.images import too_large
 from scripts.unet.network import build_unet
 from scripts.unet.plan import pack_with_unet
 from tests.helpers.small_pack import write_data, write_pack
@@ -28,12 +29,26 @@ def test_a_network_fits_the_data_and_stands_in_the_pack(tmp_path):
     folder = bare_pack(tmp_path / "pack")
     pack = pack_with_unet(str(folder), data)
     assert pack == OrganPack.load(folder) and (folder / "organ.yaml").read_text().startswith("# by hand\n")
-    assert pack.spacing_mm == (1.0, 1.0, 2.0) and all(pack.image_mm) and pack.intensity.kind == "zscore"
+    assert (
+        pack.spacing_mm == (1.0, 1.0, 2.0) and pack.image_mm == (16.0, 14.0, 30.0) and pack.intensity.kind == "zscore"
+    )
     assert pack.patch_size.train == pack.patch_size.infer == (16, 16, 16)
     assert build_unet(pack)(torch.zeros(1, 1, *pack.patch_size.train)).shape[1] == 3
     written = (folder / "organ.yaml").read_bytes()
     assert b"&" not in written  # no marks of YAML's in a file that people edit
     assert pack_with_unet(str(folder), data) == pack and (folder / "organ.yaml").read_bytes() == written
+
+
+def test_no_image_of_the_training_is_called_too_large(tmp_path):
+    """Nor are those of a micro-CT refused, which are smaller than 1 mm."""
+    data = write_data(tmp_path / "data", 4, np.diag([0.03, 0.03, 0.03, 1.0]))
+    long = nib.load(data / "images" / "box_0.nii.gz").get_fdata().repeat(10, 2).astype(np.float32)
+    affine = np.diag([0.03, 0.03, 0.4, 1.0])
+    nib.save(nib.Nifti1Image(long, affine), data / "images" / "box_0.nii.gz")
+    nib.save(nib.Nifti1Image((long > 0.5).astype(np.uint8), affine), data / "labels" / "box_0.nii.gz")
+    pack = pack_with_unet(str(bare_pack(tmp_path / "pack")), data)
+    assert pack.image_mm is not None and pack.image_mm[:2] == (1.0, 1.0)
+    assert too_large(long.shape, affine, pack.image_mm) == ""
 
 
 def test_ct_gets_a_window_of_what_is_inside_the_labels_and_large_images_a_coarser_spacing(tmp_path):
