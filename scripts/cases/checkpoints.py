@@ -45,14 +45,18 @@ class _WholeFiles(DiskSaver):
 
 
 def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a network's weights, the floating-point ones in half precision, for any machine.
+    """Return a network's weights, the floating-point ones in half precision where that can hold them, for any machine.
 
     A layer of two names is kept once.
     """
     known: dict[tuple[int, torch.Size], torch.Tensor] = {}
     return {
-        name: known.setdefault(
-            (value.data_ptr(), value.shape), (value.half() if value.is_floating_point() else value).cpu()
-        )
+        name: known.setdefault((value.data_ptr(), value.shape), _smaller(value).cpu())
         for name, value in weights.items()
     }
+
+
+def _smaller(value: torch.Tensor) -> torch.Tensor:
+    if not value.is_floating_point() or (value.abs() > torch.finfo(torch.float16).max).any():
+        return value
+    return value.half()

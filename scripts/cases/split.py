@@ -29,15 +29,20 @@ def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]
     return list(items[:kept]), list(items[kept:])
 
 
-def fold_of_each(names: Sequence[str], folds: int) -> list[int]:
+def fold_of_each(names: Sequence[str], folds: int, among: Sequence[str] = ()) -> list[int]:
     """Return the fold of each case, 0 to `folds` - 1, in turn.
 
     Cases of one patient are in one fold: `scan_09` and those that begin with `scan_09_`, as `match_name` has it.
 
+    Args:
+        names: of the cases.
+        folds: how many.
+        among: all names that tell who is one patient, where `names` are but some of them.
+
     Raises:
         ValueError: fewer than two folds, or more than there are patients.
     """
-    of_each = [min((one for one in names if match_name(name, [one])), key=len) for name in names]
+    of_each = [min((one for one in [*names, *among] if match_name(name, [one])), key=len) for name in names]
     patients = list(dict.fromkeys(of_each))
     if not 2 <= folds <= len(patients):
         raise ValueError(f"{len(patients)} patients cannot be split into {folds} folds: give 2 to {len(patients)}")

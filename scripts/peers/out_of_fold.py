@@ -53,7 +53,8 @@ def out_of_fold(
             and written into its organ.yaml, as by `train`.
         output_dir: receives masks/NETWORK/CASE.nii.gz, networks/NETWORK_foldN/ (checkpoint and log), and scores.csv.
         networks: all, or some with commas between them.
-        folds: parts of the training cases; those of one patient (scan_09 and scan_09_b) are in one.
+        folds: parts of the training cases; those of one patient are in one, which are scan_09 and scan_09_b, but
+            not scan_09_a and scan_09_b without a scan_09.
         minutes: of processor time that each training may take, on a GPU of the clock; 0 for no bound. A network is
             trained once a fold.
         steps: batches that it may take; 0 for no bound.
@@ -72,8 +73,9 @@ def out_of_fold(
     setup = setup_of(organ, dataset_dir, minutes, steps, seed, device)
     pairs = training_part(setup.pack, dataset_dir)
     require_data(pairs, dataset_dir)
+    known = [case_name(pair["label"]) for pair in pairs]
     pairs = [pairs[i] for i in evenly_spaced(len(pairs), cases or len(pairs))]
-    fold_of = fold_of_each([case_name(pair["label"]) for pair in pairs], folds)
+    fold_of = fold_of_each([case_name(pair["label"]) for pair in pairs], folds, known)
     out = Path(output_dir).resolve()
     rows: list[dict[str, Any]] = []
     with FolderLock(out):

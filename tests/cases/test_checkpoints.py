@@ -45,4 +45,7 @@ def test_a_layer_of_two_names_is_written_once_and_counts_stay_whole():
     layer = torch.nn.BatchNorm3d(2)
     written = halved(torch.nn.Sequential(layer, layer).state_dict())
     assert written["0.weight"] is written["1.weight"] and written["0.weight"] is not written["0.running_var"]
-    assert written["0.weight"].dtype == torch.float16 and written["0.num_batches_tracked"].dtype == torch.int64
+    assert written["0.weight"].dtype == written["0.running_var"].dtype == torch.float16
+    layer.running_var[0] = 1e6  # too large for half precision
+    assert halved(layer.state_dict())["running_var"].dtype == torch.float32
+    assert written["0.num_batches_tracked"].dtype == torch.int64

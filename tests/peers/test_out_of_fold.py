@@ -122,6 +122,7 @@ def test_all_of_the_pack_s_training_part_is_taken(tmp_path):
 def test_cases_of_a_patient_are_in_one_fold():
     names = ["p_1", "p_2_late", "p_2", "p_10", "p_2_late_b", "q"]
     assert fold_of_each(names, 2) == [0, 1, 1, 0, 1, 1]
+    assert fold_of_each(["p_1", "p_2_late", "p_2_late_b"], 2, names) == [0, 1, 1]
 
 
 def test_what_makes_no_sense_is_refused(made, tmp_path):
