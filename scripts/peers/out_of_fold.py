@@ -105,7 +105,16 @@ def training_part(pack: OrganPack, dataset_dir: str) -> list[Pair]:
     parts = [training_pairs(dataset_dir, pack.split, part) for part in ("train", "validation")]
     known = {case_name(pair["label"]): pair for part in parts for pair in part}
     names = part_names(pack, "train")
-    return [known[name] for name in names] if names and set(names) <= set(known) else list(parts[0])
+    if names and set(names) <= set(known):
+        return [known[name] for name in names]
+    if names:
+        logger.warning(
+            "%s lacks files of the split of '%s': the first 85 %% of its own files are taken, which other parts of the "
+            "split may hold",
+            dataset_dir,
+            pack.name,
+        )
+    return list(parts[0])
 
 
 def dsc_of(pack: OrganPack, mask: Path, label: str) -> dict[str, float]:

@@ -107,7 +107,7 @@ def test_fewer_cases_are_trained_and_segmented(made, tmp_path):
     assert state["made_of"]["cases"] == ["case_3"]
 
 
-def test_all_of_the_pack_s_training_part_is_taken(tmp_path):
+def test_all_of_the_pack_s_training_part_is_taken(tmp_path, caplog):
     """Also what a training of one network holds out of it for validation; and no case of the test part."""
     pack = OrganPack.load("thorax")
     assert not pack.split["validation"]
@@ -116,7 +116,10 @@ def test_all_of_the_pack_s_training_part_is_taken(tmp_path):
         for name in (*pack.split["train"], *pack.split["test"]):
             (tmp_path / part / name).touch()
     taken = [pair["label"] for pair in training_part(pack, str(tmp_path))]
-    assert taken == [str(tmp_path / "labels" / name) for name in pack.split["train"]]
+    assert taken == [str(tmp_path / "labels" / name) for name in pack.split["train"]] and not caplog.messages
+    for part in ("images", "labels"):
+        (tmp_path / part / pack.split["train"][0]).unlink()
+    assert len(training_part(pack, str(tmp_path))) == 25 and "lacks files of the split" in caplog.text
 
 
 def test_cases_of_a_patient_are_in_one_fold():
