@@ -14,7 +14,7 @@ from scripts.organ.pack import MODELS, OrganPack
 from scripts.peers.data import read_cases, task_of, write_mask
 from scripts.peers.job import is_scored, reproduce
 from scripts.peers.networks import PEERS
-from tests.helpers.mean_shape import mean_shape
+from tests.helpers.plain_data import write_plain_data
 
 OPTIONS = {"minutes": 0.0, "steps": 8, "device": "cpu"}
 
@@ -23,15 +23,7 @@ OPTIONS = {"minutes": 0.0, "steps": 8, "device": "cpu"}
 def made(tmp_path_factory):
     """Four cases, whose images show the organ plainly, and a run of two networks on them."""
     root = tmp_path_factory.mktemp("reproduce")
-    label_map, affine = mean_shape("plain")
-    for part in ("images", "labels"):
-        (root / "data" / part).mkdir(parents=True)
-    for number in range(4):
-        shifted = np.roll(label_map, number - 1, axis=1)
-        noise = np.random.default_rng(number).normal(0.0, 10.0, shifted.shape)
-        image = nib.Nifti1Image((100.0 * (shifted > 0) + 50.0 + noise).astype(np.float32), affine)
-        nib.save(image, root / "data" / "images" / f"case_{number}.nii.gz")
-        nib.save(nib.Nifti1Image(shifted, affine), root / "data" / "labels" / f"case_{number}.nii.gz")
+    write_plain_data(root / "data", 4)
     page = run(root)
     return root, page
 

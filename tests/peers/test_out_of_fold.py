@@ -10,7 +10,7 @@ import torch
 from scripts.cases.split import fold_of_each
 from scripts.organ.pack import OrganPack
 from scripts.peers.out_of_fold import dsc_of, out_of_fold, training_part
-from tests.helpers.mean_shape import mean_shape
+from tests.helpers.plain_data import write_plain_data
 
 OPTIONS = {"minutes": 0.0, "steps": 4, "folds": 2, "networks": "unet,iosnet", "device": "cpu"}
 CASES = ["case_0", "case_1", "case_2", "case_3"]  # of five, the last of which is the test part
@@ -20,15 +20,7 @@ CASES = ["case_0", "case_1", "case_2", "case_3"]  # of five, the last of which i
 def made(tmp_path_factory):
     """Five cases, whose images show the organ plainly but for the test case's, which is no image; and a run on them."""
     root = tmp_path_factory.mktemp("out_of_fold")
-    label_map, affine = mean_shape("plain")
-    for part in ("images", "labels"):
-        (root / "data" / part).mkdir(parents=True)
-    for number in range(4):
-        shifted = np.roll(label_map, number - 1, axis=1)
-        noise = np.random.default_rng(number).normal(0.0, 10.0, shifted.shape)
-        image = nib.Nifti1Image((100.0 * (shifted > 0) + 50.0 + noise).astype(np.float32), affine)
-        nib.save(image, root / "data" / "images" / f"case_{number}.nii.gz")
-        nib.save(nib.Nifti1Image(shifted, affine), root / "data" / "labels" / f"case_{number}.nii.gz")
+    write_plain_data(root / "data", 4)
     for part in ("images", "labels"):
         (root / "data" / part / "case_4.nii.gz").write_bytes(b"not to be read")
     return root, run(root)
