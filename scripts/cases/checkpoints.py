@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 from ignite.handlers import Checkpoint, DiskSaver
-from monai.handlers import CheckpointSaver
+from monai.handlers import CheckpointLoader, CheckpointSaver
 
 from .files import whole_file
+
+
+NO_CHECKPOINT = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
+
+
+class ResumeLoader(CheckpointLoader):
+    """MONAI's `CheckpointLoader` for a run that goes on; it says which file does not fit."""
+
+    def __call__(self, engine: Engine) -> None:
+        """Put the run where it stood.
+
+        Raises:
+            ValueError: the file is no checkpoint of such a run, or that run has had more epochs than are wanted.
+        """
+        wanted = engine.state.max_epochs
+        try:
+            super().__call__(engine)
+        except NO_CHECKPOINT as error:
+            done = engine.state.epoch
+            if wanted is not None and done > wanted:
+                raise ValueError(f"--resume {self.load_path} has had {done} epochs: give a larger --max_epochs") from error
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+            raise ValueError(
+                f"--resume {self.load_path} is no checkpoint of a run with this organ and these options ({reason}): give "
+                "that run's own, or leave out --resume"
+            ) from error
 
 
 class WholeCheckpointSaver(CheckpointSaver):

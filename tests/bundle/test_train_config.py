@@ -174,6 +174,16 @@ def test_an_interrupted_run_goes_on(bundle_root, data, tmp_path):
     assert any(not torch.equal(moved["network"][key], state["network"][key]) for key in state["network"])
 
 
+def test_another_network_s_run_is_not_gone_on_with(bundle_root, data, tmp_path):
+    train(bundle_root, data, write_pack(tmp_path / "boxes"), tmp_path / "a", max_epochs=1, val_interval=1)
+    other = write_pack(tmp_path / "other")
+    text = (other / "organ.yaml").read_text()
+    (other / "organ.yaml").write_text(text.replace("norm: INSTANCE", "norm: BATCH"))
+    resume = str(tmp_path / "a" / "logs" / "checkpoint.pt")
+    with pytest.raises(SystemExit, match=f"^Error: --resume {resume} is no checkpoint of a run with this organ"):
+        train(bundle_root, data, other, tmp_path / "b", max_epochs=2, val_interval=1, resume=resume)
+
+
 def test_the_moving_average_is_what_is_written(bundle_root, data, tmp_path):
     pack = write_pack(tmp_path / "boxes")
     train(bundle_root, data, pack, tmp_path / "out", max_epochs=1, val_interval=1, average=0.25)

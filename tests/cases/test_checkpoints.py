@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine
 
 from scripts.cases import checkpoints
-from scripts.cases.checkpoints import WholeCheckpointSaver, halved
+from scripts.cases.checkpoints import ResumeLoader, WholeCheckpointSaver, halved
 
 
 def run(folder, epochs=3):
@@ -49,3 +49,29 @@ def test_a_layer_of_two_names_is_written_once_and_counts_stay_whole():
     layer.running_var[0] = 1e6  # too large for half precision
     assert halved(layer.state_dict())["running_var"].dtype == torch.float32
     assert written["0.num_batches_tracked"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda file: file.write_text("no checkpoint"), "is no checkpoint"),
+        (lambda file: torch.save({"weight": torch.zeros(1)}, file), "is no checkpoint.*network"),
+        (lambda file: torch.save({"network": torch.nn.Linear(3, 1).state_dict()}, file), "is no checkpoint.*Linear.*size"),
+    ],
+)
+def test_a_run_does_not_go_on_from_a_file_of_another(tmp_path, write, reason):
+    file = tmp_path / "checkpoint.pt"
+    write(file)
+    with pytest.raises(ValueError, match=f"^--resume {file} {reason}"):
+        ResumeLoader(str(file), {"network": torch.nn.Linear(2, 1), "average": torch.nn.Linear(2, 1)})(Engine(print))
+
+
+def test_a_run_that_has_had_its_epochs_asks_for_more(tmp_path):
+    engine = Engine(lambda *_: None)
+    engine.run([0], max_epochs=3)
+    file = tmp_path / "checkpoint.pt"
+    torch.save({"network": torch.nn.Linear(2, 1).state_dict(), "trainer": engine.state_dict()}, file)
+    again = Engine(lambda *_: None)
+    again.state.max_epochs = 2
+    with pytest.raises(ValueError, match="has had 3 epochs: give a larger --max_epochs"):
+        ResumeLoader(str(file), {"network": torch.nn.Linear(2, 1), "trainer": again})(again)
