@@ -14,7 +14,6 @@ from monai.handlers import CheckpointLoader, CheckpointSaver
 
 from .files import whole_file
 
-
 NO_CHECKPOINT = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
@@ -33,12 +32,11 @@ class ResumeLoader(CheckpointLoader):
         except NO_CHECKPOINT as error:
             done = engine.state.epoch
             if wanted is not None and done > wanted:
-                raise ValueError(f"--resume {self.load_path} has had {done} epochs: give a larger --max_epochs") from error
-            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-            raise ValueError(
-                f"--resume {self.load_path} is no checkpoint of a run with this organ and these options ({reason}): give "
-                "that run's own, or leave out --resume"
-            ) from error
+                said = f"has had {done} epochs: give a larger --max_epochs"
+            else:
+                reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+                said = f"is no checkpoint of a run with this organ and these options ({reason}): give that run's own"
+            raise ValueError(f"--resume {self.load_path} {said}, or leave out --resume") from error
 
 
 class WholeCheckpointSaver(CheckpointSaver):

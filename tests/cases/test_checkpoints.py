@@ -56,7 +56,7 @@ def test_a_layer_of_two_names_is_written_once_and_counts_stay_whole():
     [
         (lambda file: file.write_text("no checkpoint"), "is no checkpoint"),
         (lambda file: torch.save({"weight": torch.zeros(1)}, file), "is no checkpoint.*network"),
-        (lambda file: torch.save({"network": torch.nn.Linear(3, 1).state_dict()}, file), "is no checkpoint.*Linear.*size"),
+        (lambda file: torch.save({"network": torch.nn.Linear(3, 1).state_dict()}, file), "is no checkpoint.*Linear"),
     ],
 )
 def test_a_run_does_not_go_on_from_a_file_of_another(tmp_path, write, reason):
