@@ -105,22 +105,30 @@ def own_network(
     return network.to(torch.device(device)).eval()
 
 
-class TrainingInferer(SimpleInferer):
-    """Applies a network in training: in bfloat16 on processors that compute with it, which takes half the time.
+def in_bfloat16(network: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return what applies a network in bfloat16 on processors that compute with it, which takes half the time.
 
-    Weights, loss and what a GPU does are left as they are.
+    Its logits are float32 there. Weights, other processors and what a GPU does are left as they are.
     """
+
+    def apply(inputs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if inputs.device.type != "cpu":
+            return network(inputs, *args, **kwargs)
+        known = torch.cpu.get_capabilities()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(known.get("avx512_bf16") or known.get("amx_bf16"))):
+            return network(inputs, *args, **kwargs).float()
+
+    return apply
+
+
+class TrainingInferer(SimpleInferer):
+    """Applies a network in training, see `in_bfloat16`."""
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Return the network's logits of (B, C, X, Y, Z), float32 on processors."""
-        if inputs.device.type != "cpu":
-            return network(inputs, *args, **kwargs)
-        known = torch.cpu.get_capabilities()
-        half = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            return network(inputs, *args, **kwargs).float()
+        """Return the network's logits of (B, C, X, Y, Z)."""
+        return in_bfloat16(network)(inputs, *args, **kwargs)
 
 
 class FlipAveragingInferer(Inferer):
@@ -131,6 +139,7 @@ class FlipAveragingInferer(Inferer):
         flip_axes: spatial axes (0, 1, 2) to mirror one at a time; none for a single pass.
         overlap: share of a window that overlaps its neighbour.
         own_network: applied in place of the network that it is called with; see `own_network`.
+        exact: never computes in bfloat16, see `in_bfloat16`: for networks that are compared by small differences.
     """
 
     def __init__(
@@ -139,9 +148,11 @@ class FlipAveragingInferer(Inferer):
         flip_axes: Sequence[int] = (),
         overlap: float = 0.5,
         own_network: torch.nn.Module | None = None,
+        exact: bool = False,
     ) -> None:
         super().__init__()
         self.own_network = own_network
+        self.exact = exact
         self.flip_axes = tuple(flip_axes)
         self.window, self.put_together_on_cpu = (
             SlidingWindowInferer(roi_size, sw_batch_size=1, overlap=overlap, mode="gaussian", device=device)
@@ -172,6 +183,7 @@ class FlipAveragingInferer(Inferer):
     def _averaged(
         self, window: SlidingWindowInferer, inputs: torch.Tensor, network: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
+        network = network if self.exact else in_bfloat16(network)
         total = torch.as_tensor(window(inputs, network))
         for axis in self.flip_axes:
             mirrored = torch.as_tensor(window(torch.flip(inputs, (axis + 2,)), network))

@@ -54,18 +54,23 @@ def test_network_of_another_organ_is_used_in_place_of_the_host_s(tmp_path):
     loaded = own_network(build_unet(pack), pack, "cpu")
     image = torch.rand(1, 1, 16, 16, 16)
     with torch.no_grad():
-        done = FlipAveragingInferer(-1, own_network=loaded)(image, lambda x: x / 0)
+        done = FlipAveragingInferer(-1, own_network=loaded, exact=True)(image, lambda x: x / 0)
         torch.testing.assert_close(done, trained(image))
     assert own_network(torch.nn.Identity(), OrganPack.load("hippocampus"), "cpu") is None
 
 
 @pytest.mark.parametrize("known", [{"avx512_bf16": True}, {"amx_bf16": True}, {"avx2": True}])
-def test_training_computes_in_bfloat16_where_the_processor_does(monkeypatch, known):
+def test_a_u_net_computes_in_bfloat16_where_the_processor_does(monkeypatch, known):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
     network, image = build_unet(dataclasses.replace(PACK, network=UNET)).eval(), torch.rand(1, 1, 16, 8, 16)
     found, exact = TrainingInferer()(image, network), network(image)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=0.05, atol=0.05)
     assert torch.equal(found, exact) == ("avx2" in known)
+    with torch.no_grad():
+        used, plain = (FlipAveragingInferer((16, 8, 16), exact=one)(image, network) for one in (False, True))
+    assert used.dtype == torch.float32 and torch.equal(used, plain) == ("avx2" in known)
+    torch.testing.assert_close(plain, exact)
+    torch.testing.assert_close(used, exact, rtol=0.05, atol=0.05)
     found.sum().backward()
     assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in network.parameters())
