@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from scripts.geometry.affine import box_affine
+from scripts.geometry.boxed import BoxedMask
 from scripts.organ.pack import OrganPack
 from scripts.refine.draw_mesh import draw_mesh
 from scripts.refine.likeness import cut_flat, doubts, hopeless
@@ -20,9 +21,19 @@ from tests.helpers.mean_shape import KINDS, chain, damaged, mean_shape, run
 LOST = {"as if LPS": np.diag([-1.0, -1.0, 1.0, 1.0]), "axes exchanged": np.eye(4)[[1, 0, 2, 3]]}
 
 
-def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away_mm=None):
-    """What the verdict reads of a fitted structure; `away_mm` from where the joint model expects its surface."""
-    context = None if away_mm is None else SimpleNamespace(of=lambda name, points: np.full(len(points), away_mm))
+def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away_mm=None, expected_mm=40.0):
+    """What the verdict reads of a fitted structure.
+
+    Its surface lies `away_mm` from where the joint model expects it, and what is expected `expected_mm` from a voxel.
+    """
+    context = (
+        None
+        if away_mm is None
+        else SimpleNamespace(
+            of=lambda name, points: np.full(len(points), away_mm),
+            surface_points=lambda name: np.array([[expected_mm, 0.0, 0.0]] * 5),
+        )
+    )
     return SimpleNamespace(
         name="liver",
         transform=SimpleNamespace(turn=turn, rotation_deg=rotation_deg, converged=converged),
@@ -31,6 +42,8 @@ def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away
         ),
         prior=SimpleNamespace(scale_mm=50.0),
         samples=SimpleNamespace(points_world=np.zeros((9, 3))),
+        affine=np.diag([2.0, 1.0, 1.0, 1.0]),
+        mask=BoxedMask((9, 9, 9), (slice(0, 1),) * 3, np.ones((1, 1, 1), bool)),
         context=context,
     )
 
@@ -43,6 +56,7 @@ def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away
         ({"rotation_deg": 30.0, "converged": False}, 0.97),
         ({"near": 0.4}, 0.4),  # a broken mask
         ({"away_mm": 9.0}, 0.97),  # the joint model alone may be wrong
+        ({"away_mm": 12.0, "expected_mm": 7.0, "turn": "turned by 180°", "near": 0.2}, 0.6),  # a leak as large as it
         ({"away_mm": -2.0, "rotation_deg": 30.0, "converged": False, "near": 0.2, "turn": "mirrored"}, 0.3),
     ],
 )
@@ -59,6 +73,7 @@ def test_too_few_signs_raise_no_doubt(signs, dice):
         ({"away_mm": 12.0, "rotation_deg": 30.0}, 0.97, 2),
         ({"away_mm": -12.0}, 0.1, 2),
         ({"away_mm": 26.0}, 0.97, 1),  # more than its radius
+        ({"away_mm": 26.0, "expected_mm": 12.0, "rotation_deg": 30.0}, 0.97, 2),
     ],
 )
 def test_signs_together_do(signs, dice, count):
