@@ -22,7 +22,8 @@ from .stages import Fitted
 
 ENOUGH = 3  # points of doubt
 TURNED, ELSEWHERE, WEAK = 3, 2, 1  # what the signs count; to lie off by more than its radius counts as turned
-ELSEWHERE_MM = 8.0  # a mask that lies farther than this from where the joint model expects it, see `_away_mm`
+ELSEWHERE_MM = 8.0  # half of a mask's surface is farther than this from where the joint model expects it
+FIT_ELSEWHERE_MM = 5.0  # the same of what is expected and the fit, which was fitted to the mask
 HOPELESS_DICE = 0.3  # of a mask with its own fit: below it, after an alignment that did not settle, nothing is known
 LEAST_DICE, LEAST_NEAR, LARGEST_SCALE = 0.75, 0.5, 1.5
 CUT_FLAT = 0.7  # an initial mask that ends as flat as this was cut, see `agreement.flat_end`
@@ -45,8 +46,8 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
     scale = fitted.fit.similarity.scale * fitted.prior.scale_mm  # of anchor to case
     away_mm = 0.0
     if fitted.context is not None:
-        away_mm = _away_mm(fitted, fitted.context)
-        if away_mm < ELSEWHERE_MM:
+        away_mm = float(np.median(np.abs(fitted.context.of(fitted.name, fitted.samples.points_world))))
+        if away_mm < ELSEWHERE_MM or _found(fitted, fitted.context):
             return []
     signs = [
         (TURNED, bool(transform.turn), f"{transform.turn} it would fit"),
@@ -65,20 +66,18 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
     return [words for _, words in found] if sum(points for points, _ in found) >= ENOUGH else []
 
 
-def _away_mm(fitted: Fitted, context: Context) -> float:
-    """Return how far in mm a mask lies from where the other structures say: the lesser of two medians.
+def _found(fitted: Fitted, context: Context) -> bool:
+    """Return whether mask and fit have a surface where the other structures say, whatever else the mask holds.
 
-    One is that of its surface from the expected one, which a leak or other organs beside it raise, the other that of
-    the expected surface from its own, which missing parts raise. Of another organ's mask, or a turned one, both are
-    large.
+    A leak, or other organs beside it, puts most of a mask's surface elsewhere, but the organ is in it. It is not in
+    another organ's mask, or a turned one.
     """
-    away_mm = float(np.median(np.abs(context.of(fitted.name, fitted.samples.points_world))))
     expected = context.surface_points(fitted.name)
-    if away_mm < ELSEWHERE_MM or not len(expected):
-        return away_mm
+    if not len(expected) or np.median(np.abs(fitted.fit.sdf_mm(expected))) >= FIT_ELSEWHERE_MM:
+        return False
     corner = box_affine(fitted.affine, [side.start for side in fitted.mask.box])
     surface = apply_affine(corner, surface_voxels(fitted.mask.part).astype(float))
-    return min(away_mm, float(np.median(spatial.cKDTree(surface).query(expected)[0])))
+    return float(np.median(spatial.cKDTree(surface).query(expected)[0])) < ELSEWHERE_MM
 
 
 def hopeless(fitted: Fitted, dice: float) -> str:

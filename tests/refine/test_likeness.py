@@ -21,10 +21,11 @@ from tests.helpers.mean_shape import KINDS, chain, damaged, mean_shape, run
 LOST = {"as if LPS": np.diag([-1.0, -1.0, 1.0, 1.0]), "axes exchanged": np.eye(4)[[1, 0, 2, 3]]}
 
 
-def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away_mm=None, expected_mm=40.0):
+def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away_mm=None, expected_mm=40.0, fit_mm=2.0):
     """What the verdict reads of a fitted structure.
 
-    Its surface lies `away_mm` from where the joint model expects it, and what is expected `expected_mm` from a voxel.
+    Its surface lies `away_mm` from where the joint model expects it, what is expected `expected_mm` from a voxel of it,
+    and `fit_mm` from the fit.
     """
     context = (
         None
@@ -38,7 +39,10 @@ def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away
         name="liver",
         transform=SimpleNamespace(turn=turn, rotation_deg=rotation_deg, converged=converged),
         fit=SimpleNamespace(
-            figures={"share_within_2mm": near}, similarity=SimpleNamespace(scale=scale / 50.0), radius_mm=25.0 / scale
+            figures={"share_within_2mm": near},
+            similarity=SimpleNamespace(scale=scale / 50.0),
+            radius_mm=25.0 / scale,
+            sdf_mm=lambda points: np.full(len(points), fit_mm),
         ),
         prior=SimpleNamespace(scale_mm=50.0),
         samples=SimpleNamespace(points_world=np.zeros((9, 3))),
@@ -73,7 +77,8 @@ def test_too_few_signs_raise_no_doubt(signs, dice):
         ({"away_mm": 12.0, "rotation_deg": 30.0}, 0.97, 2),
         ({"away_mm": -12.0}, 0.1, 2),
         ({"away_mm": 26.0}, 0.97, 1),  # more than its radius
-        ({"away_mm": 26.0, "expected_mm": 12.0, "rotation_deg": 30.0}, 0.97, 2),
+        ({"away_mm": 12.0, "expected_mm": 9.0, "rotation_deg": 30.0}, 0.97, 2),  # what is expected is not in it
+        ({"away_mm": 12.0, "expected_mm": 7.0, "fit_mm": -6.0, "rotation_deg": 30.0}, 0.97, 2),  # or the fit missed it
     ],
 )
 def test_signs_together_do(signs, dice, count):
