@@ -14,7 +14,8 @@ from monai.handlers import CheckpointLoader, CheckpointSaver
 
 from .files import whole_file
 
-NO_CHECKPOINT = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
+UNFIT = (RuntimeError, ValueError)  # of a checkpoint of another run, in words that help
+NO_CHECKPOINT = (*UNFIT, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
 class ResumeLoader(CheckpointLoader):
@@ -34,8 +35,9 @@ class ResumeLoader(CheckpointLoader):
             if wanted is not None and done > wanted:
                 said = f"has had {done} epochs: give a larger --max_epochs"
             else:
-                reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-                said = f"is no checkpoint of a run with this organ and these options ({reason}): give that run's own"
+                lines = str(error).splitlines()[:2] if isinstance(error, UNFIT) else []
+                reason = f" ({' '.join(line.strip() for line in lines)})" if lines else ""
+                said = f"is no checkpoint of a run with this organ and these options{reason}: give that run's own"
             raise ValueError(f"--resume {self.load_path} {said}, or leave out --resume") from error
 
 

@@ -33,7 +33,7 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
     """Say why a mask does not look like its organ.
 
     Where a joint model was fitted, the other structures know best where it must lie, and how the axes run: if they
-    agree, there is no doubt.
+    agree, or what they expect is in the mask and its fit, there is no doubt.
 
     Args:
         fitted: the structure.

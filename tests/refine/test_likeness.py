@@ -46,8 +46,8 @@ def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away
         ),
         prior=SimpleNamespace(scale_mm=50.0),
         samples=SimpleNamespace(points_world=np.zeros((9, 3))),
-        affine=np.diag([2.0, 1.0, 1.0, 1.0]),
-        mask=BoxedMask((9, 9, 9), (slice(0, 1),) * 3, np.ones((1, 1, 1), bool)),
+        affine=np.array([[2.0, 0.0, 0.0, -6.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+        mask=BoxedMask((9, 9, 9), (slice(3, 4), slice(0, 1), slice(0, 1)), np.ones((1, 1, 1), bool)),  # at 0 mm
         context=context,
     )
 
