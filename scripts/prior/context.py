@@ -21,10 +21,17 @@ SHELL_MM = 6.0
 
 @dataclass
 class Context:
-    """A fitted joint model."""
+    """A fitted joint model.
+
+    Attributes:
+        joint: the model.
+        fit: its pose and coefficients.
+        structures: names of those that it was fitted to.
+    """
 
     joint: JointShapeModel
     fit: LinearFit
+    structures: tuple[str, ...]
 
     def of(self, name: str, points_world: np.ndarray) -> np.ndarray:
         """Signed distance (N,) in mm of one structure at world points (N, 3)."""
@@ -75,4 +82,4 @@ def fit_context(surfaces: Mapping[str, trimesh.Trimesh], joint: JointShapeModel,
         shells = np.concatenate([points, points + SHELL_MM * normals, points - SHELL_MM * normals])
         trust = np.repeat([1.0, 0.3, 0.3], samples)
         channels.append(Channel(part.model, part.centre, shells, targets, trust))
-    return Context(joint, fit_linear(channels, joint.start(found), joint.radius_mm, SETTINGS))
+    return Context(joint, fit_linear(channels, joint.start(found), joint.radius_mm, SETTINGS), tuple(surfaces))

@@ -24,6 +24,7 @@ ENOUGH = 3  # points of doubt
 TURNED, ELSEWHERE, WEAK = 3, 2, 1  # what the signs count; to lie off by more than its radius counts as turned
 ELSEWHERE_MM = 8.0  # half of a mask's surface is farther than this from where the joint model expects it
 FIT_ELSEWHERE_MM = 5.0  # the same of what is expected and the fit, which was fitted to the mask
+LEAST_OTHERS = 2  # structures that must have told the joint model where to expect one before a doubt is dropped
 HOPELESS_DICE = 0.3  # of a mask with its own fit: below it, after an alignment that did not settle, nothing is known
 LEAST_DICE, LEAST_NEAR, LARGEST_SCALE = 0.75, 0.5, 1.5
 CUT_FLAT = 0.7  # an initial mask that ends as flat as this was cut, see `agreement.flat_end`
@@ -72,6 +73,8 @@ def _found(fitted: Fitted, context: Context) -> bool:
     A leak, or other organs beside it, puts most of a mask's surface elsewhere, but the organ is in it. It is not in
     another organ's mask, or a turned one.
     """
+    if len(set(context.structures) - {fitted.name}) < LEAST_OTHERS:
+        return False
     expected = context.surface_points(fitted.name)
     if not len(expected) or np.median(np.abs(fitted.fit.sdf_mm(expected))) >= FIT_ELSEWHERE_MM:
         return False

@@ -44,6 +44,7 @@ def predicted(context, name):
 def test_an_unseen_pair_is_explained(model):
     truth = pair(1.07, 9.0)
     context = fit_context({n: mask_to_surface(*v) for n, v in truth.items()}, model)
+    assert set(context.structures) == set(truth)
     for name in ("big", "small"):
         assert dice(predicted(context, name), truth[name][0]) > 0.9
 

@@ -21,17 +21,28 @@ from tests.helpers.mean_shape import KINDS, chain, damaged, mean_shape, run
 LOST = {"as if LPS": np.diag([-1.0, -1.0, 1.0, 1.0]), "axes exchanged": np.eye(4)[[1, 0, 2, 3]]}
 
 
-def fitted(turn="", rotation_deg=5.0, converged=True, near=0.95, scale=1.0, away_mm=None, expected_mm=40.0, fit_mm=2.0):
+def fitted(
+    turn="",
+    rotation_deg=5.0,
+    converged=True,
+    near=0.95,
+    scale=1.0,
+    away_mm=None,
+    expected_mm=40.0,
+    fit_mm=2.0,
+    others=2,
+):
     """What the verdict reads of a fitted structure.
 
     Its surface lies `away_mm` from where the joint model expects it, what is expected `expected_mm` from a voxel of it,
-    and `fit_mm` from the fit.
+    and `fit_mm` from the fit. The model was fitted to it and so many `others`.
     """
     context = (
         None
         if away_mm is None
         else SimpleNamespace(
             of=lambda name, points: np.full(len(points), away_mm),
+            structures=("liver", *"abcd"[:others]),
             surface_points=lambda name: np.array([[expected_mm, 0.0, 0.0]] * 5),
         )
     )
@@ -79,6 +90,7 @@ def test_too_few_signs_raise_no_doubt(signs, dice):
         ({"away_mm": 26.0}, 0.97, 1),  # more than its radius
         ({"away_mm": 12.0, "expected_mm": 9.0, "rotation_deg": 30.0}, 0.97, 2),  # what is expected is not in it
         ({"away_mm": 12.0, "expected_mm": 7.0, "fit_mm": -6.0, "rotation_deg": 30.0}, 0.97, 2),  # or the fit missed it
+        ({"away_mm": 12.0, "expected_mm": 7.0, "others": 1, "rotation_deg": 30.0}, 0.97, 2),  # expected by itself
     ],
 )
 def test_signs_together_do(signs, dice, count):
