@@ -58,9 +58,9 @@ class Judge:
         Returns:
             `predicted_dsc` (%) and `predicted_hd95_mm`, each stage → [prediction, low, high]; `interval`, which
             share of masks it holds, and how many patients, and whose masks, stand behind that. Nothing
-            where the fit cannot be right.
+            where the fit cannot be right, and of a mask that was taken inward: its figures are too good for it.
         """
-        if quality["doubtful"]:
+        if quality["doubtful"] or quality["taken_in_mm"]:
             return {}
         radius_mm = float(quality["fit"]["radius_mm"])
         known = self.calibration

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage, spatial
 
-from ..geometry.affine import apply_affine, box_affine, spacing_mm
+from ..geometry.affine import apply_affine, box_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import Box
 from ..geometry.surface import boundary, crop_box
+from ..prior.volume import UsualVolume
 from .stages import Fitted
 
 AT_MOST = 2000  # points of a surface at which distances are read
@@ -67,6 +68,7 @@ def agreement(
         "flat_end": flat_end(mask, box, fitted.mask.shape),
         "initial_flat_end": flat_end(initial, box, fitted.mask.shape),
         "changed": int(np.count_nonzero(mask != initial)) / max(1, int(np.count_nonzero(initial))),
+        "volume_deviations": _volume_deviations(fitted, size),
         "voxel": float(spacing_mm(fitted.affine).max()) / radius_mm,
         "rotation_deg": transform.rotation_deg,
         "scale": shape.similarity.scale * fitted.prior.scale_mm,
@@ -86,6 +88,14 @@ def agreement(
     others = None if context is None else _size_of(lambda points: context.of(fitted.name, points))
     known |= _percentiles("mask_to_context", AWAY, others, at_mask, radius_mm)
     return {name: None if value is None else round(value, 4) for name, value in known.items()}
+
+
+def _volume_deviations(fitted: Fitted, voxels: int) -> float | None:
+    """How unusual the volume of so many voxels is, see `UsualVolume`; None where the prior does not know volumes."""
+    usual = UsualVolume.from_card(fitted.prior.card)
+    if usual is None or not voxels:
+        return None
+    return usual.deviations(voxels * voxel_volume_mm3(fitted.affine) / 1000.0)
 
 
 def flat_end(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:

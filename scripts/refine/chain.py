@@ -29,18 +29,20 @@ from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
+from ..prior.volume import UsualVolume
 from ..quality.verdict import Judge
 from .bodies import Islands
 from .draw_mesh import MeshRequest, draw_mesh
 from .drawing import Drawing
 from .mending import Mended, mend
+from .oversize import of_whole, taken_in, without
 from .placing import Placing
 from .results import AS_USUAL, Drawn, results_of
 from .settings import RefineSettings
 from .side_by_side import side_by_side
 from .side_check import in_place, mend_sides, partners
 from .sparse import contour_samples
-from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
+from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined, Whole
 from .steps import steps_of
 
 logger = logging.getLogger(__name__)
@@ -141,6 +143,7 @@ class Refiner:
         image: Image | None = None,
         prob: np.ndarray | None = None,
         drawn: Drawing | None = None,
+        enlarged: bool = False,
     ) -> list[Sampled | Unrefined]:
         """Sample each surface with a trust a point; fit the joint model, and read probabilities for it.
 
@@ -156,12 +159,17 @@ class Refiner:
                 read, in place of a voxel head for masks alone.
             drawn: what was drawn of a label map that was filled; then only the drawn contours are sampled, and neither
                 image nor probabilities are read.
+            enlarged: whether disease may have enlarged the organs; otherwise masks that are far too large are taken
+                inward, see `oversize`.
 
         Raises:
             ValueError: the number of classes is not that of the pack's labels and the background.
         """
         if drawn is not None:
             return [self._sample_drawn(one, label_map, affine, drawn) for one in aligned]
+        reads_prob = prob is not None and (image is None or self.head is None)  # which says itself how large it is
+        if not enlarged and not reads_prob:
+            aligned, label_map = self._taken_in(aligned, label_map)
         begun = time.perf_counter()
         context = self._context(aligned)
         fitted = time.perf_counter()
@@ -177,6 +185,34 @@ class Refiner:
         elif self.blind is not None and evidence is None:
             return [self._blind(self._sample(one, context, None, shared), label_map) for one in aligned]
         return [self._sample(one, context, evidence, shared, mended.get(one.name)) for one in aligned]
+
+    def _taken_in(
+        self, aligned: Sequence[Aligned | Unrefined], label_map: np.ndarray
+    ) -> tuple[Sequence[Aligned | Unrefined], np.ndarray]:
+        """Take masks that are far too large inward, see `oversize`; return all, and the label map of what remains."""
+        smaller = side_by_side(self._smaller, aligned, label_map.size)
+        taken = [one for one in smaller if isinstance(one, Aligned) and one.whole is not None]
+        if taken:
+            label_map = label_map.copy(order="K")
+        for one in taken:
+            assert one.whole is not None
+            without(label_map, one.whole.mask, one.mask)
+        return smaller, label_map
+
+    def _smaller(self, one: Aligned | Unrefined) -> Aligned | Unrefined:
+        own = self.steps[one.name]
+        if isinstance(one, Unrefined) or not (own.settings.fusion and own.settings.gate):
+            return one
+        found = taken_in(one.mask, one.affine, UsualVolume.from_card(one.prior.card), own.reconstruction.side)
+        if found is None:
+            return one
+        remains, inward_mm = found
+        placing = Placing(self.steps, self.partners, self.joint is not None, self.seed)
+        placed = placing(one.structure, remains.whole(), one.affine, side_known=True)
+        if isinstance(placed, Unrefined) or placed.failure:
+            return one
+        seconds = {name: spent + placed.seconds.get(name, 0.0) for name, spent in one.seconds.items()}
+        return replace(placed, seconds=seconds, whole=Whole(one.mask, inward_mm))
 
     def _blind(self, sampled: Sampled | Unrefined, label_map: np.ndarray) -> Sampled | Unrefined:
         """Let the voxel head for masks alone see a structure of a label map."""
@@ -283,6 +319,7 @@ class Refiner:
             part = self.steps[one.name].reconstruction(one)
         except ValueError as error:
             return one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
+        one, part = of_whole(one, part)
         own_affine = box_affine(one.affine, [side.start for side in part.box])
         mesh = (None, 0.0) if asked.shared else draw_mesh(part.signed_mm, own_affine, asked.mesh_mm)
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
@@ -309,11 +346,16 @@ class Refiner:
         return results_of(self.draw(fitted, asked), label_map, affine, asked)
 
     def refine(
-        self, label_map: np.ndarray, affine: np.ndarray, image: Image | None = None, prob: np.ndarray | None = None
+        self,
+        label_map: np.ndarray,
+        affine: np.ndarray,
+        image: Image | None = None,
+        prob: np.ndarray | None = None,
+        enlarged: bool = False,
     ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
         """Take a label map through all four steps; see these."""
         aligned = self.align(label_map, affine)
-        sampled = self.sample(aligned, label_map, affine, image, prob)
+        sampled = self.sample(aligned, label_map, affine, image, prob, enlarged=enlarged)
         return self.reconstruct(self.fit(sampled), label_map, affine)
 
 

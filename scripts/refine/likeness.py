@@ -34,7 +34,8 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
     """Say why a mask does not look like its organ.
 
     Where a joint model was fitted, the other structures know best where it must lie, and how the axes run: if they
-    agree, or what they expect is in the mask and its fit, there is no doubt.
+    agree, or what they expect is in the mask and its fit, there is no doubt. Of a mask that was taken inward, which
+    may be that of a larger neighbour, both must hold its organ.
 
     Args:
         fitted: the structure.
@@ -48,8 +49,11 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
     away_mm = 0.0
     if fitted.context is not None:
         away_mm = float(np.median(np.abs(fitted.context.of(fitted.name, fitted.samples.points_world))))
-        if away_mm < ELSEWHERE_MM or _found(fitted, fitted.context):
+        strict = fitted.whole is not None and _others(fitted, fitted.context) >= LEAST_OTHERS
+        if (away_mm < ELSEWHERE_MM and not strict) or _found(fitted, fitted.context):
             return []
+        if strict:
+            return ["taken inward it lies elsewhere than the other structures say"]
     signs = [
         (TURNED, bool(transform.turn), f"{transform.turn} it would fit"),
         (
@@ -73,7 +77,7 @@ def _found(fitted: Fitted, context: Context) -> bool:
     A leak, or other organs beside it, puts most of a mask's surface elsewhere, but the organ is in it. It is not in
     another organ's mask, or a turned one.
     """
-    if len(set(context.structures) - {fitted.name}) < LEAST_OTHERS:
+    if _others(fitted, context) < LEAST_OTHERS:
         return False
     expected = context.surface_points(fitted.name)
     if not len(expected) or np.median(np.abs(fitted.fit.sdf_mm(expected))) >= FIT_ELSEWHERE_MM:
@@ -81,6 +85,11 @@ def _found(fitted: Fitted, context: Context) -> bool:
     corner = box_affine(fitted.affine, [side.start for side in fitted.mask.box])
     surface = apply_affine(corner, surface_voxels(fitted.mask.part).astype(float))
     return float(np.median(spatial.cKDTree(surface).query(expected)[0])) < ELSEWHERE_MM
+
+
+def _others(fitted: Fitted, context: Context) -> int:
+    """Return how many other structures the joint model was fitted to."""
+    return len(set(context.structures) - {fitted.name})
 
 
 def hopeless(fitted: Fitted, dice: float) -> str:
@@ -94,8 +103,8 @@ def unknown_shape(doubtful: bool, warnings: Sequence[str], dice: float) -> str:
     """Say why the prior does not know a shape, "" if it does: of such a mask nothing reliable can be predicted.
 
     Args:
-        doubtful: whether the fit cannot be right.
-        warnings: of the structure; the first says why the fit cannot be right.
+        doubtful: whether the fit cannot be right, or the mask was far too large.
+        warnings: of the structure; the first says why.
         dice: Dice coefficient of the refined mask, whose islands are gone, with the fit.
     """
     if doubtful and warnings:

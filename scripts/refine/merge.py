@@ -87,7 +87,8 @@ def _in_box(values: np.ndarray, box: Box, larger: Box, beyond: float) -> np.ndar
 def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str, Any]:
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
-    `steps_mm` are the steps of stairs that were smoothed, along the axes of the grid, see `stairs`.
+    `steps_mm` are the steps of stairs that were smoothed, along the axes of the grid, see `stairs`; `taken_in_mm` is by
+    how much a mask larger than its organ can be was taken inward, see `oversize`.
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
     but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior does not know
     such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement`. `after` are the
@@ -102,7 +103,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     changed = int(np.count_nonzero(before != after.part))
     if changed:
         known = agreement(fitted, before, after.part, fit, after.box, probability)
-    strange = unknown_shape(part.doubtful, part.warnings, known["dice_with_fit"] or 0.0)
+    strange = unknown_shape(part.doubtful or part.taken_in_mm > 0, part.warnings, known["dice_with_fit"] or 0.0)
     cut = "" if fitted.drawn is not None else cut_flat(fitted.structure, known["initial_flat_end"] or 0.0)
     return {
         "alignment": {
@@ -125,6 +126,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         "removed_ml": round(float((before & ~after.part).sum()) * voxel_ml, 4),
         "added_ml": round(float((after.part & ~before).sum()) * voxel_ml, 4),
         "steps_mm": None if part.steps_mm is None else part.steps_mm.round(2).tolist(),
+        "taken_in_mm": round(part.taken_in_mm, 2),
         "followed_ml": round(part.followed * voxel_ml, 4),
         "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
         "outside_prior": bool(strange),

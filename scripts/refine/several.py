@@ -78,13 +78,14 @@ class JoinedRefiner:
         image: Image | None = None,
         prob: None = None,
         drawn: Drawing | None = None,
+        enlarged: bool = False,
     ) -> list[Sampled | Unrefined]:
         """Sample each surface with a trust a point; the image is read by each pack's own voxel head."""
         return [
             stage
             for _, refiner, own in self._each(label_map)
             for stage in refiner.sample(
-                [one for one in aligned if one.name in refiner.steps], own, affine, image, None, drawn
+                [one for one in aligned if one.name in refiner.steps], own, affine, image, None, drawn, enlarged
             )
         ]
 

@@ -178,6 +178,19 @@ class Unrefined:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The mask of a structure before it was taken inward, see `oversize`.
+
+    Attributes:
+        mask: its voxels in the initial label map.
+        inward_mm: by how much it was taken inward.
+    """
+
+    mask: BoxedMask
+    inward_mm: float
+
+
+@dataclass(frozen=True)
 class Aligned:
     """A structure whose surface was found, and its place in the canonical frame.
 
@@ -185,10 +198,11 @@ class Aligned:
         structure: from the organ pack.
         seconds: stage → seconds.
         prior: the structure's shape prior.
-        mask: its voxels in the initial label map.
+        mask: its voxels in the initial label map, or what remains of them, see `whole`.
         affine: (4, 4) voxel → world mm of the mask.
         surface: closed surface of the mask, world mm.
         transform: PICCT's result.
+        whole: all its voxels, where the mask was far too large and only what remains of it is refined.
     """
 
     structure: Structure
@@ -198,6 +212,7 @@ class Aligned:
     affine: np.ndarray
     surface: trimesh.Trimesh
     transform: CanonicalTransform
+    whole: Whole | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -218,7 +233,7 @@ class Aligned:
         """Return the structure as one that keeps its initial voxels, but for islands where there are some."""
         if islands is None:
             return Unrefined(self.structure, failure, self.seconds)
-        before_ml = self.mask.count * voxel_volume_mm3(self.affine) / 1000.0
+        before_ml = (self.whole or self).mask.count * voxel_volume_mm3(self.affine) / 1000.0
         gone_ml = islands.volume_mm3 / 1000.0
         quality = {
             "warnings": [f"{failure}; {islands}, far from the rest, removed"],

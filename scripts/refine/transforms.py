@@ -158,6 +158,7 @@ class TIMSampled(MapTransform):
         image_key: an image on any grid; read by the pack's voxel head, where the pack has one.
         prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image
             is read.
+        enlarged: whether disease may have enlarged the organs; otherwise masks that are far too large are taken inward.
         allow_missing_keys: see MapTransform.
     """
 
@@ -167,12 +168,14 @@ class TIMSampled(MapTransform):
         refiner: Refiner,
         image_key: str | None = None,
         prob_key: str | None = "prob",
+        enlarged: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.refiner = refiner
         self.image_key = image_key
         self.prob_key = prob_key
+        self.enlarged = enlarged
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the stages."""
@@ -181,7 +184,9 @@ class TIMSampled(MapTransform):
         prob = _probabilities(result.get(self.prob_key) if self.prob_key else None)
         for key in self.key_iterator(result):
             shapes, drawn = f"{key}{SHAPES}", result.get(f"{key}{DRAWN}")
-            result[shapes] = self.refiner.sample(result[shapes], *label_array(result[key]), image, prob, drawn)
+            label_map, affine = label_array(result[key])
+            known = result[shapes], label_map, affine
+            result[shapes] = self.refiner.sample(*known, image, prob, drawn, enlarged=self.enlarged)
         return result
 
 
@@ -261,6 +266,7 @@ class RefineShape(Transform):
         preset: see `configs/presets.yaml`.
         device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
+        enlarged: see `TIMSampled`.
 
     Raises:
         OrganError: there is no such organ pack.
@@ -273,8 +279,10 @@ class RefineShape(Transform):
         preset: str = "default",
         device: str | torch.device = "cpu",
         seed: int = 0,
+        enlarged: bool = False,
     ) -> None:
         self.refiner = Refiner(organ, preset, device, seed)
+        self.enlarged = enlarged
 
     def __call__(
         self,
@@ -301,7 +309,8 @@ class RefineShape(Transform):
             ValueError: an argument is not of such a shape.
         """
         values, affine = label_array(label_map)
-        refined, shapes = self.refiner.refine(values, affine, _image(image), _probabilities(prob))
+        known = _image(image), _probabilities(prob)
+        refined, shapes = self.refiner.refine(values, affine, *known, enlarged=self.enlarged)
         return _like(label_map, refined, affine), shapes
 
 
@@ -321,6 +330,7 @@ class RefineShaped(MapTransform):
             read.
         device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
+        enlarged: see `TIMSampled`.
         allow_missing_keys: see MapTransform.
     """
 
@@ -333,12 +343,13 @@ class RefineShaped(MapTransform):
         prob_key: str | None = "prob",
         device: str | torch.device = "cpu",
         seed: int = 0,
+        enlarged: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
         self.prob_key = prob_key
-        self.refine = RefineShape(organ, preset, device, seed)
+        self.refine = RefineShape(organ, preset, device, seed, enlarged)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label map and add `<key>_shapes`."""

@@ -23,6 +23,7 @@ def check_options(
     workers: object = 0,
     part: str = "",
     fix_sides: object = False,
+    enlarged: object = False,
     uncertainty: object = False,
     html_cases: object = 0,
     sparse: object = False,
@@ -40,7 +41,7 @@ def check_options(
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
-        html, overwrite, fix_sides, uncertainty, sparse, shared_faces: switches, see `is_true`.
+        html, overwrite, fix_sides, enlarged, uncertainty, sparse, shared_faces: switches, see `is_true`.
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
         html_cases: a whole number from 0 on.
@@ -71,7 +72,7 @@ def check_options(
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}
-    switches |= {"sparse": sparse, "shared_faces": shared_faces}
+    switches |= {"enlarged": enlarged, "sparse": sparse, "shared_faces": shared_faces}
     for name, switch in switches.items():
         try:
             is_true(switch)

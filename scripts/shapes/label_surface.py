@@ -83,6 +83,11 @@ class LabelSurface:
     descriptor: np.ndarray
 
     @property
+    def volume_ml(self) -> float:
+        """The volume that the surface encloses."""
+        return float(self.mesh.volume) / 1000.0
+
+    @property
     def is_cut(self) -> bool:
         """Whether a border cuts the structure."""
         return len(self.planes) > 0

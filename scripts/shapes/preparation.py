@@ -57,6 +57,7 @@ class PreparedShapes:
         skipped: case → why it is not used.
         cut: used case → share of its surface on the volume's border; these are known in part.
         n_cases: label maps that training shapes come from.
+        volumes_ml: of the training shapes that no border cuts.
         data_hash: SHA-256 over the training cases' label maps.
         settings: how they were sampled.
     """
@@ -69,6 +70,7 @@ class PreparedShapes:
     skipped: dict[str, str] = field(default_factory=dict)
     cut: dict[str, float] = field(default_factory=dict)
     n_cases: int = 0
+    volumes_ml: list[float] = field(default_factory=list)
     data_hash: str = ""
     settings: SampleSettings = field(default_factory=SampleSettings)
 
@@ -168,6 +170,7 @@ def prepare(
         skipped={name: failure.reason for name, failure in failed.items()},
         cut={name: share for name, share in cut.items() if name not in failed},
         n_cases=len(cases),
+        volumes_ml=[s.volume_ml for s in learned if s.name not in failed and not s.is_cut],
         data_hash=digest("data", used),
         settings=settings,
     )

@@ -10,7 +10,8 @@ from tests.quality.test_predictor import figures, made
 
 def quality(**own) -> dict:
     good, poor = figures(), figures(dice_with_fit=0.4)
-    return {"fit": {"radius_mm": 20.0}, "agreement": {"initial": poor, "refined": good}, "doubtful": False} | own
+    said = {"doubtful": False, "taken_in_mm": 0.0}
+    return {"fit": {"radius_mm": 20.0}, "agreement": {"initial": poor, "refined": good}} | said | own
 
 
 def test_both_masks_are_predicted_with_their_intervals():
@@ -36,8 +37,9 @@ def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
     assert found["interval"] == {"share": 0.9, "patients": 12, "made_of": "masks of my network"}
 
 
-def test_nothing_is_predicted_where_the_fit_cannot_be_right():
-    assert Judge(made(), "cube")(quality(doubtful=True)) == {}
+@pytest.mark.parametrize("said", [{"doubtful": True}, {"taken_in_mm": 0.9}])
+def test_nothing_is_predicted_where_the_fit_cannot_be_right_or_the_mask_was_far_too_large(said):
+    assert Judge(made(), "cube")(quality(**said)) == {}
 
 
 def test_there_is_no_judge_without_a_predictor(tmp_path):

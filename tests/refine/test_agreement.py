@@ -23,7 +23,12 @@ def ball(radius_mm: float, centre=CENTRE) -> np.ndarray:
     return np.linalg.norm(places() - centre, axis=-1) < radius_mm
 
 
-def fitted(radius_mm: float = RADIUS_MM, linear_mm: float | None = None, context_mm: float | None = None):
+def fitted(
+    radius_mm: float = RADIUS_MM,
+    linear_mm: float | None = None,
+    context_mm: float | None = None,
+    mean_ml: float | None = None,
+):
     """A fit that is a ball around the same place, in the grid whose box the masks are of."""
     corner = CENTRE + 3 * SPACING
 
@@ -42,7 +47,10 @@ def fitted(radius_mm: float = RADIUS_MM, linear_mm: float | None = None, context
         name="ball",
         fit=fit,
         transform=SimpleNamespace(rotation_deg=3.0, converged=True),
-        prior=SimpleNamespace(scale_mm=24.0),
+        prior=SimpleNamespace(
+            scale_mm=24.0,
+            card={} if mean_ml is None else {"volume": {"mean_ml": mean_ml, "log_sd": 0.2, "n": 10**6}},
+        ),
         affine=AFFINE,
         mask=SimpleNamespace(shape=tuple(n + 6 for n in SHAPE)),
         context=context,
@@ -72,6 +80,13 @@ def test_lengths_are_shares_of_the_radius_and_have_a_sign():
     assert larger["beyond_fit"] > 0.8 and larger["lacks_of_fit"] == 0.0
 
 
+def test_a_volume_is_as_unusual_as_the_prior_s_shapes_make_it():
+    mask = ball(RADIUS_MM)
+    mean_ml = mask.sum() * 2.0 / 1000.0 / np.exp(0.2 * 1.5)
+    assert figures(mask, own=fitted(mean_ml=mean_ml))["volume_deviations"] == pytest.approx(1.5, abs=1e-3)
+    assert figures(ball(0.0), initial=mask, own=fitted(mean_ml=mean_ml))["volume_deviations"] is None
+
+
 def test_islands_and_holes_are_counted():
     mask = ball(RADIUS_MM)
     mask[20, 20, 10] = False
@@ -86,7 +101,7 @@ def test_islands_and_holes_are_counted():
 def test_what_is_not_there_has_no_figure():
     found = figures(ball(RADIUS_MM))
     assert found["mask_to_linear_p50"] is None and found["mask_to_context_p50"] is None
-    assert found["expected_dice"] is None
+    assert found["expected_dice"] is None and found["volume_deviations"] is None
     found = figures(ball(RADIUS_MM), own=fitted(linear_mm=9.0, context_mm=18.0))
     assert found["mask_to_linear_p50"] == pytest.approx(0.25, abs=0.06)
     assert found["fit_to_linear_p50"] == pytest.approx(0.25, abs=0.06)

@@ -29,6 +29,8 @@ def test_shapes_are_aligned_and_cached(files, tmp_path):
     assert [shape.name for shape in first.validation] == [files[3].name]
     assert not first.skipped and first.anchor_name in {f.name for f in files[:3]}
     assert 0.85 < np.linalg.norm(first.anchor_points, axis=1).max() <= 0.9 + 1e-9
+    volumes_ml = [4 / 3 * np.pi * float(np.prod(radii)) / 1000.0 for radii in ellipsoid_radii(4, seed=0)[:3]]
+    assert first.volumes_ml == pytest.approx(volumes_ml, rel=0.03)
     assert 11 < first.scale_mm < 20  # the farthest point, 14 mm off the centre or so, stands at 0.9
     for shape in first.train:
         assert np.linalg.norm(shape.surface[:, :3].mean(axis=0)) < 0.1

@@ -21,6 +21,7 @@ from ...cases.split import evenly_spaced, hold_out, part_names
 from ...organ.pack import OrganPack, Structure
 from ...prior.linear import LinearShapeModel
 from ...prior.prior import ShapePrior, assemble_prior
+from ...prior.volume import UsualVolume
 from ...shapes.preparation import PreparedShapes, prepare
 from .check import held_out_scores, noise_floor, summary, training_dice
 from .network import PriorTrainingNetwork
@@ -273,6 +274,7 @@ def finish(
         prepared.scale_mm,
         {},
     )
+    usual = UsualVolume.of(prepared.volumes_ml)
     codes_only = summary(held_out_scores(prior, prepared.validation, held_out_steps))
     with_weights = summary(held_out_scores(prior, prepared.validation, held_out_steps, tuned=True))
     prior.card = {
@@ -282,6 +284,7 @@ def finish(
         "provenance": pack.provenance,
         "n_cases": prepared.n_cases,
         "n_shapes": len(prepared.train),
+        "volume": None if usual is None else usual.as_json(),
         "skipped": prepared.skipped,
         "cut": prepared.cut,
         "anchor": prepared.anchor_name,
