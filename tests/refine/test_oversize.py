@@ -37,10 +37,14 @@ def takes(mask: np.ndarray, known: UsualVolume | None) -> tuple[BoxedMask, float
     return taken_in(BoxedMask.of(mask), AFFINE, known)
 
 
-@pytest.mark.parametrize(("deviations", "said"), [(2.7, True), (2.3, False), (-5.0, False)])
-def test_only_a_volume_beyond_all_that_is_usual_is_too_large(deviations, said):
+@pytest.mark.parametrize(
+    ("deviations", "islands", "said"),
+    [(3.2, 0, True), (2.8, 0, False), (2.2, 3, True), (2.2, 2, False), (1.8, 5, False), (-5.0, 5, False)],
+)
+def test_a_volume_beyond_all_that_is_usual_is_too_large_and_a_large_one_in_many_pieces(deviations, islands, said):
     mask = ball(12.0)
     mean_ml = volume_ml(mask) / np.exp(0.1 * deviations)
+    mask[0, 0, 2 : 2 + 2 * islands : 2] = True
     found = takes(mask, usual(mean_ml))
     assert (found is not None) == said
     assert found is None or volume_ml(found[0].whole()) == pytest.approx(mean_ml * np.exp(0.1), rel=0.01)
