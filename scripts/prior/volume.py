@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 LEAST_SHAPES = 8  # whole ones, below which nothing is said of their spread
+LEAST_LOG_SD = 0.01  # or shapes are copies of each other
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class UsualVolume:
 
     @classmethod
     def of(cls, volumes_ml: Sequence[float]) -> UsualVolume | None:
-        """Return the usual volume of whole shapes; None of too few."""
+        """Return the usual volume of whole shapes; None of too few, or of copies of one."""
         if len(volumes_ml) < LEAST_SHAPES:
             return None
         logs = np.log(np.asarray(volumes_ml, float))
-        return cls(round(float(np.exp(logs.mean())), 4), round(float(logs.std(ddof=1)), 4), len(logs))
+        log_sd = float(logs.std(ddof=1))
+        return None if log_sd < LEAST_LOG_SD else cls(round(float(np.exp(logs.mean())), 4), round(log_sd, 4), len(logs))
 
     @classmethod
     def from_card(cls, card: Mapping[str, object]) -> UsualVolume | None:
@@ -47,13 +49,13 @@ class UsualVolume:
         """Return how unusual a volume is, in standard deviations of a normal variable; positive where it is large.
 
         Few shapes leave their spread uncertain: a volume is as unusual as the predictive distribution (Student's t)
-        of a further shape makes it.
+        of a further shape makes it. At most 30.
         """
         far = np.log(volume_ml / self.mean_ml) / self._scale
-        size = float(-special.ndtri(special.stdtr(self.n - 1, -abs(far))))
+        size = min(float(-special.ndtri(special.stdtr(self.n - 1, -abs(far)))), 30.0)
         return size if far > 0 else -size
 
-    def at(self, deviations: float) -> float:
+    def volume_ml_at(self, deviations: float) -> float:
         """Return the volume in ml so many deviations above the mean, the inverse of `deviations`."""
         far = -special.stdtrit(self.n - 1, special.ndtr(-abs(deviations)))
         return float(self.mean_ml * np.exp(np.sign(deviations) * far * self._scale))

@@ -50,9 +50,14 @@ class Body:
         """Say what a user should know of it."""
         away = "" if self.gap_mm is None else f", {self.gap_mm:.0f} mm away"
         return (
-            f"another body of {self.volume_mm3 / 1000:.2g} ml beside the {name}{away}: two organs in one mask? "
+            f"another body of {in_ml(self.volume_mm3)} beside the {name}{away}: two organs in one mask? "
             "It was left as it is; give each organ a mask of its own"
         )
+
+
+def in_ml(volume_mm3: float) -> str:
+    """Write a volume in ml, in two figures, or whole ml."""
+    return f"{volume_mm3 / 1000:{'.0f' if volume_mm3 >= 99_500 else '.2g'}} ml"
 
 
 def is_comparable(going: int, voxels: int) -> bool:
@@ -129,7 +134,7 @@ def two_organs(mask: np.ndarray, affine: np.ndarray, side: str = "") -> str:
     organ, body = (np.argwhere(pieces == k + 1) for k in (one, other))
     if sizes[other] < twin_share(organ, body, affine, side) * sizes[one]:
         return ""
-    volumes = " and ".join(f"{sizes[k] * voxel_volume_mm3(affine) / 1000:.2g} ml" for k in (one, other))
+    volumes = " and ".join(in_ml(sizes[k] * voxel_volume_mm3(affine)) for k in (one, other))
     gap_mm = _gap_mm(pieces == one + 1, pieces == other + 1, affine)
     return (
         f"the mask holds two bodies, of {volumes}, {gap_mm:.0f} mm apart: two organs in one mask? "
@@ -180,7 +185,7 @@ class Islands:
     def __str__(self) -> str:
         """Say how many and how large, such as "2 islands of together 0.31 ml"."""
         together = "" if self.count == 1 else "together "
-        return f"{self.count} island{'s' * (self.count > 1)} of {together}{self.volume_mm3 / 1000:.2g} ml"
+        return f"{self.count} island{'s' * (self.count > 1)} of {together}{in_ml(self.volume_mm3)}"
 
 
 def far_islands(mask: BoxedMask, affine: np.ndarray, length_mm: float, side: str = "") -> Islands | None:

@@ -24,7 +24,7 @@ from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.affine import box_affine
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid
-from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack
+from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
 from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
@@ -127,13 +127,18 @@ class Refiner:
         Returns:
             One stage a structure of the pack, in its order; of a paired structure, one a side where there are both.
         """
-        sure = in_place(label_map, affine, self.pack) if self.partners else set()
-        placing = Placing(self.steps, self.partners, self.joint is not None, self.seed)
+        sure = self._sure(label_map, affine)
         return side_by_side(
-            lambda shape: placing(*shape, affine, sure.issuperset(shape[0].labels)),
-            self.pack.shapes(label_map, affine),
-            label_map.size,
+            lambda shape: self._place(*shape, affine, sure), self.pack.shapes(label_map, affine), label_map.size
         )
+
+    def _sure(self, label_map: np.ndarray, affine: np.ndarray) -> set[int]:
+        """Return the labels that are known to be of the right side."""
+        return in_place(label_map, affine, self.pack) if self.partners else set()
+
+    def _place(self, structure: Structure, mask: np.ndarray, affine: np.ndarray, sure: set[int]) -> Aligned | Unrefined:
+        placing = Placing(self.steps, self.partners, self.joint is not None, self.seed)
+        return placing(structure, mask, affine, sure.issuperset(structure.labels))
 
     def sample(
         self,
@@ -190,7 +195,7 @@ class Refiner:
         self, aligned: Sequence[Aligned | Unrefined], label_map: np.ndarray
     ) -> tuple[Sequence[Aligned | Unrefined], np.ndarray]:
         """Take masks that are far too large inward, see `oversize`; return all, and the label map of what remains."""
-        smaller = side_by_side(self._smaller, aligned, label_map.size)
+        smaller = side_by_side(lambda one: self._smaller(one, label_map), aligned, label_map.size)
         taken = [one for one in smaller if isinstance(one, Aligned) and one.whole is not None]
         if taken:
             label_map = label_map.copy(order="K")
@@ -199,7 +204,7 @@ class Refiner:
             without(label_map, one.whole.mask, one.mask)
         return smaller, label_map
 
-    def _smaller(self, one: Aligned | Unrefined) -> Aligned | Unrefined:
+    def _smaller(self, one: Aligned | Unrefined, label_map: np.ndarray) -> Aligned | Unrefined:
         own = self.steps[one.name]
         if isinstance(one, Unrefined) or not (own.settings.fusion and own.settings.gate):
             return one
@@ -207,8 +212,7 @@ class Refiner:
         if found is None:
             return one
         remains, inward_mm = found
-        placing = Placing(self.steps, self.partners, self.joint is not None, self.seed)
-        placed = placing(one.structure, remains.whole(), one.affine, side_known=True)
+        placed = self._place(one.structure, remains.whole(), one.affine, self._sure(label_map, one.affine))
         if isinstance(placed, Unrefined) or placed.failure:
             return one
         seconds = {name: spent + placed.seconds.get(name, 0.0) for name, spent in one.seconds.items()}
@@ -270,7 +274,8 @@ class Refiner:
     def _islands(self, aligned: Aligned, context: Context | None) -> Islands | None:
         """Return what goes of a structure that cannot be refined; nothing where the other structures speak for it."""
         own = self.steps[aligned.name]
-        return own.far_islands(aligned.mask, aligned.affine) if own.settings.gate and context is None else None
+        mask = (aligned.whole or aligned).mask
+        return own.far_islands(mask, aligned.affine) if own.settings.gate and context is None else None
 
     def _context(
         self,

@@ -237,7 +237,7 @@ class Gate:
         )
         outside = question.outside
         if len(outside):
-            outside, beyond = judge_beyond(
+            outside, found = judge_beyond(
                 mask.whole() & ~(spared | adrift) if bodies or islands else mask.whole(),
                 box,
                 fitted.affine,
@@ -247,7 +247,7 @@ class Gate:
                 proposal.probability_at,
                 sound,
             )
-            regions += beyond
+            regions += found
         regions += [_left(body, fitted) for body in bodies]
         stays = refused | spared[box]
         left = stays | adrift[box] if proposal.by_head else stays | adrift[box] | specks
@@ -262,7 +262,7 @@ class Gate:
             followed = int(np.count_nonzero(judged != (signed_mm < 0)))
         if islands is not None:
             signed_mm = np.where(adrift[box], np.abs(question.mask_mm), signed_mm)
-            outside = np.concatenate([outside, _beyond(islands.voxels, box)])
+            outside = np.concatenate([outside, beyond(islands.voxels, box)])
             regions.append(_adrift(islands, fitted))
         return Gated(signed_mm, outside, regions, followed, bodies, question.steps_mm)
 
@@ -360,7 +360,7 @@ def _marked(shape: tuple[int, ...], voxels: Sequence[np.ndarray]) -> np.ndarray:
     return marked
 
 
-def _beyond(voxels: np.ndarray, box: Box) -> np.ndarray:
+def beyond(voxels: np.ndarray, box: Box) -> np.ndarray:
     """Return the voxels, indices (N, 3), that lie outside of a box."""
     inside = (voxels >= [side.start for side in box]) & (voxels < [side.stop for side in box])
     return voxels[~inside.all(axis=1)]

@@ -1,9 +1,9 @@
 """Masks larger than their organ can be: networks of few training cases, or of weighted losses, make them so.
 
 A fit follows a mask that is too large all around, and so does every rule that asks how far mask and fit lie apart. What
-tells is the volume, which varies little among people. A mask larger than nearly all organs is taken inward, as if its
-surface lay everywhere too far out by the same depth, and what remains is refined. Disease enlarges organs, too, but a
-mask in many pieces is that of a network which does not know, so of such a mask less is enough.
+tells is the volume, where it varies little among people. A mask larger than nearly all organs is taken inward, as if
+its surface lay everywhere too far out by the same depth, and what remains is refined. Disease enlarges organs, too, but
+a mask in many pieces is that of a network which does not know, so of such a mask less is enough.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from ..geometry.affine import apply_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.surface import mask_signed_distance
 from ..prior.volume import UsualVolume
-from .bodies import TOUCH, other_bodies
+from .bodies import TOUCH, in_ml, other_bodies
 from .fusion import REMOVE, SAMPLED, SLAB_MM, Region
+from .gate import beyond, dice
+from .likeness import doubts, hopeless, unlike
 from .reconstruction import Reconstruction
-from .stages import Fitted
+from .stages import Fitted, Whole
 
-FAR, LARGE = 3.0, 2.0  # deviations of the volume, see `UsualVolume`: 3 and 13 of 543 training organs are larger
-MANY = 4  # pieces of a mask for which `LARGE` is enough; those of experts have fewer
-USUAL = 1.0  # deviations of what remains: the least change that makes it a usual organ
-MOST = 6.0  # times the mean volume: beyond it is no mask of this organ
+# deviations of the volume, see `UsualVolume`, beyond which a mask is too large: 3 and 13 of 543 training organs are
+FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
+MANY_PIECES = 4  # of a mask for which the second is enough; those of experts have fewer
+USUAL_DEVIATIONS = 1.0  # of what remains: the least change that makes it a usual organ
+MOST_MEANS = 6.0  # times the mean volume: beyond it is no mask of this organ
+WIDE_LOG_SD = (
+    0.45  # where organs vary more (spleen, stomach, ventricles, kidneys with tumours), their volume says nothing
+)
 
 
 def taken_in(
@@ -41,31 +47,30 @@ def taken_in(
 
     Returns:
         None of a mask that is not too large, too large for any mask of the organ, or whose second body may be an organ,
-        too.
+        too; and of organs of all sizes.
     """
     voxel_ml = voxel_volume_mm3(affine) / 1000.0
-    if usual is None or not mask.count * voxel_ml > usual.at(LARGE):
+    if usual is None or usual.log_sd > WIDE_LOG_SD or mask.count * voxel_ml <= usual.volume_ml_at(LARGE_DEVIATIONS):
         return None
     pieces, count = ndimage.label(mask.part, TOUCH)
     sizes = np.bincount(pieces.ravel())[1:]
-    body = pieces == sizes.argmax() + 1
-    volume_ml = float(sizes.max()) * voxel_ml
-    if not usual.at(LARGE if count >= MANY else FAR) < volume_ml <= MOST * usual.mean_ml:
+    least_ml = usual.volume_ml_at(LARGE_DEVIATIONS if count >= MANY_PIECES else FAR_DEVIATIONS)
+    if not least_ml < float(sizes.max()) * voxel_ml <= MOST_MEANS * usual.mean_ml:
         return None
     kept = np.zeros(mask.shape, bool)
-    kept[mask.box] = body
+    kept[mask.box] = pieces == sizes.argmax() + 1
     if other_bodies(mask.whole(), kept, affine, SLAB_MM, side):
         return None
-    spacing = spacing_mm(affine)
-    margins = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(mask.box, mask.shape, strict=True)]
-    inner = tuple(slice(low, low + n) for (low, _), n in zip(margins, body.shape, strict=True))
-    depth_mm = -mask_signed_distance(np.pad(body, margins), spacing)  # beyond the image nothing is known
-    # distances come in steps of a voxel; smoothed, they rank the voxels of a step
-    depth_mm = ndimage.gaussian_filter(depth_mm, spacing.min() / spacing, mode="nearest")[inner]
-    within = np.sort(depth_mm[body])[::-1]
-    limit_mm = float(within[min(round(usual.at(USUAL) / voxel_ml), len(within) - 1)])
-    kept[mask.box] &= depth_mm > limit_mm
-    return (BoxedMask.of(kept), limit_mm) if kept.any() else None
+    body, spacing = BoxedMask.of(kept), spacing_mm(affine)
+    margins = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(body.box, body.shape, strict=True)]
+    inner = tuple(slice(low, low + n) for (low, _), n in zip(margins, body.part.shape, strict=True))
+    depth_mm = -mask_signed_distance(np.pad(body.part, margins), spacing)  # beyond the image nothing is known
+    # depths come in steps of a voxel; smoothed, they rank the voxels of a step
+    order = ndimage.gaussian_filter(depth_mm, spacing.min() / spacing, mode="nearest")[inner]
+    last = min(round(usual.volume_ml_at(USUAL_DEVIATIONS) / voxel_ml), body.count - 1)
+    inward_mm = float(np.sort(depth_mm[inner][body.part])[::-1][last])
+    kept[body.box] &= order > np.sort(order[body.part])[::-1][last]
+    return (BoxedMask.of(kept), inward_mm) if kept.any() else None
 
 
 def without(label_map: np.ndarray, whole: BoxedMask, remains: BoxedMask) -> None:
@@ -81,32 +86,43 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
     if fitted.whole is None:
         return fitted, part
     affine, box, whole = fitted.affine, part.box, fitted.whole.mask
+    agreement = dice(whole[box], part.fit, whole.count - int(np.count_nonzero(whole[box])))
     if part.doubtful:
-        signed_mm = mask_signed_distance(whole[box], spacing_mm(affine))
-        return replace(fitted, mask=whole), replace(
-            part, signed_mm=signed_mm, regions=[], outside=np.zeros((0, 3), int), followed=0, steps_mm=None
+        signs, lost = doubts(fitted, part.dice_with_fit), hopeless(fitted, part.dice_with_fit)
+        why = f"it {unlike(fitted.name, signs, 'nothing was changed')}" if signs else lost
+        return replace(fitted, mask=whole, whole=None), Reconstruction(
+            box,
+            mask_signed_distance(whole[box], spacing_mm(affine)),
+            part.fit,
+            [],
+            np.zeros((0, 3), int),
+            dice_with_fit=agreement,
+            evidence=part.evidence,
+            warnings=(f"{_said(fitted, fitted.whole)}; taken inward, {why}",),
+            doubtful=True,
         )
-    usual = UsualVolume.from_card(fitted.prior.card)
-    low_ml, high_ml = (0.0, 0.0) if usual is None else (usual.at(-1.96), usual.at(1.96))
     too_much = whole.around(box)
     too_much.put(box, whole[box] & ~fitted.mask[box] & (part.signed_mm >= 0))
     too_much.part[fitted.mask[too_much.box]] = False
     gone = np.argwhere(too_much.part) + [side.start for side in too_much.box]
-    beyond = ((gone < [side.start for side in box]) | (gone >= [side.stop for side in box])).any(axis=1)
-    volume_ml = whole.count * voxel_volume_mm3(affine) / 1000.0
-    said = (
-        f"a mask of {volume_ml:.3g} ml is far too large for {fitted.name} (19 of 20 have {low_ml:.2g} to {high_ml:.2g} "
-        f"ml): it was taken inward by {fitted.whole.inward_mm:.1f} mm, and the rest refined; look at it"
-    )
-    both = 2.0 * np.count_nonzero(whole[box] & part.fit) / (whole.count + np.count_nonzero(part.fit))
-    return replace(fitted, mask=whole), replace(
+    inward = f"it was taken inward by {fitted.whole.inward_mm:.1f} mm, and the rest refined; look at it"
+    return replace(fitted, mask=whole, whole=None), replace(
         part,
-        outside=np.concatenate([part.outside, gone[beyond]]),
+        outside=np.concatenate([part.outside, beyond(gone, box)]),
         regions=[*([_region(gone, fitted)] if len(gone) else []), *part.regions],
-        dice_with_fit=float(both),
-        warnings=(said, *part.warnings),
+        dice_with_fit=agreement,
+        warnings=(f"{_said(fitted, fitted.whole)}: {inward}", *part.warnings),
         taken_in_mm=fitted.whole.inward_mm,
     )
+
+
+def _said(fitted: Fitted, whole: Whole) -> str:
+    """Say that the mask is too large."""
+    usual = UsualVolume.from_card(fitted.prior.card)
+    assert usual is not None  # or nothing would have been taken inward
+    low, high = (in_ml(1000.0 * usual.volume_ml_at(deviations)) for deviations in (-1.96, 1.96))
+    volume = in_ml(whole.mask.count * voxel_volume_mm3(fitted.affine))
+    return f"a mask of {volume} is far too large for {fitted.name} (19 of 20 have {low} to {high})"
 
 
 def _region(gone: np.ndarray, fitted: Fitted) -> Region:
@@ -115,5 +131,5 @@ def _region(gone: np.ndarray, fitted: Fitted) -> Region:
     x, y, z = (round(float(v), 1) for v in world.mean(0))
     fit_mm = round(float(fitted.fit.sdf_mm(world).mean()), 3)
     volume_mm3 = round(len(gone) * voxel_volume_mm3(fitted.affine), 1)
-    why = "the mask is larger than the organ can be"
+    why = "the mask is larger than nearly all organs are"
     return Region(REMOVE, volume_mm3, fit_mm, None, None, False, True, why, (x, y, z))

@@ -17,6 +17,7 @@ from ..geometry.turns import GAIN, TIGHT_SIGMA
 from ..organ.exchange import PairPlace, pair_places
 from ..organ.pack import OrganPack, Structure
 from ..organ.side_names import paired_labels
+from .bodies import in_ml
 from .steps import Steps
 
 LOOSE = 0.3  # of the anchor's RMS radius: the misfit of a mask that cannot be aligned
@@ -135,7 +136,7 @@ def _mirrored(picct: PICCT, points_world: np.ndarray, seed: int) -> float:
 def _strays(place: PairPlace, pack: OrganPack) -> list[str]:
     other = {place.left: place.right, place.right: place.left}
     return [
-        f"about {volume_ml:.2g} ml of {pack.labels[label]} lie where {pack.labels[other[label]]} is: was the side "
-        "confused there?"
+        f"about {in_ml(1000.0 * volume_ml)} of {pack.labels[label]} lie where {pack.labels[other[label]]} is: was the "
+        "side confused there?"
         for label, volume_ml in place.strays_ml.items()
     ]

@@ -155,7 +155,7 @@ class LimitSearch:
         first = next(iter(self.reconstruct.values()))
         measured: list[tuple[Fitted, Measured]] = []
         aligned = self.refiner.align(label_map, affine)
-        for one in self.refiner.fit(self.refiner.sample(aligned, label_map, affine)):
+        for one in self.refiner.fit(self.refiner.sample(aligned, label_map, affine, enlarged=True)):
             if isinstance(one, Fitted):
                 with suppress(ValueError):  # the fit has left the image: the mask stays
                     measured.append((one, first[one.name].measure(one)))

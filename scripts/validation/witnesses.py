@@ -108,7 +108,8 @@ def witnesses(
 
 def score(refiner: Refiner, label_map: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> list[dict[str, Any]]:
     """Refine a label map (X, Y, Z) and compare with the truth: a row a structure that could be refined."""
-    fitted = refiner.fit(refiner.sample(refiner.align(label_map, affine), label_map, affine))
+    sampled = refiner.sample(refiner.align(label_map, affine), label_map, affine, enlarged=True)
+    fitted = refiner.fit(sampled)
     refined, shapes = refiner.reconstruct(fitted, label_map, affine, MeshRequest(uncertain=True))
     rows: list[dict[str, Any]] = []
     for one in shapes:

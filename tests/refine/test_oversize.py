@@ -1,5 +1,7 @@
 """Masks larger than their organ can be: found by their volume, taken inward, refined, and named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +14,10 @@ from scripts.geometry.boxed import BoxedMask
 from scripts.geometry.surface import mask_signed_distance
 from scripts.prior.volume import UsualVolume
 from scripts.refine.chain import Refiner
-from scripts.refine.oversize import MOST, taken_in, without
+from scripts.refine.oversize import MOST_MEANS, WIDE_LOG_SD, taken_in, without
 from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, RefineShape, TIMSampled
 from tests.helpers.bright_head import bright_image, pack_with_bright_head
-from tests.helpers.mean_shape import dice, mean_shape
+from tests.helpers.mean_shape import KINDS, dice, mean_shape
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -59,9 +61,22 @@ def test_islands_do_not_make_it_too_large():
 
 def test_a_mask_of_something_else_and_a_prior_without_volumes_say_nothing():
     mask = ball(12.0)
-    assert takes(mask, usual(volume_ml(mask) / MOST * 0.9)) is None
-    assert takes(mask, usual(volume_ml(mask) / MOST * 1.1)) is not None
+    assert takes(mask, usual(volume_ml(mask) / MOST_MEANS * 0.9)) is None
+    assert takes(mask, usual(volume_ml(mask) / MOST_MEANS * 1.1)) is not None
     assert takes(mask, None) is None
+
+
+def test_an_organ_of_all_sizes_is_never_too_large():
+    mask = ball(12.0)
+    mean_ml = volume_ml(mask) / np.exp(3.6 * WIDE_LOG_SD)
+    assert takes(mask, usual(mean_ml, WIDE_LOG_SD - 0.02)) is not None
+    assert takes(mask, usual(mean_ml, WIDE_LOG_SD + 0.02)) is None
+
+
+def test_it_is_taken_inward_on_coarse_grids_too():
+    mask = ball(5.0)[::3, ::3, ::2]
+    remains, inward_mm = taken_in(BoxedMask.of(mask), np.diag([3.0, 3.0, 4.0, 1.0]), usual(0.35, 0.1))
+    assert 0 < remains.count < mask.sum() and inward_mm > 0
 
 
 def test_the_largest_body_is_taken_inward_to_a_usual_volume():
@@ -99,23 +114,30 @@ def refine():
     return RefineShape("hippocampus", "linear")
 
 
-def test_a_mask_twice_as_large_is_refined_and_named(refine):
-    truth, affine = mean_shape("oblique")
-    wide = mask_signed_distance(truth > 0, np.ones(3)) < 1.6
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_twice_as_large_is_refined_and_named(refine, kind):
+    truth, affine = mean_shape(kind)
+    wide = mask_signed_distance(truth > 0, np.linalg.norm(affine[:3, :3], axis=0)) < 1.6
     nearest = ndimage.distance_transform_edt(truth == 0, return_distances=False, return_indices=True)
     given = np.where(wide, truth[tuple(nearest)], 0).astype(np.uint8)
-    assert wide.sum() > 1.9 * (truth > 0).sum()
+    given[0, 0, 0] = 1  # beyond the box of the fit
+    voxel_ml = voxel_volume_mm3(affine) / 1000.0
     refined, (case,) = refine(MetaTensor(torch.from_numpy(given), affine=torch.from_numpy(affine)))
     quality, inside = case.quality, refined.numpy() > 0
     assert dice(inside, truth > 0) > 0.85 > dice(wide, truth > 0) + 0.1
-    assert set(np.unique(refined)) == {0, 1, 2} and not (inside & ~wide).any()
+    assert set(np.unique(refined)) == {0, 1, 2} and not (inside & ~wide).any() and not inside[0, 0, 0]
     assert 0.5 < quality["taken_in_mm"] < 2.5
-    assert quality["volume_ml"]["initial"] == pytest.approx(wide.sum() / 1000.0)
-    assert quality["volume_ml"]["refined"] == pytest.approx(inside.sum() / 1000.0)
-    assert "far too large for hippocampus" in quality["warnings"][0] and quality["outside_prior"]
-    assert quality["outside_prior_reason"] == quality["warnings"][0]
+    assert quality["volume_ml"]["initial"] == pytest.approx((wide.sum() + 1) * voxel_ml, abs=1e-3)
+    assert quality["volume_ml"]["refined"] == pytest.approx(inside.sum() * voxel_ml, abs=1e-3)
+    assert quality["removed_ml"] == pytest.approx((given[~inside] > 0).sum() * voxel_ml, abs=1e-3)
+    assert (
+        quality["agreement"]["initial"]["volume_deviations"] > 3 > quality["agreement"]["refined"]["volume_deviations"]
+    )
+    assert "far too large for hippocampus (19 of 20 have 2.5 ml to 4.2 ml)" in quality["warnings"][0]
+    assert quality["outside_prior"] and quality["outside_prior_reason"] == quality["warnings"][0]
     assert "predicted_dsc" not in quality
-    assert quality["regions"][0]["reason"] == "the mask is larger than the organ can be"
+    assert quality["regions"][0]["reason"] == "the mask is larger than nearly all organs are"
+    assert case.mesh.volume == pytest.approx(inside.sum() * voxel_volume_mm3(affine), rel=0.1)
 
 
 def test_the_usual_mask_is_not_taken_inward(refine):
@@ -153,10 +175,34 @@ def test_an_organ_that_disease_has_enlarged_is_left_as_large(refine):
     assert quality["taken_in_mm"] == 0 and not quality["warnings"]
 
 
+def test_a_fit_that_replaces_the_mask_is_the_paper_s():
+    truth, affine = mean_shape("plain")
+    wide = (mask_signed_distance(truth > 0, np.ones(3)) < 1.6).astype(np.uint8)
+    _, (case,) = Refiner("hippocampus", "paper").refine(wide, affine)
+    assert case.quality["taken_in_mm"] == 0
+
+
 def test_what_does_not_look_like_the_organ_stays_whole(refine):
     truth, affine = mean_shape("plain")
     wide = (mask_signed_distance(truth > 0, np.ones(3)) < 1.6).astype(np.uint8)
     turned = affine @ np.eye(4)[[1, 0, 2, 3]]
     refined, (case,) = refine.refiner.refine(wide, turned)
     np.testing.assert_array_equal(refined, wide)
-    assert case.failure or case.quality["doubtful"]
+    quality = case.quality
+    assert quality["doubtful"] and quality["taken_in_mm"] == 0 and quality["changed_voxels"] == 0
+    assert quality["volume_ml"]["initial"] == quality["volume_ml"]["refined"] == pytest.approx(wide.sum() / 1000.0)
+    (said,) = quality["warnings"]
+    assert "far too large for hippocampus" in said and "nothing was changed; check the orientation" in said
+
+
+def test_what_goes_of_a_mask_that_cannot_be_fitted_is_far_from_all_of_it(refine):
+    truth, affine = mean_shape("plain")
+    wide = mask_signed_distance(truth > 0, np.ones(3)) < 1.6
+    refiner = refine.refiner
+    (one,) = refiner.sample(refiner.align(wide.astype(np.uint8), affine), wide.astype(np.uint8), affine)
+    island = np.zeros_like(wide)
+    island[:2, :2, :2] = True
+    torn = replace(one, mask=BoxedMask.of(one.mask.whole() | island))
+    assert one.whole is not None and refiner._islands(torn, None) is None
+    torn = replace(one, whole=replace(one.whole, mask=BoxedMask.of(wide | island)))
+    assert len(refiner._islands(torn, None).voxels) == 8

@@ -146,7 +146,8 @@ def make_examples(
             own = draft(organ, other, float(np.clip(severity + rng.normal(0.0, 0.1), 0.0, 1.0)), rng)
         label_map[own & (label_map == 0)] = refiner.pack.structure(name).labels[0]
     image = None if case.image is None else Image(warped(case.image, index), case.affine)
-    stages = refiner.fit(refiner.sample(refiner.align(label_map, case.affine), label_map, case.affine))
+    aligned = refiner.align(label_map, case.affine)
+    stages = refiner.fit(refiner.sample(aligned, label_map, case.affine, enlarged=True))
     return {
         stage.name: _example(stage, truth_mm[stage.name], label_map, image, refiner, step_mm, prior)
         for stage in stages
