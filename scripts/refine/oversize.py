@@ -122,7 +122,7 @@ def _said(fitted: Fitted, whole: Whole) -> str:
     assert usual is not None  # or nothing would have been taken inward
     low, high = (in_ml(1000.0 * usual.volume_ml_at(deviations)) for deviations in (-1.96, 1.96))
     volume = in_ml(whole.mask.count * voxel_volume_mm3(fitted.affine))
-    return f"a mask of {volume} is far too large for {fitted.name} (19 of 20 have {low} to {high})"
+    return f"a mask of {volume} is far too large for {fitted.name} (19 of 20 have {low.removesuffix(' ml')} to {high})"
 
 
 def _region(gone: np.ndarray, fitted: Fitted) -> Region:

@@ -133,7 +133,7 @@ def test_a_mask_twice_as_large_is_refined_and_named(refine, kind):
     assert (
         quality["agreement"]["initial"]["volume_deviations"] > 3 > quality["agreement"]["refined"]["volume_deviations"]
     )
-    assert "far too large for hippocampus (19 of 20 have 2.5 ml to 4.2 ml)" in quality["warnings"][0]
+    assert "far too large for hippocampus (19 of 20 have 2.5 to 4.2 ml)" in quality["warnings"][0]
     assert quality["outside_prior"] and quality["outside_prior_reason"] == quality["warnings"][0]
     assert "predicted_dsc" not in quality
     assert quality["regions"][0]["reason"] == "the mask is larger than nearly all organs are"
