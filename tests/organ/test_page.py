@@ -19,7 +19,15 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTING = re.compile(r"`([a-z]\w*_(?:mm3?|radii|dice|share|cosine|steps|rate|penalty|deg))(?:: [\d.]+)?`")
 
 # figures and fields that look like settings
-REPORTED = {"steps_mm", "mesh_mm", "predicted_hd95_mm", "mesh_deviation_mm", "uncertainty_mm", "world_RAS_mm"}
+REPORTED = {
+    "steps_mm",
+    "taken_in_mm",
+    "mesh_mm",
+    "predicted_hd95_mm",
+    "mesh_deviation_mm",
+    "uncertainty_mm",
+    "world_RAS_mm",
+}
 REPORTED |= {"distance_rms_mm", "sd_mm", "difference_mm", "thickness_mm", "mean_thickness_mm"}  # of `shape_table`
 
 
