@@ -29,9 +29,8 @@ FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
 MANY_PIECES = 4  # of a mask for which the second is enough; those of experts have fewer
 USUAL_DEVIATIONS = 1.0  # of what remains: the least change that makes it a usual organ
 MOST_MEANS = 6.0  # times the mean volume: beyond it is no mask of this organ
-WIDE_LOG_SD = (
-    0.45  # where organs vary more (spleen, stomach, ventricles, kidneys with tumours), their volume says nothing
-)
+# where organs vary more (spleen, stomach, ventricles, kidneys with tumours), their volume says nothing
+WIDE_LOG_SD = 0.45
 
 
 def taken_in(

@@ -184,9 +184,8 @@ class TIMSampled(MapTransform):
         prob = _probabilities(result.get(self.prob_key) if self.prob_key else None)
         for key in self.key_iterator(result):
             shapes, drawn = f"{key}{SHAPES}", result.get(f"{key}{DRAWN}")
-            label_map, affine = label_array(result[key])
-            known = result[shapes], label_map, affine
-            result[shapes] = self.refiner.sample(*known, image, prob, drawn, enlarged=self.enlarged)
+            given = label_array(result[key])
+            result[shapes] = self.refiner.sample(result[shapes], *given, image, prob, drawn, self.enlarged)
         return result
 
 
@@ -309,8 +308,7 @@ class RefineShape(Transform):
             ValueError: an argument is not of such a shape.
         """
         values, affine = label_array(label_map)
-        known = _image(image), _probabilities(prob)
-        refined, shapes = self.refiner.refine(values, affine, *known, enlarged=self.enlarged)
+        refined, shapes = self.refiner.refine(values, affine, _image(image), _probabilities(prob), self.enlarged)
         return _like(label_map, refined, affine), shapes
 
 

@@ -260,3 +260,18 @@ def test_a_run_reads_pack_presets_and_prior_once(bundle_root, broken_masks, tmp_
     assert (tmp_path / "out" / "report.html").is_file()
     read = ("organ.yaml", "presets.yaml", "hippocampus.safetensors")
     assert {name: opened[name] for name in read} == dict.fromkeys(read, 1)
+
+
+@pytest.mark.parametrize(("enlarged", "taken_in"), [(False, True), ("true", False)])
+def test_a_mask_far_too_large_is_taken_inward_unless_disease_may_have_enlarged_the_organ(
+    bundle_root, tmp_path, enlarged, taken_in
+):
+    truth, affine = mean_shape("plain")
+    (tmp_path / "masks").mkdir()
+    wide = ndimage.distance_transform_edt(truth == 0) < 2.0
+    nib.save(nib.Nifti1Image(wide.astype(np.uint8), affine), tmp_path / "masks" / "wide.nii.gz")
+    refine(bundle_root, tmp_path / "masks", tmp_path / "out", preset="linear", html=False, enlarged=enlarged)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    (structure,) = report["cases"][0]["structures"]
+    assert (structure["quality"]["taken_in_mm"] > 0) == taken_in
+    assert any("far too large" in text for text in structure["quality"]["warnings"]) == taken_in
