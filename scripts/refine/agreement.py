@@ -69,6 +69,8 @@ def agreement(
         "initial_flat_end": flat_end(initial, box, fitted.mask.shape),
         "changed": int(np.count_nonzero(mask != initial)) / max(1, int(np.count_nonzero(initial))),
         "volume_deviations": _volume_deviations(fitted, size),
+        "bulk": _bulk(size_of_fit, fitted),
+        "rim_of_fit": len(rim_of_fit) / size_of_fit,
         "voxel": float(spacing_mm(fitted.affine).max()) / radius_mm,
         "rotation_deg": transform.rotation_deg,
         "scale": shape.similarity.scale * fitted.prior.scale_mm,
@@ -96,6 +98,12 @@ def _volume_deviations(fitted: Fitted, voxels: int) -> float | None:
     if usual is None or not voxels:
         return None
     return usual.deviations(voxels * voxel_volume_mm3(fitted.affine) / 1000.0)
+
+
+def _bulk(voxels: int, fitted: Fitted) -> float:
+    """The volume of a fit over that of a ball of its radius: how thin the organ is."""
+    radius_mm = fitted.fit.radius_mm
+    return voxels * voxel_volume_mm3(fitted.affine) / (4.0 / 3.0 * np.pi * radius_mm**3)
 
 
 def flat_end(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:

@@ -26,7 +26,8 @@ from .stages import Fitted, Whole
 
 # deviations of the volume, see `UsualVolume`, beyond which a mask is too large: 3 and 13 of 543 training organs are
 FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
-MANY_PIECES = 4  # of a mask for which the second is enough; those of experts have fewer
+# of a mask for which the second is enough, and of whose pieces only the largest is the organ; those of experts have fewer
+MANY_PIECES = 4
 USUAL_DEVIATIONS = 1.0  # of what remains: the least change that makes it a usual organ
 MOST_MEANS = 6.0  # times the mean volume: beyond it is no mask of this organ
 # where organs vary more (spleen, stomach, ventricles, kidneys with tumours), their volume says nothing
@@ -45,8 +46,8 @@ def taken_in(
         side: see `bodies.twin_share`.
 
     Returns:
-        None of a mask that is not too large, too large for any mask of the organ, or whose second body may be an organ,
-        too; and of organs of all sizes.
+        None of a mask that is not too large, too large for any mask of the organ, or of few pieces whose second may be
+        an organ, too; and of organs of all sizes.
     """
     voxel_ml = voxel_volume_mm3(affine) / 1000.0
     if usual is None or usual.log_sd > WIDE_LOG_SD or mask.count * voxel_ml <= usual.volume_ml_at(LARGE_DEVIATIONS):
@@ -58,7 +59,7 @@ def taken_in(
         return None
     kept = np.zeros(mask.shape, bool)
     kept[mask.box] = pieces == sizes.argmax() + 1
-    if other_bodies(mask.whole(), kept, affine, SLAB_MM, side):
+    if count < MANY_PIECES and other_bodies(mask.whole(), kept, affine, SLAB_MM, side):
         return None
     body, spacing = BoxedMask.of(kept), spacing_mm(affine)
     margins = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(body.box, body.shape, strict=True)]

@@ -41,6 +41,7 @@ class Request:
         refiner: of the organ; None where no refinement is asked for, or there is a problem.
         has_mask: whether a mask is given, so that no U-Net is needed.
         sparse: whether that mask is one of a few drawn slices.
+        enlarged: whether disease may have enlarged the organs, see `TIMSampled`.
     """
 
     problem: str
@@ -49,6 +50,7 @@ class Request:
     refiner: Refiner | None = None
     has_mask: bool = False
     sparse: bool = False
+    enlarged: bool = False
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class Request:
         refine: object = True,
         current_label: object = True,
         sparse: object = False,
+        enlarged: object = False,
         source: str = "",
         device: str | torch.device = "cpu",
         seed: int = 0,
@@ -72,6 +75,7 @@ class Request:
             current_label: whether a mask is given; if not, the organ's U-Net must be there. That of the default organ
                 need not be: who runs the bundle has it, perhaps as TorchScript alone.
             sparse: whether that mask is one of a few drawn slices, see `FillDrawnd`.
+            enlarged: whether disease may have enlarged the organs, see `TIMSampled`.
             source: whose labels the masks have, see `sources`.
             device: where priors, fields and the voxel head are evaluated.
             seed: of the refinement.
@@ -96,7 +100,7 @@ class Request:
         except (ValueError, FileNotFoundError, BadRequest) as error:
             pack = OrganPack.load(known_organs()[0])
             return cls(str(error), pack, LabelSource(pack))
-        return cls("", pack, labels, refiner, has_mask, is_true(sparse))
+        return cls("", pack, labels, refiner, has_mask, is_true(sparse), is_true(enlarged))
 
     def require(self) -> Request:
         """Return the request, if it can be met.
@@ -122,6 +126,7 @@ class OpenRequest:
         refine: whether masks are refined.
         current_label: whether a mask is given.
         sparse: whether that is one of a few drawn slices.
+        enlarged: whether disease may have enlarged the organs.
         seed: of the refinement.
         network: name of the network that makes masks in place of the U-Net.
 
@@ -138,6 +143,7 @@ class OpenRequest:
         refine: object = True,
         current_label: object = False,
         sparse: object = False,
+        enlarged: object = False,
         seed: int = 0,
         network: str | None = "",
     ) -> None:
@@ -147,6 +153,7 @@ class OpenRequest:
             "refine": refine,
             "current_label": current_label,
             "sparse": sparse,
+            "enlarged": enlarged,
             "network": network,
         }
         self.device: str | torch.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -222,7 +229,7 @@ def host_options(data: Mapping[Hashable, Any]) -> dict[str, Any]:
                 raise BadRequest(f"{name}: {words} {said}; choose one of {', '.join(known)}")
     if from_label:
         data = {**data, "current_label": True}
-    for name in ("refine", "current_label", "sparse"):
+    for name in ("refine", "current_label", "sparse", "enlarged"):
         if name in data:
             try:
                 options[name] = is_true(data[name])

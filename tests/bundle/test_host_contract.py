@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
+from scripts.geometry.affine import spacing_mm
+from scripts.geometry.surface import mask_signed_distance
 from scripts.metrics.surface import score_masks
 from scripts.peers.networks import PEERS
 from scripts.unet.network import weights_name
@@ -92,12 +94,14 @@ def study(tmp_path_factory) -> Path:
     nib.save(nib.Nifti1Image(damaged(truth, affine).astype(np.uint8), affine), folder / "labels" / "final" / "a.nii.gz")
     few = crossed(truth.astype(np.uint8), spread_over(truth, SHOWN))
     nib.save(nib.Nifti1Image(few, affine), folder / "labels" / "few.nii.gz")
+    wide = mask_signed_distance(truth > 0, spacing_mm(affine)) < 1.6
+    nib.save(nib.Nifti1Image(wide.astype(np.uint8), affine), folder / "labels" / "wide.nii.gz")
     (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:900])
     return folder
 
 
 SHOWN = {0: 1, 1: 3}  # axis → slices that an annotator drew
-OPTIONS = ("organ", "preset", "refine", "current_label", "sparse")
+OPTIONS = ("organ", "preset", "refine", "current_label", "sparse", "enlarged")
 FORMS = ("expression", "mapping", "list", "import", "macro", "number")
 
 
@@ -130,6 +134,7 @@ def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
     (packages / "starlette" / "__init__.py").touch()
     (packages / "starlette" / "exceptions.py").write_text(STARLETTE)
     image, label = str(study / "a.nii.gz"), {"current_label": True, "preset": "linear"}
+    wide = {"image": image, "mode": "no_grad", **label, "label": str(study / "labels" / "wide.nii.gz")}
     requests = {
         "first": {"image": image, "mode": "no_grad", **label},
         "network": {"image": image, "mode": "no_grad", "refine": False},
@@ -148,6 +153,8 @@ def answers(bundle_root, study, tmp_path_factory) -> dict[str, dict]:
         },
         "drawn whole": {"image": image, "mode": "no_grad", "sparse": True},
         "drawn unrefined": {"image": image, "mode": "no_grad", "sparse": True, "refine": False},
+        "wide": wide,
+        "enlarged": {**wide, "enlarged": True},
         "after": {"image": image, "mode": "no_grad", **label},
         "away": {"image": str(study / "labels" / "final" / "a.nii.gz"), "mode": "no_grad", **label},
     }
@@ -210,6 +217,13 @@ def test_an_annotators_few_slices_become_the_whole_organ(answers, study):
     assert answers["first"]["result"]["sparse"] is False
     for name, message in {"drawn whole": "nothing to fill in", "drawn unrefined": "sparse: drawn slices"}.items():
         assert message in answers[name]["error"] and answers[name]["status_code"] == 422
+
+
+def test_disease_may_have_enlarged_the_organ(answers):
+    for name, enlarged in (("wide", False), ("enlarged", True)):
+        result = answers[name]["result"]
+        assert result["enlarged"] is enlarged
+        assert (result["structures"][0]["quality"]["taken_in_mm"] > 0) is not enlarged
 
 
 def test_result_says_what_was_done(answers, study):

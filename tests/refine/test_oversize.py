@@ -96,8 +96,12 @@ def test_it_is_not_taken_inward_from_the_end_of_the_image():
 
 
 def test_a_second_body_that_may_be_an_organ_stays():
-    mask = ball(9.0, centre=(9.0, 9.0, 12.0)) | ball(8.0, centre=(30.0, 30.0, 28.0))
+    one = ball(9.0, centre=(9.0, 9.0, 12.0))
+    mask = one | ball(8.0, centre=(30.0, 30.0, 28.0))
     assert takes(mask, usual(1.0)) is None
+    mask[0, 0, 15:20:4] = True  # the mask of a network that does not know
+    remains, _ = takes(mask, usual(1.0))
+    assert remains.whole().any() and not (remains.whole() & ~one).any()
 
 
 def test_a_label_map_loses_what_is_too_much_and_nothing_else():

@@ -86,7 +86,7 @@ def test_options_in_the_data_go_before_those_of_the_config():
     assert request.asked["preset"] == "default"
     request.take({"preset": known_presets()[::-1], "refine": "no", "current_label": "true", "organ": known_organs()})
     expected = {"organ": "hippocampus", "preset": known_presets()[-1], "refine": False, "current_label": True}
-    assert request.asked == expected | {"sparse": False, "network": ""}
+    assert request.asked == expected | {"sparse": False, "enlarged": False, "network": ""}
     assert request.settled.refiner is None and request.settled.has_mask
 
 
