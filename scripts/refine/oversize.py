@@ -26,7 +26,7 @@ from .stages import Fitted, Whole
 
 # deviations of the volume, see `UsualVolume`, beyond which a mask is too large: 3 and 13 of 543 training organs are
 FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
-# of a mask for which the second is enough, and of whose pieces only the largest is the organ; those of experts have fewer
+# of a mask for which the second is enough, and whose largest piece alone is the organ; those of experts have fewer
 MANY_PIECES = 4
 USUAL_DEVIATIONS = 1.0  # of what remains: the least change that makes it a usual organ
 MOST_MEANS = 6.0  # times the mean volume: beyond it is no mask of this organ
