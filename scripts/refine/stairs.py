@@ -98,10 +98,10 @@ def mask_distance(mask: np.ndarray, spacing: np.ndarray, limit_mm: float) -> tup
 def _broken(mask: np.ndarray, smooth: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return the pieces of a mask (X, Y, Z) bool that are lost or split in a smooth one, and whether the largest is."""
     pieces, count = ndimage.label(mask, TOUCH)
-    parts, _ = ndimage.label(smooth, TOUCH)
+    parts, many = ndimage.label(smooth, TOUCH)
     both = (pieces > 0) & (parts > 0)
-    pairs = np.unique(np.stack([pieces[both], parts[both]]), axis=1)
-    whole = np.bincount(pairs[0], minlength=count + 1) == 1
+    pairs = np.unique(pieces[both].astype(np.int64) * (many + 1) + parts[both])  # of numbers: of rows it takes long
+    whole = np.bincount(pairs // (many + 1), minlength=count + 1) == 1
     whole[0] = True
     return ~whole[pieces], not whole[np.bincount(pieces.ravel())[1:].argmax() + 1]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .run_report import FAILED, KEPT, REFINED, STATUSES, UNCHANGED, CaseRecord, shown
+from .sizes import size_line
 from .words import counted, ml
 
 NAMED_AT_MOST = 20  # cases that need a look; the page shows all
@@ -63,12 +64,13 @@ def _counts(summary: Mapping[str, Any], noun: str) -> str:
 
 
 def last_lines(records: Sequence[CaseRecord], summary: Mapping[str, Any]) -> list[str]:
-    """Return what a run says at its end: the counts, and the cases that need a look."""
+    """Return what a run says at its end: the counts, unusual sizes, and the cases that need a look."""
+    said = [summary_line(summary), *map(size_line, summary.get("unusual_sizes", []))]
     names = [_one_line(f"{record.case} ({_why(record)})") for record in records if needs_a_look(record)]
     if not names:
-        return [summary_line(summary)]
+        return said
     further = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-    return [summary_line(summary), f"look at: {', '.join(names[:NAMED_AT_MOST])}{further}"]
+    return [*said, f"look at: {', '.join(names[:NAMED_AT_MOST])}{further}"]
 
 
 def _why(record: CaseRecord) -> str:

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..cases.files import shown, write_json
 from ..cases.part import named
+from .sizes import unusual_sizes
 from .version import bundle_version
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "scikit-image", "trimesh", "libigl", "pycpd", "safetensors")
@@ -252,11 +253,15 @@ def _line(record: CaseRecord) -> str:
 
 
 def summary_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how many cases there are, how many of each status, and under "structures" the same of these."""
+    """Return how many cases there are, how many of each status, and under "structures" the same of these.
+
+    `unusual_sizes` are of the structures whose masks are larger or smaller than usual, see `sizes`.
+    """
     states = [case["status"] for case in cases]
     parts = [part.get("status") for case in cases for part in case["structures"]]
     structures = {status: parts.count(status) for status in (REFINED, UNCHANGED, KEPT)}
-    return {"cases": len(states)} | {s: states.count(s) for s in STATUSES} | {"structures": structures}
+    counts = {"cases": len(states)} | {s: states.count(s) for s in STATUSES} | {"structures": structures}
+    return counts | {"unusual_sizes": unusual_sizes(cases)}
 
 
 def plain(value: Any) -> Any:

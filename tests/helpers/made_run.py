@@ -37,6 +37,9 @@ def inside(offsets, label, grow_mm=0.0):
     return (((offsets - CENTRES[label]) / (np.array(RADII[label]) + grow_mm)) ** 2).sum(-1) <= 1
 
 
+SIZES = {"structure": "ball", "masks": 7, "deviations": 2.36}
+
+
 def write_run(folder, affine, organ=True, relative=False):
     """Write a run of two cases and return its folder.
 
@@ -95,7 +98,7 @@ def write_run(folder, affine, organ=True, relative=False):
         "job": "refine",
         "started": "2020-02-02T10:00:00+00:00",
         "settings": {"organ": str(folder / "organ") if organ else "gone"},
-        "summary": {"cases": 2, "refined": 1, "failed": 1},
+        "summary": {"cases": 2, "refined": 1, "failed": 1, "unusual_sizes": [SIZES]},
         "cases": [
             {
                 "case": "a",

@@ -333,6 +333,10 @@ def test_contours_are_exact_to_the_voxel(page, folder):
         assert length == edges > 20
 
 
+def test_masks_of_unusual_sizes_are_named_above_all_cases(page):
+    assert by_id(page, "sizes").text.startswith("7 masks of ball are larger than usual, by 2.4 standard deviations")
+
+
 def test_rows_open_cases_by_mouse_and_keyboard(page, folder):
     row_b, row_a = page.find_elements("css selector", "#cases tbody tr")  # the failed one comes first
     row_b.click()

@@ -46,6 +46,7 @@ def test_report_is_there_after_every_case(tmp_path):
     assert second["summary"] == {
         "cases": 2, "refined": 1, "unchanged": 0, "segmented": 0, "kept": 0, "failed": 1,
         "structures": {"refined": 0, "unchanged": 0, "kept": 0},
+        "unusual_sizes": [],
     }  # fmt: skip
     assert second["cases"][1]["status"] == FAILED and second["cases"][0]["seconds"] == {"fit": 1.5}
     assert second["settings"] == {"organ": "liver", "image_dir": None, "folder": str(tmp_path)}

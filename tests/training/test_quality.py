@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scripts.quality.features import FEATURES
 from scripts.quality.predictor import QualityPredictor
 from scripts.training.quality.conformal import least_patients, width
 from scripts.training.quality.examples import Example, load_examples
-from scripts.training.quality.job import ONE_SPREAD, quality, train
+from scripts.training.quality.job import ONE_SPREAD, _other_kinds, quality, train
 
 
 def examples(count: int, organ: str = "ball", seed: int = 0, shift: float = 0.0) -> list[Example]:
@@ -133,6 +134,17 @@ def test_the_command_writes_predictor_page_and_all_masks(tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 48 + 2 * 20
     assert all(float(r["dsc_low"]) <= float(r["dsc_predicted"]) <= float(r["dsc_high"]) for r in rows)
+
+
+def test_an_organ_that_two_packs_share_is_left_out_of_both():
+    def of(organ: str, structure: str) -> Example:
+        return replace(examples(1, organ)[0], structure=structure)
+
+    known = [of("liver", "liver"), of("abdomen", "liver"), of("abdomen", "kidney_left"), of("kidneys", "kidney_right")]
+    kept = _other_kinds([*known, of("brain", "amygdala_left")], known)
+    assert kept["liver"] == [False, False, True, True, True]
+    assert kept["kidneys"] == [True, True, False, False, True]
+    assert kept["abdomen"] == [False, False, False, False, True]
 
 
 def test_one_organ_alone_cannot_tell_of_another(tmp_path):

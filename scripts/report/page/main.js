@@ -178,6 +178,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => curr
 hintOfScroll(byId("cases").parentElement);
 byId("title").textContent = run.title;
 byId("summary").textContent = run.summary;
+byId("sizes").append(...run.sizes.map((text) => element("li", { textContent: text })));
+byId("sizes").hidden = !run.sizes.length;
 definitions(byId("about"), run.about);
 definitions(byId("provenance"), run.provenance);
 const table = new CaseTable(byId("cases"), run.cases, run.order, openCase);

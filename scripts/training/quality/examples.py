@@ -14,6 +14,7 @@ from ...cases.find import match_name
 from ...evaluation.scoring import REFERENCE
 from ...quality.features import features
 from ...quality.predictor import targets_of
+from ...organ.sides import LEFT, RIGHT
 from ...quality.verdict import STAGES
 from ...report.run_report import read_report
 
@@ -46,6 +47,11 @@ class Example:
     radius_mm: float
     dsc: float
     hd95_mm: float
+
+    @property
+    def kind(self) -> str:
+        """The organ without its side: packs share some, such as the liver of `liver` and `abdomen`."""
+        return "_".join(word for word in self.structure.split("_") if word not in (LEFT, RIGHT))
 
     @property
     def targets(self) -> tuple[float, float]:
@@ -90,7 +96,7 @@ def read_run(run: Path) -> list[Example]:
             quality = part["quality"]
             for stage, method in zip(STAGES, (REFERENCE, PRESET), strict=True):
                 score = scores.get((name or "", part["name"], method))
-                if score is None or "agreement" not in quality or quality["doubtful"] or quality.get("taken_in_mm"):
+                if score is None or "agreement" not in quality or quality["doubtful"]:
                     continue
                 radius_mm = float(quality["fit"]["radius_mm"])
                 figures = features(quality["agreement"][stage])

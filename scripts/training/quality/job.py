@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,14 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
     known = load_examples(_listed(runs))
     unseen = load_examples(_listed(test_runs)) if test_runs else []
     organs = sorted({example.organ for example in known})
-    if len(organs) < 2:
+    others = _other_kinds(known, [*known, *unseen])
+    if not all(any(kept) for kept in others.values()):
         raise ValueError("masks of at least two organs are needed: each is predicted by what the others teach")
     patients = [f"{e.organ} {e.patient}" for e in known]
     fold_of = {patient: str(n % FOLDS) for n, patient in enumerate(sorted(set(patients)))}
     folds = [fold_of[patient] for patient in patients]
-    by_organ = _leave_out(known, [e.organ for e in known], {e.organ for e in [*known, *unseen]}, seed, "organs")
-    by_fold = _leave_out(known, folds, set(folds), seed, "patients")
+    by_organ = _leave_out(known, others, seed, "organs")
+    by_fold = _leave_out(known, {fold: [own != fold for own in folds] for fold in set(folds)}, seed, "patients")
     widths = _widths(known, [by_organ[e.organ] for e in known], patients)
     own_widths = _widths(known, [by_fold[fold] for fold in folds], patients)
     card = {
@@ -105,12 +106,20 @@ def train(examples: Sequence[Example], seed: int) -> QualityNet:
     return train_net(values, targets, _weights(examples), seed)
 
 
+def _other_kinds(examples: Sequence[Example], wanted: Sequence[Example]) -> dict[str, list[bool]]:
+    """Organ pack of the wanted → which examples are of no organ that it has: packs share some."""
+    kinds: dict[str, set[str]] = {}
+    for e in wanted:
+        kinds.setdefault(e.organ, set()).add(e.kind)
+    return {organ: [e.kind not in own for e in examples] for organ, own in kinds.items()}
+
+
 def _leave_out(
-    examples: Sequence[Example], keys: Sequence[str], wanted: Collection[str], seed: int, what: str
+    examples: Sequence[Example], kept: Mapping[str, Sequence[bool]], seed: int, what: str
 ) -> dict[str, QualityNet]:
-    """Key → a net that was trained on the examples of all other keys."""
-    bar = tqdm(sorted(wanted), desc=f"{what} left out", disable=None)
-    return {key: train([e for e, own in zip(examples, keys, strict=True) if own != key], seed) for key in bar}
+    """Key → a net that was trained on those examples that are kept for it."""
+    bar = tqdm(sorted(kept), desc=f"{what} left out", disable=None)
+    return {key: train([e for e, own in zip(examples, kept[key], strict=True) if own], seed) for key in bar}
 
 
 def _widths(examples: Sequence[Example], nets: Sequence[QualityNet], patients: Sequence[str]) -> dict[str, float]:
