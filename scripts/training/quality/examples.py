@@ -12,9 +12,9 @@ from typing import Any
 
 from ...cases.find import match_name
 from ...evaluation.scoring import REFERENCE
+from ...organ.sides import LEFT, RIGHT
 from ...quality.features import features
 from ...quality.predictor import targets_of
-from ...organ.sides import LEFT, RIGHT
 from ...quality.verdict import STAGES
 from ...report.run_report import read_report
 
