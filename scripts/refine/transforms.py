@@ -33,9 +33,7 @@ from .uncertainty import check_uncertainty
 
 logger = logging.getLogger(__name__)
 
-SHAPES = "_shapes"
-SIDES = "_sides"
-DRAWN = "_drawn"
+SHAPES, SIDES, DRAWN = "_shapes", "_sides", "_drawn"
 
 
 class FillDrawnd(MapTransform):
