@@ -22,6 +22,11 @@ def other_side(name: str) -> str:
     return WORD.sub(RIGHT if side == LEFT else LEFT, name).lower() if side else ""
 
 
+def without_side(name: str) -> str:
+    """Return what both sides' names share, in lower case: a key, and no name to show."""
+    return WORD.sub("", name).lower()
+
+
 def paired_labels(labels: Mapping[int, str]) -> dict[int, int]:
     """Return value of a left label → value of its right one, of labels whose names differ in the side only.
 

@@ -46,11 +46,15 @@ class Body:
     gap_mm: float | None
     centre_world: tuple[float, float, float]
 
+    @property
+    def away(self) -> str:
+        """Say how far away it is, such as ", 12 mm away"; "" where nothing of the organ is left."""
+        return "" if self.gap_mm is None else f", {self.gap_mm:.0f} mm away"
+
     def beside(self, name: str) -> str:
         """Say what a user should know of it."""
-        away = "" if self.gap_mm is None else f", {self.gap_mm:.0f} mm away"
         return (
-            f"another body of {in_ml(self.volume_mm3)} beside the {name}{away}: two organs in one mask? "
+            f"another body of {in_ml(self.volume_mm3)} beside the {name}{self.away}: two organs in one mask? "
             "It was left as it is; give each organ a mask of its own"
         )
 

@@ -42,7 +42,7 @@ from .settings import RefineSettings
 from .side_by_side import side_by_side
 from .side_check import in_place, mend_sides, partners
 from .sparse import contour_samples
-from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined, Whole
+from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
 from .steps import steps_of
 
 logger = logging.getLogger(__name__)
@@ -211,12 +211,12 @@ class Refiner:
         found = taken_in(one.mask, one.affine, UsualVolume.from_card(one.prior.card), own.reconstruction.side)
         if found is None:
             return one
-        remains, inward_mm = found
+        remains, whole = found
         placed = self._place(one.structure, remains.whole(), one.affine, self._sure(label_map, one.affine))
         if isinstance(placed, Unrefined) or placed.failure:
             return one
         seconds = {name: spent + placed.seconds.get(name, 0.0) for name, spent in one.seconds.items()}
-        return replace(placed, seconds=seconds, whole=Whole(one.mask, inward_mm))
+        return replace(placed, seconds=seconds, whole=whole)
 
     def _blind(self, sampled: Sampled | Unrefined, label_map: np.ndarray) -> Sampled | Unrefined:
         """Let the voxel head for masks alone see a structure of a label map."""

@@ -26,8 +26,9 @@ from .stages import Fitted, Whole
 
 # deviations of the volume, see `UsualVolume`, beyond which a mask is too large: 3 and 13 of 543 training organs are
 FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
-# of a mask for which the second is enough, and whose largest piece alone is the organ; those of experts have fewer
-MANY_PIECES = 4
+MANY_PIECES = 4  # of a mask for which the second is enough; those of experts have fewer
+# of the largest: if the third piece of many has as much, they are no stray voxels, and the second is no organ
+PIECE_SHARE = 0.001
 USUAL_DEVIATIONS = 1.0  # of what remains: the least change that makes it a usual organ
 MOST_MEANS = 6.0  # times the mean volume: beyond it is no mask of this organ
 # where organs vary more (spleen, stomach, ventricles, kidneys with tumours), their volume says nothing
@@ -36,8 +37,8 @@ WIDE_LOG_SD = 0.45
 
 def taken_in(
     mask: BoxedMask, affine: np.ndarray, usual: UsualVolume | None, side: str = ""
-) -> tuple[BoxedMask, float] | None:
-    """Return what remains of a mask that is too large, its largest body taken inward, and by how many mm.
+) -> tuple[BoxedMask, Whole] | None:
+    """Return what remains of a mask that is too large, its largest body taken inward, and what it was.
 
     Args:
         mask: of a grid.
@@ -59,7 +60,8 @@ def taken_in(
         return None
     kept = np.zeros(mask.shape, bool)
     kept[mask.box] = pieces == sizes.argmax() + 1
-    if count < MANY_PIECES and other_bodies(mask.whole(), kept, affine, SLAB_MM, side):
+    others = other_bodies(mask.whole(), kept, affine, SLAB_MM, side)
+    if others and (count < MANY_PIECES or np.sort(sizes)[-3] < PIECE_SHARE * sizes.max()):
         return None
     body, spacing = BoxedMask.of(kept), spacing_mm(affine)
     margins = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(body.box, body.shape, strict=True)]
@@ -70,7 +72,7 @@ def taken_in(
     last = min(round(usual.volume_ml_at(USUAL_DEVIATIONS) / voxel_ml), body.count - 1)
     inward_mm = float(np.sort(depth_mm[inner][body.part])[::-1][last])
     kept[body.box] &= order > np.sort(order[body.part])[::-1][last]
-    return (BoxedMask.of(kept), inward_mm) if kept.any() else None
+    return (BoxedMask.of(kept), Whole(mask, inward_mm, tuple(others))) if kept.any() else None
 
 
 def without(label_map: np.ndarray, whole: BoxedMask, remains: BoxedMask) -> None:
@@ -105,7 +107,8 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
     too_much.put(box, whole[box] & ~fitted.mask[box] & (part.signed_mm >= 0))
     too_much.part[fitted.mask[too_much.box]] = False
     gone = np.argwhere(too_much.part) + [side.start for side in too_much.box]
-    inward = f"it was taken inward by {fitted.whole.inward_mm:.1f} mm, and the rest refined; look at it"
+    others = "".join(f"; another body of {in_ml(b.volume_mm3)}{b.away}, was removed" for b in fitted.whole.others)
+    inward = f"it was taken inward by {fitted.whole.inward_mm:.1f} mm, and the rest refined{others}; look at it"
     return replace(fitted, mask=whole, whole=None), replace(
         part,
         outside=np.concatenate([part.outside, beyond(gone, box)]),

@@ -23,7 +23,7 @@ from ..organ.pack import Structure
 from ..prior.context import Context
 from ..prior.correspondence import Correspondence
 from ..prior.prior import ShapePrior
-from .bodies import Islands
+from .bodies import Body, Islands
 from .planes import DrawnSlices
 
 Next = TypeVar("Next", bound="Aligned")
@@ -184,10 +184,12 @@ class Whole:
     Attributes:
         mask: its voxels in the initial label map.
         inward_mm: by how much it was taken inward.
+        others: bodies comparable to the one that was taken inward, which went.
     """
 
     mask: BoxedMask
     inward_mm: float
+    others: tuple[Body, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _broken(mask: np.ndarray, smooth: np.ndarray) -> tuple[np.ndarray, bool]:
     pieces, count = ndimage.label(mask, TOUCH)
     parts, many = ndimage.label(smooth, TOUCH)
     both = (pieces > 0) & (parts > 0)
-    pairs = np.unique(pieces[both].astype(np.int64) * (many + 1) + parts[both])  # of numbers: of rows it takes long
+    pairs = np.unique(pieces[both].astype(np.int64) * (many + 1) + parts[both])  # a number a pair: rows would take long
     whole = np.bincount(pairs // (many + 1), minlength=count + 1) == 1
     whole[0] = True
     return ~whole[pieces], not whole[np.bincount(pieces.ravel())[1:].argmax() + 1]

@@ -32,7 +32,7 @@ from .page_data import CasePage, SlicesPage
 from .pictures import DEVIATION_COLOURS
 from .run_folder import Run
 from .run_report import shown, with_texts
-from .sizes import size_line
+from .sizes import size_line, unusual_sizes
 from .surfaces import Surface
 from .thumbnails import slices_of_interest, thumbnail
 from .words import counted
@@ -170,7 +170,7 @@ def describe_run(run: Run, pages: Sequence[CasePage]) -> dict[str, Any]:
     return {
         "title": f"{run.organ}: {report.get('job', 'run')}",
         "summary": f"{summary_line(report.get('summary', {}))} · {report.get('started', '')[:10]}",
-        "sizes": [size_line(found) for found in report.get("summary", {}).get("unusual_sizes", [])],
+        "sizes": [size_line(found) for found in unusual_sizes(report["cases"])],
         "about": [[key, text] for key, text in about.items() if text],
         "provenance": run.provenance,
         "colours": list(DEVIATION_COLOURS),

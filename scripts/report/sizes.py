@@ -1,50 +1,52 @@
-"""Whether a run's masks of a structure are on average larger, or smaller, than the organ usually is.
+"""Whether most of a run's masks of a structure are larger, or smaller, than the organ usually is.
 
-One mask of one and a half standard deviations says nothing, since some people have large organs. Ten such masks say
-that the network, or the way of drawing, differs from those of the prior's training shapes.
+One mask of one and a half standard deviations says nothing, since some people have large organs. Many such masks say
+that the network, or the way of drawing, differs from those of the prior's training shapes. Medians are compared, for
+one mask may be anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 LEAST_MASKS = 5
-SITE_DEVIATIONS = 0.5  # by which means of true organs of another data set differ
-SURE = 1.645  # of a normal mean, on one side: 95 %
+SITE_DEVIATIONS = 0.8  # by which means of true organs of other patients differ at most
+SURE = 1.96 * 1.25  # standard errors of a mean that make 95 %; a median's is a quarter larger
 CUT_SHARE = 0.01  # of a surface at the image's end: what is cut is small by that
 
 
 def unusual_sizes(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the structures whose initial masks have an unusual size on average, in the order in which they come.
+    """Return the structures whose initial masks have an unusual size, in the order in which they come.
 
     Args:
         cases: of a report.
 
     Returns:
-        Of each `structure`, how many `masks` were counted, and the mean of their volumes in standard `deviations` of
-        the training organs', see `prior.volume`. Masks that are cut by the image, or that look like no such organ, do
-        not count.
+        Of each `structure`, how many `masks` were counted, and the median of their volumes in standard `deviations` of
+        those of the training organs, see `prior.volume`. Masks that are cut by the image, or that look like no such
+        organ, do not count.
     """
     known: dict[str, list[float]] = {}
-    for part in (part for case in cases for part in case["structures"]):
+    for part in (part for case in cases for part in case.get("structures", [])):
         quality = part.get("quality") or {}
         figures = (quality.get("agreement") or {}).get("initial") or {}
         deviations = figures.get("volume_deviations")
         if deviations is not None and not quality["doubtful"] and figures["at_border"] <= CUT_SHARE:
             known.setdefault(part["name"], []).append(deviations)
-    means = {name: sum(own) / len(own) for name, own in known.items() if len(own) >= LEAST_MASKS}
+    medians = {name: median(own) for name, own in known.items() if len(own) >= LEAST_MASKS}
     return [
-        {"structure": name, "masks": len(known[name]), "deviations": round(mean, 2)}
-        for name, mean in means.items()
-        if abs(mean) > SITE_DEVIATIONS + SURE / len(known[name]) ** 0.5
+        {"structure": name, "masks": len(known[name]), "deviations": round(middle, 2)}
+        for name, middle in medians.items()
+        if abs(middle) > SITE_DEVIATIONS + SURE / len(known[name]) ** 0.5
     ]
 
 
 def size_line(found: Mapping[str, Any]) -> str:
-    """Say one of these, such as "10 masks of pancreas are larger than usual, by 2.9 standard deviations on average"."""
-    how = "larger" if found["deviations"] > 0 else "smaller"
+    """Say one of these."""
+    how, much = ("larger", "much") if found["deviations"] > 0 else ("smaller", "little")
     return (
-        f"{found['masks']} masks of {found['structure']} are {how} than usual, by {abs(found['deviations']):.1f} "
-        "standard deviations on average: the network, the way of drawing, or disease?"
+        f"{found['structure']}: the masks are {how} than usual, by {abs(found['deviations']):.1f} standard deviations "
+        f"(median of {found['masks']}); look whether the network draws too {much}, or other borders are meant"
     )

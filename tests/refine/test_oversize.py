@@ -1,5 +1,6 @@
 """Masks larger than their organ can be: found by their volume, taken inward, refined, and named."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from scripts.geometry.surface import mask_signed_distance
 from scripts.prior.volume import UsualVolume
 from scripts.refine.chain import Refiner
 from scripts.refine.oversize import MOST_MEANS, WIDE_LOG_SD, taken_in, without
+from scripts.refine.stages import Whole
 from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, RefineShape, TIMSampled
 from tests.helpers.bright_head import bright_image, pack_with_bright_head
 from tests.helpers.mean_shape import KINDS, dice, mean_shape
@@ -35,7 +37,7 @@ def usual(mean_ml: float, log_sd: float = 0.1) -> UsualVolume:
     return UsualVolume(mean_ml, log_sd, 10**6)
 
 
-def takes(mask: np.ndarray, known: UsualVolume | None) -> tuple[BoxedMask, float] | None:
+def takes(mask: np.ndarray, known: UsualVolume | None) -> tuple[BoxedMask, Whole] | None:
     return taken_in(BoxedMask.of(mask), AFFINE, known)
 
 
@@ -75,17 +77,17 @@ def test_an_organ_of_all_sizes_is_never_too_large():
 
 def test_it_is_taken_inward_on_coarse_grids_too():
     mask = ball(5.0)[::3, ::3, ::2]
-    remains, inward_mm = taken_in(BoxedMask.of(mask), np.diag([3.0, 3.0, 4.0, 1.0]), usual(0.35, 0.1))
-    assert 0 < remains.count < mask.sum() and inward_mm > 0
+    remains, whole = taken_in(BoxedMask.of(mask), np.diag([3.0, 3.0, 4.0, 1.0]), usual(0.35, 0.1))
+    assert 0 < remains.count < mask.sum() and whole.inward_mm > 0
 
 
 def test_the_largest_body_is_taken_inward_to_a_usual_volume():
     mask = ball(14.0) | ball(2.5, centre=(37.0, 37.0, 37.0))
-    remains, inward_mm = takes(mask, usual(4.0))
+    remains, whole = takes(mask, usual(4.0))
     inside, expected_ml = remains.whole(), 4.0 * np.exp(0.1)
     assert volume_ml(inside) == pytest.approx(expected_ml, rel=0.02)
     radius_mm = np.cbrt(3000.0 * expected_ml / (4 * np.pi))
-    assert inward_mm == pytest.approx(14.0 - radius_mm, abs=1.0)
+    assert whole.inward_mm == pytest.approx(14.0 - radius_mm, abs=1.0)
     assert not (inside & ~ball(radius_mm + 1.5)).any() and not (ball(radius_mm - 1.5) & ~inside).any()
 
 
@@ -99,9 +101,22 @@ def test_a_second_body_that_may_be_an_organ_stays():
     one = ball(9.0, centre=(9.0, 9.0, 12.0))
     mask = one | ball(8.0, centre=(30.0, 30.0, 28.0))
     assert takes(mask, usual(1.0)) is None
-    mask[0, 0, 15:20:4] = True  # the mask of a network that does not know
-    remains, _ = takes(mask, usual(1.0))
+    mask[0, 0, 15:20:4] = True  # stray voxels
+    assert takes(mask, usual(1.0)) is None
+    mask[0:2, 0:2, 15] = True  # the mask of a network that does not know
+    remains, whole = takes(mask, usual(1.0))
     assert remains.whole().any() and not (remains.whole() & ~one).any()
+    assert len(whole.others) == 1 and whole.others[0].volume_mm3 > 1000.0
+
+
+def test_another_body_that_goes_is_named(refine):
+    truth, affine = mean_shape("plain")
+    wide = mask_signed_distance(truth > 0, np.ones(3)) < 1.6
+    both = np.concatenate([wide, truth > 0], axis=2)
+    both[0, 0, :8:4] = both[-2:, -2:, :3] = True
+    _, (shape,) = refine(MetaTensor(both[None].astype(np.uint8), affine=affine))
+    (warning,) = [text for text in shape.quality["warnings"] if "far too large" in text]
+    assert re.search(r"the rest refined; another body of [\d.]+ ml, \d+ mm away, was removed; look at it", warning)
 
 
 def test_a_label_map_loses_what_is_too_much_and_nothing_else():
@@ -131,6 +146,8 @@ def test_a_mask_twice_as_large_is_refined_and_named(refine, kind):
     assert dice(inside, truth > 0) > 0.85 > dice(wide, truth > 0) + 0.1
     assert set(np.unique(refined)) == {0, 1, 2} and not (inside & ~wide).any() and not inside[0, 0, 0]
     assert 0.5 < quality["taken_in_mm"] < 2.5
+    share = quality["taken_in_mm"] / quality["fit"]["radius_mm"]
+    assert [one["taken_in"] for one in quality["agreement"].values()] == pytest.approx([share] * 2, abs=2e-3)
     assert quality["volume_ml"]["initial"] == pytest.approx((wide.sum() + 1) * voxel_ml, abs=1e-3)
     assert quality["volume_ml"]["refined"] == pytest.approx(inside.sum() * voxel_ml, abs=1e-3)
     assert quality["removed_ml"] == pytest.approx((given[~inside] > 0).sum() * voxel_ml, abs=1e-3)

@@ -15,21 +15,28 @@ def case(name="a", structure="heart", deviations=0.0, at_border=0.0, doubtful=Fa
 
 
 @pytest.mark.parametrize(
-    ("mean", "count", "said"),
-    [(1.5, 4, False), (1.5, 5, True), (-1.5, 5, True), (1.1, 5, False), (1.1, 10, True), (0.5, 10000, False)],
+    ("middle", "count", "said"),
+    [(2.1, 4, False), (2.1, 5, True), (-2.1, 5, True), (1.7, 5, False), (1.7, 10, True), (0.8, 10001, False)],
 )
-def test_many_masks_say_what_one_does_not(mean, count, said):
-    spread = np.linspace(-1.0, 1.0, count)
-    found = unusual_sizes([case(deviations=mean + other) for other in spread])
-    expected = {"structure": "heart", "masks": count, "deviations": mean}
+def test_many_masks_say_what_one_does_not(middle, count, said):
+    found = unusual_sizes([case(deviations=middle + other) for other in np.linspace(-1.0, 1.0, count)])
+    expected = {"structure": "heart", "masks": count, "deviations": middle}
     assert found == ([expected] if said else [])
 
 
-def test_what_is_cut_doubtful_or_unknown_does_not_count():
-    usual = [case(deviations=0.0)] * 5
-    odd = [case(deviations=-9.0, at_border=0.1), case(deviations=9.0, doubtful=True), case(deviations=None)]
+def test_one_mask_may_be_anything():
+    assert unusual_sizes([case(deviations=0.0)] * 9 + [case(deviations=-30.0)]) == []
+
+
+@pytest.mark.parametrize("odd", [{"at_border": 0.011}, {"doubtful": True}])
+def test_what_is_cut_or_no_such_organ_does_not_count(odd):
+    assert unusual_sizes([case(deviations=-9.0, **odd)] * 9) == []
+    assert unusual_sizes([case(deviations=-9.0, at_border=0.01)] * 9)
+
+
+def test_what_says_no_volume_does_not_count():
     kept = {"case": "k", "status": "kept", "structures": [{"name": "heart", "quality": {}}]}
-    assert unusual_sizes([*usual, *odd * 9, kept]) == []
+    assert unusual_sizes([case(deviations=None), kept, {"case": "f", "status": "failed"}] * 9) == []
 
 
 def test_each_structure_is_counted_by_itself():
@@ -43,4 +50,4 @@ def test_the_end_of_a_run_says_it_and_the_report_keeps_it():
     assert summary["unusual_sizes"] == [{"structure": "heart", "masks": 7, "deviations": -2.0}]
     records = [CaseRecord(one["case"], status="unchanged", structures=one["structures"]) for one in cases]
     said = last_lines(records, summary)
-    assert said[1].startswith("7 masks of heart are smaller than usual, by 2.0 standard deviations on average")
+    assert said[1].startswith("heart: the masks are smaller than usual, by 2.0 standard deviations (median of 7)")

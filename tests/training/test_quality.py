@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_predictor():
     assert not np.array_equal(one[0], other[0])
 
 
-def write_run(folder, organ: str, count: int, seed: int, doubtful: tuple[int, ...] = ()) -> None:
+def write_run(folder, organ: str, count: int, seed: int, doubtful: tuple[int, ...] = (), taken_in: float = 0.0) -> None:
     """A benchmark's output folder as far as the training reads it."""
     rng = np.random.default_rng(seed)
     cases, rows = [], []
@@ -78,14 +78,19 @@ def write_run(folder, organ: str, count: int, seed: int, doubtful: tuple[int, ..
         agreement = {}
         for stage, method, gain in (("initial", "initial", 0.0), ("refined", "default", 0.1)):
             dice = rng.uniform(0.4, 0.85) + gain
-            agreement[stage] = dict.fromkeys(FEATURES, 0.1) | {"dice_with_fit": dice}
+            agreement[stage] = dict.fromkeys(FEATURES, 0.1) | {"dice_with_fit": dice, "taken_in": taken_in}
             score = {"dsc": 100 * dice - 2, "hd95_mm": 30 * (1 - dice)}
             rows.append(
                 {"case": f"c{n}", "patient": f"c{n}", "structure": organ, "method": method, "failed": 0, **score}
             )
         fitted = {
             "name": organ,
-            "quality": {"fit": {"radius_mm": 10.0}, "agreement": agreement, "doubtful": n in doubtful},
+            "quality": {
+                "fit": {"radius_mm": 10.0},
+                "agreement": agreement,
+                "doubtful": n in doubtful,
+                "taken_in_mm": 10.0 * taken_in,
+            },
         }
         cases.append({"case": f"c{n}", "structures": [fitted, {"name": "lost", "quality": {}}]})
     (folder / "default").mkdir(parents=True)
@@ -95,6 +100,11 @@ def write_run(folder, organ: str, count: int, seed: int, doubtful: tuple[int, ..
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def examples_of_usual(folder) -> list[Example]:
+    write_run(folder / "usual", "ball", 1, 0)
+    return load_examples([str(folder / "usual")])
 
 
 def test_examples_are_the_fitted_masks_of_all_runs_in_a_folder(tmp_path):
@@ -113,6 +123,14 @@ def test_examples_are_the_fitted_masks_of_all_runs_in_a_folder(tmp_path):
 def test_masks_whose_fit_cannot_be_right_teach_nothing(tmp_path):
     write_run(tmp_path / "run", "ball", 5, 0, doubtful=(1, 3))
     assert {e.patient for e in load_examples([str(tmp_path / "run")])} == {"c0", "c2", "c4"}
+
+
+def test_masks_that_were_taken_inward_teach_that_they_were(tmp_path):
+    write_run(tmp_path / "run", "ball", 5, 0, taken_in=0.3)
+    place = FEATURES.index("taken_in")
+    found = load_examples([str(tmp_path / "run")])
+    assert len(found) == 10 and len({float(e.features[place]) for e in found}) == 1
+    assert found[0].features[place] > examples_of_usual(tmp_path)[0].features[place]
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
@@ -149,6 +167,6 @@ def test_an_organ_that_two_packs_share_is_left_out_of_both():
 
 def test_one_organ_alone_cannot_tell_of_another(tmp_path):
     write_run(tmp_path / "runs" / "ball", "ball", 12, 0)
-    with pytest.raises(ValueError, match="at least two organs"):
+    with pytest.raises(ValueError, match="without those of ball there is nothing to learn from"):
         quality(str(tmp_path / "runs"), output=str(tmp_path / "q.safetensors"))
     assert not (tmp_path / "q.safetensors").exists()

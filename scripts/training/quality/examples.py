@@ -12,7 +12,7 @@ from typing import Any
 
 from ...cases.find import match_name
 from ...evaluation.scoring import REFERENCE
-from ...organ.sides import LEFT, RIGHT
+from ...organ.side_names import without_side
 from ...quality.features import features
 from ...quality.predictor import targets_of
 from ...quality.verdict import STAGES
@@ -50,8 +50,8 @@ class Example:
 
     @property
     def kind(self) -> str:
-        """The organ without its side: packs share some, such as the liver of `liver` and `abdomen`."""
-        return "_".join(word for word in self.structure.split("_") if word not in (LEFT, RIGHT))
+        """A key of the organ without its side: packs share some, such as the liver of `liver` and `abdomen`."""
+        return without_side(self.structure).strip("_")
 
     @property
     def targets(self) -> tuple[float, float]:

@@ -59,17 +59,20 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
         Where the predictor was written.
 
     Raises:
-        ValueError: a pattern fits no benchmark, or the masks are of one organ only.
+        ValueError: a pattern fits no benchmark, or all masks are of organs that one pack has.
     """
     known = load_examples(_listed(runs))
     unseen = load_examples(_listed(test_runs)) if test_runs else []
     organs = sorted({example.organ for example in known})
     others = _other_kinds(known, [*known, *unseen])
-    if not all(any(kept) for kept in others.values()):
-        raise ValueError("masks of at least two organs are needed: each is predicted by what the others teach")
+    alone = [organ for organ, kept in others.items() if not any(kept)]
+    if alone:
+        raise ValueError(
+            f"masks of further organs are needed: without those of {alone[0]} there is nothing to learn from"
+        )
     patients = [f"{e.organ} {e.patient}" for e in known]
-    fold_of = {patient: str(n % FOLDS) for n, patient in enumerate(sorted(set(patients)))}
-    folds = [fold_of[patient] for patient in patients]
+    fold_of = {patient: str(n % FOLDS) for n, patient in enumerate(sorted({e.patient for e in known}))}
+    folds = [fold_of[e.patient] for e in known]  # a patient may be in the data of two packs
     by_organ = _leave_out(known, others, seed, "organs")
     by_fold = _leave_out(known, {fold: [own != fold for own in folds] for fold in set(folds)}, seed, "patients")
     widths = _widths(known, [by_organ[e.organ] for e in known], patients)
