@@ -1,8 +1,7 @@
 """How a mask and its fit agree, in plain numbers: what the quality of the mask is predicted from.
 
 Lengths are shares of the shape's radius (`FittedShape.radius_mm`), volumes shares of the fit's: figures of a
-hippocampus and of a liver can be compared. `rim_of_fit` is the share of the fit's voxels that lie at its surface: the
-more, the more an error of one voxel costs.
+hippocampus and of a liver can be compared.
 """
 
 from __future__ import annotations
@@ -70,8 +69,6 @@ def agreement(
         "initial_flat_end": flat_end(initial, box, fitted.mask.shape),
         "changed": int(np.count_nonzero(mask != initial)) / max(1, int(np.count_nonzero(initial))),
         "volume_deviations": _volume_deviations(fitted, size),
-        "compactness": _compactness(size_of_fit, fitted),
-        "rim_of_fit": len(rim_of_fit) / size_of_fit,
         "voxel": float(spacing_mm(fitted.affine).max()) / radius_mm,
         "rotation_deg": transform.rotation_deg,
         "scale": shape.similarity.scale * fitted.prior.scale_mm,
@@ -99,12 +96,6 @@ def _volume_deviations(fitted: Fitted, voxels: int) -> float | None:
     if usual is None or not voxels:
         return None
     return usual.deviations(voxels * voxel_volume_mm3(fitted.affine) / 1000.0)
-
-
-def _compactness(voxels: int, fitted: Fitted) -> float:
-    """The volume of a fit over that of a ball of its radius: little where the organ is thin."""
-    ball_mm3 = 4.0 / 3.0 * np.pi * fitted.fit.radius_mm**3
-    return voxels * voxel_volume_mm3(fitted.affine) / ball_mm3
 
 
 def flat_end(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:

@@ -103,7 +103,6 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     changed = int(np.count_nonzero(before != after.part))
     if changed:
         known = agreement(fitted, before, after.part, fit, after.box, probability)
-    taken_in = {"taken_in": round(part.taken_in_mm / fitted.fit.radius_mm, 4)}
     strange = unknown_shape(part.doubtful or part.taken_in_mm > 0, part.warnings, known["dice_with_fit"] or 0.0)
     cut = "" if fitted.drawn is not None else cut_flat(fitted.structure, known["initial_flat_end"] or 0.0)
     return {
@@ -132,6 +131,6 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
         "outside_prior": bool(strange),
         "outside_prior_reason": strange,
-        "agreement": {"initial": first | taken_in, "refined": known | taken_in},
+        "agreement": {"initial": first, "refined": known},
         "regions": [region.as_json() for region in part.regions],
     }

@@ -146,8 +146,6 @@ def test_a_mask_twice_as_large_is_refined_and_named(refine, kind):
     assert dice(inside, truth > 0) > 0.85 > dice(wide, truth > 0) + 0.1
     assert set(np.unique(refined)) == {0, 1, 2} and not (inside & ~wide).any() and not inside[0, 0, 0]
     assert 0.5 < quality["taken_in_mm"] < 2.5
-    share = quality["taken_in_mm"] / quality["fit"]["radius_mm"]
-    assert [one["taken_in"] for one in quality["agreement"].values()] == pytest.approx([share] * 2, abs=2e-3)
     assert quality["volume_ml"]["initial"] == pytest.approx((wide.sum() + 1) * voxel_ml, abs=1e-3)
     assert quality["volume_ml"]["refined"] == pytest.approx(inside.sum() * voxel_ml, abs=1e-3)
     assert quality["removed_ml"] == pytest.approx((given[~inside] > 0).sum() * voxel_ml, abs=1e-3)

@@ -96,7 +96,7 @@ def read_run(run: Path) -> list[Example]:
             quality = part["quality"]
             for stage, method in zip(STAGES, (REFERENCE, PRESET), strict=True):
                 score = scores.get((name or "", part["name"], method))
-                if score is None or "agreement" not in quality or quality["doubtful"]:
+                if score is None or "agreement" not in quality or quality["doubtful"] or quality.get("taken_in_mm"):
                     continue
                 radius_mm = float(quality["fit"]["radius_mm"])
                 figures = features(quality["agreement"][stage])

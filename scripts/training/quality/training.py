@@ -11,7 +11,7 @@ STEPS = 800
 BATCH = 256
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
-NOISE = 0.5  # added to the inputs, in standard deviations: of organs that it does not know a net then tells more
+NOISE = 0.1  # added to the inputs, in standard deviations
 UNKNOWN = 0.1  # of the features are hidden at random: other packs lack a joint model, or an image
 
 
