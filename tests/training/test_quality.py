@@ -70,7 +70,9 @@ def test_the_same_seed_gives_the_same_predictor():
     assert not np.array_equal(one[0], other[0])
 
 
-def write_run(folder, organ: str, count: int, seed: int, doubtful: tuple[int, ...] = (), taken_in: float = 0.0) -> None:
+def write_run(
+    folder, organ: str, count: int, seed: int, doubtful: tuple[int, ...] = (), taken_in: tuple[int, ...] = ()
+) -> None:
     """A benchmark's output folder as far as the training reads it."""
     rng = np.random.default_rng(seed)
     cases, rows = [], []
