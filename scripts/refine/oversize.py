@@ -26,9 +26,8 @@ from .stages import Fitted, Whole
 
 # deviations of the volume, see `UsualVolume`, beyond which a mask is too large: 3 and 13 of 543 training organs are
 FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
-MANY_PIECES = 4  # of a mask for which the second is enough; those of experts have fewer
-# of the largest: if the third piece of many has as much, they are no stray voxels, and the second is no organ
-PIECE_SHARE = 0.001
+MANY_PIECES = 4  # of a mask for which the second is enough, and whose second body is no organ; experts' have fewer
+PIECE_SHARE = 0.001  # of the largest, which the third of them has at least: or they are stray voxels
 USUAL_DEVIATIONS = 1.0  # of what remains: the least change that makes it a usual organ
 MOST_MEANS = 6.0  # times the mean volume: beyond it is no mask of this organ
 # where organs vary more (spleen, stomach, ventricles, kidneys with tumours), their volume says nothing
@@ -55,13 +54,14 @@ def taken_in(
         return None
     pieces, count = ndimage.label(mask.part, TOUCH)
     sizes = np.bincount(pieces.ravel())[1:]
-    least_ml = usual.volume_ml_at(LARGE_DEVIATIONS if count >= MANY_PIECES else FAR_DEVIATIONS)
+    is_many = count >= MANY_PIECES and np.sort(sizes)[-3] >= PIECE_SHARE * sizes.max()
+    least_ml = usual.volume_ml_at(LARGE_DEVIATIONS if is_many else FAR_DEVIATIONS)
     if not least_ml < float(sizes.max()) * voxel_ml <= MOST_MEANS * usual.mean_ml:
         return None
     kept = np.zeros(mask.shape, bool)
     kept[mask.box] = pieces == sizes.argmax() + 1
     others = other_bodies(mask.whole(), kept, affine, SLAB_MM, side)
-    if others and (count < MANY_PIECES or np.sort(sizes)[-3] < PIECE_SHARE * sizes.max()):
+    if others and not is_many:
         return None
     body, spacing = BoxedMask.of(kept), spacing_mm(affine)
     margins = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(body.box, body.shape, strict=True)]

@@ -42,13 +42,16 @@ def takes(mask: np.ndarray, known: UsualVolume | None) -> tuple[BoxedMask, Whole
 
 
 @pytest.mark.parametrize(
-    ("deviations", "islands", "said"),
-    [(3.2, 0, True), (2.8, 0, False), (2.2, 3, True), (2.2, 2, False), (1.8, 5, False), (-5.0, 5, False)],
+    ("deviations", "islands", "voxels", "said"),
+    [(3.2, 0, 1, True), (2.8, 0, 1, False), (2.2, 3, 4, True), (2.2, 2, 4, False), (2.2, 3, 1, False)]
+    + [(3.2, 3, 1, True), (1.8, 5, 4, False), (-5.0, 5, 4, False)],
 )
-def test_a_volume_beyond_all_that_is_usual_is_too_large_and_a_large_one_in_many_pieces(deviations, islands, said):
-    mask = ball(12.0)
+def test_a_volume_beyond_all_that_is_usual_is_too_large_and_a_large_one_in_many_pieces(
+    deviations, islands, voxels, said
+):
+    mask = ball(12.0)  # of which four voxels are a thousandth
     mean_ml = volume_ml(mask) / np.exp(0.1 * deviations)
-    mask[0, 0, 2 : 2 + 2 * islands : 2] = True
+    mask[:voxels, 0, 2 : 2 + 2 * islands : 2] = True
     found = takes(mask, usual(mean_ml))
     assert (found is not None) == said
     assert found is None or volume_ml(found[0].whole()) == pytest.approx(mean_ml * np.exp(0.1), rel=0.01)
