@@ -24,7 +24,7 @@ def other_side(name: str) -> str:
 
 def without_side(name: str) -> str:
     """Return what both sides' names share, in lower case: a key, and no name to show."""
-    return WORD.sub("", name).lower()
+    return WORD.sub("", name).strip(" _-").lower()
 
 
 def paired_labels(labels: Mapping[int, str]) -> dict[int, int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.organ.exchange import exchanged, pair_places
-from scripts.organ.side_names import other_side, paired_labels, side_in
+from scripts.organ.side_names import other_side, paired_labels, side_in, without_side
 from tests.helpers.pairs import ACROSS_MM, AXES, SPACINGS, ball, grid, kidneys, world
 
 PAIRS = {3: 2}  # left → right
@@ -73,3 +73,10 @@ def test_nothing_is_known_of_one_alone_of_crumbs_and_of_what_does_not_lie_beside
     assert pair_places(np.where(labels == 3, 3, np.where(crumb, 2, 0)), affine, PAIRS) == []
     turned = np.eye(4)[[1, 0, 2, 3]] @ affine  # the header takes front to back for left to right
     assert pair_places(labels, turned, PAIRS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("kidney_left", "kidney"), ("Left-Hippocampus", "hippocampus"), ("right kidney", "kidney")]
+)
+def test_both_sides_share_a_key(name, key):
+    assert without_side(name) == key

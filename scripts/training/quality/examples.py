@@ -51,7 +51,7 @@ class Example:
     @property
     def kind(self) -> str:
         """A key of the organ without its side: packs share some, such as the liver of `liver` and `abdomen`."""
-        return without_side(self.structure).strip("_")
+        return without_side(self.structure)
 
     @property
     def targets(self) -> tuple[float, float]:
