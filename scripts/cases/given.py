@@ -98,7 +98,8 @@ class GivenLabels:
     def in_given_values(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """Return the given label map with what was changed of it, (X, Y, Z).
 
-        Where several values mean one label, a new voxel takes that of the nearest voxel of these.
+        Where several values mean one label, a new voxel takes that of the nearest voxel of these, or the first of them
+        where there is none.
 
         Args:
             before: (X, Y, Z) what `in_pack_values` returned.
@@ -110,7 +111,10 @@ class GivenLabels:
         for label in label_values(after[changed]):
             added = changed & (after == label)
             origin = before == label
-            if label == 0 or not origin.any():
+            if label == 0:
+                continue
+            if not origin.any():
+                result[added] = next((value for value, means in self.meaning.items() if means == label), 0)
                 continue
             box = crop_box(added | origin)
             nearest = ndimage.distance_transform_edt(

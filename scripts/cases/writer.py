@@ -268,7 +268,7 @@ class CaseWriter:
         changed = old != new
         for number, file in given.files.items():
             mask = read_labels(file)[0].copy()
-            inside = mask[mask != 0][:1]  # one value: it is a binary mask
+            inside = next(iter(mask[mask != 0][:1]), 1)  # one value: it is a binary mask
             mask[changed & (given.values == number)] = 0  # where masks overlap, the other files keep theirs
             mask[changed & (refined == number)] = inside
             target = given.files[partner.get(number, number)]

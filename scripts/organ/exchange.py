@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry.affine import apply_affine, voxel_volume_mm3
-from .sides import COMPARABLE_SHARE, LARGE_SHARE
+from ..geometry.affine import apply_affine
+from .sides import COMPARABLE_SHARE
 
 LOOKED_AT = 4_000_000  # voxels: of larger label maps every second one along each axis, or every third
 FEWEST = 8  # of these, for a label to have a place
-STRAY = 0.6  # of the way to the partner's place in x: what lies beyond is where the partner is
 
 
 @dataclass(frozen=True)
@@ -26,15 +25,25 @@ class PairPlace:
     Attributes:
         left: value of the left label.
         right: value of the right one.
-        exchanged: whether the left one lies where the right one must, and the reverse.
-        strays_ml: label → volume of what of it lies where the other is, if that is more than a crumb; of pairs that lie
-            right.
+        left_mm: (3,) middle of the left one, world mm.
+        right_mm: (3,) of the right one.
     """
 
     left: int
     right: int
-    exchanged: bool
-    strays_ml: Mapping[int, float]
+    left_mm: np.ndarray
+    right_mm: np.ndarray
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether the left one lies where the right one must, and the reverse."""
+        return bool(self.left_mm[0] > self.right_mm[0])
+
+
+def seen_in_steps(label_map: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a label map (X, Y, Z) with at most `LOOKED_AT` of its voxels, and the affine (4, 4) of these."""
+    step = int(np.ceil(np.cbrt(max(label_map.size / LOOKED_AT, 1.0))))
+    return label_map[::step, ::step, ::step], affine @ np.diag([step, step, step, 1.0])
 
 
 def pair_places(label_map: np.ndarray, affine: np.ndarray, pairs: Mapping[int, int]) -> list[PairPlace]:
@@ -49,26 +58,17 @@ def pair_places(label_map: np.ndarray, affine: np.ndarray, pairs: Mapping[int, i
         One for each pair whose labels are both there, of comparable size, and farther apart in world x than in any
         other direction; in a turned volume there may be none.
     """
-    step = int(np.ceil(np.cbrt(max(label_map.size / LOOKED_AT, 1.0))))
-    seen = label_map[::step, ::step, ::step]
-    matrix = affine @ np.diag([step, step, step, 1.0])
+    seen, matrix = seen_in_steps(label_map, affine)
     found = []
     for left, right in pairs.items():
         world = [apply_affine(matrix, np.argwhere(seen == value).astype(np.float32)) for value in (left, right)]
         counts = sorted(map(len, world))
         if counts[0] < FEWEST or counts[0] < COMPARABLE_SHARE * counts[1]:
             continue
-        middles = [np.median(own, axis=0) for own in world]  # strays hardly move it
-        apart_mm = middles[1] - middles[0]
-        if abs(apart_mm[0]) < np.abs(apart_mm[1:]).max():
-            continue
-        strays_ml: dict[int, float] = {}
-        if apart_mm[0] > 0:
-            for value, points, middle, side in zip((left, right), world, middles, (1.0, -1.0), strict=True):
-                beyond = np.count_nonzero(side * (points[:, 0] - middle[0]) > STRAY * apart_mm[0])
-                if beyond >= LARGE_SHARE * len(points):
-                    strays_ml[value] = beyond * voxel_volume_mm3(matrix) / 1000.0
-        found.append(PairPlace(left, right, bool(apart_mm[0] < 0), strays_ml))
+        left_mm, right_mm = (np.median(own, axis=0) for own in world)  # strays hardly move it
+        apart_mm = np.abs(right_mm - left_mm)
+        if apart_mm[0] >= apart_mm[1:].max():
+            found.append(PairPlace(left, right, left_mm, right_mm))
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +40,7 @@ from .placing import Placing
 from .results import AS_USUAL, Drawn, results_of
 from .settings import RefineSettings
 from .side_by_side import side_by_side
-from .side_check import in_place, mend_sides, partners
+from .side_check import SidesFound, in_place, mend_sides, partners
 from .sparse import contour_samples
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
 from .steps import steps_of
@@ -112,10 +112,10 @@ class Refiner:
         return head
 
     def mend_sides(
-        self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False
-    ) -> tuple[dict[int, int], list[str]]:
-        """Look whether labels of left and right are exchanged; return the pairs to exchange, see `side_check`."""
-        return mend_sides(label_map, affine, self.pack, self.steps, self.seed, fix)
+        self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False, known: Collection[int] | None = None
+    ) -> SidesFound:
+        """Look whether labels of left and right are exchanged, or parts of them, see `side_check`."""
+        return mend_sides(label_map, affine, self.pack, self.steps, self.seed, fix, known)
 
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
         """Find each structure's surface and its place in the canonical frame (METHOD 1).

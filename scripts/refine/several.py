@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from .chain import Refiner
 from .draw_mesh import MeshRequest
 from .drawing import Drawing
 from .results import AS_USUAL, Drawn, results_of
+from .side_check import SidesFound
 from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
 
 
@@ -55,16 +56,14 @@ class JoinedRefiner:
                 yield member, refiner, own
 
     def mend_sides(
-        self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False
-    ) -> tuple[dict[int, int], list[str]]:
+        self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False, known: Collection[int] | None = None
+    ) -> SidesFound:
         """Look whether labels of left and right are exchanged; each pack is judged by itself."""
-        pairs: dict[int, int] = {}
-        said: list[str] = []
+        found = SidesFound()
         for member, refiner, own in self._each(label_map):
-            found, lines = refiner.mend_sides(own, affine, fix)
-            pairs |= {member.labels[left]: member.labels[right] for left, right in found.items()}
-            said += lines
-        return pairs, said
+            theirs = None if known is None else {value for value, one in member.labels.items() if one in known}
+            found += refiner.mend_sides(own, affine, fix, theirs).renamed(member.labels)
+        return found
 
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
         """Find each structure's surface and its place in the canonical frame; pack after pack."""

@@ -1,27 +1,73 @@
-"""Left and right: whether the labels of the two sides are exchanged, in all of a label map or in one structure.
+"""Left and right: whether the labels of the two sides are exchanged, in all of a label map, a part, or one structure.
 
-Where a pair's labels lie is looked at first, which is cheap (`organ.exchange`). Only where that is odd, or a structure
-without its partner fits its prior badly, is a mask aligned with the prior of the other side, too, and with the mirror
-image of its own: exchanged labels fit the first, a header whose axis is reversed the second.
+Where a pair's labels lie is looked at first, which is cheap (`organ.exchange`, `organ.strays`). Only where that is odd,
+or a structure without its partner fits its prior badly, is a mask aligned with the prior of the other side, too, and
+with the mirror image of its own: exchanged labels fit the first, a header whose axis is reversed the second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 
+from ..geometry.affine import voxel_volume_mm3
 from ..geometry.picct import PICCT, CanonicalTransform
 from ..geometry.surface import mask_to_surface, sample_surface
 from ..geometry.turns import GAIN, TIGHT_SIGMA
-from ..organ.exchange import PairPlace, pair_places
+from ..organ.exchange import exchanged, pair_places
 from ..organ.pack import OrganPack, Structure
 from ..organ.side_names import paired_labels
+from ..organ.strays import Stray, moved, strays
 from .bodies import in_ml
 from .steps import Steps
 
 LOOSE = 0.3  # of the anchor's RMS radius: the misfit of a mask that cannot be aligned
 HEADER = "check the orientation in the header, and which label is which"
+
+
+@dataclass(frozen=True)
+class SidesFound:
+    """What of a label map is of the other side.
+
+    Attributes:
+        pairs: value of a left label → value of the right one, of those to exchange everywhere; {} for none.
+        strays: parts that go to their partners' labels, or the background.
+        said: what a user should know.
+    """
+
+    pairs: Mapping[int, int] = field(default_factory=dict)
+    strays: list[Stray] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def mend(self, label_map: np.ndarray) -> np.ndarray:
+        """Return a label map (X, Y, Z) with both sides right."""
+        return moved(exchanged(label_map, self.pairs), self.strays)
+
+    def mend_probabilities(self, prob: torch.Tensor, channel: Mapping[int, int]) -> torch.Tensor:
+        """Return class probabilities (C, X, Y, Z) with both sides right; `channel` is that of each label."""
+        order = list(range(len(prob)))
+        for left, right in self.pairs.items():
+            order[channel[left]], order[channel[right]] = channel[right], channel[left]
+        result = prob[order]
+        for stray in self.strays:
+            if stray.value:
+                own, other = ((channel[value], *stray.voxels.T) for value in (stray.label, stray.value))
+                result[own], result[other] = result[other], result[own]
+        return result
+
+    def renamed(self, labels: Mapping[int, int]) -> SidesFound:
+        """Return the same with other label values; `labels` is theirs → ours."""
+        pairs = {labels[left]: labels[right] for left, right in self.pairs.items()}
+        to = {0: 0, **labels}
+        parts = [replace(one, label=to[one.label], belongs=to[one.belongs], value=to[one.value]) for one in self.strays]
+        return SidesFound(pairs, parts, self.said)
+
+    def __add__(self, other: SidesFound) -> SidesFound:
+        """Return what both found, of different labels."""
+        return SidesFound({**self.pairs, **other.pairs}, self.strays + other.strays, self.said + other.said)
 
 
 def partners(pack: OrganPack) -> dict[str, str]:
@@ -61,9 +107,15 @@ def as_partner(picct: PICCT, its: PICCT, points_world: np.ndarray, found: Canoni
 
 
 def mend_sides(
-    label_map: np.ndarray, affine: np.ndarray, pack: OrganPack, steps: Mapping[str, Steps], seed: int, fix: bool
-) -> tuple[dict[int, int], list[str]]:
-    """Look whether the labels of left and right are exchanged.
+    label_map: np.ndarray,
+    affine: np.ndarray,
+    pack: OrganPack,
+    steps: Mapping[str, Steps],
+    seed: int,
+    fix: bool,
+    known: Collection[int] | None = None,
+) -> SidesFound:
+    """Look whether labels of left and right are exchanged, or parts of them lie on the wrong side.
 
     Args:
         label_map: (X, Y, Z), the pack's label values.
@@ -71,31 +123,35 @@ def mend_sides(
         pack: the organ pack.
         steps: structure name → its steps.
         seed: of the samples.
-        fix: whether they are to be exchanged.
+        fix: whether labels that are all exchanged are to be exchanged back. Parts always go to the other side's label.
+        known: values that the label map's source has labels for; None for all of the pack's. A part whose own label
+            is none of them goes to the background.
 
     Returns:
-        Value of a left label → value of the right one of those to exchange, {} where nothing is; and what a user should
-        know.
+        What is to be done, and what a user should know.
     """
     pairs = paired_labels(pack.labels)
     places = pair_places(label_map, affine, pairs)
     wrong = [place for place in places if place.exchanged]
-    said = [line for place in places for line in _strays(place, pack)]
-    if not wrong:
-        return {}, said
+    if not wrong or 2 * len(wrong) < len(places):
+        found = strays(label_map, affine, pairs, places)
+        parts = [one if known is None or one.belongs in known else replace(one, value=0) for one in found]
+        return SidesFound(strays=parts, said=[_told(one, pack, affine) for one in parts])
     names = "; ".join(f"{pack.labels[p.left]} lies to the right of {pack.labels[p.right]}" for p in wrong)
     if len(wrong) < len(places):
-        return {}, [f"left and right are exchanged in a part of the labels: {names}: {HEADER}", *said]
+        return SidesFound(said=[f"left and right are exchanged in a part of the labels: {names}: {HEADER}"])
     own, other, mirrored = _misfits(label_map, affine, pack, steps, seed)
+    said = f"left and right are exchanged: {names}"
     if mirrored < GAIN * own and mirrored < other:
         why = "the shapes are mirror images: an axis of the header is reversed, rather than the labels exchanged"
-        return {}, [f"left and right are exchanged: {names}; {why}: check the orientation in the header"]
+        return SidesFound(said=[f"{said}; {why}: check the orientation in the header"])
     if own and not other < GAIN * own:
         why = "but with the labels exchanged the shapes would not fit better"
-        return {}, [f"left and right are exchanged: {names}; {why}: {HEADER}"]
+        return SidesFound(said=[f"{said}; {why}: {HEADER}"])
     if not fix:
-        return {}, [f"left and right are exchanged: {names}: {HEADER}; --fix_sides true exchanges the labels"]
-    return pairs, [f"left and right were exchanged ({names}): the labels were exchanged back before the refinement"]
+        return SidesFound(said=[f"{said}: {HEADER}; --fix_sides true exchanges the labels"])
+    said = f"left and right were exchanged ({names}): the labels were exchanged back before the refinement"
+    return SidesFound(pairs, said=[said])
 
 
 def _misfits(
@@ -133,10 +189,9 @@ def _mirrored(picct: PICCT, points_world: np.ndarray, seed: int) -> float:
     return _misfit(picct.from_start(points_world, picct.moment_start(points_world, mirrored=True), seed), picct)
 
 
-def _strays(place: PairPlace, pack: OrganPack) -> list[str]:
-    other = {place.left: place.right, place.right: place.left}
-    return [
-        f"about {in_ml(1000.0 * volume_ml)} of {pack.labels[label]} lie where {pack.labels[other[label]]} is: was the "
-        "side confused there?"
-        for label, volume_ml in place.strays_ml.items()
-    ]
+def _told(stray: Stray, pack: OrganPack, affine: np.ndarray) -> str:
+    """Say where a part of a label lay, and what became of it."""
+    volume = in_ml(len(stray.voxels) * voxel_volume_mm3(affine))
+    became = "it became" if stray.value else "it was removed, for the mask has no label of"
+    own, other = pack.labels[stray.label], pack.labels[stray.belongs]
+    return f"{volume} of {own} lay on the patient's {stray.side}: {became} {other}"

@@ -23,7 +23,7 @@ from monai.transforms import MapTransform, Transform
 from ..cases.arrays import affine_of, file_of, label_array, volume_array
 from ..cases.errors import UnrefinableCase
 from ..cases.find import CASE
-from ..organ.exchange import exchanged
+from ..cases.given import GIVEN
 from .chain import Image, Refiner
 from .draw_mesh import MeshRequest, check_faces, check_mesh_mm
 from .drawing import Drawing
@@ -84,7 +84,7 @@ class FillDrawnd(MapTransform):
 
 
 class MendSidesd(MapTransform):
-    """Looks whether labels of left and right are exchanged, and exchanges them where asked to; see `side_check`.
+    """Gives parts of labels on the wrong side to their partners, and exchanges all where asked to; see `side_check`.
 
     Adds `<key>_sides`, what a user should know: a list of texts, empty where the sides are right.
 
@@ -114,15 +114,15 @@ class MendSidesd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            pairs, result[f"{key}{SIDES}"] = self.refiner.mend_sides(label_map, affine, self.fix_sides)
-            if pairs:
-                result[key] = _like(result[key], exchanged(label_map, pairs), affine)
+            given = result.get(f"{key}{GIVEN}")
+            known = None if given is None else {*given.meaning.values()}
+            found = self.refiner.mend_sides(label_map, affine, self.fix_sides, known)
+            result[f"{key}{SIDES}"] = found.said
+            if found.pairs or found.strays:
+                result[key] = _like(result[key], found.mend(label_map), affine)
                 if self.prob_key in result:
                     channel = {label: k for k, label in enumerate(self.refiner.pack.labels, 1)}
-                    order = list(range(len(channel) + 1))
-                    for left, right in pairs.items():
-                        order[channel[left]], order[channel[right]] = channel[right], channel[left]
-                    result[self.prob_key] = result[self.prob_key][order]
+                    result[self.prob_key] = found.mend_probabilities(result[self.prob_key], channel)
         return result
 
 

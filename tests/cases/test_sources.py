@@ -219,6 +219,27 @@ def test_several_values_for_one_label_grow_from_the_nearest(tmp_path):
     np.testing.assert_array_equal(back[theirs > 0], theirs[theirs > 0])
 
 
+def test_a_label_that_had_no_voxel_takes_its_value(tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path, sources={"other": {4: "heart", 15: "oesophagus"}}), "other")
+    theirs = np.zeros((12, 8, 8), np.int16)
+    theirs[2:9, 2:6, 2:6] = 4
+    given = labels.read(save(tmp_path / "a.nii.gz", theirs, GRIDS["b"]))
+    before = given.in_pack_values()
+    after = np.where(np.arange(12)[:, None, None] > 5, before // 2, before)  # the oesophagus is 1, the heart 2
+    expected = np.where(np.arange(12)[:, None, None] > 5, np.where(theirs > 0, 15, 0), theirs)
+    np.testing.assert_array_equal(given.in_given_values(before, after), expected)
+
+
+def test_a_mask_that_was_empty_is_written_as_a_binary_one(tmp_path):
+    folder, labels = made("masks", tmp_path)
+    save(folder / "a" / "esophagus.nii.gz", np.zeros_like(truth(), np.uint8), GRIDS["a"])
+    refine(folder, labels, tmp_path / "out")
+    oesophagus = values_of(tmp_path / "out" / "as_given" / "a" / "esophagus.nii.gz")
+    refined = values_of(tmp_path / "out" / "a" / "a_refined.nii.gz")
+    assert (refined == 1).any()
+    np.testing.assert_array_equal(oesophagus, refined == 1)
+
+
 def test_own_label_maps_are_passed_as_before(tmp_path):
     labels = LabelSource.of(write_pack(tmp_path / "pack"))
     ours = np.where(truth() == 9, 0, truth())

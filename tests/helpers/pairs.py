@@ -52,6 +52,14 @@ def kidneys(points: np.ndarray, stretch: float = 1.0) -> dict[str, np.ndarray]:
     return both
 
 
+def both_kidneys(axes: str, spacing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Label map, 2 the right and 3 the left one, its affine, and its points."""
+    shape, affine = grid(axes, spacing)
+    points = world(shape, affine)
+    both = kidneys(points)
+    return np.where(both["right"], 2, np.where(both["left"], 3, 0)).astype(np.uint8), affine, points
+
+
 def write_pack(folder, mirrors=MappingProxyType({"right": "auto", "left": "auto"}), **settings):
     """An organ pack of a paired organ with a part, both under shared labels."""
     structures = [

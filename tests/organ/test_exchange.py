@@ -5,17 +5,9 @@ import pytest
 
 from scripts.organ.exchange import exchanged, pair_places
 from scripts.organ.side_names import other_side, paired_labels, side_in, without_side
-from tests.helpers.pairs import ACROSS_MM, AXES, SPACINGS, ball, grid, kidneys, world
+from tests.helpers.pairs import ACROSS_MM, AXES, SPACINGS, ball, both_kidneys
 
 PAIRS = {3: 2}  # left → right
-
-
-def both_kidneys(axes: str, spacing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label map, 2 the right and 3 the left one, its affine, and its points."""
-    shape, affine = grid(axes, spacing)
-    points = world(shape, affine)
-    both = kidneys(points)
-    return np.where(both["right"], 2, np.where(both["left"], 3, 0)).astype(np.uint8), affine, points
 
 
 @pytest.mark.parametrize(
@@ -46,7 +38,7 @@ def test_exchanged_labels_are_found_on_any_grid(axes, spacing):
     labels, affine, _ = both_kidneys(axes, spacing)
     (right,) = pair_places(labels, affine, PAIRS)
     (wrong,) = pair_places(exchanged(labels, PAIRS), affine, PAIRS)
-    assert not right.exchanged and not right.strays_ml and wrong.exchanged and not wrong.strays_ml
+    assert not right.exchanged and wrong.exchanged
     np.testing.assert_array_equal(exchanged(exchanged(labels, PAIRS), PAIRS), labels)
 
 
@@ -55,15 +47,6 @@ def test_large_label_maps_are_looked_at_in_steps(monkeypatch):
     labels, affine, _ = both_kidneys("oblique", "fine")
     assert [place.exchanged for place in pair_places(labels, affine, PAIRS)] == [False]
     assert [place.exchanged for place in pair_places(exchanged(labels, PAIRS), affine, PAIRS)] == [True]
-
-
-@pytest.mark.parametrize("axes", AXES)
-def test_a_part_that_lies_where_the_other_is_has_its_volume(axes):
-    labels, affine, points = both_kidneys(axes, "anisotropic")
-    part = (labels == 2) & (points[..., 2] > 5.0)
-    (place,) = pair_places(np.where(part, 3, labels), affine, PAIRS)
-    assert not place.exchanged and list(place.strays_ml) == [3]
-    assert place.strays_ml[3] == pytest.approx(part.sum() * abs(np.linalg.det(affine)) / 1000.0, rel=0.1)
 
 
 def test_nothing_is_known_of_one_alone_of_crumbs_and_of_what_does_not_lie_beside_each_other():

@@ -8,6 +8,7 @@ from scripts.organ.pack import OrganPack
 from scripts.organ.several import load_packs
 from scripts.refine.chain import Refiner
 from scripts.refine.several import JoinedRefiner
+from scripts.refine.side_check import SidesFound
 from tests.helpers.mean_shape import KINDS
 from tests.helpers.two_packs import BEAN, PEA, SPLEEN, garden, write_pack, write_packs
 
@@ -69,6 +70,17 @@ def test_exchanged_sides_are_found_in_the_values_of_all(tmp_path):
     lungs = write_pack(tmp_path / "lungs", {1: "left_lung", 2: "right_lung"})
     joined = JoinedRefiner(load_packs([write_pack(tmp_path / "peas", {1: "pea"}), lungs]), "linear")
     values, affine = garden()  # the bean lies left of the pea
-    assert joined.mend_sides(relabelled(values, {BEAN: 2, PEA: 3}), affine, fix=True) == ({}, [])
-    pairs, said = joined.mend_sides(relabelled(values, {BEAN: 3, PEA: 2}), affine, fix=True)
-    assert pairs == {2: 3} and "left_lung lies to the right of right_lung" in said[0]
+    assert joined.mend_sides(relabelled(values, {BEAN: 2, PEA: 3}), affine, fix=True) == SidesFound()
+    found = joined.mend_sides(relabelled(values, {BEAN: 3, PEA: 2}), affine, fix=True)
+    assert found.pairs == {2: 3} and "left_lung lies to the right of right_lung" in found.said[0]
+
+
+def test_a_part_on_the_wrong_side_has_the_values_of_the_label_map_of_all(tmp_path):
+    lungs = write_pack(tmp_path / "lungs", {1: "left_lung", 2: "right_lung"})
+    joined = JoinedRefiner(load_packs([write_pack(tmp_path / "peas", {1: "pea"}), lungs]), "linear")
+    values, affine = garden()  # the bean lies left of the pea
+    both = relabelled(values, {BEAN: 2, PEA: 2})
+    mended = joined.mend_sides(both, affine).mend(both)
+    np.testing.assert_array_equal(mended, relabelled(values, {BEAN: 2, PEA: 3}))
+    removed = joined.mend_sides(both, affine, known={1, 2}).mend(both)
+    np.testing.assert_array_equal(removed, relabelled(values, {BEAN: 2, PEA: 0}))

@@ -7,10 +7,12 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from scripts.cases.given import GivenLabels
 from scripts.geometry.affine import Similarity
 from scripts.geometry.resample import WorldGrid
 from scripts.organ.exchange import exchanged
 from scripts.refine.chain import Refiner
+from scripts.refine.side_check import SidesFound
 from scripts.refine.stages import Aligned
 from scripts.refine.transforms import MendSidesd
 from scripts.report.outcome import outcome_of
@@ -56,33 +58,57 @@ def test_partners_have_a_prior_each(refiner):
 
 
 def test_lobes_at_their_places_give_no_warning(refiner, lobes):
-    assert refiner.mend_sides(*lobes, fix=True) == ({}, [])
+    assert refiner.mend_sides(*lobes, fix=True) == SidesFound()
 
 
 def test_exchanged_lobes_are_named_and_exchanged_back_where_asked_to(refiner, lobes):
     labels, affine = lobes
-    pairs, (said,) = refiner.mend_sides(exchanged(labels, PAIRS), affine)
-    assert pairs == {} and "left_upper lies to the right of right_upper" in said and "--fix_sides true" in said
-    pairs, (said,) = refiner.mend_sides(exchanged(labels, PAIRS), affine, fix=True)
-    assert pairs == PAIRS and "were exchanged back" in said
+    found = refiner.mend_sides(exchanged(labels, PAIRS), affine)
+    (said,) = found.said
+    assert not found.pairs and "left_upper lies to the right of right_upper" in said and "--fix_sides true" in said
+    found = refiner.mend_sides(exchanged(labels, PAIRS), affine, fix=True)
+    assert found.pairs == PAIRS and "were exchanged back" in found.said[0]
 
 
 def test_one_exchanged_pair_of_two_is_named_and_left(refiner, lobes):
     labels, affine = lobes
-    pairs, (said,) = refiner.mend_sides(exchanged(labels, {4: 1}), affine, fix=True)
-    assert pairs == {} and "in a part of the labels: left_upper lies to the right of right_upper" in said
+    found = refiner.mend_sides(exchanged(labels, {4: 1}), affine, fix=True)
+    assert not found.pairs and not found.strays
+    assert "in a part of the labels: left_upper lies to the right of right_upper" in found.said[0]
 
 
 def test_a_header_whose_axis_is_reversed_is_not_taken_for_exchanged_labels(refiner, lobes):
     labels, affine = lobes
-    pairs, (said,) = refiner.mend_sides(labels, MIRROR @ affine, fix=True)
-    assert pairs == {} and "an axis of the header is reversed" in said
+    found = refiner.mend_sides(labels, MIRROR @ affine, fix=True)
+    assert not found.pairs and "an axis of the header is reversed" in found.said[0]
 
 
 def test_a_turned_header_is_not_taken_for_exchanged_labels(refiner, lobes):
     labels, affine = lobes
-    pairs, said = refiner.mend_sides(labels, TURN @ affine, fix=True)
-    assert pairs == {} and said
+    found = refiner.mend_sides(labels, TURN @ affine, fix=True)
+    assert not found.pairs and not found.strays and found.said
+
+
+def test_a_part_on_the_wrong_side_becomes_its_partner_s_in_labels_and_probabilities(refiner, lobes):
+    labels, affine = lobes
+    wrong = np.where(labels == 1, 4, labels)
+    pred = MetaTensor(torch.from_numpy(wrong[None].copy()), affine=torch.as_tensor(affine))
+    prob = torch.from_numpy(np.stack([wrong == value for value in range(6)]).astype(np.float32))
+    mended = MendSidesd("pred", refiner)({"pred": pred, "prob": prob})
+    assert (mended["pred"].numpy()[0] == labels).all() and mended["pred"].dtype == pred.dtype
+    assert (mended["prob"].argmax(0).numpy() == labels).all() and (prob.argmax(0).numpy() == wrong).all()
+    (said,) = mended["pred_sides"]
+    assert "of left_upper lay on the patient's right: it became right_upper" in said
+
+
+def test_a_part_that_the_mask_has_no_label_for_is_removed(refiner, lobes):
+    labels, affine = lobes
+    wrong = np.where(labels == 1, 4, labels)
+    pred = MetaTensor(torch.from_numpy(wrong[None].copy()), affine=torch.as_tensor(affine))
+    given = GivenLabels(wrong, affine, {14: 4, 15: 5, 13: 3})
+    mended = MendSidesd("pred", refiner)({"pred": pred, "pred_given": given})
+    assert (mended["pred"].numpy()[0] == np.where(labels == 1, 0, labels)).all()
+    assert "it was removed, for the mask has no label of right_upper" in mended["pred_sides"][0]
 
 
 def test_a_lobe_that_is_the_other_side_s_is_told_by_its_shape(refiner, lobes):
