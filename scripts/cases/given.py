@@ -68,6 +68,12 @@ class GivenLabels:
         """Return the files of a case's folder that were read; [] where the case is a file."""
         return list(self.files.values()) or ([self.label_map] if self.label_map else [])
 
+    @property
+    def writable_labels(self) -> set[int]:
+        """The pack's labels that can be written, also those that no voxel has; any data type holds up to 127."""
+        most = max(127, int(self.values.max(initial=0)))
+        return {label for value, label in self.meaning.items() if value <= most}
+
     def in_pack_values(self) -> np.ndarray:
         """Return the label map (X, Y, Z) with the pack's values, `OTHER` where it has none; see `narrow`."""
         if self.is_own:
@@ -114,7 +120,9 @@ class GivenLabels:
             if label == 0:
                 continue
             if not origin.any():
-                result[added] = next((value for value, means in self.meaning.items() if means == label), 0)
+                value = next((value for value, means in self.meaning.items() if means == label), 0)
+                result = result.astype(np.promote_types(result.dtype, np.min_scalar_type(value)), copy=False)
+                result[added] = value
                 continue
             box = crop_box(added | origin)
             nearest = ndimage.distance_transform_edt(

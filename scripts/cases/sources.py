@@ -22,6 +22,7 @@ from monai.transforms import MapTransform
 from ..geometry.affine import same_grid
 from ..organ.checks import shown
 from ..organ.pack import OWN_SOURCE, OrganError, OrganPack
+from ..organ.side_names import paired_labels
 from .arrays import in_world
 from .errors import CaseError, UnreadableCase, UnrefinableCase
 from .find import MASKS_FOLDER, NAMED_AT_MOST, case_name, label_map_in, list_masks, masks_of, nested_volumes
@@ -143,11 +144,19 @@ class LabelSource(KnownLabels):
                 "the folder of the label maps"
             )
         others = [" or ".join(names.get(value, [str(value)])) for value in found if value not in meaning]
-        is_own = not others and all(meaning[value] == value for value in found)
+        is_own = not others and self._are_own(meaning, found)
         called: dict[int, list[int | str]] = {value: [value, *names.get(value, [])] for value in found}
         warnings, exchanged = self._wrong_sides(values, affine, meaning, called)
         named = self.name != OWN_SOURCE
         return GivenLabels(values, affine, meaning, {}, others, is_own, named, warnings, exchanged=exchanged)
+
+    def _are_own(self, meaning: Mapping[int, int], found: Sequence[int]) -> bool:
+        """Return whether values found are the pack's own, and those of the same organs of the other side are, too."""
+        partner = paired_labels(self.pack.labels)
+        partner |= {right: left for left, right in partner.items()}
+        value_of = {label: value for value, label in reversed(list(meaning.items()))}
+        others = {partner.get(meaning[value], 0) for value in found}
+        return all(meaning[value] == value for value in found) and all(value_of.get(one, one) == one for one in others)
 
     def _read_masks(self, folder: Path) -> GivenLabels:
         masks, others = self._masks(folder)

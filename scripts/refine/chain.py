@@ -112,10 +112,15 @@ class Refiner:
         return head
 
     def mend_sides(
-        self, label_map: np.ndarray, affine: np.ndarray, fix: bool = False, known: Collection[int] | None = None
+        self,
+        label_map: np.ndarray,
+        affine: np.ndarray,
+        fix: bool = False,
+        known: Collection[int] | None = None,
+        leave: bool = False,
     ) -> SidesFound:
-        """Look whether labels of left and right are exchanged, or parts of them, see `side_check`."""
-        return mend_sides(label_map, affine, self.pack, self.steps, self.seed, fix, known)
+        """Look whether labels of left and right are exchanged, or pieces of them, see `side_check`."""
+        return mend_sides(label_map, affine, self.pack, self.steps, self.seed, fix, known, leave)
 
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
         """Find each structure's surface and its place in the canonical frame (METHOD 1).

@@ -1,4 +1,4 @@
-"""Left and right: whether the labels of the two sides are exchanged, in all of a label map, a part, or one structure.
+"""Left and right: whether the labels of the two sides are exchanged, all of them, in pieces, or one structure's.
 
 Where a pair's labels lie is looked at first, which is cheap (`organ.exchange`, `organ.strays`). Only where that is odd,
 or a structure without its partner fits its prior badly, is a mask aligned with the prior of the other side, too, and
@@ -34,7 +34,7 @@ class SidesFound:
 
     Attributes:
         pairs: value of a left label → value of the right one, of those to exchange everywhere; {} for none.
-        strays: parts that go to their partners' labels, or the background.
+        strays: pieces that go to their partners' labels, or the background.
         said: what a user should know.
     """
 
@@ -53,9 +53,9 @@ class SidesFound:
             order[channel[left]], order[channel[right]] = channel[right], channel[left]
         result = prob[order]
         for stray in self.strays:
-            if stray.value:
-                own, other = ((channel[value], *stray.voxels.T) for value in (stray.label, stray.value))
-                result[own], result[other] = result[other], result[own]
+            own, other = ({0: 0, **channel}[value] for value in (stray.label, stray.value))
+            where = tuple(stray.voxels.T)
+            result[own][where], result[other][where] = result[other][where], result[own][where]
         return result
 
     def renamed(self, labels: Mapping[int, int]) -> SidesFound:
@@ -114,8 +114,9 @@ def mend_sides(
     seed: int,
     fix: bool,
     known: Collection[int] | None = None,
+    leave: bool = False,
 ) -> SidesFound:
-    """Look whether labels of left and right are exchanged, or parts of them lie on the wrong side.
+    """Look whether labels of left and right are exchanged, or pieces of them lie on the wrong side.
 
     Args:
         label_map: (X, Y, Z), the pack's label values.
@@ -123,9 +124,10 @@ def mend_sides(
         pack: the organ pack.
         steps: structure name → its steps.
         seed: of the samples.
-        fix: whether labels that are all exchanged are to be exchanged back. Parts always go to the other side's label.
-        known: values that the label map's source has labels for; None for all of the pack's. A part whose own label
+        fix: whether labels that are all exchanged are to be exchanged back. Pieces go to the other side's label anyway.
+        known: values that the label map's source has labels for; None for all of the pack's. A piece whose own label
             is none of them goes to the background.
+        leave: whether pieces are named only, as of drawn slices.
 
     Returns:
         What is to be done, and what a user should know.
@@ -134,9 +136,7 @@ def mend_sides(
     places = pair_places(label_map, affine, pairs)
     wrong = [place for place in places if place.exchanged]
     if not wrong or 2 * len(wrong) < len(places):
-        found = strays(label_map, affine, pairs, places)
-        parts = [one if known is None or one.belongs in known else replace(one, value=0) for one in found]
-        return SidesFound(strays=parts, said=[_told(one, pack, affine) for one in parts])
+        return _pieces(strays(label_map, affine, pairs, places), affine, pack, known, leave)
     names = "; ".join(f"{pack.labels[p.left]} lies to the right of {pack.labels[p.right]}" for p in wrong)
     if len(wrong) < len(places):
         return SidesFound(said=[f"left and right are exchanged in a part of the labels: {names}: {HEADER}"])
@@ -151,7 +151,9 @@ def mend_sides(
     if not fix:
         return SidesFound(said=[f"{said}: {HEADER}; --fix_sides true exchanges the labels"])
     said = f"left and right were exchanged ({names}): the labels were exchanged back before the refinement"
-    return SidesFound(pairs, said=[said])
+    right = exchanged(label_map, pairs)
+    rest = strays(right, affine, pairs, pair_places(right, affine, pairs))
+    return SidesFound(pairs, said=[said]) + _pieces(rest, affine, pack, known, leave)
 
 
 def _misfits(
@@ -189,9 +191,16 @@ def _mirrored(picct: PICCT, points_world: np.ndarray, seed: int) -> float:
     return _misfit(picct.from_start(points_world, picct.moment_start(points_world, mirrored=True), seed), picct)
 
 
-def _told(stray: Stray, pack: OrganPack, affine: np.ndarray) -> str:
-    """Say where a part of a label lay, and what became of it."""
-    volume = in_ml(len(stray.voxels) * voxel_volume_mm3(affine))
-    became = "it became" if stray.value else "it was removed, for the mask has no label of"
-    own, other = pack.labels[stray.label], pack.labels[stray.belongs]
-    return f"{volume} of {own} lay on the patient's {stray.side}: {became} {other}"
+def _pieces(
+    found: list[Stray], affine: np.ndarray, pack: OrganPack, known: Collection[int] | None, leave: bool
+) -> SidesFound:
+    """Decide what becomes of pieces on the wrong side, and say it."""
+    parts = [one if known is None or one.belongs in known else replace(one, value=0) for one in found]
+    said = []
+    for one in parts:
+        volume = in_ml(len(one.voxels) * voxel_volume_mm3(affine))
+        became = f"became {pack.labels[one.belongs]}" if one.value else "was removed"
+        became = "was left there" if leave else became
+        why = "" if one.value or leave else f", since the mask's labels have no {pack.labels[one.belongs]}"
+        said.append(f"{volume} of {pack.labels[one.label]} lay on the patient's {one.side}, and {became}{why}")
+    return SidesFound(strays=[] if leave else parts, said=said)

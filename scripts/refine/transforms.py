@@ -84,7 +84,7 @@ class FillDrawnd(MapTransform):
 
 
 class MendSidesd(MapTransform):
-    """Gives parts of labels on the wrong side to their partners, and exchanges all where asked to; see `side_check`.
+    """Gives pieces of labels on the wrong side to their partners, and exchanges all if asked to; see `side_check`.
 
     Adds `<key>_sides`, what a user should know: a list of texts, empty where the sides are right.
 
@@ -114,9 +114,9 @@ class MendSidesd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
-            given = result.get(f"{key}{GIVEN}")
-            known = None if given is None else {*given.meaning.values()}
-            found = self.refiner.mend_sides(label_map, affine, self.fix_sides, known)
+            given, is_drawn = result.get(f"{key}{GIVEN}"), f"{key}{DRAWN}" in result
+            known = None if given is None else given.writable_labels
+            found = self.refiner.mend_sides(label_map, affine, self.fix_sides, known, is_drawn)
             result[f"{key}{SIDES}"] = found.said
             if found.pairs or found.strays:
                 result[key] = _like(result[key], found.mend(label_map), affine)

@@ -230,6 +230,24 @@ def test_a_label_that_had_no_voxel_takes_its_value(tmp_path):
     np.testing.assert_array_equal(given.in_given_values(before, after), expected)
 
 
+@pytest.mark.parametrize(("value", "writable"), [(100, {1, 2}), (200, {2})])
+def test_a_label_of_no_voxel_is_written_where_any_data_type_holds_its_value(value, writable, tmp_path):
+    labels = LabelSource.of(write_pack(tmp_path, sources={"other": {4: "heart", value: "oesophagus"}}), "other")
+    theirs = np.full((12, 8, 8), 4, np.uint8)
+    given = labels.read(save(tmp_path / "a.nii.gz", theirs, GRIDS["b"]))
+    assert given.writable_labels == writable
+    assert (given.in_given_values(given.in_pack_values(), np.ones((12, 8, 8), np.uint8)) == value).all()
+
+
+def test_values_are_not_the_pack_s_own_where_the_other_side_has_another(tmp_path):
+    sides = {1: "left_lung", 2: "right_lung"}
+    structures = [{"name": name, "labels": [value]} for value, name in sides.items()]
+    sources = {"other": {1: "left_lung", 7: "right_lung"}, "same": {1: "left_lung", 2: "right_lung"}}
+    pack = write_pack(tmp_path, labels=sides, structures=structures, sources=sources)
+    file = save(tmp_path / "a.nii.gz", np.full((12, 8, 8), 1, np.uint8), GRIDS["b"])
+    assert not LabelSource.of(pack, "other").read(file).is_own and LabelSource.of(pack, "same").read(file).is_own
+
+
 def test_a_mask_that_was_empty_is_written_as_a_binary_one(tmp_path):
     folder, labels = made("masks", tmp_path)
     save(folder / "a" / "esophagus.nii.gz", np.zeros_like(truth(), np.uint8), GRIDS["a"])

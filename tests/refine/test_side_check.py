@@ -98,17 +98,34 @@ def test_a_part_on_the_wrong_side_becomes_its_partner_s_in_labels_and_probabilit
     assert (mended["pred"].numpy()[0] == labels).all() and mended["pred"].dtype == pred.dtype
     assert (mended["prob"].argmax(0).numpy() == labels).all() and (prob.argmax(0).numpy() == wrong).all()
     (said,) = mended["pred_sides"]
-    assert "of left_upper lay on the patient's right: it became right_upper" in said
+    assert "of left_upper lay on the patient's right, and became right_upper" in said
 
 
 def test_a_part_that_the_mask_has_no_label_for_is_removed(refiner, lobes):
     labels, affine = lobes
+    wrong, right = np.where(labels == 1, 4, labels), np.where(labels == 1, 0, labels)
+    pred = MetaTensor(torch.from_numpy(wrong[None].copy()), affine=torch.as_tensor(affine))
+    prob = torch.from_numpy(np.stack([wrong == value for value in range(6)]).astype(np.float32))
+    given = GivenLabels(wrong, affine, {14: 4, 15: 5, 13: 3, 200: 1})  # 200 may not fit the file's data type
+    mended = MendSidesd("pred", refiner)({"pred": pred, "prob": prob, "pred_given": given})
+    assert (mended["pred"].numpy()[0] == right).all() and (mended["prob"].argmax(0).numpy() == right).all()
+    assert "and was removed, since the mask's labels have no right_upper" in mended["pred_sides"][0]
+
+
+def test_of_drawn_slices_a_part_on_the_wrong_side_is_named_only(refiner, lobes):
+    labels, affine = lobes
     wrong = np.where(labels == 1, 4, labels)
     pred = MetaTensor(torch.from_numpy(wrong[None].copy()), affine=torch.as_tensor(affine))
-    given = GivenLabels(wrong, affine, {14: 4, 15: 5, 13: 3})
-    mended = MendSidesd("pred", refiner)({"pred": pred, "pred_given": given})
-    assert (mended["pred"].numpy()[0] == np.where(labels == 1, 0, labels)).all()
-    assert "it was removed, for the mask has no label of right_upper" in mended["pred_sides"][0]
+    left = MendSidesd("pred", refiner)({"pred": pred, "pred_drawn": "what was drawn"})
+    assert (left["pred"].numpy()[0] == wrong).all() and "and was left there" in left["pred_sides"][0]
+
+
+def test_parts_are_looked_for_after_an_exchange(refiner, lobes):
+    labels, affine = lobes
+    part = (labels == 3) & (np.arange(len(labels)) > 56)[:, None, None]  # the outermost
+    wrong = exchanged(np.where(part, 5, labels), PAIRS)
+    found = refiner.mend_sides(wrong, affine, fix=True)
+    assert (found.mend(wrong) == labels).all() and len(found.said) == 2
 
 
 def test_a_lobe_that_is_the_other_side_s_is_told_by_its_shape(refiner, lobes):
