@@ -20,6 +20,7 @@ from .sides import GAP_SHARE, LARGE_SHARE, LEFT, RIGHT, split_pair
 DEEP = 0.2  # of how far the pair's voxels usually lie from the midplane: a stray's lie deeper beyond it in the mean
 ACROSS_SHARE = 0.05  # of a stray, which may lie on its own side: organs that reach across the middle are no strays
 TWIN_SHARE = 0.5  # of the larger of two bodies under one label, for the smaller to be the other side's organ
+ALL_BUT_ISLANDS = (2, 98)  # percentiles between which a body lies
 TOUCH = np.ones((3, 3, 3), bool)
 
 
@@ -85,7 +86,8 @@ def between_twins(seen: np.ndarray, affine: np.ndarray, pair: tuple[int, int]) -
         return None
     left_mm, right_mm = (_x_mm(sides.of(side), affine) for side in (LEFT, RIGHT))
     smaller, larger = sorted((len(left_mm), len(right_mm)))
-    gap_mm, width_mm = right_mm.min() - left_mm.max(), max(np.ptp(left_mm), np.ptp(right_mm))
+    edges_mm = [np.percentile(x, ALL_BUT_ISLANDS) for x in (left_mm, right_mm)]
+    gap_mm, width_mm = edges_mm[1][0] - edges_mm[0][1], np.diff(edges_mm).max()
     middle_mm = _x_mm(seen != 0, affine).mean()
     if smaller < TWIN_SHARE * larger or gap_mm < GAP_SHARE * width_mm:
         return None
