@@ -44,6 +44,7 @@ def benchmark(
     source: str = "",
     label_source: str = "",
     resample_labels: bool = False,
+    inward_mm: object = "",
 ) -> str:
     """Run every preset on the same cases and compare them with the initial masks and the usual post-processing.
 
@@ -76,6 +77,7 @@ def benchmark(
         source: whose labels the masks have, one of the organ pack's sources, where no names tell.
         label_source: the same of the true label maps.
         resample_labels: true for labels on another grid than the masks or images, see `evaluate`.
+        inward_mm: by how much masks are taken inward before they are refined, such as liver=2.5.
 
     Returns:
         The path of table.md, or of networks.md.
@@ -112,7 +114,7 @@ def benchmark(
             "seed": seed,
         }
         options |= {"processes": processes, "shape_metrics": shape_metrics, "html": html, "source": source}
-        options |= {"label_source": label_source, "resample_labels": resample_labels}
+        options |= {"label_source": label_source, "resample_labels": resample_labels, "inward_mm": inward_mm}
         return _compare(networks, pack, label_dir, out, options)
     if simulate:
         shutil.rmtree(out / "simulated", ignore_errors=True)
@@ -121,7 +123,8 @@ def benchmark(
         write_simulated(choose_labels(label_dir, pack, split, cases), truth, out / "simulated", kinds, seed)
     inputs = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
-    options = {"organ": organ, "seed": seed, "html": html} | ({"device": device} if device else {})
+    options = {"organ": organ, "seed": seed, "html": html, "inward_mm": inward_mm}
+    options |= {"device": device} if device else {}
     options |= {"image_dir": Path(image_dir).resolve()} if mask_dir and image_dir else {}
     options |= {"source": source} if source else {}
     for preset in names:

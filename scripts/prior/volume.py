@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 LEAST_SHAPES = 8  # whole ones, below which nothing is said of their spread
+SITE_DEVIATIONS = 0.8  # by which the means of other patients' true organs differ at most
 LEAST_LOG_SD = 0.01  # or shapes are copies of each other
 
 

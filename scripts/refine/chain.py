@@ -34,15 +34,16 @@ from ..quality.verdict import Judge
 from .bodies import Islands
 from .draw_mesh import MeshRequest, draw_mesh
 from .drawing import Drawing
+from .inward import moved_inward, read_inward
 from .mending import Mended, mend
-from .oversize import of_whole, taken_in, without
+from .oversize import of_whole, replace_mask, taken_in
 from .placing import Placing
 from .results import AS_USUAL, Drawn, results_of
 from .settings import RefineSettings
 from .side_by_side import side_by_side
 from .side_check import SidesFound, in_place, mend_sides, partners
 from .sparse import contour_samples
-from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined
+from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined, Whole
 from .steps import steps_of
 
 logger = logging.getLogger(__name__)
@@ -57,10 +58,12 @@ class Refiner:
         device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
         see: whether the pack's voxel heads are asked, where it has such.
+        inward_mm: by how much masks are taken inward before they are refined, see `inward.read_inward`.
 
     Attributes:
         pack: the organ pack.
         settings: structure name → its settings.
+        inward_mm: shape name → by how much its masks are taken inward, of those that are.
         priors: structure name → its shape prior; structures may share one.
         steps: shape name → its steps; the shapes are the structures, and both sides of paired ones.
         partners: structure name → the same of the patient's other side, where that has a prior of its own.
@@ -83,10 +86,14 @@ class Refiner:
         device: str | torch.device = "cpu",
         seed: int = 0,
         see: bool = True,
+        inward_mm: object = "",
     ) -> None:
         self.pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
         self.settings = RefineSettings.of_pack(self.pack, preset)
         self.seed = seed
+        asked = read_inward(inward_mm, [own.name for own in self.pack.structures])
+        moved = [own for own in self.pack.structures if own.name in asked]
+        self.inward_mm = {shape.name: asked[own.name] for own in moved for shape in (own, *own.pair)}
         read = {path: ShapePrior.load(path, device) for path in dict.fromkeys(s.prior for s in self.pack.structures)}
         self.priors = {s.name: read[s.prior] for s in self.pack.structures}
         joint = self.pack.folder / JOINT_FILE
@@ -133,9 +140,23 @@ class Refiner:
             One stage a structure of the pack, in its order; of a paired structure, one a side where there are both.
         """
         sure = self._sure(label_map, affine)
-        return side_by_side(
-            lambda shape: self._place(*shape, affine, sure), self.pack.shapes(label_map, affine), label_map.size
-        )
+
+        def place(shape: tuple[Structure, np.ndarray]) -> Aligned | Unrefined:
+            placed = self._place(*shape, affine, sure)
+            return self._moved(placed, label_map, sure) if isinstance(placed, Aligned) and self.inward_mm else placed
+
+        return side_by_side(place, self.pack.shapes(label_map, affine), label_map.size)
+
+    def _moved(self, one: Aligned, label_map: np.ndarray, sure: set[int]) -> Aligned:
+        """Take a mask inward, as asked for; it stays where nothing would be left of it that can be placed."""
+        asked_mm = self.inward_mm.get(one.name, 0.0)
+        if not asked_mm or not (self.steps[one.name].settings.fusion and self.steps[one.name].settings.gate):
+            return one
+        moved = moved_inward(one.mask, one.affine, asked_mm, label_map == 0)
+        placed = moved and self._place(one.structure, moved.whole(), one.affine, sure)
+        if not isinstance(placed, Aligned) or placed.failure:
+            return one
+        return self._in_place_of(one, placed, Whole(one.mask, asked_mm=asked_mm))
 
     def _sure(self, label_map: np.ndarray, affine: np.ndarray) -> set[int]:
         """Return the labels that are known to be of the right side."""
@@ -179,7 +200,8 @@ class Refiner:
             return [self._sample_drawn(one, label_map, affine, drawn) for one in aligned]
         reads_prob = prob is not None and (image is None or self.head is None)  # which says itself how large it is
         if not enlarged and not reads_prob:
-            aligned, label_map = self._taken_in(aligned, label_map)
+            aligned = side_by_side(lambda one: self._smaller(one, label_map), aligned, label_map.size)
+        label_map = _of_moved(aligned, label_map)
         begun = time.perf_counter()
         context = self._context(aligned)
         fitted = time.perf_counter()
@@ -196,20 +218,8 @@ class Refiner:
             return [self._blind(self._sample(one, context, None, shared), label_map) for one in aligned]
         return [self._sample(one, context, evidence, shared, mended.get(one.name)) for one in aligned]
 
-    def _taken_in(
-        self, aligned: Sequence[Aligned | Unrefined], label_map: np.ndarray
-    ) -> tuple[Sequence[Aligned | Unrefined], np.ndarray]:
-        """Take masks that are far too large inward, see `oversize`; return all, and the label map of what remains."""
-        smaller = side_by_side(lambda one: self._smaller(one, label_map), aligned, label_map.size)
-        taken = [one for one in smaller if isinstance(one, Aligned) and one.whole is not None]
-        if taken:
-            label_map = label_map.copy(order="K")
-        for one in taken:
-            assert one.whole is not None
-            without(label_map, one.whole.mask, one.mask)
-        return smaller, label_map
-
     def _smaller(self, one: Aligned | Unrefined, label_map: np.ndarray) -> Aligned | Unrefined:
+        """Take a mask that is far too large inward, see `oversize`."""
         own = self.steps[one.name]
         if isinstance(one, Unrefined) or not (own.settings.fusion and own.settings.gate):
             return one
@@ -220,6 +230,12 @@ class Refiner:
         placed = self._place(one.structure, remains.whole(), one.affine, self._sure(label_map, one.affine))
         if isinstance(placed, Unrefined) or placed.failure:
             return one
+        if one.whole is not None:  # it was moved before, as asked for
+            whole = replace(whole, mask=one.whole.mask, asked_mm=one.whole.asked_mm)
+        return self._in_place_of(one, placed, whole)
+
+    @staticmethod
+    def _in_place_of(one: Aligned, placed: Aligned, whole: Whole) -> Aligned:
         seconds = {name: spent + placed.seconds.get(name, 0.0) for name, spent in one.seconds.items()}
         return replace(placed, seconds=seconds, whole=whole)
 
@@ -367,6 +383,16 @@ class Refiner:
         aligned = self.align(label_map, affine)
         sampled = self.sample(aligned, label_map, affine, image, prob, enlarged=enlarged)
         return self.reconstruct(self.fit(sampled), label_map, affine)
+
+
+def _of_moved(aligned: Sequence[Aligned | Unrefined], label_map: np.ndarray) -> np.ndarray:
+    """Return a label map (X, Y, Z) with the masks that were taken inward or outward; the same where none was."""
+    moved = [one for one in aligned if isinstance(one, Aligned) and one.whole is not None]
+    label_map = label_map.copy(order="K") if moved else label_map
+    for one in moved:
+        assert one.whole is not None
+        replace_mask(label_map, one.whole.mask, one.mask, one.structure.labels[0])
+    return label_map
 
 
 def _with_grid(samples: TrustedSamples, aligned: Aligned) -> TrustedSamples:

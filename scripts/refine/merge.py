@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import Box, BoxedMask
+from ..prior.volume import UsualVolume
 from .agreement import agreement
+from .inward import to_usual_mm
 from .likeness import cut_flat, unknown_shape
 from .reconstruction import Reconstruction
 from .stages import Fitted
@@ -88,7 +90,8 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
     `steps_mm` are the steps of stairs that were smoothed, along the axes of the grid, see `stairs`; `taken_in_mm` is by
-    how much a mask larger than its organ can be was taken inward, see `oversize`.
+    how much a mask larger than its organ can be was taken inward, see `oversize`, `inward_mm` by how much as the run
+    asked for, and `to_usual_mm` by how much the initial one must be to have a usual volume, see `inward`.
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
     but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior does not know
     such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement`. `after` are the
@@ -96,6 +99,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     """
     before, transform = fitted.mask[after.box], fitted.transform
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
+    usual = UsualVolume.from_card(fitted.prior.card)
     wanted = (part.signed_mm < 0) & ~fitted.mask[part.box]
     fit = _in_box(part.fit, part.box, after.box, False)
     probability = None if part.probability is None else _in_box(part.probability, part.box, after.box, np.nan)
@@ -127,6 +131,8 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
         "added_ml": round(float((after.part & ~before).sum()) * voxel_ml, 4),
         "steps_mm": None if part.steps_mm is None else part.steps_mm.round(2).tolist(),
         "taken_in_mm": round(part.taken_in_mm, 2),
+        "inward_mm": round(part.inward_mm, 2),
+        "to_usual_mm": None if usual is None else round(to_usual_mm(fitted.mask, fitted.affine, usual), 2),
         "followed_ml": round(part.followed * voxel_ml, 4),
         "left_to_others_ml": round(float((wanted & ~after[part.box]).sum()) * voxel_ml, 4),
         "outside_prior": bool(strange),

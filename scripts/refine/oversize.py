@@ -18,8 +18,9 @@ from ..geometry.boxed import BoxedMask
 from ..geometry.surface import mask_signed_distance
 from ..prior.volume import UsualVolume
 from .bodies import TOUCH, in_ml, other_bodies
-from .fusion import REMOVE, SAMPLED, SLAB_MM, Region
+from .fusion import ADD, REMOVE, SAMPLED, SLAB_MM, Region
 from .gate import beyond, dice
+from .inward import Depth
 from .likeness import doubts, hopeless, unlike
 from .reconstruction import Reconstruction
 from .stages import Fitted, Whole
@@ -63,21 +64,17 @@ def taken_in(
     others = other_bodies(mask.whole(), kept, affine, SLAB_MM, side)
     if others and not is_many:
         return None
-    body, spacing = BoxedMask.of(kept), spacing_mm(affine)
-    margins = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(body.box, body.shape, strict=True)]
-    inner = tuple(slice(low, low + n) for (low, _), n in zip(margins, body.part.shape, strict=True))
-    depth_mm = -mask_signed_distance(np.pad(body.part, margins), spacing)  # beyond the image nothing is known
-    # depths come in steps of a voxel; smoothed, they rank the voxels of a step
-    order = ndimage.gaussian_filter(depth_mm, spacing.min() / spacing, mode="nearest")[inner]
-    last = min(round(usual.volume_ml_at(USUAL_DEVIATIONS) / voxel_ml), body.count - 1)
-    inward_mm = float(np.sort(depth_mm[inner][body.part])[::-1][last])
-    kept[body.box] &= order > np.sort(order[body.part])[::-1][last]
+    body = BoxedMask.of(kept)
+    depth, voxels = Depth.of(body, affine), round(usual.volume_ml_at(USUAL_DEVIATIONS) / voxel_ml)
+    inward_mm = float(np.sort(depth.mm[depth.mask.part])[::-1][min(voxels, body.count - 1)])
+    kept[depth.mask.box] &= depth.deepest(min(voxels, body.count - 1))
     return (BoxedMask.of(kept), Whole(mask, inward_mm, tuple(others))) if kept.any() else None
 
 
-def without(label_map: np.ndarray, whole: BoxedMask, remains: BoxedMask) -> None:
-    """Take what is too much of a mask out of a label map (X, Y, Z), in place."""
-    label_map[whole.box][whole.part & ~remains[whole.box]] = 0
+def replace_mask(label_map: np.ndarray, whole: BoxedMask, moved: BoxedMask, label: int) -> None:
+    """Take what is too much of a mask out of a label map (X, Y, Z), and put what it lacked there, in place."""
+    label_map[whole.box][whole.part & ~moved[whole.box]] = 0
+    label_map[moved.box][moved.part & ~whole[moved.box]] = label
 
 
 def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstruction]:
@@ -88,6 +85,7 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
     if fitted.whole is None:
         return fitted, part
     affine, box, whole = fitted.affine, part.box, fitted.whole.mask
+    asked = _asked(fitted.whole.asked_mm) if fitted.whole.asked_mm else ""
     agreement = dice(whole[box], part.fit, whole.count - int(np.count_nonzero(whole[box])))
     if part.doubtful:
         signs, lost = doubts(fitted, part.dice_with_fit), hopeless(fitted, part.dice_with_fit)
@@ -100,22 +98,30 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
             np.zeros((0, 3), int),
             dice_with_fit=agreement,
             evidence=part.evidence,
-            warnings=(f"{_said(fitted, fitted.whole)}; taken inward, {why}",),
+            warnings=(f"{_said(fitted, fitted.whole)}; taken inward, {why}" if not asked else f"{asked}, {why}",),
             doubtful=True,
         )
     too_much = whole.around(box)
     too_much.put(box, whole[box] & ~fitted.mask[box] & (part.signed_mm >= 0))
     too_much.part[fitted.mask[too_much.box]] = False
     gone = np.argwhere(too_much.part) + [side.start for side in too_much.box]
+    added = np.argwhere((part.signed_mm < 0) & fitted.mask[box] & ~whole[box]) + [side.start for side in box]
+    regions = [
+        _region(kind, voxels, fitted, asked)
+        for kind, voxels in ((REMOVE, gone), (ADD, added if asked else added[:0]))
+        if len(voxels)
+    ]
     others = "".join(f"; another body of {in_ml(b.volume_mm3)}{b.away}, was removed" for b in fitted.whole.others)
     inward = f"it was taken inward by {fitted.whole.inward_mm:.1f} mm, and the rest refined{others}; look at it"
+    said = (f"{_said(fitted, fitted.whole)}: {inward}",) if fitted.whole.inward_mm else ()
     return replace(fitted, mask=whole, whole=None), replace(
         part,
         outside=np.concatenate([part.outside, beyond(gone, box)]),
-        regions=[*([_region(gone, fitted)] if len(gone) else []), *part.regions],
+        regions=[*regions, *part.regions],
         dice_with_fit=agreement,
-        warnings=(f"{_said(fitted, fitted.whole)}: {inward}", *part.warnings),
+        warnings=(*said, *part.warnings),
         taken_in_mm=fitted.whole.inward_mm,
+        inward_mm=fitted.whole.asked_mm,
     )
 
 
@@ -128,11 +134,17 @@ def _said(fitted: Fitted, whole: Whole) -> str:
     return f"a mask of {volume} is far too large for {fitted.name} (19 of 20 have {low.removesuffix(' ml')} to {high})"
 
 
-def _region(gone: np.ndarray, fitted: Fitted) -> Region:
-    """Return the voxels (N, 3) that were too much as a region of the report."""
-    world = apply_affine(fitted.affine, gone[:: len(gone) // SAMPLED + 1].astype(float))
+def _asked(asked_mm: float) -> str:
+    """Say what the run asked for."""
+    return f"taken {'inward' if asked_mm > 0 else 'outward'} by {abs(asked_mm):g} mm, as asked for"
+
+
+def _region(kind: str, voxels: np.ndarray, fitted: Fitted, asked: str) -> Region:
+    """Return the voxels (N, 3) that were too much, or too few, as a region of the report."""
+    world = apply_affine(fitted.affine, voxels[:: len(voxels) // SAMPLED + 1].astype(float))
     x, y, z = (round(float(v), 1) for v in world.mean(0))
     fit_mm = round(float(fitted.fit.sdf_mm(world).mean()), 3)
-    volume_mm3 = round(len(gone) * voxel_volume_mm3(fitted.affine), 1)
-    why = "the mask is larger than nearly all organs are"
-    return Region(REMOVE, volume_mm3, fit_mm, None, None, False, True, why, (x, y, z))
+    volume_mm3 = round(len(voxels) * voxel_volume_mm3(fitted.affine), 1)
+    too_large = fitted.whole is not None and fitted.whole.inward_mm > 0
+    why = ", and ".join(filter(None, [asked, "the mask is larger than nearly all organs are" * too_large]))
+    return Region(kind, volume_mm3, fit_mm, None, None, False, True, why, (x, y, z))

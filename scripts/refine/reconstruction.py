@@ -33,6 +33,7 @@ class Reconstruction:
         probability: (x, y, z) of the voxel head with the image, NaN where it says nothing; None without an image.
         steps_mm: (3,) how long the steps were that were smoothed, see `stairs`; None where the mask had none.
         taken_in_mm: by how much the mask was taken inward before, see `oversize`; 0 for most.
+        inward_mm: by how much it was as the run asked for, see `inward`; negative for outward.
     """
 
     box: Box
@@ -48,6 +49,7 @@ class Reconstruction:
     probability: np.ndarray | None = None
     steps_mm: np.ndarray | None = None
     taken_in_mm: float = 0.0
+    inward_mm: float = 0.0
 
 
 @dataclass(frozen=True)

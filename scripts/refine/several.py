@@ -13,6 +13,7 @@ from ..organ.pack import Member, OrganPack
 from .chain import Refiner
 from .draw_mesh import MeshRequest
 from .drawing import Drawing
+from .inward import read_inward
 from .results import AS_USUAL, Drawn, results_of
 from .side_check import SidesFound
 from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
@@ -29,6 +30,7 @@ class JoinedRefiner:
         preset: see `configs/presets.yaml`.
         device: where priors, fields and voxel heads are evaluated.
         seed: of the sampling and of the fit.
+        inward_mm: see `Refiner`.
 
     Attributes:
         pack: the same.
@@ -40,12 +42,20 @@ class JoinedRefiner:
     """
 
     def __init__(
-        self, pack: OrganPack, preset: str = "default", device: str | torch.device = "cpu", seed: int = 0
+        self,
+        pack: OrganPack,
+        preset: str = "default",
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        inward_mm: object = "",
     ) -> None:
         self.pack = pack
-        self.refiners = [
-            (member, Refiner(member.pack, preset, device, seed)) for member in pack.members if member.pack.structures
-        ]
+        inward = read_inward(inward_mm, [own.name for member in pack.members for own in member.pack.structures])
+        self.refiners = []
+        for member in pack.members:
+            if member.pack.structures:
+                asked = {own.name: inward[own.name] for own in member.pack.structures if own.name in inward}
+                self.refiners.append((member, Refiner(member.pack, preset, device, seed, inward_mm=asked)))
         self.settings = {name: own for _, refiner in self.refiners for name, own in refiner.settings.items()}
 
     def _each(self, label_map: np.ndarray) -> Iterator[tuple[Member, Refiner, np.ndarray]]:

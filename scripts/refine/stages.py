@@ -179,17 +179,19 @@ class Unrefined:
 
 @dataclass(frozen=True)
 class Whole:
-    """The mask of a structure before it was taken inward, see `oversize`.
+    """The mask of a structure before it was taken inward, see `oversize` and `inward`.
 
     Attributes:
         mask: its voxels in the initial label map.
-        inward_mm: by how much it was taken inward.
+        inward_mm: by how much it was taken inward since it is far too large; 0 where only the run asked for it.
         others: bodies comparable to the one that was taken inward, which went.
+        asked_mm: by how much the run asked to take it inward, negative for outward.
     """
 
     mask: BoxedMask
-    inward_mm: float
+    inward_mm: float = 0.0
     others: tuple[Body, ...] = ()
+    asked_mm: float = 0.0
 
 
 @dataclass(frozen=True)

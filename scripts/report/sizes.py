@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from ..prior.volume import SITE_DEVIATIONS
+
 LEAST_MASKS = 5
-SITE_DEVIATIONS = 0.8  # by which means of true organs of other patients differ at most
 SURE = 1.96 * 1.25  # standard errors of a mean that make 95 %; a median's is a quarter larger
 CUT_SHARE = 0.01  # of a surface at the image's end: what is cut is small by that
 
@@ -24,29 +25,33 @@ def unusual_sizes(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         cases: of a report.
 
     Returns:
-        Of each `structure`, how many `masks` were counted, and the median of their volumes in standard `deviations` of
-        those of the training organs, see `prior.volume`. Masks that are cut by the image, or that look like no such
-        organ, do not count.
+        Of each `structure`, how many `masks` were counted, the median of their volumes in standard `deviations` of
+        those of the training organs, see `prior.volume`, and the depth `inward_mm` by which all must be taken inward
+        for half of them to be of usual size, negative for outward. Masks that are cut by the image, or that look like
+        no such organ, do not count.
     """
-    known: dict[str, list[float]] = {}
+    known: dict[str, list[tuple[float, float]]] = {}
     for part in (part for case in cases for part in case.get("structures", [])):
         quality = part.get("quality") or {}
         figures = (quality.get("agreement") or {}).get("initial") or {}
         deviations = figures.get("volume_deviations")
         if deviations is not None and not quality["doubtful"] and figures["at_border"] <= CUT_SHARE:
-            known.setdefault(part["name"], []).append(deviations)
-    medians = {name: median(own) for name, own in known.items() if len(own) >= LEAST_MASKS}
-    return [
-        {"structure": name, "masks": len(known[name]), "deviations": round(middle, 2)}
-        for name, middle in medians.items()
-        if abs(middle) > SITE_DEVIATIONS + SURE / len(known[name]) ** 0.5
-    ]
+            known.setdefault(part["name"], []).append((deviations, quality.get("to_usual_mm") or 0.0))
+    found = []
+    for name, own in known.items():
+        middle, inward_mm = (round(median(column), 2) for column in zip(*own, strict=True))
+        if len(own) >= LEAST_MASKS and abs(middle) > SITE_DEVIATIONS + SURE / len(own) ** 0.5:
+            found.append({"structure": name, "masks": len(own), "deviations": middle, "inward_mm": inward_mm})
+    return found
 
 
 def size_line(found: Mapping[str, Any]) -> str:
     """Say one of these."""
     how, much = ("larger", "much") if found["deviations"] > 0 else ("smaller", "little")
-    return (
+    said = (
         f"{found['structure']}: the masks are {how} than usual, by {abs(found['deviations']):.1f} standard deviations "
         f"(median of {found['masks']}); look whether the network draws too {much}, or other borders are meant"
     )
+    if not found.get("inward_mm"):  # as in reports of earlier versions
+        return said
+    return f"{said}; with --inward_mm {found['structure']}={found['inward_mm']:.1f} half of them would be usual"

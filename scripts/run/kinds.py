@@ -35,6 +35,7 @@ def check_options(
     grid: object = None,
     mesh_mm: object = 0.0,
     mesh_faces: object = 0,
+    inward_mm: object = "",
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
@@ -48,6 +49,7 @@ def check_options(
         slices_file: names drawn slices, see `SlicesFile`.
         image_dir, prob_dir: folders of evidence, which drawn slices are refined without.
         fine_mm, grid: each says on which grid there is a fine mask.
+        inward_mm: by how much masks are taken inward, which drawn slices are not.
         mesh_mm, mesh_faces: of meshes, see `check_mesh_mm` and `check_faces`.
 
     Raises:
@@ -80,6 +82,8 @@ def check_options(
             raise SystemExit(f"Error: {name} must be true or false, not {shown(switch)}") from None
     if slices_file and not is_true(sparse):
         raise SystemExit("Error: slices_file names drawn slices: add --sparse true, or leave it out")
+    if inward_mm and is_true(sparse):
+        raise SystemExit("Error: inward_mm moves masks, but drawn slices stay as drawn: leave out one of them")
     if fine_mm and grid:
         raise SystemExit("Error: fine_mm and grid both say on which grid the fine mask is: leave out one of them")
     for name, folder in {"image_dir": image_dir, "prob_dir": prob_dir}.items():

@@ -43,6 +43,7 @@ class MaskRequest:
         source: str = "",
         device: str | torch.device = "cpu",
         seed: int = 0,
+        inward_mm: object = "",
         dataset_dir: str | Path = "",
         prob_dir: str | Path | None = None,
     ) -> MaskRequest:
@@ -54,19 +55,20 @@ class MaskRequest:
             source: whose labels the masks have, see `sources`.
             device: where priors, fields and voxel heads are evaluated.
             seed: of the refinement.
+            inward_mm: by how much masks are taken inward first, see `inward.read_inward`.
             dataset_dir: where the masks are.
             prob_dir: where class probabilities are, which one pack alone can read.
         """
         try:
             packs = packs_for(organ, str(dataset_dir), str(source or ""))
             if len(packs) == 1:
-                one = Request.of(packs[0], preset, source=source, device=device, seed=seed)
+                one = Request.of(packs[0], preset, source=source, device=device, seed=seed, inward_mm=inward_mm)
                 return cls(one.problem, one.pack, one.labels, one.refiner)
             if prob_dir:
                 raise BadRequest("class probabilities have the channels of one organ pack: leave out --prob_dir")
             pack = union(packs)
             labels = LabelSource.of(pack, str(source or ""))
-            refiner = JoinedRefiner(pack, preset, host_device(device), seed)
+            refiner = JoinedRefiner(pack, preset, host_device(device), seed, inward_mm)
         except (ValueError, OSError, BadRequest) as error:
             default = OrganPack.load(known_organs()[0])
             return cls(str(error), default, LabelSource(default))

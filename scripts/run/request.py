@@ -65,6 +65,7 @@ class Request:
         device: str | torch.device = "cpu",
         seed: int = 0,
         network: str | None = "",
+        inward_mm: object = "",
     ) -> Request:
         """Read the organ pack and, where masks are to be refined, presets, priors and networks.
 
@@ -80,6 +81,7 @@ class Request:
             device: where priors, fields and the voxel head are evaluated.
             seed: of the refinement.
             network: name of the network that makes masks in place of the U-Net; its weights must be there.
+            inward_mm: by how much masks are taken inward before they are refined, see `inward.read_inward`.
         """
         try:
             pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
@@ -87,7 +89,8 @@ class Request:
             has_mask = is_true(current_label) or is_true(sparse)
             if is_true(sparse) and not is_true(refine):
                 raise BadRequest("sparse: drawn slices become an organ by refinement: leave out refine false")
-            refiner = Refiner(pack, preset, host_device(device), seed) if is_true(refine) else None
+            on = host_device(device)
+            refiner = Refiner(pack, preset, on, seed, inward_mm=inward_mm) if is_true(refine) else None
             if not has_mask:
                 check_unet(pack)
             if not has_mask and not has_unet(pack, network):
@@ -129,6 +132,7 @@ class OpenRequest:
         enlarged: whether disease may have enlarged the organs.
         seed: of the refinement.
         network: name of the network that makes masks in place of the U-Net.
+        inward_mm: by how much masks are taken inward before they are refined.
 
     Attributes:
         asked: the options, by name.
@@ -146,6 +150,7 @@ class OpenRequest:
         enlarged: object = False,
         seed: int = 0,
         network: str | None = "",
+        inward_mm: object = "",
     ) -> None:
         self.asked: dict[str, Any] = {
             "organ": organ,
@@ -155,6 +160,7 @@ class OpenRequest:
             "sparse": sparse,
             "enlarged": enlarged,
             "network": network,
+            "inward_mm": inward_mm,
         }
         self.device: str | torch.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.seed = seed

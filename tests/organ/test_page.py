@@ -22,6 +22,8 @@ SETTING = re.compile(r"`([a-z]\w*_(?:mm3?|radii|dice|share|cosine|steps|rate|pen
 REPORTED = {
     "steps_mm",
     "taken_in_mm",
+    "to_usual_mm",
+    "inward_mm",
     "mesh_mm",
     "predicted_hd95_mm",
     "mesh_deviation_mm",

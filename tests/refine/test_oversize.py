@@ -15,7 +15,7 @@ from scripts.geometry.boxed import BoxedMask
 from scripts.geometry.surface import mask_signed_distance
 from scripts.prior.volume import UsualVolume
 from scripts.refine.chain import Refiner
-from scripts.refine.oversize import MOST_MEANS, WIDE_LOG_SD, taken_in, without
+from scripts.refine.oversize import MOST_MEANS, WIDE_LOG_SD, replace_mask, taken_in
 from scripts.refine.stages import Whole
 from scripts.refine.transforms import LatentFinetuned, PICCTd, ReconstructShaped, RefineShape, TIMSampled
 from tests.helpers.bright_head import bright_image, pack_with_bright_head
@@ -126,7 +126,7 @@ def test_a_label_map_loses_what_is_too_much_and_nothing_else():
     mask, other = ball(12.0), ball(4.0, centre=(4.0, 4.0, 4.0))
     label_map = np.where(mask, 1, np.where(other, 2, 0)).astype(np.uint8)
     remains, _ = takes(mask, usual(3.0))
-    without(label_map, BoxedMask.of(mask), remains)
+    replace_mask(label_map, BoxedMask.of(mask), remains, 1)
     np.testing.assert_array_equal(label_map == 1, remains.whole())
     np.testing.assert_array_equal(label_map == 2, other & ~mask)
 

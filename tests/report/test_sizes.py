@@ -5,12 +5,13 @@ import pytest
 
 from scripts.report.lines import last_lines
 from scripts.report.run_report import CaseRecord, summary_of
-from scripts.report.sizes import unusual_sizes
+from scripts.report.sizes import size_line, unusual_sizes
 
 
-def case(name="a", structure="heart", deviations=0.0, at_border=0.0, doubtful=False):
+def case(name="a", structure="heart", deviations=0.0, at_border=0.0, doubtful=False, to_usual_mm=None):
     figures = {"volume_deviations": deviations, "at_border": at_border}
     quality = {"agreement": {"initial": figures, "refined": figures}, "doubtful": doubtful}
+    quality["to_usual_mm"] = to_usual_mm
     return {"case": name, "status": "unchanged", "structures": [{"name": structure, "quality": quality}]}
 
 
@@ -20,7 +21,7 @@ def case(name="a", structure="heart", deviations=0.0, at_border=0.0, doubtful=Fa
 )
 def test_many_masks_say_what_one_does_not(middle, count, said):
     found = unusual_sizes([case(deviations=middle + other) for other in np.linspace(-1.0, 1.0, count)])
-    expected = {"structure": "heart", "masks": count, "deviations": middle}
+    expected = {"structure": "heart", "masks": count, "deviations": middle, "inward_mm": 0.0}
     assert found == ([expected] if said else [])
 
 
@@ -47,7 +48,15 @@ def test_each_structure_is_counted_by_itself():
 def test_the_end_of_a_run_says_it_and_the_report_keeps_it():
     cases = [case(name=f"c{n}", deviations=-2.0) for n in range(7)]
     summary = summary_of(cases)
-    assert summary["unusual_sizes"] == [{"structure": "heart", "masks": 7, "deviations": -2.0}]
+    assert summary["unusual_sizes"] == [{"structure": "heart", "masks": 7, "deviations": -2.0, "inward_mm": 0.0}]
     records = [CaseRecord(one["case"], status="unchanged", structures=one["structures"]) for one in cases]
     said = last_lines(records, summary)
     assert said[1].startswith("heart: the masks are smaller than usual, by 2.0 standard deviations (median of 7)")
+
+
+def test_the_depth_that_would_make_half_of_them_usual_is_said():
+    cases = [case(deviations=3.0, to_usual_mm=mm) for mm in (0.0, 1.0, 2.46, 4.0, 9.0)]
+    (found,) = unusual_sizes(cases)
+    assert found["inward_mm"] == 2.46
+    assert size_line(found).endswith("; with --inward_mm heart=2.5 half of them would be usual")
+    assert "--inward_mm" not in size_line({**found, "inward_mm": 0.0})
