@@ -275,3 +275,19 @@ def test_a_mask_far_too_large_is_taken_inward_unless_disease_may_have_enlarged_t
     (structure,) = report["cases"][0]["structures"]
     assert (structure["quality"]["taken_in_mm"] > 0) == taken_in
     assert any("far too large" in text for text in structure["quality"]["warnings"]) == taken_in
+
+
+def test_a_run_takes_its_masks_inward_where_asked_for_and_does_them_again(bundle_root, tmp_path):
+    truth, affine = mean_shape("plain")
+    (tmp_path / "masks").mkdir()
+    wide = ndimage.distance_transform_edt(truth == 0) < 1.1
+    nib.save(nib.Nifti1Image(wide.astype(np.uint8), affine), tmp_path / "masks" / "wide.nii.gz")
+    options = {"preset": "linear", "html": False, "enlarged": True}
+    removed_ml = {}
+    for inward_mm in ("", "hippocampus=1"):
+        refine(bundle_root, tmp_path / "masks", tmp_path / "out", inward_mm=inward_mm, **options)
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        (structure,) = report["cases"][0]["structures"]
+        removed_ml[inward_mm] = structure["quality"]["removed_ml"]
+        assert report["settings"]["inward_mm"] == inward_mm
+    assert structure["quality"]["inward_mm"] == 1.0 and removed_ml["hippocampus=1"] > removed_ml[""] + 0.5

@@ -55,3 +55,8 @@ def test_drawn_slices_are_refused_with_evidence_that_would_not_be_read(folder):
         check_options(sparse="true", **{folder: "images"})
     check_options(sparse="false", **{folder: "images"})
     check_options(sparse=True, image_dir=None, prob_dir="")
+
+
+def test_drawn_slices_are_not_taken_inward():
+    with pytest.raises(SystemExit, match="inward_mm moves masks, but drawn slices stay as drawn"):
+        check_options(inward_mm=2, sparse=True)
