@@ -27,15 +27,17 @@ def unusual_sizes(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         Of each `structure`, how many `masks` were counted, the median of their volumes in standard `deviations` of
         those of the training organs, see `prior.volume`, and the depth `inward_mm` by which all must be taken inward
-        for half of them to be of usual size, negative for outward. Masks that are cut by the image, or that look like
-        no such organ, do not count.
+        for half of them to be of usual size, negative for outward. Masks that are cut by the image, that look like no
+        such organ, or that the run has taken inward or outward already, do not count.
     """
     known: dict[str, list[tuple[float, float]]] = {}
     for part in (part for case in cases for part in case.get("structures", [])):
         quality = part.get("quality") or {}
         figures = (quality.get("agreement") or {}).get("initial") or {}
         deviations = figures.get("volume_deviations")
-        if deviations is not None and not quality["doubtful"] and figures["at_border"] <= CUT_SHARE:
+        if deviations is None or quality["doubtful"] or quality.get("inward_mm"):
+            continue
+        if figures["at_border"] <= CUT_SHARE:
             known.setdefault(part["name"], []).append((deviations, quality.get("to_usual_mm") or 0.0))
     found = []
     for name, own in known.items():

@@ -8,10 +8,10 @@ from scripts.report.run_report import CaseRecord, summary_of
 from scripts.report.sizes import size_line, unusual_sizes
 
 
-def case(name="a", structure="heart", deviations=0.0, at_border=0.0, doubtful=False, to_usual_mm=None):
+def case(name="a", structure="heart", deviations=0.0, at_border=0.0, doubtful=False, to_usual_mm=None, inward_mm=0.0):
     figures = {"volume_deviations": deviations, "at_border": at_border}
     quality = {"agreement": {"initial": figures, "refined": figures}, "doubtful": doubtful}
-    quality["to_usual_mm"] = to_usual_mm
+    quality |= {"to_usual_mm": to_usual_mm, "inward_mm": inward_mm}
     return {"case": name, "status": "unchanged", "structures": [{"name": structure, "quality": quality}]}
 
 
@@ -29,8 +29,8 @@ def test_one_mask_may_be_anything():
     assert unusual_sizes([case(deviations=0.0)] * 9 + [case(deviations=-30.0)]) == []
 
 
-@pytest.mark.parametrize("odd", [{"at_border": 0.011}, {"doubtful": True}])
-def test_what_is_cut_or_no_such_organ_does_not_count(odd):
+@pytest.mark.parametrize("odd", [{"at_border": 0.011}, {"doubtful": True}, {"inward_mm": 2.0}])
+def test_what_is_cut_or_moved_or_no_such_organ_does_not_count(odd):
     assert unusual_sizes([case(deviations=-9.0, **odd)] * 9) == []
     assert unusual_sizes([case(deviations=-9.0, at_border=0.01)] * 9)
 
