@@ -3,7 +3,7 @@
 A fit follows a mask that is too large all around, and so does every rule that asks how far mask and fit lie apart. What
 tells is the volume, where it varies little among people. A mask larger than nearly all organs is taken inward, as if
 its surface lay everywhere too far out by the same depth, and what remains is refined. Disease enlarges organs, too, but
-a mask in many pieces is that of a network which does not know, so of such a mask less is enough.
+a mask torn into many pieces is that of a network which does not know, so of such a mask less is enough.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from .stages import Fitted, Whole
 
 # deviations of the volume, see `UsualVolume`, beyond which a mask is too large: 3 and 13 of 543 training organs are
 FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
-MANY_PIECES = 4  # of a mask for which the second is enough, and whose second body is no organ; experts' have fewer
-PIECE_SHARE = 0.001  # of the largest, which the third of them has at least: or they are stray voxels
+PIECE_SHARE = 0.001  # of the largest: smaller pieces are stray voxels
+# larger pieces of a mask for which the second limit is enough: 175 masks of good networks have three at most, and a
+# network that takes a few islands for the organ, too, may be right about how large that is
+TORN_PIECES = 6
+MANY_PIECES, OF_THEM = 4, 3  # of a mask whose second body is no organ, and how many of them are no stray voxels
 USUAL_DEVIATIONS = 1.0  # of what remains: the least change that makes it a usual organ
 MOST_MEANS = 6.0  # times the mean volume: beyond it is no mask of this organ
 # where organs vary more (spleen, stomach, ventricles, kidneys with tumours), their volume says nothing
@@ -55,8 +58,9 @@ def taken_in(
         return None
     pieces, count = ndimage.label(mask.part, TOUCH)
     sizes = np.bincount(pieces.ravel())[1:]
-    is_many = count >= MANY_PIECES and np.sort(sizes)[-3] >= PIECE_SHARE * sizes.max()
-    least_ml = usual.volume_ml_at(LARGE_DEVIATIONS if is_many else FAR_DEVIATIONS)
+    large = np.count_nonzero(sizes >= PIECE_SHARE * sizes.max())
+    is_many = count >= MANY_PIECES and large >= OF_THEM
+    least_ml = usual.volume_ml_at(LARGE_DEVIATIONS if large >= TORN_PIECES else FAR_DEVIATIONS)
     if not least_ml < float(sizes.max()) * voxel_ml <= MOST_MEANS * usual.mean_ml:
         return None
     kept = np.zeros(mask.shape, bool)
