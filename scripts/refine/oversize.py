@@ -110,11 +110,8 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
     too_much.part[fitted.mask[too_much.box]] = False
     gone = np.argwhere(too_much.part) + [side.start for side in too_much.box]
     added = np.argwhere((part.signed_mm < 0) & fitted.mask[box] & ~whole[box]) + [side.start for side in box]
-    regions = [
-        _region(kind, voxels, fitted, asked)
-        for kind, voxels in ((REMOVE, gone), (ADD, added if asked else added[:0]))
-        if len(voxels)
-    ]
+    moved = ((REMOVE, gone), (ADD, added))
+    regions = [_region(kind, voxels, fitted, asked) for kind, voxels in moved if len(voxels)]
     others = "".join(f"; another body of {in_ml(b.volume_mm3)}{b.away}, was removed" for b in fitted.whole.others)
     inward = f"it was taken inward by {fitted.whole.inward_mm:.1f} mm, and the rest refined{others}; look at it"
     said = (f"{_said(fitted, fitted.whole)}: {inward}",) if fitted.whole.inward_mm else ()
