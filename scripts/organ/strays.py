@@ -19,6 +19,7 @@ from .sides import GAP_SHARE, LARGE_SHARE, LEFT, RIGHT, split_pair
 
 DEEP = 0.2  # of how far the pair's voxels usually lie from the midplane: a stray's lie deeper beyond it in the mean
 ACROSS_SHARE = 0.05  # of a stray, which may lie on its own side: organs that reach across the middle are no strays
+LEAST_PAIRS, LEAST_COSINE = 3, 0.866  # for the midplane to lean, by 30 degrees at most
 TWIN_SHARE = 0.5  # of the larger of two bodies under one label, for the smaller to be the other side's organ
 ALL_BUT_ISLANDS = (2, 98)  # percentiles between which a body lies
 TOUCH = np.ones((3, 3, 3), bool)
@@ -61,11 +62,16 @@ class Stray:
 
 
 def midplane(places: Sequence[PairPlace]) -> Midplane | None:
-    """Return the plane half way between the labels of most pairs; None without a pair."""
+    """Return the plane half way between the labels of most pairs; None without a pair.
+
+    It leans as the patient lies, if several pairs tell of that: one kidney may be lower than the other.
+    """
     if not places:
         return None
     normal = np.sum([place.right_mm - place.left_mm for place in places], axis=0)
     normal /= np.linalg.norm(normal)
+    if len(places) < LEAST_PAIRS or normal[0] < LEAST_COSINE:
+        normal = np.array([1.0, 0.0, 0.0])
     return Midplane(normal, float(np.median([normal @ (one.left_mm + one.right_mm) / 2 for one in places])))
 
 

@@ -34,7 +34,7 @@ from ..quality.verdict import Judge
 from .bodies import Islands
 from .draw_mesh import MeshRequest, draw_mesh
 from .drawing import Drawing
-from .inward import moved_inward, read_inward
+from .inward import asked_words, moved_inward, names_of, read_inward
 from .mending import Mended, mend
 from .oversize import of_whole, replace_mask, taken_in
 from .placing import Placing
@@ -63,7 +63,7 @@ class Refiner:
     Attributes:
         pack: the organ pack.
         settings: structure name → its settings.
-        inward_mm: shape name → by how much its masks are taken inward, of those that are.
+        inward_mm: shape name → by how much its masks are taken inward; {} where none is.
         priors: structure name → its shape prior; structures may share one.
         steps: shape name → its steps; the shapes are the structures, and both sides of paired ones.
         partners: structure name → the same of the patient's other side, where that has a prior of its own.
@@ -91,9 +91,9 @@ class Refiner:
         self.pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
         self.settings = RefineSettings.of_pack(self.pack, preset)
         self.seed = seed
-        asked = read_inward(inward_mm, [own.name for own in self.pack.structures])
-        moved = [own for own in self.pack.structures if own.name in asked]
-        self.inward_mm = {shape.name: asked[own.name] for own in moved for shape in (own, *own.pair)}
+        asked = read_inward(inward_mm, names_of(self.pack))
+        shapes = [(own.name, shape.name) for own in self.pack.structures for shape in (own, *own.pair)]
+        self.inward_mm = {shape: asked.get(shape, asked.get(name, 0.0)) for name, shape in shapes if asked}
         read = {path: ShapePrior.load(path, device) for path in dict.fromkeys(s.prior for s in self.pack.structures)}
         self.priors = {s.name: read[s.prior] for s in self.pack.structures}
         joint = self.pack.folder / JOINT_FILE
@@ -152,10 +152,10 @@ class Refiner:
         asked_mm = self.inward_mm.get(one.name, 0.0)
         if not asked_mm or not (self.steps[one.name].settings.fusion and self.steps[one.name].settings.gate):
             return one
-        moved = moved_inward(one.mask, one.affine, asked_mm, label_map == 0)
+        moved = moved_inward(one.mask, one.affine, asked_mm, label_map)
         placed = moved and self._place(one.structure, moved.whole(), one.affine, sure)
         if not isinstance(placed, Aligned) or placed.failure:
-            return one
+            return replace(one, unmoved=f"not {asked_words(asked_mm)}: what is left does not look like {one.name}")
         return self._in_place_of(one, placed, Whole(one.mask, asked_mm=asked_mm))
 
     def _sure(self, label_map: np.ndarray, affine: np.ndarray) -> set[int]:
@@ -223,6 +223,8 @@ class Refiner:
         own = self.steps[one.name]
         if isinstance(one, Unrefined) or not (own.settings.fusion and own.settings.gate):
             return one
+        if one.whole is not None and one.whole.asked_mm < 0:  # it is as large as the run wants it
+            return one
         found = taken_in(one.mask, one.affine, UsualVolume.from_card(one.prior.card), own.reconstruction.side)
         if found is None:
             return one
@@ -237,7 +239,7 @@ class Refiner:
     @staticmethod
     def _in_place_of(one: Aligned, placed: Aligned, whole: Whole) -> Aligned:
         seconds = {name: spent + placed.seconds.get(name, 0.0) for name, spent in one.seconds.items()}
-        return replace(placed, seconds=seconds, whole=whole)
+        return replace(placed, seconds=seconds, whole=whole, unmoved=one.unmoved)
 
     def _blind(self, sampled: Sampled | Unrefined, label_map: np.ndarray) -> Sampled | Unrefined:
         """Let the voxel head for masks alone see a structure of a label map."""
@@ -346,6 +348,8 @@ class Refiner:
         except ValueError as error:
             return one.stopped(f"not reconstructed: {error}", self._islands(one, one.context))
         one, part = of_whole(one, part)
+        if one.unmoved:
+            part = replace(part, warnings=(one.unmoved, *part.warnings))
         own_affine = box_affine(one.affine, [side.start for side in part.box])
         mesh = (None, 0.0) if asked.shared else draw_mesh(part.signed_mm, own_affine, asked.mesh_mm)
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}

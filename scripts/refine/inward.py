@@ -14,11 +14,12 @@ from scipy import ndimage
 
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
-from ..geometry.surface import mask_signed_distance
+from ..geometry.surface import crop_box, mask_signed_distance
+from ..organ.pack import OrganPack
 from ..prior.volume import SITE_DEVIATIONS, UsualVolume
 
 MOST_MM = 20.0
-LOOKED_AT = 200_000  # voxels: of larger masks every second one along each axis, or every third
+LOOKED_AT = 200_000  # voxels: of larger boxes every second one along an axis, or every third
 
 
 @dataclass(frozen=True)
@@ -38,41 +39,68 @@ class Depth:
     step_mm: float
 
     @classmethod
-    def of(cls, mask: BoxedMask, affine: np.ndarray, margin_mm: float = 0.0) -> Depth:
-        """Measure a mask; `affine` (4, 4) is voxel → world mm, the margin at least a voxel."""
+    def of(
+        cls,
+        mask: BoxedMask,
+        affine: np.ndarray,
+        margin_mm: float = 0.0,
+        limit_mm: float | None = None,
+        beside: np.ndarray | None = None,
+    ) -> Depth:
+        """Measure a mask.
+
+        Args:
+            mask: of a grid.
+            affine: (4, 4) voxel → world mm.
+            margin_mm: around it, at least a voxel.
+            limit_mm: beyond which depths need not be exact: much faster.
+            beside: (X, Y, Z) bool, what else is no background: a border with it is no surface.
+        """
         spacing = spacing_mm(affine)
         margin = np.ceil(margin_mm / spacing).astype(int) + 1
         x, y, z = (
             slice(max(s.start - m, 0), min(s.stop + m, n)) for s, m, n in zip(mask.box, margin, mask.shape, strict=True)
         )
         wide = mask.around((x, y, z))
-        mm = -mask_signed_distance(wide.part, spacing)
+        solid = wide.part if beside is None else wide.part | beside[wide.box]
+        mm = -mask_signed_distance(solid, spacing, limit_mm)
         return cls(wide, mm, ndimage.gaussian_filter(mm, spacing.min() / spacing, mode="nearest"), float(spacing.min()))
 
-    def voxels_at(self, inward_mm: float) -> float:
-        """Return how many voxels lie at least so deep, those within a step in part."""
-        return float(np.clip((self.mm - inward_mm) / self.step_mm + 0.5, 0.0, 1.0).sum())
+    def voxels_at(self, inward_mm: float, among: np.ndarray | None = None) -> float:
+        """Return how many voxels, `among` some (x, y, z) bool, lie at least so deep, those within a step in part."""
+        mm = self.mm if among is None else self.mm[among]
+        return float(np.clip((mm - inward_mm) / self.step_mm + 0.5, 0.0, 1.0).sum())
 
-    def deepest(self, voxels: float) -> np.ndarray:
-        """Return the deepest so many voxels, (x, y, z) bool."""
-        ranked = np.sort(self.order.ravel())[::-1]
-        return self.order > ranked[min(round(voxels), ranked.size - 1)]
+    def deepest(self, voxels: float, among: np.ndarray | None = None) -> np.ndarray:
+        """Return the deepest so many voxels, `among` some (x, y, z) bool: (x, y, z) bool."""
+        order = self.order if among is None else np.where(among, self.order, -np.inf)
+        last = max(order.size - 1 - round(voxels), 0)
+        return order > np.partition(order.ravel(), last)[last]
 
 
-def moved_inward(mask: BoxedMask, affine: np.ndarray, inward_mm: float, free: np.ndarray) -> BoxedMask | None:
+def moved_inward(mask: BoxedMask, affine: np.ndarray, inward_mm: float, label_map: np.ndarray) -> BoxedMask | None:
     """Return a mask taken inward by a depth in mm, negative for outward; None where nothing is left of it.
+
+    Borders with other labels stay: where two organs touch, not both can be drawn too large.
 
     Args:
         mask: of a grid.
         affine: (4, 4) voxel → world mm.
         inward_mm: the depth.
-        free: (X, Y, Z) bool, the voxels that may be added.
+        label_map: (X, Y, Z), in which it and the other labels are.
     """
-    depth = Depth.of(mask, affine, max(-inward_mm, 0.0))
-    wide = depth.mask
-    moved = depth.deepest(depth.voxels_at(inward_mm))
-    moved &= wide.part if inward_mm > 0 else wide.part | free[wide.box]
-    return BoxedMask.of(BoxedMask(mask.shape, wide.box, moved).whole()) if moved.any() else None
+    limit_mm = abs(inward_mm) + 2.0 * float(spacing_mm(affine).max())
+    if inward_mm > 0:
+        depth = Depth.of(mask, affine, limit_mm=limit_mm, beside=label_map != 0)
+        among = depth.mask.part
+    else:
+        depth = Depth.of(mask, affine, -inward_mm, limit_mm)
+        among = depth.mask.part | (label_map[depth.mask.box] == 0)
+    moved = depth.deepest(depth.voxels_at(inward_mm, among), among)
+    if not moved.any():
+        return None
+    x, y, z = (slice(b.start + s.start, b.start + s.stop) for b, s in zip(depth.mask.box, crop_box(moved), strict=True))
+    return BoxedMask(mask.shape, (x, y, z), moved[crop_box(moved)].copy())
 
 
 def to_usual_mm(mask: BoxedMask, affine: np.ndarray, usual: UsualVolume) -> float:
@@ -91,26 +119,26 @@ def to_usual_mm(mask: BoxedMask, affine: np.ndarray, usual: UsualVolume) -> floa
     if abs(deviations) <= SITE_DEVIATIONS:
         return 0.0
     wanted_ml = usual.volume_ml_at(float(np.copysign(SITE_DEVIATIONS, deviations)))
-    step = int(np.ceil(np.cbrt(max(mask.part.size / LOOKED_AT, 1.0))))
-    seen = mask if step == 1 else _in_steps(mask, step)
-    radius_mm = float(np.cbrt(3000.0 * wanted_ml / (4.0 * np.pi)))
-    depth = Depth.of(
-        seen, affine @ np.diag([step, step, step, 1.0]), 0.0 if deviations > 0 else min(radius_mm, MOST_MM)
-    )
+    spacing = spacing_mm(affine)
+    coarse_mm = np.cbrt(mask.part.size * voxel_ml * 1000.0 / LOOKED_AT)
+    steps = np.maximum(np.floor(coarse_mm / spacing), 1).astype(int)
+    outward_mm = 0.0 if deviations > 0 else min(float(np.cbrt(3000.0 * wanted_ml / (4.0 * np.pi))), MOST_MM)
+    depth = Depth.of(_in_steps(mask, steps), affine @ np.diag([*steps, 1.0]), outward_mm)
     low, high = (0.0, MOST_MM) if deviations > 0 else (-MOST_MM, 0.0)
     while high - low > 0.01:  # fewer voxels lie deeper
         middle = (low + high) / 2.0
-        large = depth.voxels_at(middle) * voxel_ml * step**3 > wanted_ml
+        large = depth.voxels_at(middle) * voxel_ml * steps.prod() > wanted_ml
         low, high = (middle, high) if large else (low, middle)
     return low if deviations > 0 else high
 
 
-def _in_steps(mask: BoxedMask, step: int) -> BoxedMask:
-    """Return every so many voxels of a mask along each axis, those of its box's corner among them."""
-    corner = [s.start % step for s in mask.box]
-    shape = tuple(-(-(n - c) // step) for n, c in zip(mask.shape, corner, strict=True))
-    part = mask.part[::step, ::step, ::step]
-    x, y, z = (slice(s.start // step, s.start // step + n) for s, n in zip(mask.box, part.shape, strict=True))
+def _in_steps(mask: BoxedMask, steps: np.ndarray) -> BoxedMask:
+    """Return every so many voxels of a mask along each axis, `steps` (3,), those of its box's corner among them."""
+    shape = tuple(-(-(n - s.start % k) // k) for n, s, k in zip(mask.shape, mask.box, steps.tolist(), strict=True))
+    part = mask.part[tuple(slice(None, None, k) for k in steps)]
+    x, y, z = (
+        slice(s.start // k, s.start // k + n) for s, k, n in zip(mask.box, steps.tolist(), part.shape, strict=True)
+    )
     return BoxedMask(shape, (x, y, z), part)
 
 
@@ -119,7 +147,7 @@ def read_inward(value: object, names: Sequence[str]) -> Mapping[str, float]:
 
     Args:
         value: text, number, or name → number, mm; negative for outward.
-        names: of the structures.
+        names: of the structures, and of both sides of paired ones.
 
     Returns:
         Name → depth in mm, of those that are moved.
@@ -144,3 +172,13 @@ def read_inward(value: object, names: Sequence[str]) -> Mapping[str, float]:
             )
         found |= dict.fromkeys([name.strip()] if name else names, inward_mm)
     return {name: depth for name, depth in found.items() if depth}
+
+
+def names_of(pack: OrganPack) -> list[str]:
+    """Return the names of a pack's shapes: its structures, and both sides of paired ones."""
+    return [shape.name for own in pack.structures for shape in (own, *own.pair)]
+
+
+def asked_words(inward_mm: float) -> str:
+    """Say what a run asked for, such as "taken inward by 2 mm, as asked for"."""
+    return f"taken {'inward' if inward_mm > 0 else 'outward'} by {abs(inward_mm):g} mm, as asked for"

@@ -49,7 +49,8 @@ def doubts(fitted: Fitted, dice: float) -> list[str]:
     away_mm = 0.0
     if fitted.context is not None:
         away_mm = float(np.median(np.abs(fitted.context.of(fitted.name, fitted.samples.points_world))))
-        strict = fitted.whole is not None and _others(fitted, fitted.context) >= LEAST_OTHERS
+        taken_in = fitted.whole is not None and fitted.whole.inward_mm > 0
+        strict = taken_in and _others(fitted, fitted.context) >= LEAST_OTHERS
         if (away_mm < ELSEWHERE_MM and not strict) or _found(fitted, fitted.context):
             return []
         if strict:

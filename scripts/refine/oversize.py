@@ -20,7 +20,7 @@ from ..prior.volume import UsualVolume
 from .bodies import TOUCH, in_ml, other_bodies
 from .fusion import ADD, REMOVE, SAMPLED, SLAB_MM, Region
 from .gate import beyond, dice
-from .inward import Depth
+from .inward import Depth, asked_words
 from .likeness import doubts, hopeless, unlike
 from .reconstruction import Reconstruction
 from .stages import Fitted, Whole
@@ -89,10 +89,11 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
     if fitted.whole is None:
         return fitted, part
     affine, box, whole = fitted.affine, part.box, fitted.whole.mask
-    asked = _asked(fitted.whole.asked_mm) if fitted.whole.asked_mm else ""
+    asked = asked_words(fitted.whole.asked_mm) if fitted.whole.asked_mm else ""
     agreement = dice(whole[box], part.fit, whole.count - int(np.count_nonzero(whole[box])))
     if part.doubtful:
         signs, lost = doubts(fitted, part.dice_with_fit), hopeless(fitted, part.dice_with_fit)
+        taken_in = f"{_said(fitted, fitted.whole)}; taken inward" if fitted.whole.inward_mm else ""
         why = f"it {unlike(fitted.name, signs, 'nothing was changed')}" if signs else lost
         return replace(fitted, mask=whole, whole=None), Reconstruction(
             box,
@@ -102,7 +103,7 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
             np.zeros((0, 3), int),
             dice_with_fit=agreement,
             evidence=part.evidence,
-            warnings=(f"{_said(fitted, fitted.whole)}; taken inward, {why}" if not asked else f"{asked}, {why}",),
+            warnings=(f"{taken_in or asked}, {why}",),
             doubtful=True,
         )
     too_much = whole.around(box)
@@ -133,11 +134,6 @@ def _said(fitted: Fitted, whole: Whole) -> str:
     low, high = (in_ml(1000.0 * usual.volume_ml_at(deviations)) for deviations in (-1.96, 1.96))
     volume = in_ml(whole.mask.count * voxel_volume_mm3(fitted.affine))
     return f"a mask of {volume} is far too large for {fitted.name} (19 of 20 have {low.removesuffix(' ml')} to {high})"
-
-
-def _asked(asked_mm: float) -> str:
-    """Say what the run asked for."""
-    return f"taken {'inward' if asked_mm > 0 else 'outward'} by {abs(asked_mm):g} mm, as asked for"
 
 
 def _region(kind: str, voxels: np.ndarray, fitted: Fitted, asked: str) -> Region:

@@ -13,7 +13,7 @@ from ..organ.pack import Member, OrganPack
 from .chain import Refiner
 from .draw_mesh import MeshRequest
 from .drawing import Drawing
-from .inward import read_inward
+from .inward import names_of, read_inward
 from .results import AS_USUAL, Drawn, results_of
 from .side_check import SidesFound
 from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
@@ -50,11 +50,11 @@ class JoinedRefiner:
         inward_mm: object = "",
     ) -> None:
         self.pack = pack
-        inward = read_inward(inward_mm, [own.name for member in pack.members for own in member.pack.structures])
+        inward = read_inward(inward_mm, [name for member in pack.members for name in names_of(member.pack)])
         self.refiners = []
         for member in pack.members:
             if member.pack.structures:
-                asked = {own.name: inward[own.name] for own in member.pack.structures if own.name in inward}
+                asked = {name: inward[name] for name in names_of(member.pack) if name in inward}
                 self.refiners.append((member, Refiner(member.pack, preset, device, seed, inward_mm=asked)))
         self.settings = {name: own for _, refiner in self.refiners for name, own in refiner.settings.items()}
 

@@ -206,7 +206,8 @@ class Aligned:
         affine: (4, 4) voxel → world mm of the mask.
         surface: closed surface of the mask, world mm.
         transform: PICCT's result.
-        whole: all its voxels, where the mask was far too large and only what remains of it is refined.
+        whole: all its voxels, where the mask was taken inward or outward and only what came of it is refined.
+        unmoved: why it was not, though the run asked for it; "" for most.
     """
 
     structure: Structure
@@ -217,6 +218,7 @@ class Aligned:
     surface: trimesh.Trimesh
     transform: CanonicalTransform
     whole: Whole | None = field(default=None, kw_only=True)
+    unmoved: str = field(default="", kw_only=True)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from ..prior.volume import SITE_DEVIATIONS
 
 LEAST_MASKS = 5
+LEAST_MM, MOST_MM = 0.05, 19.9  # depths to name: less is nothing, and no deeper one is measured
 SURE = 1.96 * 1.25  # standard errors of a mean that make 95 %; a median's is a quarter larger
 CUT_SHARE = 0.01  # of a surface at the image's end: what is cut is small by that
 
@@ -54,6 +55,7 @@ def size_line(found: Mapping[str, Any]) -> str:
         f"{found['structure']}: the masks are {how} than usual, by {abs(found['deviations']):.1f} standard deviations "
         f"(median of {found['masks']}); look whether the network draws too {much}, or other borders are meant"
     )
-    if not found.get("inward_mm"):  # as in reports of earlier versions
+    inward_mm = found.get("inward_mm", 0.0)  # there is none in reports of earlier versions
+    if not LEAST_MM <= abs(inward_mm) < MOST_MM:
         return said
-    return f"{said}; with --inward_mm {found['structure']}={found['inward_mm']:.1f} half of them would be usual"
+    return f"{said}; with --inward_mm {found['structure']}={inward_mm:.2g} half of them would be usual"

@@ -20,7 +20,7 @@ from ..organ.pack import OrganError, OrganPack, known_organs
 from ..refine.chain import Refiner
 from ..refine.settings import known_presets
 from ..unet.network import check_unet, network_file
-from .options import choice, is_true
+from .options import TRUE, choice, is_true
 
 FROM_LABEL = " (current label)"  # ending of an organ that a host's menu offers without a U-Net
 
@@ -132,7 +132,7 @@ class OpenRequest:
         enlarged: whether disease may have enlarged the organs.
         seed: of the refinement.
         network: name of the network that makes masks in place of the U-Net.
-        inward_mm: by how much masks are taken inward before they are refined.
+        inward_mm: by how much masks are taken inward before they are refined, see `inward`.
 
     Attributes:
         asked: the options, by name.
@@ -160,15 +160,21 @@ class OpenRequest:
             "sparse": sparse,
             "enlarged": enlarged,
             "network": network,
-            "inward_mm": inward_mm,
         }
         self.device: str | torch.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.seed = seed
+        self.organ, self.inward_mm = organ, inward_mm
 
     @cached_property
     def settled(self) -> Request:
         """The request, read once; from then on it cannot be changed."""
-        return Request.of(**self.asked, device=self.device, seed=self.seed)
+        return Request.of(**self.asked, inward_mm=self.inward, device=self.device, seed=self.seed)
+
+    @property
+    def inward(self) -> object:
+        """The depth, where it is meant: for masks of the network that the config names, not for labels of a host."""
+        given = (str(self.asked[name]).strip().lower() in TRUE for name in ("current_label", "sparse"))
+        return "" if any(given) or self.asked["organ"] != self.organ else self.inward_mm
 
     def on(self, device: str | torch.device) -> None:
         """Set the device, for who runs the config without a host."""

@@ -74,19 +74,27 @@ def test_a_piece_that_lies_on_both_sides_is_no_stray():
 
 
 def test_the_middle_of_a_patient_who_lies_askew_is_askew():
-    """Three pairs along a line that leans by 25 degrees: the world's middle would part the rearmost ones wrongly."""
+    """Four pairs along a line that leans by 25 degrees: the world's middle would part the rearmost ones wrongly."""
     shape, affine = grid("straight", "fine", 180.0)
     points = world(shape, affine)
     lean = np.radians(25.0)
     across, along = np.array([np.cos(lean), np.sin(lean), 0]), np.array([-np.sin(lean), np.cos(lean), 0])
     labels = np.zeros(shape, np.uint8)
-    for k, forward in enumerate((-60.0, 0.0, 60.0)):
+    for k, forward in enumerate((-66.0, -22.0, 22.0, 66.0)):
         for value, sign in ((2 * k + 2, 1.0), (2 * k + 3, -1.0)):
             labels[ball(points, forward * along + sign * 20.0 * across, np.full(3, 12.0))] = value
-    pairs = {3: 2, 5: 4, 7: 6}
+    pairs = {3: 2, 5: 4, 7: 6, 9: 8}
     assert found(labels, affine, pairs) == []
-    wrong = np.where(labels == 7, 6, labels)
+    wrong = np.where(labels == 9, 8, labels)
     np.testing.assert_array_equal(moved(wrong, found(wrong, affine, pairs)), labels)
+
+
+def test_one_pair_at_two_heights_tells_of_no_lean():
+    shape, affine = grid("straight", "fine", 220.0)
+    points = world(shape, affine)
+    labels = np.where(ball(points, [-50, 0, 50]), LEFT, np.where(ball(points, [50, 0, -20]), RIGHT, 0))
+    labels[ball(points, [-20, 0, -85], np.full(3, 12.0))] = LEFT  # below the left one
+    assert found(labels, affine) == []
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ from monai.data import MetaTensor
 from scripts.geometry.affine import voxel_volume_mm3
 from scripts.geometry.boxed import BoxedMask
 from scripts.geometry.surface import mask_signed_distance
+from scripts.organ.several import load_packs
 from scripts.prior.volume import SITE_DEVIATIONS, UsualVolume
 from scripts.refine.chain import Refiner
 from scripts.refine.inward import MOST_MM, moved_inward, read_inward, to_usual_mm
+from scripts.refine.several import JoinedRefiner
 from scripts.refine.stages import Refined
-from tests.helpers.mean_shape import KINDS, dice, mean_shape
+from tests.helpers.mean_shape import KINDS, dice, mean_shape, whole_head
+from tests.helpers.two_packs import write_packs
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 SPACING = np.array([1.0, 1.0, 2.0])
@@ -30,17 +33,24 @@ def volume_ml(radius_mm: float) -> float:
 @pytest.mark.parametrize("inward_mm", [3.0, 0.5, -3.0])
 def test_a_ball_becomes_smaller_or_larger_by_the_depth(inward_mm):
     mask = ball(15.0)
-    moved = moved_inward(BoxedMask.of(mask), AFFINE, inward_mm, np.ones(mask.shape, bool)).whole()
+    moved = moved_inward(BoxedMask.of(mask), AFFINE, inward_mm, mask.astype(np.uint8)).whole()
     assert (3000.0 * moved.sum() * 2.0 / 1000.0 / (4.0 * np.pi)) ** (1 / 3) == pytest.approx(15.0 - inward_mm, abs=0.4)
     assert ((moved & ~mask).any(), (mask & ~moved).any()) == (inward_mm < 0, inward_mm > 0)
 
 
-def test_it_takes_no_voxel_of_another_structure_and_nothing_may_be_left():
-    mask, free = ball(15.0), np.ones((61, 61, 31), bool)
-    free[:30] = False
-    moved = moved_inward(BoxedMask.of(mask), AFFINE, -3.0, free).whole()
-    assert (moved & ~mask)[30:].any() and not (moved & ~mask)[:30].any()
-    assert moved_inward(BoxedMask.of(mask), AFFINE, 16.0, free) is None
+def test_it_takes_no_voxel_of_another_structure_and_keeps_the_border_with_it():
+    mask = ball(15.0)
+    labels = np.where(mask, 1, 0)
+    labels[:30][labels[:30] == 0] = 2
+    outward, inward = (moved_inward(BoxedMask.of(mask), AFFINE, mm, labels).whole() for mm in (-3.0, 3.0))
+    assert (outward & ~mask)[30:].any() and not (outward & ~mask)[:30].any()
+    assert not (mask & ~inward)[:26].any() and (mask & ~inward)[34:].any()
+    assert inward[34:].sum() == pytest.approx(ball(12.0)[34:].sum(), rel=0.1)
+
+
+def test_nothing_may_be_left():
+    mask = ball(15.0)
+    assert moved_inward(BoxedMask.of(mask), AFFINE, 16.0, mask.astype(np.uint8)) is None
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])  # of the grid: the finer one is looked at in steps
@@ -162,12 +172,28 @@ def test_the_paper_s_method_and_a_mask_of_which_nothing_would_be_left_are_not_mo
     np.testing.assert_array_equal(refined, plain)
     _, case = refined_by(15, wide, affine)
     assert case.quality["inward_mm"] == 0
+    (said,) = case.quality["warnings"]
+    assert said == "not taken inward by 15 mm, as asked for: what is left does not look like hippocampus"
 
 
-def test_both_sides_of_a_pair_are_moved():
-    assert set(Refiner("hippocampus", "linear", inward_mm=1).inward_mm) >= {"hippocampus"}
-    names = Refiner("hippocampus", "linear", inward_mm=1).inward_mm
-    assert len(names) == 3 and set(names.values()) == {1.0}
+@pytest.mark.parametrize(
+    ("asked", "moved"),
+    [("1", (1.0, 1.0)), ("hippocampus=1", (1.0, 1.0)), ("hippocampus_left=1", (0.0, 1.0))],
+)
+def test_both_sides_of_a_pair_are_moved_or_one(asked, moved):
+    labels, _, affine = whole_head("plain", cut=False)
+    refiner = Refiner("hippocampus", "linear", inward_mm=asked)
+    _, cases = refiner.refine(labels, affine, enlarged=True)
+    found = {case.name: case.quality["inward_mm"] for case in cases}
+    assert found == {"hippocampus_right": moved[0], "hippocampus_left": moved[1]}
+
+
+def test_each_of_several_packs_has_its_own_depths(tmp_path):
+    packs = load_packs(write_packs(tmp_path))
+    joined = JoinedRefiner(packs, "linear", inward_mm="pea=1.5")
+    assert {name: mm for _, refiner in joined.refiners for name, mm in refiner.inward_mm.items() if mm} == {"pea": 1.5}
+    with pytest.raises(ValueError, match="there is no structure 'carrot'"):
+        JoinedRefiner(packs, "linear", inward_mm="carrot=1.5")
 
 
 def test_labels_of_parts_stay_with_their_parts():

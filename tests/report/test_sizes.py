@@ -59,4 +59,5 @@ def test_the_depth_that_would_make_half_of_them_usual_is_said():
     (found,) = unusual_sizes(cases)
     assert found["inward_mm"] == 2.46
     assert size_line(found).endswith("; with --inward_mm heart=2.5 half of them would be usual")
-    assert "--inward_mm" not in size_line({**found, "inward_mm": 0.0})
+    for none in (0.0, -0.04, 20.0):
+        assert "--inward_mm" not in size_line({**found, "inward_mm": none})

@@ -86,16 +86,24 @@ def test_options_in_the_data_go_before_those_of_the_config():
     assert request.asked["preset"] == "default"
     request.take({"preset": known_presets()[::-1], "refine": "no", "current_label": "true", "organ": known_organs()})
     expected = {"organ": "hippocampus", "preset": known_presets()[-1], "refine": False, "current_label": True}
-    assert request.asked == expected | {"sparse": False, "enlarged": False, "network": "", "inward_mm": ""}
+    assert request.asked == expected | {"sparse": False, "enlarged": False, "network": ""}
     assert request.settled.refiner is None and request.settled.has_mask
 
 
 def test_a_depth_of_no_structure_is_a_problem_of_the_request():
     assert problem_of("hippocampus", inward_mm="liver=2") == (
-        "inward_mm: there is no structure 'liver'; there are hippocampus"
+        "inward_mm: there is no structure 'liver'; there are hippocampus, hippocampus_right, hippocampus_left"
     )
     request = OpenRequest("hippocampus", "linear", current_label=True, inward_mm="hippocampus=-0.5")
+    assert request.settled.refiner.inward_mm == {}  # a host's label is nobody's network's
+    request = OpenRequest("hippocampus", "linear", inward_mm="hippocampus=-0.5")
     assert request.settled.refiner.inward_mm["hippocampus"] == -0.5
+
+
+def test_a_depth_of_the_config_is_none_of_another_organ_that_a_host_asks_for():
+    request = OpenRequest("hippocampus", "linear", inward_mm="hippocampus=-0.5")
+    request.take({"organ": "left_atrium"})
+    assert request.settled.problem == "" and request.settled.refiner.inward_mm == {}
 
 
 def test_options_that_come_after_something_was_built_are_refused():
