@@ -36,12 +36,12 @@ from .draw_mesh import MeshRequest, draw_mesh
 from .drawing import Drawing
 from .inward import asked_words, moved_inward, names_of, read_inward
 from .mending import Mended, mend
-from .oversize import of_whole, replace_mask, taken_in
+from .oversize import of_whole, taken_in, with_moved
 from .placing import Placing
 from .results import AS_USUAL, Drawn, results_of
 from .settings import RefineSettings
 from .side_by_side import side_by_side
-from .side_check import SidesFound, in_place, mend_sides, partners
+from .side_check import Leave, SidesFound, in_place, mend_sides, partners
 from .sparse import contour_samples
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined, Whole
 from .steps import steps_of
@@ -124,9 +124,10 @@ class Refiner:
         affine: np.ndarray,
         fix: bool = False,
         known: Collection[int] | None = None,
-        leave: bool = False,
+        drawn: bool = False,
     ) -> SidesFound:
         """Look whether labels of left and right are exchanged, or pieces of them, see `side_check`."""
+        leave = Leave.ALL if drawn else Leave.BESIDE_PARTNER if self.joint is not None else Leave.NONE
         return mend_sides(label_map, affine, self.pack, self.steps, self.seed, fix, known, leave)
 
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
@@ -201,7 +202,7 @@ class Refiner:
         reads_prob = prob is not None and (image is None or self.head is None)  # which says itself how large it is
         if not enlarged and not reads_prob:
             aligned = side_by_side(lambda one: self._smaller(one, label_map), aligned, label_map.size)
-        label_map = _of_moved(aligned, label_map)
+        label_map = with_moved(aligned, label_map)
         begun = time.perf_counter()
         context = self._context(aligned)
         fitted = time.perf_counter()
@@ -387,16 +388,6 @@ class Refiner:
         aligned = self.align(label_map, affine)
         sampled = self.sample(aligned, label_map, affine, image, prob, enlarged=enlarged)
         return self.reconstruct(self.fit(sampled), label_map, affine)
-
-
-def _of_moved(aligned: Sequence[Aligned | Unrefined], label_map: np.ndarray) -> np.ndarray:
-    """Return a label map (X, Y, Z) with the masks that were taken inward or outward; the same where none was."""
-    moved = [one for one in aligned if isinstance(one, Aligned) and one.whole is not None]
-    label_map = label_map.copy(order="K") if moved else label_map
-    for one in moved:
-        assert one.whole is not None
-        replace_mask(label_map, one.whole.mask, one.mask, one.structure.labels[0])
-    return label_map
 
 
 def _with_grid(samples: TrustedSamples, aligned: Aligned) -> TrustedSamples:

@@ -8,6 +8,7 @@ a mask torn into many pieces is that of a network which does not know, so of suc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from .gate import beyond, dice
 from .inward import Depth, asked_words
 from .likeness import doubts, hopeless, unlike
 from .reconstruction import Reconstruction
-from .stages import Fitted, Whole
+from .stages import Aligned, Fitted, Unrefined, Whole
 
 # deviations of the volume, see `UsualVolume`, beyond which a mask is too large: 3 and 13 of 543 training organs are
 FAR_DEVIATIONS, LARGE_DEVIATIONS = 3.0, 2.0
@@ -79,6 +80,15 @@ def replace_mask(label_map: np.ndarray, whole: BoxedMask, moved: BoxedMask, labe
     """Take what is too much of a mask out of a label map (X, Y, Z), and put what it lacked there, in place."""
     label_map[whole.box][whole.part & ~moved[whole.box]] = 0
     label_map[moved.box][moved.part & ~whole[moved.box]] = label
+
+
+def with_moved(aligned: Sequence[Aligned | Unrefined], label_map: np.ndarray) -> np.ndarray:
+    """Return a label map (X, Y, Z) with the masks that were taken inward or outward; the same where none was."""
+    moved = [(one, one.whole) for one in aligned if isinstance(one, Aligned) and one.whole is not None]
+    label_map = label_map.copy(order="K") if moved else label_map
+    for one, whole in moved:
+        replace_mask(label_map, whole.mask, one.mask, one.structure.labels[0])
+    return label_map
 
 
 def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstruction]:

@@ -71,13 +71,13 @@ class JoinedRefiner:
         affine: np.ndarray,
         fix: bool = False,
         known: Collection[int] | None = None,
-        leave: bool = False,
+        drawn: bool = False,
     ) -> SidesFound:
         """Look whether labels of left and right are exchanged; each pack is judged by itself."""
         found = SidesFound()
         for member, refiner, own in self._each(label_map):
             theirs = None if known is None else {value for value, one in member.labels.items() if one in known}
-            found += refiner.mend_sides(own, affine, fix, theirs, leave).renamed(member.labels)
+            found += refiner.mend_sides(own, affine, fix, theirs, drawn).renamed(member.labels)
         return found
 
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:

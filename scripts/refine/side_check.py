@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import numpy as np
 import torch
@@ -26,6 +27,14 @@ from .steps import Steps
 
 LOOSE = 0.3  # of the anchor's RMS radius: the misfit of a mask that cannot be aligned
 HEADER = "check the orientation in the header, and which label is which"
+
+
+class Leave(Enum):
+    """Which pieces on the wrong side stay where they are: none, all, or those whose partner is there, too."""
+
+    NONE = "none"
+    ALL = "all"  # as of drawn slices
+    BESIDE_PARTNER = "beside partner"  # with a joint model, which knows better what they are
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def mend_sides(
     seed: int,
     fix: bool,
     known: Collection[int] | None = None,
-    leave: bool = False,
+    leave: Leave = Leave.NONE,
 ) -> SidesFound:
     """Look whether labels of left and right are exchanged, or pieces of them lie on the wrong side.
 
@@ -124,10 +133,11 @@ def mend_sides(
         pack: the organ pack.
         steps: structure name → its steps.
         seed: of the samples.
-        fix: whether labels that are all exchanged are to be exchanged back. Pieces go to the other side's label anyway.
+        fix: whether labels that are all exchanged are to be exchanged back. Pieces go to the other side's label anyway,
+            but for those to `leave`.
         known: values that the label map's source has labels for; None for all of the pack's. A piece whose own label
             is none of them goes to the background.
-        leave: whether pieces are named only, as of drawn slices.
+        leave: which pieces are named only.
 
     Returns:
         What is to be done, and what a user should know.
@@ -136,7 +146,7 @@ def mend_sides(
     places = pair_places(label_map, affine, pairs)
     wrong = [place for place in places if place.exchanged]
     if not wrong or 2 * len(wrong) < len(places):
-        return _pieces(strays(label_map, affine, pairs, places), affine, pack, known, leave)
+        return _pieces(label_map, strays(label_map, affine, pairs, places), affine, pack, known, leave)
     names = "; ".join(f"{pack.labels[p.left]} lies to the right of {pack.labels[p.right]}" for p in wrong)
     if len(wrong) < len(places):
         return SidesFound(said=[f"left and right are exchanged in a part of the labels: {names}: {HEADER}"])
@@ -153,7 +163,7 @@ def mend_sides(
     said = f"left and right were exchanged ({names}): the labels were exchanged back before the refinement"
     right = exchanged(label_map, pairs)
     rest = strays(right, affine, pairs, pair_places(right, affine, pairs))
-    return SidesFound(pairs, said=[said]) + _pieces(rest, affine, pack, known, leave)
+    return SidesFound(pairs, said=[said]) + _pieces(right, rest, affine, pack, known, leave)
 
 
 def _misfits(
@@ -192,15 +202,25 @@ def _mirrored(picct: PICCT, points_world: np.ndarray, seed: int) -> float:
 
 
 def _pieces(
-    found: list[Stray], affine: np.ndarray, pack: OrganPack, known: Collection[int] | None, leave: bool
+    label_map: np.ndarray,
+    found: list[Stray],
+    affine: np.ndarray,
+    pack: OrganPack,
+    known: Collection[int] | None,
+    leave: Leave,
 ) -> SidesFound:
     """Decide what becomes of pieces on the wrong side, and say it."""
-    parts = [one if known is None or one.belongs in known else replace(one, value=0) for one in found]
-    said = []
-    for one in parts:
+    parts, said = [], []
+    for one in found:
+        stays = leave == Leave.ALL or (leave == Leave.BESIDE_PARTNER and bool((label_map == one.belongs).any()))
+        stray = one if known is None or one.belongs in known else replace(one, value=0)
+        became = f"became {pack.labels[one.belongs]}"
+        if not stray.value:
+            became = f"was removed, since the mask's labels have no {pack.labels[one.belongs]}"
+        if stays:
+            became = "was left there"
+        else:
+            parts.append(stray)
         volume = in_ml(len(one.voxels) * voxel_volume_mm3(affine))
-        became = f"became {pack.labels[one.belongs]}" if one.value else "was removed"
-        became = "was left there" if leave else became
-        why = "" if one.value or leave else f", since the mask's labels have no {pack.labels[one.belongs]}"
-        said.append(f"{volume} of {pack.labels[one.label]} lay on the patient's {one.side}, and {became}{why}")
-    return SidesFound(strays=[] if leave else parts, said=said)
+        said.append(f"{volume} of {pack.labels[one.label]} lay on the patient's {one.side}, and {became}")
+    return SidesFound(strays=parts, said=said)

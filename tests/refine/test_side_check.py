@@ -120,6 +120,18 @@ def test_of_drawn_slices_a_part_on_the_wrong_side_is_named_only(refiner, lobes):
     assert (left["pred"].numpy()[0] == wrong).all() and "and was left there" in left["pred_sides"][0]
 
 
+def test_beside_a_joint_model_only_a_label_that_is_missing_gets_a_part(refiner, lobes, monkeypatch):
+    """The model expects each organ at its place, and tells better what a piece is."""
+    labels, affine = lobes
+    part = (labels == 3) & (np.arange(len(labels)) > 56)[:, None, None]
+    some, all_of_it = np.where(part, 5, labels), np.where(labels == 3, 5, labels)
+    assert refiner.mend_sides(some, affine).strays
+    monkeypatch.setattr(refiner, "joint", "a model")
+    found = refiner.mend_sides(some, affine)
+    assert not found.strays and "of left_lower lay on the patient's right, and was left there" in found.said[0]
+    assert (refiner.mend_sides(all_of_it, affine).mend(all_of_it) == labels).all()
+
+
 def test_parts_are_looked_for_after_an_exchange(refiner, lobes):
     labels, affine = lobes
     part = (labels == 3) & (np.arange(len(labels)) > 56)[:, None, None]  # the outermost
