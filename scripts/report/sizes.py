@@ -16,7 +16,7 @@ from ..prior.volume import SITE_DEVIATIONS
 LEAST_MASKS = 5
 LEAST_MM, MOST_MM = 0.05, 19.9  # depths to name: less is nothing, and no deeper one is measured
 SURE = 1.96 * 1.25  # standard errors of a mean that make 95 %; a median's is a quarter larger
-CUT_SHARE = 0.01  # of a surface at the image's end: what is cut is small by that
+CUT_SHARE = 0.01  # of a surface at the image's end: what is cut is smaller by that, and no reason to be larger
 
 
 def unusual_sizes(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -28,23 +28,26 @@ def unusual_sizes(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         Of each `structure`, how many `masks` were counted, the median of their volumes in standard `deviations` of
         those of the training organs, see `prior.volume`, and the depth `inward_mm` by which all must be taken inward
-        for half of them to be of usual size, negative for outward. Masks that are cut by the image, that look like no
-        such organ, or that the run has taken inward or outward already, do not count.
+        for half of them to be of usual size, negative for outward. Masks that look like no such organ, or that the run
+        has taken inward or outward already, do not count; those that the image cuts count among the larger ones only.
     """
-    known: dict[str, list[tuple[float, float]]] = {}
+    known: dict[str, list[tuple[float, float, bool]]] = {}
     for part in (part for case in cases for part in case.get("structures", [])):
         quality = part.get("quality") or {}
         figures = (quality.get("agreement") or {}).get("initial") or {}
         deviations = figures.get("volume_deviations")
-        if deviations is None or quality["doubtful"] or quality.get("inward_mm"):
-            continue
-        if figures["at_border"] <= CUT_SHARE:
-            known.setdefault(part["name"], []).append((deviations, quality.get("to_usual_mm") or 0.0))
+        if deviations is not None and not quality["doubtful"] and not quality.get("inward_mm"):
+            is_cut = figures["at_border"] > CUT_SHARE
+            known.setdefault(part["name"], []).append((deviations, quality.get("to_usual_mm") or 0.0, is_cut))
     found = []
     for name, own in known.items():
-        middle, inward_mm = (round(median(column), 2) for column in zip(*own, strict=True))
-        if len(own) >= LEAST_MASKS and abs(middle) > SITE_DEVIATIONS + SURE / len(own) ** 0.5:
-            found.append({"structure": name, "masks": len(own), "deviations": middle, "inward_mm": inward_mm})
+        for counted, sign in ((own, 1), ([one for one in own if not one[2]], -1)):
+            if len(counted) < LEAST_MASKS:
+                continue
+            middle, inward_mm = (round(median(one[k] for one in counted), 2) for k in (0, 1))
+            if sign * middle > SITE_DEVIATIONS + SURE / len(counted) ** 0.5:
+                masks = len(counted)
+                found.append({"structure": name, "masks": masks, "deviations": middle, "inward_mm": inward_mm})
     return found
 
 

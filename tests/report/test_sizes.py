@@ -35,6 +35,11 @@ def test_what_is_cut_or_moved_or_no_such_organ_does_not_count(odd):
     assert unusual_sizes([case(deviations=-9.0, at_border=0.01)] * 9)
 
 
+def test_what_is_cut_and_larger_all_the_same_counts():
+    assert unusual_sizes([case(deviations=9.0, at_border=0.5)] * 9)
+    assert unusual_sizes([case(deviations=9.0, at_border=0.5)] * 4 + [case(deviations=0.0)] * 5) == []
+
+
 def test_what_says_no_volume_does_not_count():
     kept = {"case": "k", "status": "kept", "structures": [{"name": "heart", "quality": {}}]}
     assert unusual_sizes([case(deviations=None), kept, {"case": "f", "status": "failed"}] * 9) == []
