@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, str] = {  # command → module:function
     "calibrate": "validation.calibrate:calibrate",
     "data": "data.job:data",
     "demo": "demo:demo",
+    "depth": "validation.depth:depth",
     "dicom": "dicom.job:dicom",
     "evidence": "training.evidence.job:evidence",
     "joint": "training.prior.joint:joint",

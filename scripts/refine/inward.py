@@ -78,10 +78,25 @@ class Depth:
         return order > np.partition(order.ravel(), last)[last]
 
 
+def candidates(
+    mask: BoxedMask, affine: np.ndarray, inward_mm: float, label_map: np.ndarray
+) -> tuple[Depth, np.ndarray]:
+    """Return the depth of a mask that is to be moved by up to so many mm, and the voxels that may be in it, (x, y, z).
+
+    Inward, borders with other labels stay: where two organs touch, not both can be drawn too large. Outward, only
+    background is added.
+    """
+    limit_mm = abs(inward_mm) + 2.0 * float(spacing_mm(affine).max())
+    if inward_mm > 0:
+        depth = Depth.of(mask, affine, limit_mm=limit_mm, beside=label_map != 0)
+        return depth, depth.mask.part
+    depth = Depth.of(mask, affine, -inward_mm, limit_mm)
+    within = depth.mm > inward_mm - float(spacing_mm(affine).max())
+    return depth, depth.mask.part | (within & (label_map[depth.mask.box] == 0))
+
+
 def moved_inward(mask: BoxedMask, affine: np.ndarray, inward_mm: float, label_map: np.ndarray) -> BoxedMask | None:
     """Return a mask taken inward by a depth in mm, negative for outward; None where nothing is left of it.
-
-    Borders with other labels stay: where two organs touch, not both can be drawn too large.
 
     Args:
         mask: of a grid.
@@ -89,13 +104,7 @@ def moved_inward(mask: BoxedMask, affine: np.ndarray, inward_mm: float, label_ma
         inward_mm: the depth.
         label_map: (X, Y, Z), in which it and the other labels are.
     """
-    limit_mm = abs(inward_mm) + 2.0 * float(spacing_mm(affine).max())
-    if inward_mm > 0:
-        depth = Depth.of(mask, affine, limit_mm=limit_mm, beside=label_map != 0)
-        among = depth.mask.part
-    else:
-        depth = Depth.of(mask, affine, -inward_mm, limit_mm)
-        among = depth.mask.part | (label_map[depth.mask.box] == 0)
+    depth, among = candidates(mask, affine, inward_mm, label_map)
     moved = depth.deepest(depth.voxels_at(inward_mm, among), among)
     if not moved.any():
         return None
