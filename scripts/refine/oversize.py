@@ -102,18 +102,22 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
     asked = asked_words(fitted.whole.asked_mm) if fitted.whole.asked_mm else ""
     agreement = dice(whole[box], part.fit, whole.count - int(np.count_nonzero(whole[box])))
     if part.doubtful:
+        only_asked = fitted.whole.inward_mm == 0
+        kept = _without_islands(whole, fitted.mask, part) if only_asked else whole
         signs, lost = doubts(fitted, part.dice_with_fit), hopeless(fitted, part.dice_with_fit)
-        taken_in = f"{_said(fitted, fitted.whole)}; taken inward" if fitted.whole.inward_mm else ""
-        why = f"it {unlike(fitted.name, signs, 'nothing was changed')}" if signs else lost
+        taken_in = asked if only_asked else f"{_said(fitted, fitted.whole)}; taken inward"
+        done = "nothing but far islands was changed" if only_asked else "nothing was changed"
+        why = f"it {unlike(fitted.name, signs, done)}" if signs else lost
+        gone = np.argwhere(whole.part & ~kept[whole.box]) + [side.start for side in whole.box]
         return replace(fitted, mask=whole, whole=None), Reconstruction(
             box,
-            mask_signed_distance(whole[box], spacing_mm(affine)),
+            mask_signed_distance(kept[box], spacing_mm(affine)),
             part.fit,
-            [],
-            np.zeros((0, 3), int),
+            [_region(REMOVE, gone, fitted, "far from the rest")] if len(gone) else [],
+            beyond(gone, box),
             dice_with_fit=agreement,
             evidence=part.evidence,
-            warnings=(f"{taken_in or asked}, {why}",),
+            warnings=(f"{taken_in}, {why}",),
             doubtful=True,
         )
     too_much = whole.around(box)
@@ -121,8 +125,10 @@ def of_whole(fitted: Fitted, part: Reconstruction) -> tuple[Fitted, Reconstructi
     too_much.part[fitted.mask[too_much.box]] = False
     gone = np.argwhere(too_much.part) + [side.start for side in too_much.box]
     added = np.argwhere((part.signed_mm < 0) & fitted.mask[box] & ~whole[box]) + [side.start for side in box]
+    too_large = "the mask is larger than nearly all organs are" if fitted.whole.inward_mm else ""
+    why = ", and ".join(filter(None, [asked, too_large]))
     moved = ((REMOVE, gone), (ADD, added))
-    regions = [_region(kind, voxels, fitted, asked) for kind, voxels in moved if len(voxels)]
+    regions = [_region(kind, voxels, fitted, why) for kind, voxels in moved if len(voxels)]
     others = "".join(f"; another body of {in_ml(b.volume_mm3)}{b.away}, was removed" for b in fitted.whole.others)
     inward = f"it was taken inward by {fitted.whole.inward_mm:.1f} mm, and the rest refined{others}; look at it"
     said = (f"{_said(fitted, fitted.whole)}: {inward}",) if fitted.whole.inward_mm else ()
@@ -146,12 +152,20 @@ def _said(fitted: Fitted, whole: Whole) -> str:
     return f"a mask of {volume} is far too large for {fitted.name} (19 of 20 have {low.removesuffix(' ml')} to {high})"
 
 
-def _region(kind: str, voxels: np.ndarray, fitted: Fitted, asked: str) -> Region:
+def _without_islands(whole: BoxedMask, moved: BoxedMask, part: Reconstruction) -> BoxedMask:
+    """Return a mask without the pieces that went of what came of it when it was moved."""
+    stays = moved.around(part.box)
+    stays.put(part.box, moved[part.box] & (part.signed_mm < 0))
+    stays.remove(part.outside)
+    pieces, count = ndimage.label(whole.part, TOUCH)
+    had, has = (np.isin(np.arange(count + 1), pieces[mask[whole.box]]) for mask in (moved, stays))
+    return BoxedMask(whole.shape, whole.box, whole.part & ~(had & ~has)[pieces])
+
+
+def _region(kind: str, voxels: np.ndarray, fitted: Fitted, why: str) -> Region:
     """Return the voxels (N, 3) that were too much, or too few, as a region of the report."""
     world = apply_affine(fitted.affine, voxels[:: len(voxels) // SAMPLED + 1].astype(float))
     x, y, z = (round(float(v), 1) for v in world.mean(0))
     fit_mm = round(float(fitted.fit.sdf_mm(world).mean()), 3)
     volume_mm3 = round(len(voxels) * voxel_volume_mm3(fitted.affine), 1)
-    too_large = fitted.whole is not None and fitted.whole.inward_mm > 0
-    why = ", and ".join(filter(None, [asked, "the mask is larger than nearly all organs are" * too_large]))
     return Region(kind, volume_mm3, fit_mm, None, None, False, True, why, (x, y, z))

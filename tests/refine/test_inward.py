@@ -155,14 +155,20 @@ def test_what_is_far_too_large_still_is_taken_further_inward_and_both_are_named(
     assert dice(refined > 0, truth) > dice(wide > 0, truth) + 0.1
 
 
-def test_what_does_not_look_like_the_organ_stays_as_it_was():
+def test_what_does_not_look_like_the_organ_loses_far_islands_alone():
     _, wide, affine = grown("plain", 0.9)
+    wide[:6, :6, :6] = 1
     turned = affine @ np.eye(4)[[1, 0, 2, 3]]
     refined, case = refined_by(0.8, wide, turned)
-    np.testing.assert_array_equal(refined, wide)
-    assert case.quality["inward_mm"] == 0 and case.quality["doubtful"]
-    (said,) = case.quality["warnings"]
+    left, _ = refined_by("", wide, turned)
+    np.testing.assert_array_equal(refined, left)
+    assert not refined[:6, :6, :6].any() and refined.sum() == wide.sum() - 6**3
+    quality = case.quality
+    assert quality["inward_mm"] == 0 and quality["doubtful"]
+    assert quality["removed_ml"] == pytest.approx(0.216) and quality["regions"][0]["volume_mm3"] == 216.0
+    (said,) = quality["warnings"]
     assert said.startswith("taken inward by 0.8 mm, as asked for, it does not look like hippocampus")
+    assert "nothing but far islands was changed" in said
 
 
 def test_the_paper_s_method_and_a_mask_of_which_nothing_would_be_left_are_not_moved():
