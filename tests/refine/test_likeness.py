@@ -31,12 +31,13 @@ def fitted(
     expected_mm=40.0,
     fit_mm=2.0,
     others=2,
-    taken_in=False,
+    taken_in=None,
 ):
     """What the verdict reads of a fitted structure.
 
     Its surface lies `away_mm` from where the joint model expects it, what is expected `expected_mm` from a voxel of it,
-    and `fit_mm` from the fit. The model was fitted to it and so many `others`. It was `taken_in`ward or not.
+    and `fit_mm` from the fit. The model was fitted to it and so many `others`. It was `taken_in`ward by so
+    many mm, 0 where only the run asked for it.
     """
     context = (
         None
@@ -49,7 +50,7 @@ def fitted(
     )
     return SimpleNamespace(
         name="liver",
-        whole="all of it" if taken_in else None,
+        whole=None if taken_in is None else SimpleNamespace(inward_mm=taken_in),
         transform=SimpleNamespace(turn=turn, rotation_deg=rotation_deg, converged=converged),
         fit=SimpleNamespace(
             figures={"share_within_2mm": near},
@@ -75,8 +76,9 @@ def fitted(
         ({"away_mm": 9.0}, 0.97),  # the joint model alone may be wrong
         ({"away_mm": 12.0, "expected_mm": 7.0, "turn": "turned by 180°", "near": 0.2}, 0.6),  # a leak as large as it
         ({"away_mm": -2.0, "rotation_deg": 30.0, "converged": False, "near": 0.2, "turn": "mirrored"}, 0.3),
-        ({"away_mm": 2.0, "expected_mm": 7.0, "taken_in": True}, 0.97),
-        ({"away_mm": 7.0, "fit_mm": 9.0, "others": 1, "taken_in": True}, 0.97),  # expected by itself
+        ({"away_mm": 2.0, "expected_mm": 7.0, "taken_in": 1.5}, 0.97),
+        ({"away_mm": 7.0, "fit_mm": 9.0, "others": 1, "taken_in": 1.5}, 0.97),  # expected by itself
+        ({"away_mm": 7.0, "expected_mm": 9.0, "taken_in": 0.0}, 0.97),  # as the run asked for
     ],
 )
 def test_too_few_signs_raise_no_doubt(signs, dice):
@@ -95,8 +97,8 @@ def test_too_few_signs_raise_no_doubt(signs, dice):
         ({"away_mm": 12.0, "expected_mm": 9.0, "rotation_deg": 30.0}, 0.97, 2),  # what is expected is not in it
         ({"away_mm": 12.0, "expected_mm": 7.0, "fit_mm": -6.0, "rotation_deg": 30.0}, 0.97, 2),  # or the fit missed it
         ({"away_mm": 12.0, "expected_mm": 7.0, "others": 1, "rotation_deg": 30.0}, 0.97, 2),  # expected by itself
-        ({"away_mm": 7.0, "expected_mm": 7.0, "fit_mm": 6.0, "taken_in": True}, 0.97, 1),  # a larger neighbour's
-        ({"away_mm": 7.0, "expected_mm": 9.0, "taken_in": True}, 0.97, 1),
+        ({"away_mm": 7.0, "expected_mm": 7.0, "fit_mm": 6.0, "taken_in": 1.5}, 0.97, 1),  # a larger neighbour's
+        ({"away_mm": 7.0, "expected_mm": 9.0, "taken_in": 1.5}, 0.97, 1),
     ],
 )
 def test_signs_together_do(signs, dice, count):
