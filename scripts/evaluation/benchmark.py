@@ -123,7 +123,7 @@ def benchmark(
         write_simulated(choose_labels(label_dir, pack, split, cases), truth, out / "simulated", kinds, seed)
     inputs = link_cases(mask_dir or image_dir, label_dir, out / "cases", split_patients(pack, split))
 
-    options = {"organ": organ, "seed": seed, "html": html, "inward_mm": inward_mm}
+    options = {"organ": organ, "seed": seed, "html": html} | ({"inward_mm": inward_mm} if inward_mm else {})
     options |= {"device": device} if device else {}
     options |= {"image_dir": Path(image_dir).resolve()} if mask_dir and image_dir else {}
     options |= {"source": source} if source else {}
