@@ -135,8 +135,9 @@ def strays(
             crumb = max(LARGE_SHARE * len(right_mm[value]), 1.0)
             if np.count_nonzero(sign * right_mm[value] > least_mm) < crumb:
                 continue
-            voxels = _beyond(label_map == value, affine, between, sign, least_mm)
-            if len(voxels) >= LARGE_SHARE * np.count_nonzero(label_map == value):
+            mask = label_map == value
+            voxels = _beyond(mask, affine, between, sign, least_mm)
+            if len(voxels) >= LARGE_SHARE * np.count_nonzero(mask):
                 found.append(Stray(value, partner, partner, side, voxels))
     return found
 

@@ -54,7 +54,7 @@ class Depth:
             affine: (4, 4) voxel → world mm.
             margin_mm: around it, at least a voxel.
             limit_mm: beyond which depths need not be exact: much faster.
-            beside: (X, Y, Z) bool, what else is no background: a border with it is no surface.
+            beside: (X, Y, Z) label map; a border with another label is no surface.
         """
         spacing = spacing_mm(affine)
         margin = np.ceil(margin_mm / spacing).astype(int) + 1
@@ -62,7 +62,7 @@ class Depth:
             slice(max(s.start - m, 0), min(s.stop + m, n)) for s, m, n in zip(mask.box, margin, mask.shape, strict=True)
         )
         wide = mask.around((x, y, z))
-        solid = wide.part if beside is None else wide.part | beside[wide.box]
+        solid = wide.part if beside is None else wide.part | (beside[wide.box] != 0)
         mm = -mask_signed_distance(solid, spacing, limit_mm)
         return cls(wide, mm, ndimage.gaussian_filter(mm, spacing.min() / spacing, mode="nearest"), float(spacing.min()))
 
@@ -88,7 +88,7 @@ def candidates(
     """
     limit_mm = abs(inward_mm) + 2.0 * float(spacing_mm(affine).max())
     if inward_mm > 0:
-        depth = Depth.of(mask, affine, limit_mm=limit_mm, beside=label_map != 0)
+        depth = Depth.of(mask, affine, limit_mm=limit_mm, beside=label_map)
         return depth, depth.mask.part
     depth = Depth.of(mask, affine, -inward_mm, limit_mm)
     within = depth.mm > inward_mm - float(spacing_mm(affine).max())
@@ -108,8 +108,9 @@ def moved_inward(mask: BoxedMask, affine: np.ndarray, inward_mm: float, label_ma
     moved = depth.deepest(depth.voxels_at(inward_mm, among), among)
     if not moved.any():
         return None
-    x, y, z = (slice(b.start + s.start, b.start + s.stop) for b, s in zip(depth.mask.box, crop_box(moved), strict=True))
-    return BoxedMask(mask.shape, (x, y, z), moved[crop_box(moved)].copy())
+    inner = crop_box(moved)
+    x, y, z = (slice(b.start + s.start, b.start + s.stop) for b, s in zip(depth.mask.box, inner, strict=True))
+    return BoxedMask(mask.shape, (x, y, z), moved[inner].copy())
 
 
 def to_usual_mm(mask: BoxedMask, affine: np.ndarray, usual: UsualVolume) -> float:
