@@ -21,7 +21,6 @@ import trimesh
 
 from ..evidence.head import VoxelHead
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
-from ..geometry.affine import box_affine
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid
 from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
@@ -32,13 +31,13 @@ from ..prior.prior import ShapePrior
 from ..prior.volume import UsualVolume
 from ..quality.verdict import Judge
 from .bodies import Islands
-from .draw_mesh import MeshRequest, draw_mesh
+from .draw_mesh import MeshRequest
 from .drawing import Drawing
 from .inward import asked_words, moved_inward, names_of, read_inward
 from .mending import Mended, mend
 from .oversize import of_whole, taken_in, with_moved
 from .placing import Placing
-from .results import AS_USUAL, Drawn, results_of
+from .results import AS_USUAL, Redrawn, results_of
 from .settings import RefineSettings
 from .side_by_side import side_by_side
 from .side_check import Leave, SidesFound, in_place, mend_sides, partners
@@ -261,7 +260,7 @@ class Refiner:
             return aligned
         name, own = aligned.name, self.steps[aligned.name].settings
         context = context if own.context else None
-        evidence = evidence if own.method != "paper" and mended is None else None
+        evidence = evidence if own.method != "paper" else None
         if aligned.failure:
             found = context and context.transform(name, aligned.prior.anchor_points.cpu().numpy())
             if not found:
@@ -271,7 +270,7 @@ class Refiner:
             aligned = replace(aligned, transform=replace(aligned.transform, similarity=mended.similarity))
         begun = time.perf_counter()
         surface, seen = (aligned.surface, None) if mended is None else (mended.surface, mended.seen)
-        known = aligned.transform, aligned.prior, name, context, evidence
+        known = aligned.transform, aligned.prior, name, context, evidence if mended is None else None
         samples = _with_grid(self.steps[name].tim(surface, *known, self.seed), aligned)
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
         more = {"context": context, "evidence": evidence, "seen": seen, "drawn": None}
@@ -337,12 +336,12 @@ class Refiner:
             for one, fit in zip(batch, fits, strict=True)
         ]
 
-    def draw(self, fitted: Sequence[Fitted | Unrefined], asked: MeshRequest = AS_USUAL) -> list[Drawn | Unrefined]:
-        """Reconstruct each fitted structure, as `fit` returned it, by itself (METHOD 5), and draw its mesh."""
+    def redraw(self, fitted: Sequence[Fitted | Unrefined]) -> list[Redrawn | Unrefined]:
+        """Reconstruct each fitted structure, as `fit` returned it, by itself (METHOD 5)."""
         voxels = max((math.prod(one.mask.shape) for one in fitted if isinstance(one, Fitted)), default=0)
-        return side_by_side(lambda one: one if isinstance(one, Unrefined) else self._draw(one, asked), fitted, voxels)
+        return side_by_side(lambda one: one if isinstance(one, Unrefined) else self._redraw(one), fitted, voxels)
 
-    def _draw(self, one: Fitted, asked: MeshRequest) -> Drawn | Unrefined:
+    def _redraw(self, one: Fitted) -> Redrawn | Unrefined:
         begun = time.perf_counter()
         try:
             part = self.steps[one.name].reconstruction(one)
@@ -351,10 +350,8 @@ class Refiner:
         one, part = of_whole(one, part)
         if one.unmoved:
             part = replace(part, warnings=(one.unmoved, *part.warnings))
-        own_affine = box_affine(one.affine, [side.start for side in part.box])
-        mesh = (None, 0.0) if asked.shared else draw_mesh(part.signed_mm, own_affine, asked.mesh_mm)
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
-        return Drawn(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None, *mesh)
+        return Redrawn(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None)
 
     def reconstruct(
         self,
@@ -374,7 +371,7 @@ class Refiner:
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
         """
-        return results_of(self.draw(fitted, asked), label_map, affine, asked)
+        return results_of(self.redraw(fitted), label_map, affine, asked)
 
     def refine(
         self,

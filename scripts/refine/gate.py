@@ -30,7 +30,7 @@ from .fusion import (
 from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
-from .odds import follow_odds, without_thin
+from .odds import follow_odds, proposed, with_network
 from .reconstruction import IMAGE, MASK, SHAPE, Measured, Reconstruction
 from .seen import Readers
 from .settings import RefineSettings
@@ -195,19 +195,21 @@ class Gate:
         if reader is not None and fitted.seen is not None and measured.log_odds is not None and not question.signs:
             mask, own = fitted.mask[measured.box], _followed(fitted)[measured.box]
             known = own if question.steps_mm is None else np.where(own == mask, question.initial, own)
-            followed = follow_odds(known, measured.log_odds)
-            wanted = without_thin(question.initial, followed, question.mask_mm, reader.step_mm)
+            log_odds, network = measured.log_odds, None if fitted.whole else _by_network(question)
+            if network is None:
+                wanted = proposed(question.initial, known, log_odds, question.mask_mm, reader.step_mm)
+            else:
+                log_odds = with_network(log_odds, network)
+                wanted = follow_odds(known, log_odds)
             changed = np.where(wanted, -LEAST_MM, LEAST_MM)
             signed_mm = np.where(wanted == question.initial, question.mask_mm, changed).astype(np.float32)
             source = MASK if fitted.seen.image is None else IMAGE
-            return Proposal(signed_mm, source, special.expit(measured.log_odds))
+            return Proposal(signed_mm, source, special.expit(log_odds))
         signed_mm = _by_depth(question)
-        evidence = fitted.evidence
-        if evidence is None or question.signs:
+        network, evidence = _by_network(question), fitted.evidence
+        if network is None or evidence is None or question.signs:
             return Proposal(signed_mm)
-        of_segmenter = evidence.probability[fitted.name]
-        probability = resample(of_segmenter, evidence.affine, measured.grid, order=1, fill=np.nan)
-        return Proposal(signed_mm, "probability", probability, partial(evidence.of, fitted.name))
+        return Proposal(signed_mm, "probability", network, partial(evidence.of, fitted.name))
 
     def let_through(self, question: Question, proposal: Proposal) -> Gated:
         """Take and refuse, region by region, what is proposed."""
@@ -321,6 +323,15 @@ def beyond_box(mask: BoxedMask, box: Box) -> np.ndarray:
     rest = mask.around(box)
     rest.put(box, np.zeros((), bool))
     return np.argwhere(rest.part) + [side.start for side in rest.box]
+
+
+def _by_network(question: Question) -> np.ndarray | None:
+    """Return the probability (x, y, z) of the network that made the mask, NaN where it says nothing, or None."""
+    evidence = question.fitted.evidence
+    if evidence is None:
+        return None
+    own = evidence.probability[question.fitted.name]
+    return resample(own, evidence.affine, question.measured.grid, order=1, fill=np.nan)
 
 
 def _followed(fitted: Fitted) -> BoxedMask:

@@ -26,7 +26,8 @@ def merge(
     Args:
         label_map: (X, Y, Z).
         affine: (4, 4) voxel → world mm.
-        parts: the structures to replace; their masks are of this label map and do not overlap.
+        parts: the structures to replace; their masks are of this label map and do not overlap. Who gets what two of
+            them would have, see `_wins`.
 
     Returns:
         The refined label map, and structure name → its voxels there.
@@ -34,24 +35,47 @@ def merge(
     refined = label_map.copy(order="K")  # arrays of mixed memory order are compared very slowly
     after = {fitted.name: fitted.mask.around(part.box) for fitted, part in parts}
     for fitted, part in parts:
-        refined[part.box][fitted.mask[part.box] & (part.signed_mm >= 0)] = 0
+        refined[part.box][fitted.mask[part.box]] = 0
         refined[tuple(part.outside.T)] = 0
         after[fitted.name].remove(part.outside)
-    depth: dict[int, np.ndarray] = {}
-    for index, (_, part) in enumerate(parts):
-        add = (part.signed_mm < 0) & (refined[part.box] == 0)
-        for other, (_, rival) in enumerate(parts):
-            shared = _overlap(part.box, rival.box) if other != index else None
+    wanted = [(part.signed_mm < 0) & (refined[part.box] == 0) for _, part in parts]
+    for index, one in enumerate(parts):
+        for other in range(index):
+            shared = _overlap(one[1].box, parts[other][1].box)
             if shared is not None:
-                mine, its = part.signed_mm[shared[0]], rival.signed_mm[shared[1]]
-                wins = (mine < its) | ((mine == its) & (index < other))
-                add[shared[0]] &= wins | (its >= 0)
-        depth[index] = add
-    for index, (fitted, part) in enumerate(parts):
+                mine, its = wanted[index][shared[0]], wanted[other][shared[1]]
+                both = mine & its
+                if both.any():
+                    wins = _wins(one, parts[other], shared)
+                    mine &= ~both | wins
+                    its &= ~both | ~wins
+    for (fitted, part), inside in zip(parts, wanted, strict=True):
         own = fitted.mask[part.box]
-        refined[part.box][depth[index]] = _new_labels(fitted, label_map[part.box], affine, own, depth[index])
-        after[fitted.name].put(part.box, (own & ~(part.signed_mm >= 0)) | depth[index])
+        kept, add = own & inside, ~own & inside
+        refined[part.box][kept] = label_map[part.box][kept]
+        refined[part.box][add] = _new_labels(fitted, label_map[part.box], affine, own, add)
+        after[fitted.name].put(part.box, inside)
     return refined, after
+
+
+def _wins(
+    one: tuple[Fitted, Reconstruction],
+    other: tuple[Fitted, Reconstruction],
+    shared: tuple[tuple[slice, ...], tuple[slice, ...]],
+) -> np.ndarray:
+    """Where, in what two boxes share, a structure gets a voxel that it and another, earlier one would have, bool.
+
+    Where an image was asked of both, it is the likelier of the two. Otherwise a structure keeps its own voxels, and
+    what neither had goes to the one whose surface it lies deeper in.
+    """
+    (mine, my), (its, their) = one, other
+    wins = my.signed_mm[shared[0]] < their.signed_mm[shared[1]]
+    wins |= mine.mask[my.box][shared[0]]
+    wins &= ~its.mask[their.box][shared[1]]
+    if my.probability is not None and their.probability is not None:
+        more = my.probability[shared[0]] - their.probability[shared[1]]
+        wins = np.where(np.isnan(more), wins, more > 0)
+    return wins
 
 
 def _new_labels(

@@ -3,25 +3,63 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from ..geometry.surface import with_neighbours
 
-SURE = 2.0  # the odds from which on a voxel head overrules the mask
+SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be an expert's
 THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
 LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
+POOR = 0.1  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
+NETWORK = 0.25  # how much the log odds of the network that made the mask count beside a voxel head's
+SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 TOUCH = np.ones((3, 3, 3), bool)
 
 
-def follow_odds(mask: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
-    """Return a mask (X, Y, Z) bool with the voxels changed that an image contradicts by odds of more than `SURE`.
+def follow_odds(mask: np.ndarray, log_odds: np.ndarray, least: float = 1.0) -> np.ndarray:
+    """Return a mask (X, Y, Z) bool with the voxels changed that an image contradicts by more than the least odds.
 
     Args:
         mask: (X, Y, Z) bool, initial.
         log_odds: (X, Y, Z) natural logarithm of the odds that a voxel belongs to it; NaN where nothing is known.
+        least: odds.
     """
-    limit = np.log(SURE)
+    limit = np.log(least)
     return np.where(mask, ~(log_odds < -limit), log_odds > limit)
+
+
+def with_network(log_odds: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Return log odds (X, Y, Z) of a voxel head with what the network that made the mask has to say.
+
+    Both have seen the image, and err in other places.
+
+    Args:
+        log_odds: (X, Y, Z) of the head, NaN where nothing is known.
+        probability: (X, Y, Z) of the network, NaN where nothing is known.
+    """
+    own = special.logit(np.clip(probability, 1.0 - SUREST, SUREST))
+    return (log_odds + NETWORK * np.nan_to_num(own)).astype(np.float32)
+
+
+def proposed(
+    mask: np.ndarray, known: np.ndarray, log_odds: np.ndarray, mask_mm: np.ndarray, step_mm: float
+) -> np.ndarray:
+    """Return what an image makes of a mask of unknown origin, (X, Y, Z) bool.
+
+    Of a mask that is poor the likelier is taken, everywhere. Another one may be an expert's: then only odds of more
+    than `SURE` count, and thin changes beside deeper ones only, see `without_thin`.
+
+    Args:
+        mask: (X, Y, Z) bool, initial.
+        known: (X, Y, Z) bool, what the image made of it at first.
+        log_odds: (X, Y, Z) of a voxel head, NaN where nothing is known.
+        mask_mm: (X, Y, Z) signed distance of the mask, mm.
+        step_mm: the head's spacing.
+    """
+    likelier = follow_odds(known, log_odds)
+    if _deep_share(mask, _only_deep(mask, likelier, mask_mm, step_mm)) > POOR:
+        return likelier
+    return without_thin(mask, follow_odds(known, log_odds, SURE), mask_mm, step_mm)
 
 
 def without_thin(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:
@@ -37,6 +75,12 @@ def without_thin(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, st
         mask_mm: (X, Y, Z) signed distance of the mask, mm.
         step_mm: the head's spacing.
     """
+    deep = _only_deep(mask, proposal, mask_mm, step_mm)
+    return proposal if _deep_share(mask, deep) >= LEAST_DEEP else deep
+
+
+def _only_deep(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:
+    """Return a mask (X, Y, Z) bool with the connected changes of a proposal that are not thin."""
     edge = with_neighbours(mask) & with_neighbours(~mask)
     deep = ~edge & (np.abs(mask_mm) > THIN * step_mm)
     deep |= ndimage.binary_fill_holes(mask) & ~mask
@@ -46,5 +90,9 @@ def without_thin(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, st
         reaches = np.zeros(count + 1, bool)
         reaches[np.unique(labels[change & deep])] = True
         result ^= reaches[labels]
-    many = np.count_nonzero(result != mask) >= LEAST_DEEP * np.count_nonzero(mask)
-    return proposal if many else result
+    return result
+
+
+def _deep_share(mask: np.ndarray, deep: np.ndarray) -> float:
+    """How much of a mask's volume `_only_deep` changed."""
+    return np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)

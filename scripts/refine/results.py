@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import trimesh
 
+from ..geometry.affine import box_affine, spacing_mm
 from ..geometry.boxed import Box, BoxedMask
 from ..geometry.shared_surface import shared_surfaces
 from ..geometry.simplify import deviation_mm, simplified
-from ..geometry.surface import meshing_mm
+from ..geometry.surface import mask_signed_distance, meshing_mm, with_neighbours
 from ..quality.verdict import Judge
-from .draw_mesh import MeshRequest, said_of, shows, spacings
+from .draw_mesh import LIMIT_MM, MeshRequest, draw_mesh, said_of, shows, spacings
 from .merge import describe, merge
 from .reconstruction import Reconstruction
 from .side_by_side import side_by_side
@@ -25,37 +26,32 @@ AS_USUAL = MeshRequest()
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Redrawn:
     """A fitted structure and its reconstruction, before others are known.
 
     Attributes:
         fitted: the structure.
         part: its reconstruction.
         judge: predicts its quality; None where the bundle has no predictor.
-        mesh: its surface, world mm; None where nothing is left of it, or where surfaces are to share their faces.
-        mesh_mm: spacing of the grid that it was drawn on.
     """
 
     fitted: Fitted
     part: Reconstruction
     judge: Judge | None
-    mesh: trimesh.Trimesh | None = None
-    mesh_mm: float = 0.0
 
 
 def results_of(
-    drawn: Sequence[Drawn | Unrefined],
+    redrawn: Sequence[Redrawn | Unrefined],
     label_map: np.ndarray,
     affine: np.ndarray,
     asked: MeshRequest = AS_USUAL,
 ) -> tuple[np.ndarray, list[Refined | Unrefined]]:
-    """Write structures into a label map.
+    """Write structures into a label map, and draw the meshes of what it then shows.
 
-    Labels do not overlap: a voxel that a structure keeps stays its own; a voxel that two structures would add goes
-    to the one whose surface it lies deeper in. New voxels of a structure of several labels take the nearest part's.
+    Labels do not overlap, see `merge`. New voxels of a structure of several labels take the nearest part's.
 
     Args:
-        drawn: the structures; their labels are those of the label map.
+        redrawn: the structures; their labels are those of the label map.
         label_map: (X, Y, Z).
         affine: (4, 4) voxel → world mm.
         asked: of the meshes.
@@ -63,44 +59,63 @@ def results_of(
     Returns:
         The refined label map (X, Y, Z), and what came of each structure, in their order.
     """
-    refined, after = merge(label_map, affine, [(one.fitted, one.part) for one in drawn if isinstance(one, Drawn)])
-    if asked.shared:
-        drawn = _shared(drawn, after, affine, asked.mesh_mm)
-    for one in drawn:
+    known = [one for one in redrawn if isinstance(one, Redrawn)]
+    refined, after = merge(label_map, affine, [(one.fitted, one.part) for one in known])
+    shared = _shared(known, after, affine, asked.mesh_mm) if asked.shared else None
+    for one in redrawn:
         if isinstance(one, Unrefined) and one.islands is not None:
             refined[tuple(one.islands.T)] = 0
 
-    def result(one: Drawn | Unrefined) -> Refined | Unrefined:
-        return _refined(one, after[one.fitted.name], asked) if isinstance(one, Drawn) else one
+    def result(one: Redrawn | Unrefined) -> Refined | Unrefined:
+        if isinstance(one, Unrefined):
+            return one
+        name = one.fitted.name
+        if shared is not None:
+            return _refined(one, after[name], shared[0].get(name), shared[1], asked)
+        begun = time.perf_counter()
+        mesh, used = _alone(one, after[name], asked.mesh_mm)
+        seconds = one.fitted.seconds
+        seconds = {**seconds, "reconstruct": seconds["reconstruct"] + time.perf_counter() - begun}
+        return _refined(replace(one, fitted=replace(one.fitted, seconds=seconds)), after[name], mesh, used, asked)
 
-    return refined, side_by_side(result, drawn, label_map.size)
+    return refined, side_by_side(result, redrawn, label_map.size)
+
+
+def _alone(one: Redrawn, after: BoxedMask, mesh_mm: float) -> tuple[trimesh.Trimesh | None, float]:
+    """Return a structure's mesh, world mm, and the spacing of the grid that it was drawn on."""
+    part, affine = one.part, one.fitted.affine
+    signed_mm, inside = part.signed_mm, after[part.box]
+    to_others = (signed_mm < 0) & ~inside
+    if to_others.any():
+        near = with_neighbours(with_neighbours(to_others))
+        signed_mm = np.where(near, mask_signed_distance(inside, spacing_mm(affine), LIMIT_MM), signed_mm)
+    return draw_mesh(signed_mm, box_affine(affine, [side.start for side in part.box]), mesh_mm)
 
 
 def _shared(
-    drawn: Sequence[Drawn | Unrefined], after: Mapping[str, BoxedMask], affine: np.ndarray, mesh_mm: float
-) -> list[Drawn | Unrefined]:
-    """Return the structures, whose voxels are `after` in the refined label map, with meshes that share their faces."""
-    parts = {one.fitted.name: one.part for one in drawn if isinstance(one, Drawn)}
-    known: dict[str, tuple[Box, np.ndarray]] = {name: (part.box, part.signed_mm) for name, part in parts.items()}
+    redrawn: Sequence[Redrawn], after: Mapping[str, BoxedMask], affine: np.ndarray, mesh_mm: float
+) -> tuple[dict[str, trimesh.Trimesh], float]:
+    """Return meshes that share their faces, of structures whose voxels are `after`, and their grid's spacing."""
+    parts: dict[str, tuple[Box, np.ndarray]] = {one.fitted.name: (one.part.box, one.part.signed_mm) for one in redrawn}
     left = {name: mask for name, mask in after.items() if mask.part.any()}
     for step in spacings(mesh_mm, affine):
-        meshes, used = shared_surfaces(after, affine, known, step)
+        meshes, used = shared_surfaces(after, affine, parts, step)
         shown = (shows(meshes.get(name), mask, affine, used) for name, mask in left.items())
         if step <= meshing_mm(affine) or all(shown):
             break
-    return [
-        replace(one, mesh=meshes.get(one.fitted.name), mesh_mm=used) if isinstance(one, Drawn) else one for one in drawn
-    ]
+    return meshes, used
 
 
-def _refined(drawn: Drawn, after: BoxedMask, asked: MeshRequest) -> Refined:
+def _refined(
+    redrawn: Redrawn, after: BoxedMask, mesh: trimesh.Trimesh | None, mesh_mm: float, asked: MeshRequest
+) -> Refined:
     """Return the result of a structure whose voxels are `after` in the refined label map, and its predicted quality."""
     begun = time.perf_counter()
-    fitted, part, mesh = drawn.fitted, drawn.part, drawn.mesh
+    fitted, part = redrawn.fitted, redrawn.part
     correspondence, seconds, said = None, fitted.seconds, []
     thinned: dict[str, float] = {}
     if mesh is not None and asked.mesh_mm:
-        thinned, said = {"mesh_mm": round(drawn.mesh_mm, 3)}, said_of(asked.mesh_mm, drawn.mesh_mm)
+        thinned, said = {"mesh_mm": round(mesh_mm, 3)}, said_of(asked.mesh_mm, mesh_mm)
     if mesh is not None and asked.faces:
         whole, mesh = mesh, simplified(mesh, asked.faces)
         thinned |= {"mesh_faces": len(mesh.faces), "mesh_deviation_mm": round(deviation_mm(whole, mesh), 3)}
@@ -109,8 +124,8 @@ def _refined(drawn: Drawn, after: BoxedMask, asked: MeshRequest) -> Refined:
         seconds = {**seconds, "correspondence": time.perf_counter() - begun}
     quality = {**describe(fitted, part, after), **thinned}
     quality["warnings"] = [*quality["warnings"], *said]
-    if drawn.judge is not None:
-        quality |= drawn.judge(quality)
+    if redrawn.judge is not None:
+        quality |= redrawn.judge(quality)
     spread = None
     if asked.uncertain and mesh is not None and not part.doubtful:
         spread = uncertainty_mm(fitted, np.asarray(mesh.vertices))
