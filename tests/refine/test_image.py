@@ -90,6 +90,19 @@ def test_an_image_goes_before_probabilities(refiner, given, source):
     assert case.quality["evidence"] == source
 
 
+def test_a_network_s_probabilities_have_a_say_beside_the_image(refiner):
+    """Only they let thin changes of a good mask through: a network's mask is no expert's."""
+    truth, affine = mean_shape("plain")
+    small = np.where(ndimage.binary_erosion(truth > 0), truth, 0).astype(truth.dtype)
+    image = bright_image(truth, affine)
+    alone, _ = refiner.refine(small, affine, image)
+    unsure = np.stack([np.where(small == value, 0.6, 0.2) for value in (0, 1, 2)]).astype(np.float32)
+    sure = np.stack([small == value for value in (0, 1, 2)]).astype(np.float32)
+    found = [refiner.refine(small, affine, image, prob)[0] for prob in (unsure, sure)]
+    changed = [int(((one > 0) != (small > 0)).sum()) for one in (alone, *found)]
+    assert changed[0] == 0 < changed[2] < 0.9 * changed[1]
+
+
 def test_a_mask_that_does_not_look_like_its_organ_is_not_changed_by_an_image(refiner, monkeypatch):
     """Where the header has lost the orientation, it has lost that of the image as well."""
     mask, truth, affine = flawed("plain")

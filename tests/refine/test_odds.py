@@ -1,16 +1,17 @@
-"""What a voxel head proposes: sure odds count, thin changes only beside deep ones."""
+"""What a voxel head proposes: of a poor mask the likelier; of others sure odds, and thin changes beside deep ones."""
 
 import numpy as np
 import pytest
 
 from scripts.geometry.surface import mask_signed_distance, with_neighbours
-from scripts.refine.odds import follow_odds, without_thin
+from scripts.refine.odds import SURE, follow_odds, proposed, with_network, without_thin
 
 
 def test_an_image_overrules_a_mask_by_sure_odds_only():
     mask = np.array([True, True, True, True, False, False, False, False])
     odds = np.array([9.0, 0.51, 0.49, np.nan, 2.01, 1.99, 0.1, np.nan])
-    assert follow_odds(mask, np.log(odds)).tolist() == [True, True, False, True, True, False, False, False]
+    assert follow_odds(mask, np.log(odds), SURE).tolist() == [True, True, False, True, True, False, False, False]
+    assert follow_odds(mask, np.log(odds)).tolist() == [True, False, False, True, True, True, False, False]
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (1.0, 1.0, 4.0)])
@@ -44,6 +45,25 @@ def test_thin_changes_count_beside_deep_ones(depth, taken):
     thin[18:] = False
     found = without_thin(mask, mask | deep | thin, mask_signed_distance(mask, np.ones(3)), 1.0)
     assert (found == (mask | deep if taken == "part" else mask | deep | thin)).all()
+
+
+@pytest.mark.parametrize(("bite", "likelier"), [(0, False), (3, False), (9, True)])
+def test_of_a_poor_mask_the_likelier_is_taken_everywhere(bite, likelier):
+    """The image is sure of what was bitten off, and hardly of a layer around the other side."""
+    whole, larger = ball((1.0, 1.0, 1.0), 10.0), ball((1.0, 1.0, 1.0), 11.0)
+    larger[14:] = whole[14:]
+    mask = whole.copy()
+    mask[26 - bite :] = False
+    log_odds = np.where(whole, 3.0, np.where(larger, np.log(1.5), -3.0))
+    found = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0)
+    assert (found == (larger if likelier else whole if bite else mask)).all()
+
+
+def test_a_network_has_a_say_beside_the_image_but_not_the_last_word():
+    log_odds = np.array([-0.5, -0.5, -3.0, -0.5, np.nan])
+    probability = np.array([0.999, 0.5, 1.0, np.nan, 1.0])
+    assert (with_network(log_odds, probability) > 0).tolist() == [True, False, False, False, False]
+    assert np.isnan(with_network(log_odds, probability)).tolist() == [False] * 4 + [True]
 
 
 def ball(spacing, radius_mm):
