@@ -18,6 +18,7 @@ from ..organ.sides import COMPARABLE_SHARE, LEFT
 
 TOUCH = np.ones((3, 3, 3), bool)
 SAMPLED = 2000  # surface voxels between which a gap is measured
+SURE_PIECE = 0.8  # mean probability of a piece of the organ that nothing but the image expects
 SMALL_SHARE = 0.05  # of the largest piece: larger ones may be a part of the organ that is broken off
 FAR_RADII = 0.5  # of the ball of the largest piece's volume: nearer ones may have been cut off by a thin gap
 TWIN_SHARE = (
@@ -237,15 +238,16 @@ def far_islands(mask: BoxedMask, affine: np.ndarray, length_mm: float, side: str
     return Islands(found, many, len(found) * voxel_volume_mm3(affine), _centre_world(found, affine))
 
 
-def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
-    """Find what an image leaves of islands: pieces smaller than `SMALL_SHARE` of the largest that nothing expects.
+def crumbs(mask: np.ndarray, expected_mm: np.ndarray, probability: np.ndarray | None = None) -> np.ndarray:
+    """Find what a voxel head leaves of islands: pieces smaller than `SMALL_SHARE` of the largest that nothing expects.
 
     Args:
         mask: (X, Y, Z) bool.
         expected_mm: (X, Y, Z) signed distance of where the organ is expected, mm.
+        probability: (X, Y, Z) of what has seen an image, NaN where it says nothing; pieces that it is sure of stay.
 
     Returns:
-        (X, Y, Z) bool, the pieces whose mean distance is outside.
+        (X, Y, Z) bool, the pieces whose mean distance is outside, and mean probability below `SURE_PIECE`.
     """
     pieces, count = ndimage.label(mask, TOUCH)
     if count < 2:
@@ -254,6 +256,9 @@ def crumbs(mask: np.ndarray, expected_mm: np.ndarray) -> np.ndarray:
     sizes[0] = 0
     mean_mm = np.bincount(pieces.ravel(), expected_mm.ravel(), count + 1) / np.maximum(sizes, 1)
     gone = (sizes < SMALL_SHARE * sizes.max()) & (mean_mm > 0)
+    if probability is not None:
+        mean = np.bincount(pieces.ravel(), np.nan_to_num(probability).ravel(), count + 1) / np.maximum(sizes, 1)
+        gone &= mean < SURE_PIECE
     gone[0] = False
     return gone[pieces]
 

@@ -186,8 +186,8 @@ class Refiner:
             label_map: (X, Y, Z), the pack's label values.
             affine: (4, 4) voxel → world mm.
             image: on any grid; read by the pack's voxel head, where it has one that does.
-            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image is
-                read, in place of a voxel head for masks alone.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first: beside an image,
+                or in place of a voxel head for masks alone.
             drawn: what was drawn of a label map that was filled; then only the drawn contours are sampled, and neither
                 image nor probabilities are read.
             enlarged: whether disease may have enlarged the organs; otherwise masks that are far too large are taken

@@ -256,7 +256,8 @@ class Gate:
         signed_mm[left] = question.mask_mm[left]
         judged, followed = signed_mm < 0, 0
         if proposal.by_head:
-            loose = crumbs(judged, fit_mm if context_mm is None else np.minimum(fit_mm, context_mm))
+            expected_mm = fit_mm if context_mm is None else np.minimum(fit_mm, context_mm)
+            loose = crumbs(judged, expected_mm, proposal.probability if proposal.source == IMAGE else None)
             signed_mm[loose] = LEAST_MM
             followed = int(np.count_nonzero(specks | loose))
         elif not question.signs:

@@ -154,8 +154,8 @@ class TIMSampled(MapTransform):
         keys: the label map.
         refiner: of the organ.
         image_key: an image on any grid; read by the pack's voxel head, where the pack has one.
-        prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image
-            is read.
+        prob_key: class probabilities (C, X, Y, Z) on the label map's grid, background first; beside an
+            image, or alone.
         enlarged: whether disease may have enlarged the organs; otherwise masks that are far too large are taken inward.
         allow_missing_keys: see MapTransform.
     """
@@ -294,8 +294,8 @@ class RefineShape(Transform):
                 voxel → world mm, RAS+ (the voxels of a tensor or array without one are 1 mm cubes).
             image: (1, X', Y', Z') or (X', Y', Z') with an affine, on any grid; read by the pack's voxel head,
                 where it has one.
-            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; used where no image
-                is read.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; beside an
+                image, or alone.
 
         Returns:
             The refined label map, with the shape, data type, meta data and device of the given one; and one result a
@@ -322,8 +322,8 @@ class RefineShaped(MapTransform):
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
         image_key: an image on any grid, as evidence.
-        prob_key: class probabilities on the label map's grid, background first; used where no image is
-            read.
+        prob_key: class probabilities on the label map's grid, background first; beside an image, or
+            alone.
         device: where priors, fields and the voxel head are evaluated.
         seed: of the sampling and of the fit.
         enlarged: see `TIMSampled`.

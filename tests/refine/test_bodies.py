@@ -166,6 +166,9 @@ def test_crumbs_are_small_pieces_that_nothing_expects():
     expected_mm[:33] = -1.0
     gone = crumbs(mask, expected_mm)
     assert gone.sum() == 8 and gone[35:37, 10:12, 10:12].all()
+    probability = np.where(mask, 0.7, np.nan)
+    np.testing.assert_array_equal(crumbs(mask, expected_mm, probability), gone)
+    assert not crumbs(mask, expected_mm, np.where(mask, 0.9, np.nan)).any()  # an image is sure of it
     assert not crumbs(mask & (expected_mm < 0), expected_mm).any()
     assert not crumbs(np.zeros_like(mask), expected_mm).any()
 
