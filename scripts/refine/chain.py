@@ -209,9 +209,14 @@ class Refiner:
         shared = {"context": (fitted - begun) / len(aligned)}
         mended: dict[str, Mended] = {}
         if image is not None and self.head is not None:
-            alone = [self._sample(one, context, None, shared) for one in aligned]
+            alone = {one.name: one for one in aligned}
+
+            def sampled(name: str, own: Mended | None = None) -> Sampled | Unrefined:
+                return self._sample(alone[name], context, None, shared, own)
+
+            first = [sampled(name) for name in alone]
             begun = time.perf_counter()
-            mended = mend(alone, label_map, affine, image, self.steps)
+            mended = mend(first, label_map, affine, image, self.steps, sampled)
             context = self._context(aligned, {name: own.surface for name, own in mended.items()}) if mended else context
             shared["image"] = (time.perf_counter() - begun) / len(aligned)
         elif self.blind is not None and evidence is None:

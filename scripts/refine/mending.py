@@ -1,12 +1,13 @@
 """The first reading of an image: masks mended by their linear fits, for the fits to follow.
 
 A fit to a poor mask is poor, and misleads the voxel head that reads the image with it. So the head reads twice: first
-with the fast linear fit, and at last with the fit to what it saw at first.
+with the fast linear fit, and at last with the fit to what it saw at first. Of masks that the first reading changes much
+there is one more between the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,8 @@ import trimesh
 from ..geometry.affine import Similarity, box_affine
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
-from .reconstruction import Reconstruction
+from .odds import POOR
+from .reconstruction import IMAGE, Reconstruction
 from .side_by_side import side_by_side
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
 from .steps import Steps
@@ -42,8 +44,9 @@ def mend(
     affine: np.ndarray,
     image: Image,
     steps: Mapping[str, Steps],
+    resampled: Callable[[str, Mended], Sampled | Unrefined],
 ) -> dict[str, Mended]:
-    """Read the image with the linear fits.
+    """Read the image with the linear fits; of masks that this changes much, once more with fits to what came of them.
 
     Args:
         sampled: the structures.
@@ -51,6 +54,7 @@ def mend(
         affine: (4, 4) voxel → world mm.
         image: on any grid.
         steps: shape name → its steps.
+        resampled: structure name and what came of it → the structure, sampled anew.
 
     Returns:
         Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
@@ -62,23 +66,45 @@ def mend(
         own = steps[one.name]
         try:
             fit = own.finetune.linear(one.samples, one.transform, one.prior)
-            first = replace(one.then(Fitted, fit=fit), seen=Seen(image, label_map, one.mask))
+            first = replace(one.then(Fitted, fit=fit), seen=one.seen or Seen(image, label_map, one.mask))
             part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
             return None  # there is no linear model, or the fit has left the grid
-        return (first, part) if part.evidence == "image" and (part.signed_mm < 0).any() else None
+        return (first, part) if part.evidence == IMAGE and (part.signed_mm < 0).any() else None
 
-    parts = [part for part in side_by_side(read, sampled, label_map.size) if part is not None]
+    def read_all(some: Sequence[Sampled | Unrefined]) -> dict[str, tuple[Fitted, Reconstruction]]:
+        found = side_by_side(read, some, label_map.size)
+        return {pair[0].name: pair for pair in found if pair is not None}
+
+    parts = read_all(sampled)
+    mended = _mended(parts, label_map, affine, image)
+    poor = [name for name, own in mended.items() if _changed(*parts[name]) > POOR]
+    if poor:
+        parts |= read_all([resampled(name, mended[name]) for name in poor])
+        mended = _mended(parts, label_map, affine, image)
+    return mended
+
+
+def _changed(first: Fitted, part: Reconstruction) -> float:
+    """How much of a mask was changed, as a share of its volume."""
+    changed = np.count_nonzero((part.signed_mm < 0) != first.mask[part.box]) + len(part.outside)
+    return changed / first.mask.count
+
+
+def _mended(
+    parts: Mapping[str, tuple[Fitted, Reconstruction]], label_map: np.ndarray, affine: np.ndarray, image: Image
+) -> dict[str, Mended]:
+    """Return what came of structures, side by side in one label map."""
     if not parts:
         return {}
-    mended, after = merge(label_map, affine, parts)
+    mended, after = merge(label_map, affine, list(parts.values()))
     found: dict[str, Mended] = {}
-    for first, _ in parts:
-        mask = after[first.name]
+    for name, (first, _) in parts.items():
+        mask = after[name]
         try:
             surface = mask_to_surface(mask.part, box_affine(affine, [side.start for side in mask.box]))
             sample_surface(surface, 1, 0)
         except ValueError:
             continue  # hardly anything is left
-        found[first.name] = Mended(first.fit.similarity, Seen(image, mended, mask), surface)
+        found[name] = Mended(first.fit.similarity, Seen(image, mended, mask), surface)
     return found

@@ -10,7 +10,7 @@ from ..geometry.surface import with_neighbours
 SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be an expert's
 THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
 LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
-POOR = 0.1  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
+POOR = 0.06  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
 NETWORK = 0.2  # how much the log odds of the network that made the mask count beside a voxel head's
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 TOUCH = np.ones((3, 3, 3), bool)
@@ -46,8 +46,10 @@ def proposed(
 ) -> np.ndarray:
     """Return what an image makes of a mask of unknown origin, (X, Y, Z) bool.
 
-    Of a mask that is poor the likelier is taken, everywhere. Another one may be an expert's: then only odds of more
-    than `SURE` count, and thin changes beside deeper ones only, see `without_thin`.
+    Next to its surface a head takes the mask of an expert, too, for slightly wrong. So odds of more than `SURE` are
+    asked for, and connected changes that stay within `THIN` steps of the surface, or within one voxel, count only
+    beside deeper ones, of `LEAST_DEEP` of the mask. Closed holes always count: no expert leaves them. A mask with still
+    more deep changes is no expert's: there each voxel goes where it is likelier to belong.
 
     Args:
         mask: (X, Y, Z) bool, initial.
@@ -56,31 +58,16 @@ def proposed(
         mask_mm: (X, Y, Z) signed distance of the mask, mm.
         step_mm: the head's spacing.
     """
-    likelier = follow_odds(known, log_odds)
-    if _deep_share(mask, _only_deep(mask, likelier, mask_mm, step_mm)) > POOR:
-        return likelier
-    return without_thin(mask, follow_odds(known, log_odds, SURE), mask_mm, step_mm)
-
-
-def without_thin(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:
-    """Return an image's proposal (X, Y, Z) bool without its thin changes, where there is little else.
-
-    Next to its surface a head takes the mask of an expert, too, for slightly wrong. So connected changes that stay
-    within `THIN` steps of the surface, or within one voxel, count only beside deeper ones, of `LEAST_DEEP` of the mask.
-    Closed holes always count: no expert leaves them.
-
-    Args:
-        mask: (X, Y, Z) bool, initial.
-        proposal: (X, Y, Z) bool.
-        mask_mm: (X, Y, Z) signed distance of the mask, mm.
-        step_mm: the head's spacing.
-    """
-    deep = _only_deep(mask, proposal, mask_mm, step_mm)
-    return proposal if _deep_share(mask, deep) >= LEAST_DEEP else deep
+    sure = follow_odds(known, log_odds, SURE)
+    deep = _only_deep(mask, sure, mask_mm, step_mm)
+    share = np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)
+    if share > POOR:
+        return follow_odds(known, log_odds)
+    return sure if share >= LEAST_DEEP else deep
 
 
 def _only_deep(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:
-    """Return a mask (X, Y, Z) bool with the connected changes of a proposal that are not thin."""
+    """Return a mask (X, Y, Z) bool with those connected changes of a proposal that are not thin."""
     edge = with_neighbours(mask) & with_neighbours(~mask)
     deep = ~edge & (np.abs(mask_mm) > THIN * step_mm)
     deep |= ndimage.binary_fill_holes(mask) & ~mask
@@ -91,8 +78,3 @@ def _only_deep(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step
         reaches[np.unique(labels[change & deep])] = True
         result ^= reaches[labels]
     return result
-
-
-def _deep_share(mask: np.ndarray, deep: np.ndarray) -> float:
-    """How much of a mask's volume `_only_deep` changed."""
-    return np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)
