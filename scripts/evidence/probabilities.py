@@ -11,13 +11,15 @@ from ..geometry.resample import inside_grid
 from ..organ.pack import OrganPack
 from ..organ.sides import Sides, split_sides
 
+UNSEEN = 0.5  # sum of a voxel's probabilities below which the network said nothing of it
+
 
 @dataclass(frozen=True)
 class Evidence:
     """Probabilities of structures on one grid.
 
     Attributes:
-        probability: structure name → (X, Y, Z).
+        probability: structure name → (X, Y, Z); NaN where the network saw nothing.
         affine: (4, 4) voxel → world mm of that grid.
     """
 
@@ -38,7 +40,7 @@ def evidence_from_probabilities(
     """Return evidence from class probabilities.
 
     Args:
-        prob: (C, X, Y, Z), background, then the pack's labels in their order.
+        prob: (C, X, Y, Z), background, then the pack's labels in their order; all 0 where the network saw nothing.
         label_map: (X, Y, Z) the mask on the same grid, which tells where one side ends and the other begins.
         affine: (4, 4) voxel index → world mm of that grid.
         pack: organ pack.
@@ -51,11 +53,15 @@ def evidence_from_probabilities(
     channel = {label: k + 1 for k, label in enumerate(pack.labels)}
     found: dict[str, np.ndarray] = {}
     split: dict[tuple[int, ...], Sides] = {}
+    unseen = prob.sum(0) < UNSEEN
     for structure in pack.structures:
-        whole = np.sum([prob[channel[v]] for v in structure.labels], axis=0)
+        own = [prob[channel[v]] for v in structure.labels]
+        whole = own[0] if len(own) == 1 and not structure.side else np.sum(own, axis=0)  # no copy of a large volume
         if structure.side:
             if structure.labels not in split:
                 split[structure.labels] = split_sides(structure.union(label_map), affine)
             whole[~split[structure.labels].territory(structure.side, affine)] = 0.0
-        found |= {shape.name: whole for shape in (structure, *structure.pair)}  # a side's mask bounds it
+        if unseen.any():
+            whole = np.where(unseen, np.float32(np.nan), whole)
+        found |= {shape.name: whole for shape in (structure, *structure.pair)}  # a side's mask or head bounds it
     return Evidence(found, affine)

@@ -37,7 +37,7 @@ from .inward import asked_words, moved_inward, names_of, read_inward
 from .mending import Mended, mend
 from .oversize import of_whole, taken_in, with_moved
 from .placing import Placing
-from .results import AS_USUAL, Redrawn, results_of
+from .results import AS_USUAL, Reconstructed, results_of
 from .settings import RefineSettings
 from .side_by_side import side_by_side
 from .side_check import Leave, SidesFound, in_place, mend_sides, partners
@@ -209,14 +209,14 @@ class Refiner:
         shared = {"context": (fitted - begun) / len(aligned)}
         mended: dict[str, Mended] = {}
         if image is not None and self.head is not None:
-            alone = {one.name: one for one in aligned}
+            by_name = {one.name: one for one in aligned}
 
-            def sampled(name: str, own: Mended | None = None) -> Sampled | Unrefined:
-                return self._sample(alone[name], context, None, shared, own)
+            def alone(name: str, own: Mended | None = None) -> Sampled | Unrefined:
+                return self._sample(by_name[name], context, None, shared, own)
 
-            first = [sampled(name) for name in alone]
+            first = [alone(name) for name in by_name]
             begun = time.perf_counter()
-            mended = mend(first, label_map, affine, image, self.steps, sampled)
+            mended = mend(first, label_map, affine, image, self.steps, alone)
             context = self._context(aligned, {name: own.surface for name, own in mended.items()}) if mended else context
             shared["image"] = (time.perf_counter() - begun) / len(aligned)
         elif self.blind is not None and evidence is None:
@@ -341,12 +341,14 @@ class Refiner:
             for one, fit in zip(batch, fits, strict=True)
         ]
 
-    def redraw(self, fitted: Sequence[Fitted | Unrefined]) -> list[Redrawn | Unrefined]:
+    def reconstruct_each(self, fitted: Sequence[Fitted | Unrefined]) -> list[Reconstructed | Unrefined]:
         """Reconstruct each fitted structure, as `fit` returned it, by itself (METHOD 5)."""
         voxels = max((math.prod(one.mask.shape) for one in fitted if isinstance(one, Fitted)), default=0)
-        return side_by_side(lambda one: one if isinstance(one, Unrefined) else self._redraw(one), fitted, voxels)
+        return side_by_side(self._reconstruct_one, fitted, voxels)
 
-    def _redraw(self, one: Fitted) -> Redrawn | Unrefined:
+    def _reconstruct_one(self, one: Fitted | Unrefined) -> Reconstructed | Unrefined:
+        if isinstance(one, Unrefined):
+            return one
         begun = time.perf_counter()
         try:
             part = self.steps[one.name].reconstruction(one)
@@ -356,7 +358,7 @@ class Refiner:
         if one.unmoved:
             part = replace(part, warnings=(one.unmoved, *part.warnings))
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
-        return Redrawn(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None)
+        return Reconstructed(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None)
 
     def reconstruct(
         self,
@@ -376,7 +378,7 @@ class Refiner:
         Returns:
             The refined label map (X, Y, Z), and what came of each structure.
         """
-        return results_of(self.redraw(fitted), label_map, affine, asked)
+        return results_of(self.reconstruct_each(fitted), label_map, affine, asked)
 
     def refine(
         self,

@@ -30,7 +30,7 @@ from .fusion import (
 from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
-from .odds import follow_odds, proposed, with_network
+from .odds import follow_odds, is_of_network, proposed, with_network
 from .reconstruction import IMAGE, MASK, SHAPE, Measured, Reconstruction
 from .seen import Readers
 from .settings import RefineSettings
@@ -81,12 +81,14 @@ class Proposal:
         source: see `Reconstruction.evidence`.
         probability: (x, y, z) of what proposes it or made the mask, NaN where it says nothing; None without.
         probability_at: the same at world points (N, 3).
+        poor: whether a voxel head takes the mask for poor, see `odds.proposed`.
     """
 
     signed_mm: np.ndarray
     source: str = SHAPE
     probability: np.ndarray | None = None
     probability_at: Callable[[np.ndarray], np.ndarray] | None = None
+    poor: bool = False
 
     @property
     def by_head(self) -> bool:
@@ -184,8 +186,9 @@ class Gate:
             proposal.source,
             (*filter(None, (said, *fell_back)), *(body.beside(fitted.name) for body in gated.bodies)),
             bool(said),
-            proposal.probability if proposal.source == IMAGE else None,
+            special.expit(measured.log_odds) if proposal.source == IMAGE else None,
             gated.steps_mm if self.settings.gate else steps_mm,
+            poor=proposal.poor,
         )
 
     def propose(self, question: Question) -> Proposal:
@@ -196,15 +199,15 @@ class Gate:
             mask, own = fitted.mask[measured.box], _followed(fitted)[measured.box]
             known = own if question.steps_mm is None else np.where(own == mask, question.initial, own)
             log_odds, network = measured.log_odds, None if fitted.whole else _by_network(question)
-            if network is None:
-                wanted = proposed(question.initial, known, log_odds, question.mask_mm, reader.step_mm)
-            else:
-                log_odds = with_network(log_odds, network)
+            if network is not None and is_of_network(mask, network):
+                log_odds, poor = with_network(log_odds, network), False
                 wanted = follow_odds(known, log_odds)
+            else:
+                wanted, poor = proposed(question.initial, known, log_odds, question.mask_mm, reader.step_mm)
             changed = np.where(wanted, -LEAST_MM, LEAST_MM)
             signed_mm = np.where(wanted == question.initial, question.mask_mm, changed).astype(np.float32)
             source = MASK if fitted.seen.image is None else IMAGE
-            return Proposal(signed_mm, source, special.expit(log_odds))
+            return Proposal(signed_mm, source, special.expit(log_odds), poor=poor)
         signed_mm = _by_depth(question)
         network, evidence = _by_network(question), fitted.evidence
         if network is None or evidence is None or question.signs:

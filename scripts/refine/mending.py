@@ -1,8 +1,8 @@
 """The first reading of an image: masks mended by their linear fits, for the fits to follow.
 
 A fit to a poor mask is poor, and misleads the voxel head that reads the image with it. So the head reads twice: first
-with the fast linear fit, and at last with the fit to what it saw at first. Of masks that the first reading changes much
-there is one more between the two.
+with the fast linear fit, and at last with the fit to what it saw at first. Where the first reading shows a mask to be
+poor, there is one more between the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import trimesh
 from ..geometry.affine import Similarity, box_affine
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
-from .odds import POOR
 from .reconstruction import IMAGE, Reconstruction
 from .side_by_side import side_by_side
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
@@ -46,7 +45,7 @@ def mend(
     steps: Mapping[str, Steps],
     resampled: Callable[[str, Mended], Sampled | Unrefined],
 ) -> dict[str, Mended]:
-    """Read the image with the linear fits; of masks that this changes much, once more with fits to what came of them.
+    """Read the image with the linear fits; of poor masks once more, with fits to what came of them.
 
     Args:
         sampled: the structures.
@@ -54,7 +53,7 @@ def mend(
         affine: (4, 4) voxel → world mm.
         image: on any grid.
         steps: shape name → its steps.
-        resampled: structure name and what came of it → the structure, sampled anew.
+        resampled: structure name and what came of it → the structure, sampled anew (with the joint model as it was).
 
     Returns:
         Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
@@ -78,17 +77,11 @@ def mend(
 
     parts = read_all(sampled)
     mended = _mended(parts, label_map, affine, image)
-    poor = [name for name, own in mended.items() if _changed(*parts[name]) > POOR]
+    poor = [name for name in mended if parts[name][1].poor]
     if poor:
         parts |= read_all([resampled(name, mended[name]) for name in poor])
         mended = _mended(parts, label_map, affine, image)
     return mended
-
-
-def _changed(first: Fitted, part: Reconstruction) -> float:
-    """How much of a mask was changed, as a share of its volume."""
-    changed = np.count_nonzero((part.signed_mm < 0) != first.mask[part.box]) + len(part.outside)
-    return changed / first.mask.count
 
 
 def _mended(

@@ -63,19 +63,27 @@ def _wins(
     other: tuple[Fitted, Reconstruction],
     shared: tuple[tuple[slice, ...], tuple[slice, ...]],
 ) -> np.ndarray:
-    """Where, in what two boxes share, a structure gets a voxel that it and another, earlier one would have, bool.
+    """Where a structure gets a voxel that it and another, which comes before it, would have.
 
-    Where an image was asked of both, it is the likelier of the two. Otherwise a structure keeps its own voxels, and
-    what neither had goes to the one whose surface it lies deeper in.
+    Where an image was asked of both, and neither is doubtful, it is the likelier of the two. Otherwise a structure
+    keeps its own voxels, and what neither had goes to the one whose surface it lies deeper in.
+
+    Args:
+        one: the structure.
+        other: the other one.
+        shared: slices of what their boxes share, in the structure's box and in the other's.
+
+    Returns:
+        Array of what they share, bool.
     """
-    (mine, my), (its, their) = one, other
-    wins = my.signed_mm[shared[0]] < their.signed_mm[shared[1]]
-    wins |= mine.mask[my.box][shared[0]]
-    wins &= ~its.mask[their.box][shared[1]]
-    if my.probability is not None and their.probability is not None:
-        more = my.probability[shared[0]] - their.probability[shared[1]]
-        wins = np.where(np.isnan(more), wins, more > 0)
-    return wins
+    (fitted, part), (its_fitted, its), (here, there) = one, other, shared
+    wins = part.signed_mm[here] < its.signed_mm[there]
+    wins |= fitted.mask[part.box][here]
+    wins &= ~its_fitted.mask[its.box][there]
+    if part.probability is None or its.probability is None or part.doubtful or its.doubtful:
+        return wins
+    more = part.probability[here] - its.probability[there]
+    return np.where(np.isnan(more), wins, more > 0)
 
 
 def _new_labels(
@@ -116,15 +124,15 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     `steps_mm` are the steps of stairs that were smoothed, along the axes of the grid, see `stairs`; `taken_in_mm` is by
     how much a mask larger than its organ can be was taken inward, see `oversize`, `inward_mm` by how much as the run
     asked for, and `to_usual_mm` by how much the initial one must be to have a usual volume, see `inward`.
-    `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would have been added,
-    but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior does not know
-    such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement`. `after` are the
-    structure's voxels in the refined label map, in a box that holds its initial ones.
+    `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would be the
+    structure's, but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior
+    does not know such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement`.
+    `after` are the structure's voxels in the refined label map, in a box that holds its initial ones.
     """
     before, transform = fitted.mask[after.box], fitted.transform
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
     usual = UsualVolume.from_card(fitted.prior.card)
-    wanted = (part.signed_mm < 0) & ~fitted.mask[part.box]
+    wanted = part.signed_mm < 0
     fit = _in_box(part.fit, part.box, after.box, False)
     probability = None if part.probability is None else _in_box(part.probability, part.box, after.box, np.nan)
     known = first = agreement(fitted, before, before, fit, after.box, probability)

@@ -13,19 +13,27 @@ LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that 
 POOR = 0.06  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
 NETWORK = 0.2  # how much the log odds of the network that made the mask count beside a voxel head's
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
+OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
 TOUCH = np.ones((3, 3, 3), bool)
 
 
 def follow_odds(mask: np.ndarray, log_odds: np.ndarray, least: float = 1.0) -> np.ndarray:
-    """Return a mask (X, Y, Z) bool with the voxels changed that an image contradicts by more than the least odds.
+    """Return a mask (X, Y, Z) bool with the voxels changed that a voxel head contradicts by more than the least odds.
 
     Args:
         mask: (X, Y, Z) bool, initial.
         log_odds: (X, Y, Z) natural logarithm of the odds that a voxel belongs to it; NaN where nothing is known.
-        least: odds.
+        least: odds; 1 for whatever is likelier.
     """
     limit = np.log(least)
     return np.where(mask, ~(log_odds < -limit), log_odds > limit)
+
+
+def is_of_network(mask: np.ndarray, probability: np.ndarray) -> bool:
+    """Whether a mask (X, Y, Z) bool is what a network's probabilities (X, Y, Z) say, NaN where they say nothing."""
+    likely = probability > 0.5
+    shared, both = (int(np.count_nonzero(found)) for found in (mask & likely, mask | likely))
+    return 2.0 * shared >= OF_NETWORK * max(shared + both, 1)
 
 
 def with_network(log_odds: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -43,8 +51,8 @@ def with_network(log_odds: np.ndarray, probability: np.ndarray) -> np.ndarray:
 
 def proposed(
     mask: np.ndarray, known: np.ndarray, log_odds: np.ndarray, mask_mm: np.ndarray, step_mm: float
-) -> np.ndarray:
-    """Return what an image makes of a mask of unknown origin, (X, Y, Z) bool.
+) -> tuple[np.ndarray, bool]:
+    """Return what a voxel head makes of a mask of unknown origin, (X, Y, Z) bool, and whether it takes it for poor.
 
     Next to its surface a head takes the mask of an expert, too, for slightly wrong. So odds of more than `SURE` are
     asked for, and connected changes that stay within `THIN` steps of the surface, or within one voxel, count only
@@ -53,7 +61,7 @@ def proposed(
 
     Args:
         mask: (X, Y, Z) bool, initial.
-        known: (X, Y, Z) bool, what the image made of it at first.
+        known: (X, Y, Z) bool, what the head made of it at first; it stays where the odds say nothing, or too little.
         log_odds: (X, Y, Z) of a voxel head, NaN where nothing is known.
         mask_mm: (X, Y, Z) signed distance of the mask, mm.
         step_mm: the head's spacing.
@@ -62,8 +70,8 @@ def proposed(
     deep = _only_deep(mask, sure, mask_mm, step_mm)
     share = np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)
     if share > POOR:
-        return follow_odds(known, log_odds)
-    return sure if share >= LEAST_DEEP else deep
+        return follow_odds(known, log_odds), True
+    return (sure if share >= LEAST_DEEP else deep), False
 
 
 def _only_deep(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:

@@ -34,6 +34,7 @@ class Reconstruction:
         steps_mm: (3,) how long the steps were that were smoothed, see `stairs`; None where the mask had none.
         taken_in_mm: by how much the mask was taken inward before, see `oversize`; 0 for most.
         inward_mm: by how much it was as the run asked for, see `inward`; negative for outward.
+        poor: whether a voxel head takes the mask for poor, see `odds.proposed`.
     """
 
     box: Box
@@ -50,6 +51,7 @@ class Reconstruction:
     steps_mm: np.ndarray | None = None
     taken_in_mm: float = 0.0
     inward_mm: float = 0.0
+    poor: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..geometry.affine import box_affine, spacing_mm
 from ..geometry.boxed import Box, BoxedMask
 from ..geometry.shared_surface import shared_surfaces
 from ..geometry.simplify import deviation_mm, simplified
-from ..geometry.surface import mask_signed_distance, meshing_mm, with_neighbours
+from ..geometry.surface import crop_box, mask_signed_distance, meshing_mm, with_neighbours
 from ..quality.verdict import Judge
 from .draw_mesh import LIMIT_MM, MeshRequest, draw_mesh, said_of, shows, spacings
 from .merge import describe, merge
@@ -26,7 +26,7 @@ AS_USUAL = MeshRequest()
 
 
 @dataclass(frozen=True)
-class Redrawn:
+class Reconstructed:
     """A fitted structure and its reconstruction, before others are known.
 
     Attributes:
@@ -41,7 +41,7 @@ class Redrawn:
 
 
 def results_of(
-    redrawn: Sequence[Redrawn | Unrefined],
+    reconstructed: Sequence[Reconstructed | Unrefined],
     label_map: np.ndarray,
     affine: np.ndarray,
     asked: MeshRequest = AS_USUAL,
@@ -51,7 +51,7 @@ def results_of(
     Labels do not overlap, see `merge`. New voxels of a structure of several labels take the nearest part's.
 
     Args:
-        redrawn: the structures; their labels are those of the label map.
+        reconstructed: the structures; their labels are those of the label map.
         label_map: (X, Y, Z).
         affine: (4, 4) voxel → world mm.
         asked: of the meshes.
@@ -59,14 +59,14 @@ def results_of(
     Returns:
         The refined label map (X, Y, Z), and what came of each structure, in their order.
     """
-    known = [one for one in redrawn if isinstance(one, Redrawn)]
+    known = [one for one in reconstructed if isinstance(one, Reconstructed)]
     refined, after = merge(label_map, affine, [(one.fitted, one.part) for one in known])
     shared = _shared(known, after, affine, asked.mesh_mm) if asked.shared else None
-    for one in redrawn:
+    for one in reconstructed:
         if isinstance(one, Unrefined) and one.islands is not None:
             refined[tuple(one.islands.T)] = 0
 
-    def result(one: Redrawn | Unrefined) -> Refined | Unrefined:
+    def result(one: Reconstructed | Unrefined) -> Refined | Unrefined:
         if isinstance(one, Unrefined):
             return one
         name = one.fitted.name
@@ -78,25 +78,30 @@ def results_of(
         seconds = {**seconds, "reconstruct": seconds["reconstruct"] + time.perf_counter() - begun}
         return _refined(replace(one, fitted=replace(one.fitted, seconds=seconds)), after[name], mesh, used, asked)
 
-    return refined, side_by_side(result, redrawn, label_map.size)
+    return refined, side_by_side(result, reconstructed, label_map.size)
 
 
-def _alone(one: Redrawn, after: BoxedMask, mesh_mm: float) -> tuple[trimesh.Trimesh | None, float]:
+def _alone(one: Reconstructed, after: BoxedMask, mesh_mm: float) -> tuple[trimesh.Trimesh | None, float]:
     """Return a structure's mesh, world mm, and the spacing of the grid that it was drawn on."""
     part, affine = one.part, one.fitted.affine
     signed_mm, inside = part.signed_mm, after[part.box]
     to_others = (signed_mm < 0) & ~inside
     if to_others.any():
-        near = with_neighbours(with_neighbours(to_others))
-        signed_mm = np.where(near, mask_signed_distance(inside, spacing_mm(affine), LIMIT_MM), signed_mm)
+        around = crop_box(to_others, 4)
+        near = with_neighbours(with_neighbours(to_others[around]))
+        anew_mm = mask_signed_distance(inside[around], spacing_mm(affine), LIMIT_MM)
+        signed_mm = signed_mm.copy()
+        signed_mm[around] = np.where(near, anew_mm, signed_mm[around])
     return draw_mesh(signed_mm, box_affine(affine, [side.start for side in part.box]), mesh_mm)
 
 
 def _shared(
-    redrawn: Sequence[Redrawn], after: Mapping[str, BoxedMask], affine: np.ndarray, mesh_mm: float
+    reconstructed: Sequence[Reconstructed], after: Mapping[str, BoxedMask], affine: np.ndarray, mesh_mm: float
 ) -> tuple[dict[str, trimesh.Trimesh], float]:
     """Return meshes that share their faces, of structures whose voxels are `after`, and their grid's spacing."""
-    parts: dict[str, tuple[Box, np.ndarray]] = {one.fitted.name: (one.part.box, one.part.signed_mm) for one in redrawn}
+    parts: dict[str, tuple[Box, np.ndarray]] = {
+        one.fitted.name: (one.part.box, one.part.signed_mm) for one in reconstructed
+    }
     left = {name: mask for name, mask in after.items() if mask.part.any()}
     for step in spacings(mesh_mm, affine):
         meshes, used = shared_surfaces(after, affine, parts, step)
@@ -107,11 +112,11 @@ def _shared(
 
 
 def _refined(
-    redrawn: Redrawn, after: BoxedMask, mesh: trimesh.Trimesh | None, mesh_mm: float, asked: MeshRequest
+    reconstructed: Reconstructed, after: BoxedMask, mesh: trimesh.Trimesh | None, mesh_mm: float, asked: MeshRequest
 ) -> Refined:
     """Return the result of a structure whose voxels are `after` in the refined label map, and its predicted quality."""
     begun = time.perf_counter()
-    fitted, part = redrawn.fitted, redrawn.part
+    fitted, part = reconstructed.fitted, reconstructed.part
     correspondence, seconds, said = None, fitted.seconds, []
     thinned: dict[str, float] = {}
     if mesh is not None and asked.mesh_mm:
@@ -124,8 +129,8 @@ def _refined(
         seconds = {**seconds, "correspondence": time.perf_counter() - begun}
     quality = {**describe(fitted, part, after), **thinned}
     quality["warnings"] = [*quality["warnings"], *said]
-    if redrawn.judge is not None:
-        quality |= redrawn.judge(quality)
+    if reconstructed.judge is not None:
+        quality |= reconstructed.judge(quality)
     spread = None
     if asked.uncertain and mesh is not None and not part.doubtful:
         spread = uncertainty_mm(fitted, np.asarray(mesh.vertices))

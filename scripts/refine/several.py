@@ -14,7 +14,7 @@ from .chain import Refiner
 from .draw_mesh import MeshRequest
 from .drawing import Drawing
 from .inward import names_of, read_inward
-from .results import AS_USUAL, Redrawn, results_of
+from .results import AS_USUAL, Reconstructed, results_of
 from .side_check import SidesFound
 from .stages import Aligned, Fitted, Image, Refined, Sampled, Unrefined
 
@@ -122,7 +122,7 @@ class JoinedRefiner:
         parts = [
             in_common_values(stage, member)
             for member, refiner in self.refiners
-            for stage in refiner.redraw([one for one in fitted if one.name in refiner.steps])
+            for stage in refiner.reconstruct_each([one for one in fitted if one.name in refiner.steps])
         ]
         return results_of(parts, label_map, affine, asked)
 
@@ -136,10 +136,10 @@ def in_own_values(label_map: np.ndarray, member: Member) -> np.ndarray:
     return own
 
 
-def in_common_values(redrawn: Redrawn | Unrefined, member: Member) -> Redrawn | Unrefined:
+def in_common_values(reconstructed: Reconstructed | Unrefined, member: Member) -> Reconstructed | Unrefined:
     """Return a pack's structure with the labels that it has in the label map of all."""
-    stage = redrawn if isinstance(redrawn, Unrefined) else redrawn.fitted
+    stage = reconstructed if isinstance(reconstructed, Unrefined) else reconstructed.fitted
     structure = replace(stage.structure, labels=tuple(member.labels[value] for value in stage.structure.labels))
-    if isinstance(redrawn, Unrefined):
-        return replace(redrawn, structure=structure)
-    return replace(redrawn, fitted=replace(redrawn.fitted, structure=structure))
+    if isinstance(reconstructed, Unrefined):
+        return replace(reconstructed, structure=structure)
+    return replace(reconstructed, fitted=replace(reconstructed.fitted, structure=structure))

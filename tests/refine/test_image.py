@@ -83,7 +83,7 @@ def test_a_pack_without_a_head_passes_an_image_over(refiner):
 
 
 @pytest.mark.parametrize(("given", "source"), [(True, "image"), (False, "probability")])
-def test_an_image_goes_before_probabilities(refiner, given, source):
+def test_where_image_and_probabilities_are_known_the_image_is_the_evidence(refiner, given, source):
     mask, truth, affine = flawed("plain")
     prob = np.stack([mask == value for value in (0, 1, 2)]).astype(np.float32)
     _, (case,) = refiner.refine(mask, affine, bright_image(truth, affine) if given else None, prob)
@@ -122,7 +122,7 @@ def test_a_head_without_prior_is_told_nothing_of_the_fit(tmp_path, card, follows
     refined, (case,) = Refiner(pack).refine(mask, affine, bright_image(truth, affine))
     assert case.quality["evidence"] == "image"
     gained = dice(refined > 0, truth > 0) - dice(mask > 0, truth > 0)
-    assert gained > 0.03 if follows else ((refined > 0) & (mask == 0)).sum() == 0
+    assert gained > 0.01 if follows else ((refined > 0) & (mask == 0)).sum() == 0
 
 
 def test_the_preset_of_the_paper_does_not_look(pack):

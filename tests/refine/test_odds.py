@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.geometry.surface import mask_signed_distance, with_neighbours
-from scripts.refine.odds import SURE, follow_odds, proposed, with_network
+from scripts.refine.odds import SURE, follow_odds, is_of_network, proposed, with_network
 
 
 def test_an_image_overrules_a_mask_by_sure_odds_only():
@@ -55,7 +55,8 @@ def test_of_a_poor_mask_the_likelier_is_taken_everywhere(bite, likelier):
     mask = whole.copy()
     mask[26 - bite :] = False
     log_odds = np.where(whole, 3.0, np.where(larger, np.log(1.5), -3.0))
-    found = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0)
+    found, poor = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0)
+    assert poor == likelier
     assert (found == (larger if likelier else whole if bite else mask)).all()
 
 
@@ -66,8 +67,18 @@ def test_a_network_has_a_say_beside_the_image_but_not_the_last_word():
     assert np.isnan(with_network(log_odds, probability)).tolist() == [False] * 4 + [True]
 
 
+def test_a_mask_that_somebody_corrected_is_not_the_network_s():
+    mask = ball((1.0, 1.0, 1.0), 10.0)
+    probability = np.where(mask, 0.8, 0.1)
+    assert is_of_network(mask, probability)
+    corrected = mask.copy()
+    corrected[22:] = False
+    assert not is_of_network(corrected, probability)
+    assert not is_of_network(mask, np.zeros(mask.shape)) and not is_of_network(mask, np.full(mask.shape, np.nan))
+
+
 def by_sure_odds(mask, proposal, spacing, step_mm):
-    return proposed(mask, mask, np.where(proposal, 3.0, -3.0), mask_signed_distance(mask, spacing), step_mm)
+    return proposed(mask, mask, np.where(proposal, 3.0, -3.0), mask_signed_distance(mask, spacing), step_mm)[0]
 
 
 def ball(spacing, radius_mm):
