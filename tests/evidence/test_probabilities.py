@@ -21,5 +21,8 @@ def test_each_side_has_its_own_probabilities(tmp_path):
     np.testing.assert_allclose(right[both["right"]], 1.0)
     assert not left[both["right"]].any() and not right[both["left"]].any()
     np.testing.assert_allclose(left + right, prob[1] + prob[2])
+    prob[:, :2] = 0.0  # the network saw nothing there
+    unseen = evidence_from_probabilities(prob, labels, affine, pack).probability["kidney_left"]
+    assert np.isnan(unseen[:2]).all() and not np.isnan(unseen[2:]).any()
     with pytest.raises(ValueError, match="expected 3 probability channels"):
         evidence_from_probabilities(prob[:2], labels, affine, pack)

@@ -103,6 +103,28 @@ def test_a_network_s_probabilities_have_a_say_beside_the_image(refiner):
     assert changed[0] == 0 < changed[2] < 0.9 * changed[1]
 
 
+def test_a_mask_that_was_moved_is_not_the_network_s_any_more(pack):
+    truth, affine = mean_shape("plain")
+    image, moved = bright_image(truth, affine), Refiner(pack, inward_mm=1)
+    sure = np.stack([truth == value for value in (0, 1, 2)]).astype(np.float32)
+    refined, (case,) = moved.refine(truth, affine, image, sure)
+    assert case.quality["inward_mm"] == 1 and case.quality["evidence"] == "image"
+    np.testing.assert_array_equal(refined, moved.refine(truth, affine, image)[0])
+
+
+def test_the_image_of_a_poor_mask_is_read_once_more(refiner, monkeypatch):
+    mask, truth, affine = flawed("plain")
+    kind = type(refiner.steps["hippocampus"].finetune)
+    fit, fits = kind.linear, []
+    monkeypatch.setattr(kind, "linear", lambda *given: fits.append(1) or fit(*given))
+    counts = []
+    for given in (truth, mask):
+        fits.clear()
+        refiner.refine(given, affine, bright_image(truth, affine))
+        counts.append(len(fits))
+    assert counts[1] == counts[0] + 1
+
+
 def test_a_mask_that_does_not_look_like_its_organ_is_not_changed_by_an_image(refiner, monkeypatch):
     """Where the header has lost the orientation, it has lost that of the image as well."""
     mask, truth, affine = flawed("plain")

@@ -146,10 +146,13 @@ def test_merge_keeps_labels_apart_and_parts_in_place(tmp_path):
     np.testing.assert_array_equal(after["one"].whole(), refined == 3)
 
 
-@pytest.mark.parametrize(("own", "its", "winner"), [(0.6, 0.9, 2), (0.9, 0.6, 1), (np.nan, 0.9, 1), (None, 0.9, 1)])
+@pytest.mark.parametrize(
+    ("own", "its", "doubtful", "winner"),
+    [(0.6, 0.9, False, 2), (0.9, 0.6, False, 1), (np.nan, 0.9, False, 1), (None, 0.9, False, 1), (0.6, 0.9, True, 1)],
+)
 @pytest.mark.parametrize("first", [0, 1])
-def test_where_an_image_was_asked_of_two_the_likelier_has_a_voxel(tmp_path, own, its, winner, first):
-    """A voxel of the first that the second would have, too; without an image of both it stays."""
+def test_where_an_image_was_asked_of_two_the_likelier_has_a_voxel(tmp_path, own, its, doubtful, winner, first):
+    """A voxel of the first that the second would have, too; without an image of both, or in doubt, it stays."""
     label_map = np.zeros((24, 4, 4), np.uint8)
     label_map[2:8], label_map[8:12] = 1, 2
     none = np.zeros((0, 3), int)
@@ -157,7 +160,7 @@ def test_where_an_image_was_asked_of_two_the_likelier_has_a_voxel(tmp_path, own,
     for label, start, stop, probability in ((1, 2, 8, own), (2, 5, 12, its)):
         case = fitted(Structure(f"s{label}", (label,), tmp_path), label_map)
         seen = None if probability is None else np.full((20, 4, 4), probability, np.float32)
-        parts.append((case, replace(reconstruction(start, stop, 0.0, none), probability=seen)))
+        parts.append((case, replace(reconstruction(start, stop, 0.0, none), probability=seen, doubtful=doubtful)))
     refined, after = merge(label_map, np.eye(4), parts if first == 0 else parts[::-1])
     assert (refined[2:5] == 1).all() and (refined[5:8] == winner).all() and (refined[8:12] == 2).all()
     for label in (1, 2):

@@ -56,7 +56,11 @@ def test_overlaps_are_decided_as_within_one_pack(kind, tmp_path):
     joined = JoinedRefiner(load_packs(write_packs(tmp_path)), "linear")
     refined, shapes = refine_with(joined, label_map, affine)
     np.testing.assert_array_equal(refined, expected)
-    assert all(shape.quality["left_to_others_ml"] > 0 for shape in shapes)
+    voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    for label, shape in zip((1, 2), shapes, strict=True):
+        assert shape.quality["left_to_others_ml"] > 0
+        volume_mm3 = np.count_nonzero(refined == label) * voxel_mm3  # the mesh has none of the other's voxels
+        assert shape.mesh.volume == pytest.approx(volume_mm3, rel=0.002)
 
 
 def test_a_pack_that_finds_nothing_of_its_own_says_nothing(tmp_path):
