@@ -10,7 +10,7 @@ from ..geometry.surface import with_neighbours
 SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be an expert's
 THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
 LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
-POOR = 0.06  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
+POOR = 0.15  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
 NETWORK = 0.2  # how much the log odds of the network that made the mask count beside a voxel head's
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask

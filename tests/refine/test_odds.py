@@ -47,7 +47,7 @@ def test_thin_changes_count_beside_deep_ones(depth, taken):
     assert (found == (mask | deep if taken == "part" else mask | deep | thin)).all()
 
 
-@pytest.mark.parametrize(("bite", "likelier"), [(0, False), (2, False), (4, True)])
+@pytest.mark.parametrize(("bite", "likelier"), [(0, False), (2, False), (5, True)])
 def test_of_a_poor_mask_the_likelier_is_taken_everywhere(bite, likelier):
     """The image is sure of what was bitten off, and hardly of a layer around the other side."""
     whole, larger = ball((1.0, 1.0, 1.0), 10.0), ball((1.0, 1.0, 1.0), 11.0)
