@@ -30,7 +30,7 @@ from .fusion import (
 from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
-from .odds import follow_odds, is_of_network, proposed, with_network
+from .odds import is_of_network, proposed
 from .reconstruction import IMAGE, MASK, SHAPE, Measured, Reconstruction
 from .seen import Readers
 from .settings import RefineSettings
@@ -198,16 +198,14 @@ class Gate:
         if reader is not None and fitted.seen is not None and measured.log_odds is not None and not question.signs:
             mask, own = fitted.mask[measured.box], _followed(fitted)[measured.box]
             known = own if question.steps_mm is None else np.where(own == mask, question.initial, own)
-            log_odds, network = measured.log_odds, None if fitted.whole else _by_network(question)
-            if network is not None and is_of_network(mask, network):
-                log_odds, poor = with_network(log_odds, network), False
-                wanted = follow_odds(known, log_odds)
-            else:
-                wanted, poor = proposed(question.initial, known, log_odds, question.mask_mm, reader.step_mm)
-            changed = np.where(wanted, -LEAST_MM, LEAST_MM)
-            signed_mm = np.where(wanted == question.initial, question.mask_mm, changed).astype(np.float32)
+            network = None if fitted.whole else _by_network(question)
+            if network is not None and not is_of_network(mask, network):
+                network = None  # somebody has corrected the mask
+            found = proposed(question.initial, known, measured.log_odds, question.mask_mm, reader.step_mm, network)
+            changed = np.where(found.mask, -LEAST_MM, LEAST_MM)
+            signed_mm = np.where(found.mask == question.initial, question.mask_mm, changed).astype(np.float32)
             source = MASK if fitted.seen.image is None else IMAGE
-            return Proposal(signed_mm, source, special.expit(log_odds), poor=poor)
+            return Proposal(signed_mm, source, special.expit(found.log_odds), poor=found.poor)
         signed_mm = _by_depth(question)
         network, evidence = _by_network(question), fitted.evidence
         if network is None or evidence is None or question.signs:

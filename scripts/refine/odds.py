@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage, special
 
@@ -11,7 +13,6 @@ SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be a
 THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
 LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
 POOR = 0.15  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
-NETWORK = 0.2  # how much the log odds of the network that made the mask count beside a voxel head's
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
 TOUCH = np.ones((3, 3, 3), bool)
@@ -37,7 +38,7 @@ def is_of_network(mask: np.ndarray, probability: np.ndarray) -> bool:
 
 
 def with_network(log_odds: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Return log odds (X, Y, Z) of a voxel head with what the network that made the mask has to say.
+    """Return log odds (X, Y, Z) of a voxel head and the network that made the mask, which count alike.
 
     Both have seen the image, and err in other places.
 
@@ -46,18 +47,38 @@ def with_network(log_odds: np.ndarray, probability: np.ndarray) -> np.ndarray:
         probability: (X, Y, Z) of the network, NaN where nothing is known.
     """
     own = special.logit(np.clip(probability, 1.0 - SUREST, SUREST))
-    return (log_odds + NETWORK * np.nan_to_num(own)).astype(np.float32)
+    return (log_odds + np.nan_to_num(own)).astype(np.float32)
+
+
+class Proposed(NamedTuple):
+    """What a voxel head makes of a mask.
+
+    Attributes:
+        mask: (X, Y, Z) bool.
+        log_odds: (X, Y, Z) that it follows, NaN where nothing is known.
+        poor: whether the head takes the initial mask for poor.
+    """
+
+    mask: np.ndarray
+    log_odds: np.ndarray
+    poor: bool
 
 
 def proposed(
-    mask: np.ndarray, known: np.ndarray, log_odds: np.ndarray, mask_mm: np.ndarray, step_mm: float
-) -> tuple[np.ndarray, bool]:
-    """Return what a voxel head makes of a mask of unknown origin, (X, Y, Z) bool, and whether it takes it for poor.
+    mask: np.ndarray,
+    known: np.ndarray,
+    log_odds: np.ndarray,
+    mask_mm: np.ndarray,
+    step_mm: float,
+    network: np.ndarray | None = None,
+) -> Proposed:
+    """Return what a voxel head makes of a mask.
 
     Next to its surface a head takes the mask of an expert, too, for slightly wrong. So odds of more than `SURE` are
     asked for, and connected changes that stay within `THIN` steps of the surface, or within one voxel, count only
     beside deeper ones, of `LEAST_DEEP` of the mask. Closed holes always count: no expert leaves them. A mask with still
-    more deep changes is no expert's: there each voxel goes where it is likelier to belong.
+    more deep changes is no expert's: there each voxel goes where it is likelier to belong. Nor is one that is a
+    network's own: there thin changes count that head and network together find likelier.
 
     Args:
         mask: (X, Y, Z) bool, initial.
@@ -65,13 +86,19 @@ def proposed(
         log_odds: (X, Y, Z) of a voxel head, NaN where nothing is known.
         mask_mm: (X, Y, Z) signed distance of the mask, mm.
         step_mm: the head's spacing.
+        network: (X, Y, Z) probability of the network whose mask it is, NaN where it says nothing; None of other masks.
     """
     sure = follow_odds(known, log_odds, SURE)
     deep = _only_deep(mask, sure, mask_mm, step_mm)
     share = np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)
     if share > POOR:
-        return follow_odds(known, log_odds), True
-    return (sure if share >= LEAST_DEEP else deep), False
+        return Proposed(follow_odds(known, log_odds), log_odds, True)
+    if share >= LEAST_DEEP:
+        return Proposed(sure, log_odds, False)
+    if network is None:
+        return Proposed(deep, log_odds, False)
+    both = with_network(log_odds, network)
+    return Proposed(np.where(deep != mask, deep, follow_odds(mask, both)), both, False)
 
 
 def _only_deep(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:

@@ -55,13 +55,13 @@ def test_of_a_poor_mask_the_likelier_is_taken_everywhere(bite, likelier):
     mask = whole.copy()
     mask[26 - bite :] = False
     log_odds = np.where(whole, 3.0, np.where(larger, np.log(1.5), -3.0))
-    found, poor = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0)
+    found, _, poor = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0)
     assert poor == likelier
     assert (found == (larger if likelier else whole if bite else mask)).all()
 
 
 def test_a_network_has_a_say_beside_the_image_but_not_the_last_word():
-    log_odds = np.array([-0.5, -0.5, -3.0, -0.5, np.nan])
+    log_odds = np.array([-1.0, -1.0, -9.0, -1.0, np.nan])
     probability = np.array([0.999, 0.5, 1.0, np.nan, 1.0])
     assert (with_network(log_odds, probability) > 0).tolist() == [True, False, False, False, False]
     assert np.isnan(with_network(log_odds, probability)).tolist() == [False] * 4 + [True]
@@ -78,7 +78,16 @@ def test_a_mask_that_somebody_corrected_is_not_the_network_s():
 
 
 def by_sure_odds(mask, proposal, spacing, step_mm):
-    return proposed(mask, mask, np.where(proposal, 3.0, -3.0), mask_signed_distance(mask, spacing), step_mm)[0]
+    return proposed(mask, mask, np.where(proposal, 3.0, -3.0), mask_signed_distance(mask, spacing), step_mm).mask
+
+
+@pytest.mark.parametrize(("probability", "taken"), [(None, False), (0.6, True), (0.001, False)])
+def test_thin_changes_of_a_network_s_own_mask_are_taken_where_the_network_was_unsure(probability, taken):
+    mask, larger = ball((1.0, 1.0, 1.0), 10.0), ball((1.0, 1.0, 1.0), 11.0)
+    log_odds = np.where(larger, 2.0, -3.0)
+    network = None if probability is None else np.where(mask, 0.9, np.where(larger, probability, 0.1))
+    found = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0, network)
+    assert (found.mask == (larger if taken else mask)).all() and not found.poor
 
 
 def ball(spacing, radius_mm):
