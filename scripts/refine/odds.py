@@ -13,6 +13,7 @@ SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be a
 THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
 LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
 POOR = 0.15  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
+NEAR = 3  # voxels around the deep changes of a poor mask: there each voxel goes where it is likelier to belong
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
 TOUCH = np.ones((3, 3, 3), bool)
@@ -89,10 +90,14 @@ def proposed(
         network: (X, Y, Z) probability of the network whose mask it is, NaN where it says nothing; None of other masks.
     """
     sure = follow_odds(known, log_odds, SURE)
-    deep = _only_deep(mask, sure, mask_mm, step_mm)
+    inner = _deep_voxels(mask, mask_mm, step_mm)
+    deep = _only_deep(mask, sure, inner)
     share = np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)
     if share > POOR:
-        return Proposed(follow_odds(known, log_odds), log_odds, True)
+        near = inner & (sure != mask)
+        for _ in range(NEAR):
+            near = with_neighbours(near)
+        return Proposed(np.where(near, follow_odds(known, log_odds), sure), log_odds, True)
     if share >= LEAST_DEEP:
         return Proposed(sure, log_odds, False)
     if network is None:
@@ -101,11 +106,15 @@ def proposed(
     return Proposed(np.where(deep != mask, deep, follow_odds(mask, both)), both, False)
 
 
-def _only_deep(mask: np.ndarray, proposal: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:
-    """Return a mask (X, Y, Z) bool with those connected changes of a proposal that are not thin."""
+def _deep_voxels(mask: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:
+    """Return the voxels (X, Y, Z) bool that do not lie next to a mask's surface, and its closed holes."""
     edge = with_neighbours(mask) & with_neighbours(~mask)
     deep = ~edge & (np.abs(mask_mm) > THIN * step_mm)
-    deep |= ndimage.binary_fill_holes(mask) & ~mask
+    return deep | (ndimage.binary_fill_holes(mask) & ~mask)
+
+
+def _only_deep(mask: np.ndarray, proposal: np.ndarray, deep: np.ndarray) -> np.ndarray:
+    """Return a mask (X, Y, Z) bool with those connected changes of a proposal that are deep somewhere."""
     result = mask.copy()
     for change in (mask & ~proposal, ~mask & proposal):
         labels, count = ndimage.label(change, structure=TOUCH)
