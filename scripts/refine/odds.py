@@ -78,8 +78,8 @@ def proposed(
     Next to its surface a head takes the mask of an expert, too, for slightly wrong. So odds of more than `SURE` are
     asked for, and connected changes that stay within `THIN` steps of the surface, or within one voxel, count only
     beside deeper ones, of `LEAST_DEEP` of the mask. Closed holes always count: no expert leaves them. A mask with still
-    more deep changes is no expert's: there each voxel goes where it is likelier to belong. Nor is one that is a
-    network's own: there thin changes count that head and network together find likelier.
+    more deep changes is poor: near these each voxel goes where it is likelier to belong; the rest may be good. Nor is
+    one that is a network's own an expert's: there thin changes count that head and network together find likelier.
 
     Args:
         mask: (X, Y, Z) bool, initial.
