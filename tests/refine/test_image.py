@@ -144,7 +144,7 @@ def test_a_head_without_prior_is_told_nothing_of_the_fit(tmp_path, card, follows
     refined, (case,) = Refiner(pack).refine(mask, affine, bright_image(truth, affine))
     assert case.quality["evidence"] == "image"
     gained = dice(refined > 0, truth > 0) - dice(mask > 0, truth > 0)
-    assert gained > 0.01 if follows else ((refined > 0) & (mask == 0)).sum() == 0
+    assert gained > 0.03 if follows else ((refined > 0) & (mask == 0)).sum() == 0
 
 
 def test_the_preset_of_the_paper_does_not_look(pack):
