@@ -30,6 +30,7 @@ from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
 from ..prior.volume import UsualVolume
 from ..quality.verdict import Judge
+from ..unet.segmenter import Segmenter
 from .bodies import Islands
 from .draw_mesh import MeshRequest
 from .drawing import Drawing
@@ -38,6 +39,7 @@ from .mending import Mended, mend
 from .oversize import of_whole, taken_in, with_moved
 from .placing import Placing
 from .results import AS_USUAL, Reconstructed, results_of
+from .second_reader import SecondReader
 from .settings import RefineSettings
 from .side_by_side import side_by_side
 from .side_check import Leave, SidesFound, in_place, mend_sides, partners
@@ -58,6 +60,7 @@ class Refiner:
         seed: of the sampling and of the fit.
         see: whether the pack's voxel heads are asked, where it has such.
         inward_mm: by how much masks are taken inward before they are refined, see `inward.read_inward`.
+        second: whether the pack's U-Net, if it has one, reads images as well; not where it has made the masks.
 
     Attributes:
         pack: the organ pack.
@@ -69,12 +72,12 @@ class Refiner:
         joint: the joint model of the pack's structures; None without one, or where no structure uses it.
         head: the pack's voxel head that reads images; None without such.
         blind: its voxel head for masks alone; None without such.
+        segmenter: the U-Net that reads images beside the head; None without such.
         judge: predicts the quality of masks; None where the bundle has no predictor.
 
     Raises:
-        OrganError: there is no such organ pack.
-        ValueError: there is no such preset, or the pack's joint model or voxel head lacks
-            one of its structures.
+        OrganError: there is no such organ pack, or its U-Net cannot be read.
+        ValueError: there is no such preset, or the pack's joint model or voxel head lacks one of its structures.
         FileNotFoundError: a prior of the pack has not been trained.
     """
 
@@ -86,6 +89,7 @@ class Refiner:
         seed: int = 0,
         see: bool = True,
         inward_mm: object = "",
+        second: bool = True,
     ) -> None:
         self.pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
         self.settings = RefineSettings.of_pack(self.pack, preset)
@@ -103,6 +107,7 @@ class Refiner:
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")
         self.head, self.blind = (self._head(name, device) if see else None for name in (EVIDENCE_FILE, BLIND_FILE))
+        self.segmenter = Segmenter.of(self.pack, device) if second and self.head is not None else None
         self.partners = partners(self.pack)
         self.steps = steps_of(self.pack, self.settings, self.priors, self.head, self.blind, device)
 
@@ -183,15 +188,12 @@ class Refiner:
 
         Args:
             aligned: what `align` returned for this label map.
-            label_map: (X, Y, Z), the pack's label values.
-            affine: (4, 4) voxel → world mm.
-            image: on any grid; read by the pack's voxel head, where it has one that does.
-            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first: beside an image,
-                or in place of a voxel head for masks alone.
-            drawn: what was drawn of a label map that was filled; then only the drawn contours are sampled, and neither
-                image nor probabilities are read.
-            enlarged: whether disease may have enlarged the organs; otherwise masks that are far too large are taken
-                inward, see `oversize`.
+            label_map, affine: see `align`.
+            image: on any grid; read by the pack's voxel head, where it has such, and by the second reader.
+            prob: class probabilities (C, X, Y, Z) on the label map's grid, background first: beside an image, or in
+                place of a voxel head for masks alone.
+            drawn: what was drawn of a filled label map; then the contours alone are sampled, and nothing else is read.
+            enlarged: whether disease may have enlarged the organs; if not, far too large masks go inward (`oversize`).
 
         Raises:
             ValueError: the number of classes is not that of the pack's labels and the background.
@@ -216,7 +218,8 @@ class Refiner:
 
             first = [alone(name) for name in by_name]
             begun = time.perf_counter()
-            mended = mend(first, label_map, affine, image, self.steps, alone)
+            second = SecondReader(self.segmenter, image, aligned, label_map, affine) if self.segmenter else None
+            mended = mend(first, label_map, affine, image, self.steps, alone, second)
             context = self._context(aligned, {name: own.surface for name, own in mended.items()}) if mended else context
             shared["image"] = (time.perf_counter() - begun) / len(aligned)
         elif self.blind is not None and evidence is None:
@@ -371,12 +374,8 @@ class Refiner:
 
         Args:
             fitted: what `fit` returned for this label map.
-            label_map: (X, Y, Z), the pack's label values.
-            affine: (4, 4) voxel → world mm.
+            label_map, affine: see `align`.
             asked: of the meshes.
-
-        Returns:
-            The refined label map (X, Y, Z), and what came of each structure.
         """
         return results_of(self.reconstruct_each(fitted), label_map, affine, asked)
 

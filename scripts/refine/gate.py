@@ -82,6 +82,7 @@ class Proposal:
         probability: (x, y, z) of what proposes it or made the mask, NaN where it says nothing; None without.
         probability_at: the same at world points (N, 3).
         poor: whether a voxel head takes the mask for poor, see `odds.proposed`.
+        second: see `Reconstruction`.
     """
 
     signed_mm: np.ndarray
@@ -89,6 +90,7 @@ class Proposal:
     probability: np.ndarray | None = None
     probability_at: Callable[[np.ndarray], np.ndarray] | None = None
     poor: bool = False
+    second: float | None = None
 
     @property
     def by_head(self) -> bool:
@@ -189,6 +191,7 @@ class Gate:
             special.expit(measured.log_odds) if proposal.source == IMAGE else None,
             gated.steps_mm if self.settings.gate else steps_mm,
             poor=proposal.poor,
+            second=proposal.second,
         )
 
     def propose(self, question: Question) -> Proposal:
@@ -201,11 +204,15 @@ class Gate:
             network = None if fitted.whole else _by_network(question)
             if network is not None and not is_of_network(mask, network):
                 network = None  # somebody has corrected the mask
-            found = proposed(question.initial, known, measured.log_odds, question.mask_mm, reader.step_mm, network)
+            said = fitted.seen.second
+            second = None if said is None else partial(said, fitted.name, measured.grid)
+            given = question.initial, known, measured.log_odds, question.mask_mm, reader.step_mm
+            found = proposed(*given, network, second)
             changed = np.where(found.mask, -LEAST_MM, LEAST_MM)
             signed_mm = np.where(found.mask == question.initial, question.mask_mm, changed).astype(np.float32)
             source = MASK if fitted.seen.image is None else IMAGE
-            return Proposal(signed_mm, source, special.expit(found.log_odds), poor=found.poor)
+            probability = special.expit(found.log_odds)
+            return Proposal(signed_mm, source, probability, poor=found.poor, second=found.agreement)
         signed_mm = _by_depth(question)
         network, evidence = _by_network(question), fitted.evidence
         if network is None or evidence is None or question.signs:

@@ -14,9 +14,11 @@ import numpy as np
 import trimesh
 
 from ..geometry.affine import Similarity, box_affine
+from ..geometry.boxed import BoxedMask
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
 from .reconstruction import IMAGE, Reconstruction
+from .second_reader import SecondReader
 from .side_by_side import side_by_side
 from .stages import Fitted, Image, Sampled, Seen, Unrefined
 from .steps import Steps
@@ -44,6 +46,7 @@ def mend(
     image: Image,
     steps: Mapping[str, Steps],
     resampled: Callable[[str, Mended], Sampled | Unrefined],
+    second: SecondReader | None = None,
 ) -> dict[str, Mended]:
     """Read the image with the linear fits; of poor masks once more, with fits to what came of them.
 
@@ -54,10 +57,14 @@ def mend(
         image: on any grid.
         steps: shape name → its steps.
         resampled: structure name and what came of it → the structure, sampled anew (with the joint model as it was).
+        second: the second reader of the image, where there is one.
 
     Returns:
         Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
     """
+
+    def seen(label_map: np.ndarray, mask: BoxedMask) -> Seen:
+        return Seen(image, label_map, mask, second)
 
     def read(one: Sampled | Unrefined) -> tuple[Fitted, Reconstruction] | None:
         if isinstance(one, Unrefined) or steps[one.name].settings.method == "paper":
@@ -65,7 +72,7 @@ def mend(
         own = steps[one.name]
         try:
             fit = own.finetune.linear(one.samples, one.transform, one.prior)
-            first = replace(one.then(Fitted, fit=fit), seen=one.seen or Seen(image, label_map, one.mask))
+            first = replace(one.then(Fitted, fit=fit), seen=one.seen or seen(label_map, one.mask))
             part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
             return None  # there is no linear model, or the fit has left the grid
@@ -76,18 +83,21 @@ def mend(
         return {pair[0].name: pair for pair in found if pair is not None}
 
     parts = read_all(sampled)
-    mended = _mended(parts, label_map, affine, image)
+    mended = _mended(parts, label_map, affine, seen)
     poor = [name for name in mended if parts[name][1].poor]
     if poor:
         parts |= read_all([resampled(name, mended[name]) for name in poor])
-        mended = _mended(parts, label_map, affine, image)
+        mended = _mended(parts, label_map, affine, seen)
     return mended
 
 
 def _mended(
-    parts: Mapping[str, tuple[Fitted, Reconstruction]], label_map: np.ndarray, affine: np.ndarray, image: Image
+    parts: Mapping[str, tuple[Fitted, Reconstruction]],
+    label_map: np.ndarray,
+    affine: np.ndarray,
+    seen: Callable[[np.ndarray, BoxedMask], Seen],
 ) -> dict[str, Mended]:
-    """Return what came of structures, side by side in one label map."""
+    """Return what came of structures, side by side in one label map; `seen` says what heads see of them then."""
     if not parts:
         return {}
     mended, after = merge(label_map, affine, list(parts.values()))
@@ -99,5 +109,5 @@ def _mended(
             sample_surface(surface, 1, 0)
         except ValueError:
             continue  # hardly anything is left
-        found[name] = Mended(first.fit.similarity, Seen(image, mended, mask), surface)
+        found[name] = Mended(first.fit.similarity, seen(mended, mask), surface)
     return found

@@ -155,6 +155,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
             "codes": fitted.fit.codes.round(3).tolist(),
         },
         "evidence": part.evidence,
+        "second_reader_dice": None if part.second is None else round(part.second, 3),
         "doubtful": part.doubtful,
         "warnings": [*part.warnings, *([cut] if cut else [])],
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.part.sum() * voxel_ml, 4)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ from ..geometry.surface import with_neighbours
 SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be an expert's
 THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
 LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
-POOR = 0.15  # of the mask's volume: where an image changes more than that deeper than `THIN`, no expert drew the mask
-NEAR = 3  # voxels around the deep changes of a poor mask: there each voxel goes where it is likelier to belong
+NEAR = 3  # voxels around deep changes: there each voxel goes where it is likelier to belong
+POOR = 1 / 3  # of the mask's surface: where more than that lies so near to deep changes, the whole mask is poor
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
 TOUCH = np.ones((3, 3, 3), bool)
@@ -33,22 +34,26 @@ def follow_odds(mask: np.ndarray, log_odds: np.ndarray, least: float = 1.0) -> n
 
 def is_of_network(mask: np.ndarray, probability: np.ndarray) -> bool:
     """Whether a mask (X, Y, Z) bool is what a network's probabilities (X, Y, Z) say, NaN where they say nothing."""
-    likely = probability > 0.5
-    shared, both = (int(np.count_nonzero(found)) for found in (mask & likely, mask | likely))
-    return 2.0 * shared >= OF_NETWORK * max(shared + both, 1)
+    return _dice(mask, probability > 0.5) >= OF_NETWORK
 
 
-def with_network(log_odds: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Return log odds (X, Y, Z) of a voxel head and the network that made the mask, which count alike.
+def with_network(log_odds: np.ndarray, probability: np.ndarray, weight: float = 1.0) -> np.ndarray:
+    """Return log odds (X, Y, Z) of a voxel head and a network together, whose log odds are added.
 
     Both have seen the image, and err in other places.
 
     Args:
         log_odds: (X, Y, Z) of the head, NaN where nothing is known.
         probability: (X, Y, Z) of the network, NaN where nothing is known.
+        weight: how much the network counts beside the head.
     """
     own = special.logit(np.clip(probability, 1.0 - SUREST, SUREST))
-    return (log_odds + np.nan_to_num(own)).astype(np.float32)
+    return (log_odds + weight * np.nan_to_num(own)).astype(np.float32)
+
+
+def _dice(one: np.ndarray, other: np.ndarray) -> float:
+    shared, both = (int(np.count_nonzero(found)) for found in (one & other, one | other))
+    return 2.0 * shared / max(shared + both, 1)
 
 
 class Proposed(NamedTuple):
@@ -58,11 +63,13 @@ class Proposed(NamedTuple):
         mask: (X, Y, Z) bool.
         log_odds: (X, Y, Z) that it follows, NaN where nothing is known.
         poor: whether the head takes the initial mask for poor.
+        agreement: Dice of what the second reader sees and what the head does; None where it had no say.
     """
 
     mask: np.ndarray
     log_odds: np.ndarray
     poor: bool
+    agreement: float | None = None
 
 
 def proposed(
@@ -72,14 +79,20 @@ def proposed(
     mask_mm: np.ndarray,
     step_mm: float,
     network: np.ndarray | None = None,
+    second: Callable[[], np.ndarray | None] | None = None,
 ) -> Proposed:
-    """Return what a voxel head makes of a mask.
+    """Return what a voxel head, and a second reader where there is one, make of a mask.
 
     Next to its surface a head takes the mask of an expert, too, for slightly wrong. So odds of more than `SURE` are
     asked for, and connected changes that stay within `THIN` steps of the surface, or within one voxel, count only
-    beside deeper ones, of `LEAST_DEEP` of the mask. Closed holes always count: no expert leaves them. A mask with still
-    more deep changes is poor: near these each voxel goes where it is likelier to belong; the rest may be good. Nor is
-    one that is a network's own an expert's: there thin changes count that head and network together find likelier.
+    beside deeper ones, of `LEAST_DEEP` of the mask. Closed holes always count: no expert leaves them. A mask with deep
+    changes next to much of its surface is poor: near these each voxel goes where it is likelier to belong; the rest may
+    be good. Nor is one that is a network's own an expert's: there thin changes count that head and network together
+    find likelier.
+
+    A second reader is asked where the head finds deep changes. In a poor mask, and near deep changes of another, both
+    decide together, the second one counting for as much as it agrees with the head in this case (Dice): of an image
+    that it cannot read it has no say. Elsewhere only what both want is changed.
 
     Args:
         mask: (X, Y, Z) bool, initial.
@@ -88,22 +101,40 @@ def proposed(
         mask_mm: (X, Y, Z) signed distance of the mask, mm.
         step_mm: the head's spacing.
         network: (X, Y, Z) probability of the network whose mask it is, NaN where it says nothing; None of other masks.
+        second: returns the same of a network that has not made the mask, or None; it may take its time.
     """
     sure = follow_odds(known, log_odds, SURE)
     inner = _deep_voxels(mask, mask_mm, step_mm)
     deep = _only_deep(mask, sure, inner)
     share = np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)
-    if share > POOR:
-        near = inner & (sure != mask)
-        for _ in range(NEAR):
-            near = with_neighbours(near)
+    faulty = bool(share >= LEAST_DEEP)
+    near = inner & (sure != mask)
+    for _ in range(NEAR):
+        near = with_neighbours(near)
+    poor = faulty and _share_of_surface(mask, near) > POOR
+    other = second() if second is not None and share else None
+    if other is not None and not is_of_network(mask, other):
+        likely = other > 0.5
+        agreement = _dice(likely, follow_odds(known, log_odds))
+        both = with_network(log_odds, other, agreement)
+        wanted = sure if faulty else deep
+        rest = follow_odds(known, both, SURE) if poor else np.where(likely == mask, mask, wanted)
+        changed = np.where(near, follow_odds(known, both), rest) if faulty else rest
+        return Proposed(changed, both, poor, agreement)
+    if poor:
         return Proposed(np.where(near, follow_odds(known, log_odds), sure), log_odds, True)
-    if share >= LEAST_DEEP:
+    if faulty:
         return Proposed(sure, log_odds, False)
     if network is None:
         return Proposed(deep, log_odds, False)
     both = with_network(log_odds, network)
     return Proposed(np.where(deep != mask, deep, follow_odds(mask, both)), both, False)
+
+
+def _share_of_surface(mask: np.ndarray, near: np.ndarray) -> float:
+    """Return the share of the voxels next to a mask's surface that are among some (X, Y, Z) bool."""
+    edge = with_neighbours(mask) & with_neighbours(~mask)
+    return int(np.count_nonzero(edge & near)) / max(int(np.count_nonzero(edge)), 1)
 
 
 def _deep_voxels(mask: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.ndarray:

@@ -52,11 +52,13 @@ class Seen:
         image: the case's image; None where the head knows mask and fits alone.
         label_map: (X, Y, Z), in which the other structures are.
         mask: the structure's voxels that the head corrects: the initial ones, or what an earlier reading made of them.
+        second: structure name and grid → what the second reader of the image says, see `second_reader`; None without.
     """
 
     image: Image | None
     label_map: np.ndarray
     mask: BoxedMask
+    second: Callable[[str, WorldGrid], np.ndarray | None] | None = None
 
 
 @dataclass(frozen=True)

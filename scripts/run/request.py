@@ -90,7 +90,8 @@ class Request:
             if is_true(sparse) and not is_true(refine):
                 raise BadRequest("sparse: drawn slices become an organ by refinement: leave out refine false")
             on = host_device(device)
-            refiner = Refiner(pack, preset, on, seed, inward_mm=inward_mm) if is_true(refine) else None
+            second = has_mask or bool(network)  # the pack's U-Net has not made the mask
+            refiner = Refiner(pack, preset, on, seed, inward_mm=inward_mm, second=second) if is_true(refine) else None
             if not has_mask:
                 check_unet(pack)
             if not has_mask and not has_unet(pack, network):

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from monai.config import KeysCollection
-from monai.transforms import Compose, CopyItemsd, InvertibleTransform, MapTransform, Orientationd
+from monai.transforms import Compose, CopyItemsd, InvertibleTransform, MapTransform
 
-from ..unet.images import CheckImaged, OwnSpacingd, network_intensity, too_large, unit_intensity
+from ..unet.images import CheckImaged, to_network, too_large
 from .options import is_true
 from .request import OpenRequest
 
@@ -45,14 +45,7 @@ class ToNetworkd(MapTransform, InvertibleTransform):
         if self.image_evidence and request.refiner is not None and request.refiner.head is not None:
             d = CopyItemsd(self.keys, names=self.seen_key)(d)
         pack = request.pack
-        self.chain = Compose(
-            [
-                Orientationd(self.keys, axcodes="RAS", labels=None),
-                OwnSpacingd(self.keys, pixdim=pack.spacing_mm, mode="bilinear"),
-                unit_intensity(self.keys, pack.intensity),
-                network_intensity(self.keys, pack.intensity),
-            ]
-        )
+        self.chain = to_network(self.keys, pack)
         said = {
             f"{key}_said": too_large(data[key].shape[1:], data[key].affine, pack.image_mm)
             for key in self.key_iterator(dict(data))

@@ -13,9 +13,11 @@ import torch
 from monai.config import KeysCollection
 from monai.data import ImageReader, NibabelReader
 from monai.transforms import (
+    Compose,
     LoadImaged,
     MapTransform,
     NormalizeIntensityd,
+    Orientationd,
     ScaleIntensityd,
     ScaleIntensityRanged,
     Spacingd,
@@ -175,6 +177,18 @@ def network_intensity(keys: KeysCollection, intensity: Intensity) -> MapTransfor
     if intensity.kind == "zscore":
         return NormalizeIntensityd(keys, nonzero=False)
     return ScaleIntensityRanged(keys, a_min=0.0, a_max=1.0, b_min=-1.0, b_max=1.0)
+
+
+def to_network(keys: KeysCollection, pack: OrganPack) -> Compose:
+    """Return what brings images (1, X, Y, Z) to RAS, and to the spacing and intensity that an organ's U-Net sees."""
+    return Compose(
+        [
+            Orientationd(keys, axcodes="RAS", labels=None),
+            OwnSpacingd(keys, pixdim=pack.spacing_mm, mode="bilinear"),
+            unit_intensity(keys, pack.intensity),
+            network_intensity(keys, pack.intensity),
+        ]
+    )
 
 
 def structure_channels(one_hot: torch.Tensor, pack: OrganPack) -> torch.Tensor:

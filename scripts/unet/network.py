@@ -95,6 +95,23 @@ def own_network(
     """
     if pack.default and not name:
         return None
+    return with_weights(network, pack, device, name)
+
+
+def with_weights(
+    network: torch.nn.Module, pack: OrganPack, device: str | torch.device, name: str | None = ""
+) -> torch.nn.Module:
+    """Return a network with the weights that a pack has of it, ready for use.
+
+    Args:
+        network: whose weights are replaced.
+        pack: the organ pack.
+        device: where it runs.
+        name: of another network than the U-Net.
+
+    Raises:
+        OrganError: the pack has no weights, or they are another network's.
+    """
     file, meant = network_file(pack, name), name or "U-Net"
     try:
         network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))

@@ -1,0 +1,75 @@
+"""The second reader of an image: the pack's U-Net, which has not made the mask, beside the voxel head.
+
+The voxel head starts from the mask and its fits; the U-Net sees the image alone, so that both err in other places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from ..evidence.probabilities import Evidence, evidence_from_probabilities
+from ..geometry.affine import apply_affine, grid_corners
+from ..geometry.boxed import BoxedMask
+from ..geometry.resample import WorldGrid, resample
+from ..unet.segmenter import Segmenter
+from .stages import Aligned, Image, Unrefined
+
+
+class SecondReader:
+    """Tells what a U-Net says of a case's image; it is asked at most once, and only if somebody wants to know.
+
+    Args:
+        segmenter: the U-Net.
+        image: on any grid.
+        structures: of the case, at least one of them aligned; a much larger image than the U-Net knows is cut around them.
+        label_map: (X, Y, Z), in which they are.
+        affine: (4, 4) voxel → world mm of it.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        image: Image,
+        structures: Sequence[Aligned | Unrefined],
+        label_map: np.ndarray,
+        affine: np.ndarray,
+    ) -> None:
+        self.segmenter = segmenter
+        self.image = image
+        self.masks = [one.mask for one in structures if isinstance(one, Aligned)]
+        self.label_map, self.affine = label_map, affine
+        self._lock = Lock()
+        self._said: list[Evidence | None] = []
+
+    def __call__(self, name: str, grid: WorldGrid) -> np.ndarray | None:
+        """Return the probability of a structure on a grid, NaN outside of the image; None of an image without contrast.
+
+        Structures may ask side by side.
+        """
+        with self._lock:
+            if not self._said:
+                self._said.append(self._read())
+        said = self._said[0]
+        return None if said is None else resample(said.probability[name], said.affine, grid, order=1, fill=np.nan)
+
+    def _read(self) -> Evidence | None:
+        corners = [apply_affine(self.affine, _corners(mask)) for mask in self.masks]
+        seen_mm = np.array([np.min(corners, axis=(0, 1)), np.max(corners, axis=(0, 1))])
+        values, affine = self.segmenter.cut(self.image.values, self.image.affine, seen_mm)
+        if not values.size or not np.isfinite(values).all() or values.min() == values.max():
+            return None
+        found = self.segmenter(MetaTensor(torch.from_numpy(values[None].astype(np.float32)), torch.from_numpy(affine)))
+        prob, own = np.asarray(found), np.asarray(found.affine, np.float64)
+        x, y, z = prob.shape[1:]
+        labels = resample(self.label_map, self.affine, WorldGrid(own, (x, y, z)), order=0)
+        return evidence_from_probabilities(prob, labels, own, self.segmenter.pack)
+
+
+def _corners(mask: BoxedMask) -> np.ndarray:
+    """Return the corners (8, 3) of the box of a mask, voxel indices."""
+    return grid_corners(mask.part.shape) + [side.start for side in mask.box]

@@ -1,0 +1,71 @@
+"""The U-Net of a pack, ready for images that are in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from ..geometry.affine import apply_affine, box_affine, grid_corners
+from ..organ.pack import OrganPack
+from .images import to_network, too_large
+from .network import FlipAveragingInferer, build_unet, network_file, with_weights
+
+
+class Segmenter:
+    """Gives the class probabilities of images as an organ's U-Net sees them.
+
+    Args:
+        pack: an organ pack with a U-Net.
+        device: where it runs.
+
+    Raises:
+        OrganError: the pack describes no U-Net, or its weights are another network's.
+    """
+
+    def __init__(self, pack: OrganPack, device: str | torch.device = "cpu") -> None:
+        self.pack = pack
+        self.device = torch.device(device)
+        with torch.random.fork_rng():  # who comes after draws the same numbers as without it
+            self.network = with_weights(build_unet(pack), pack, device)
+        self.inferer = FlipAveragingInferer(pack.patch_size.infer, [0] if pack.augment.flip else [])
+
+    @classmethod
+    def of(cls, pack: OrganPack, device: str | torch.device = "cpu") -> Segmenter | None:
+        """Return that of a pack; None of one without a trained U-Net."""
+        return cls(pack, device) if pack.network and Path(network_file(pack)).is_file() else None
+
+    @torch.no_grad()
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """Return probabilities (C, X', Y', Z'), background first, in RAS at the network's spacing.
+
+        Args:
+            image: (1, X, Y, Z) with its affine; of finite values, not all the same.
+        """
+        seen = to_network("image", self.pack)({"image": image})["image"]
+        logits = self.inferer(torch.as_tensor(seen).unsqueeze(0).to(self.device), self.network)[0]
+        return MetaTensor(torch.softmax(logits.float(), 0).cpu(), affine=seen.affine)
+
+    def cut(self, values: np.ndarray, affine: np.ndarray, seen_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cut an image that is much larger than those which the U-Net learned from to about their size.
+
+        Args:
+            values: (X, Y, Z).
+            affine: (4, 4), voxel → world mm.
+            seen_mm: (2, 3) lower and upper corner, world mm, of what is looked for; it stays in the middle.
+
+        Returns:
+            The image, or that part of it, and its affine; nothing is left where the two do not meet.
+        """
+        known_mm = self.pack.image_mm
+        if known_mm is None or not too_large(values.shape, affine, known_mm):
+            return values, affine
+        half_mm = np.maximum(known_mm, seen_mm[1] - seen_mm[0]) / 2.0
+        corners = np.where(grid_corners((2, 2, 2)) > 0, half_mm, -half_mm) + seen_mm.mean(0)
+        index = apply_affine(np.linalg.inv(affine), corners)
+        first = np.clip(np.floor(index.min(0)), 0, values.shape).astype(int)
+        last = np.clip(np.ceil(index.max(0)) + 1, first, values.shape).astype(int)
+        box = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
+        return values[box], box_affine(affine, first)
