@@ -17,6 +17,7 @@ NEAR = 3  # voxels around deep changes: there each voxel goes where it is likeli
 POOR = 1 / 3  # of the mask's surface: where more than that lies so near to deep changes, the whole mask is poor
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
+OWN = 0.98  # the same of a second reader that has made the mask itself; two networks seldom agree so well
 TOUCH = np.ones((3, 3, 3), bool)
 
 
@@ -32,9 +33,9 @@ def follow_odds(mask: np.ndarray, log_odds: np.ndarray, least: float = 1.0) -> n
     return np.where(mask, ~(log_odds < -limit), log_odds > limit)
 
 
-def is_of_network(mask: np.ndarray, probability: np.ndarray) -> bool:
+def is_of_network(mask: np.ndarray, probability: np.ndarray, least_dice: float = OF_NETWORK) -> bool:
     """Whether a mask (X, Y, Z) bool is what a network's probabilities (X, Y, Z) say, NaN where they say nothing."""
-    return _dice(mask, probability > 0.5) >= OF_NETWORK
+    return _dice(mask, probability > 0.5) >= least_dice
 
 
 def with_network(log_odds: np.ndarray, probability: np.ndarray, weight: float = 1.0) -> np.ndarray:
@@ -113,7 +114,7 @@ def proposed(
         near = with_neighbours(near)
     poor = faulty and _share_of_surface(mask, near) > POOR
     other = second() if second is not None and share else None
-    if other is not None and not is_of_network(mask, other):
+    if other is not None and not is_of_network(mask, other, OWN):
         likely = other > 0.5
         agreement = _dice(likely, follow_odds(known, log_odds))
         both = with_network(log_odds, other, agreement)

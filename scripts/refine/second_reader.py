@@ -26,7 +26,7 @@ class SecondReader:
     Args:
         segmenter: the U-Net.
         image: on any grid.
-        structures: of the case, at least one of them aligned; a much larger image than the U-Net knows is cut around them.
+        structures: of the case, at least one of them aligned; an image much larger than the U-Net knows is cut to them.
         label_map: (X, Y, Z), in which they are.
         affine: (4, 4) voxel → world mm of it.
     """

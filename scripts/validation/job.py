@@ -21,7 +21,7 @@ from ..cases.write import write_label_map
 from ..evaluation.evaluate import REFERENCE, Scoring, score_folders
 from ..evaluation.postprocess import LARGEST, POSTPROCESSING
 from ..metrics.statistics import RESAMPLES, summarise
-from ..organ.pack import OWN_SOURCE
+from ..organ.pack import EVIDENCE_FILE, OWN_SOURCE
 from ..report.run_report import KEPT
 from ..run.jobs import run_job
 from ..run.request import Request
@@ -45,14 +45,15 @@ def validate(
     resamples: int = RESAMPLES,
     processes: int = 2,
     label_source: str = "",
+    image_dir: str = "",
 ) -> str:
     """Validate an organ pack's priors, and the refinement with them, on true shapes that they have not seen.
 
     First the ceiling: every structure's prior is fitted to its true surface, by codes alone and by codes and deform
     weights, and the fitted mask scored. Then the refinement: the label maps are damaged in several ways (see
-    `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset from the masks alone,
-    and scored before and after, beside the largest component with filled holes. Of each label map only that part is
-    used in which errors may lie: large images take no longer than the organ's surroundings.
+    `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset, with their images where
+    these are given, and scored before and after, beside the largest component with filled holes. Of each label map only
+    that part is used in which errors may lie: large images take no longer than the organ's surroundings.
 
     Args:
         organ: name of the organ pack, or path of its folder.
@@ -68,6 +69,8 @@ def validate(
         resamples: draws of the bootstrap over cases.
         processes: cases scored at once.
         label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
+        image_dir: images, named like the label maps, which neither the pack's voxel head nor its U-Net has learned from;
+            without them the masks are refined alone.
 
     Returns:
         The path of validate.md.
@@ -78,6 +81,9 @@ def validate(
         SystemExit: the pack lacks a prior, or a case failed.
     """
     pack = Request.of(organ).require().pack
+    if image_dir and not (pack.folder / EVIDENCE_FILE).is_file():
+        raise ValueError(f"organ '{pack.name}' has no voxel head that could read {image_dir}: leave out image_dir")
+    evidence = {"image_dir": Path(image_dir).resolve()} if image_dir else {}
     chosen = choose_kinds(kinds)
     files = choose_labels(label_dir, pack, split, cases)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -100,7 +106,8 @@ def validate(
     unrefined: list[str] = []
     for kind in chosen:
         masks, refined = out / "simulated" / kind, out / "refined" / kind
-        run_job("refine", dataset_dir=masks, output_dir=refined, organ=organ, seed=seed, device=device, html=False)
+        where = {"dataset_dir": masks, "output_dir": refined, **evidence}
+        run_job("refine", organ=organ, seed=seed, device=device, html=False, **where)
         unrefined += [f"{kind}, {line}" for line in _kept(refined / "report.json")]
         score_folders(
             true,
@@ -123,6 +130,7 @@ def validate(
     options = {"organ": organ, "label_dir": label_dir, "output_dir": output_dir, "split": split, "cases": cases}
     options |= {"kinds": ",".join(chosen), "severity": severity, "seed": seed}
     options |= {"label_source": label_source} if label_source else {}
+    options |= {"image_dir": image_dir} if image_dir else {}
     command = "python -m scripts validate " + " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items())
     trained = {case_name(name) for name in pack.split.get("train", [])}
     page = validation_page(
@@ -134,6 +142,7 @@ def validate(
         failures=failures,
         changes=changes,
         unrefined=unrefined,
+        with_images=bool(image_dir),
     )
     write_text(out / "validate.md", page)
     return str(out / "validate.md")

@@ -23,6 +23,7 @@ def validation_page(
     failures: Sequence[str],
     changes: Sequence[Mapping[str, str]],
     unrefined: Sequence[str],
+    with_images: bool = False,
 ) -> str:
     """Return the page as Markdown.
 
@@ -35,6 +36,7 @@ def validation_page(
         failures: a line on each structure whose ceiling could not be fitted.
         changes: rows of the kinds' summary.csv, with the kind.
         unrefined: a line on each mask that was kept as it was.
+        with_images: whether images were given with the masks.
     """
     heads = ("DSC %", f"NSD {pack.nsd_tolerance_mm:g} mm %", "HD95 mm", "ASSD mm")
     parts = [f"# Validation of the organ pack {pack.name}", f"```bash\n{command}\n```"]
@@ -60,10 +62,10 @@ def validation_page(
         parts.append("Not fitted:\n\n" + "\n".join(f"- {line}" for line in failures))
     parts.append("## Refinement of simulated errors")
     parts.append(
-        "`configs/refine.yaml`, default preset, from the masks alone. Each cell: before → after the refinement; for "
-        "distances also the change of the mean. Then the DSC gained, the share of cases and structures that lose more "
-        f"than {HARM_DSC:g} points of it, and what the {LARGEST} gains. Single cases: `scores/<kind>/table.md`; every "
-        "region judged, with the reason: `refined/<kind>/report.json`."
+        f"`configs/refine.yaml`, default preset, {'with the images' if with_images else 'from the masks alone'}. Each "
+        "cell: before → after the refinement; for distances also the change of the mean. Then the DSC gained, the share "
+        f"of cases and structures that lose more than {HARM_DSC:g} points of it, and what the {LARGEST} gains. Single "
+        "cases: `scores/<kind>/table.md`; every region judged, with the reason: `refined/<kind>/report.json`."
     )
     table = {(line["structure"], line["kind"], line["method"], line["metric"]): line for line in changes}
     for structure in dict.fromkeys(line["structure"] for line in changes):

@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from scripts.cases.write import copy_volume
+from scripts.evidence.head import VoxelHead
 from scripts.organ.pack import MODELS
 from scripts.simulation.simulate import RECIPES
 from scripts.validation import job as module
+from tests.helpers.bright_head import linear_net
 from tests.helpers.small_pack import write_pack
 from tests.helpers.two_balls import STRUCTURES, two_balls
 from tests.helpers.volumes import AFFINES
@@ -41,6 +43,7 @@ def folder(tmp_path, monkeypatch):
     def fake_refine(job, dataset_dir, output_dir, **options):
         """Repair label 1 wholly, leave label 2; spoil what was clean."""
         assert job == "refine" and options["seed"] == 4
+        (tmp_path / "images_given").write_text(str(options.get("image_dir", "none")))
         records = []
         for path in sorted(dataset_dir.iterdir()):
             case = path.name.split(".")[0]
@@ -98,6 +101,20 @@ def test_page_and_tables(folder):
         assert len(list(csv.DictReader(file))) == 2 * 2 * 2
     for kind in RECIPES:
         assert (folder / "out" / "scores" / kind / "metrics.csv").is_file()
+
+
+def test_images_are_given_to_a_pack_that_can_read_them(folder):
+    images = folder / "images"
+    with pytest.raises(ValueError, match="has no voxel head that could read"):
+        run(folder, kinds="missing", image_dir=str(images))
+    VoxelHead({one["name"]: linear_net("ratio_0", 4.0) for one in STRUCTURES}, 1.0).save(
+        folder / "pack" / "evidence.safetensors"
+    )
+    page = (folder / "out" / "validate.md").read_text() if run(folder, kinds="missing", image_dir=str(images)) else ""
+    assert (folder / "images_given").read_text() == str(images.resolve())
+    assert "default preset, with the images." in page and f"--image_dir {images}" in page
+    page = (folder / "out" / "validate.md").read_text() if run(folder, kinds="missing") else ""
+    assert (folder / "images_given").read_text() == "none" and "from the masks alone." in page
 
 
 def test_trained_cases_are_no_validation(folder):

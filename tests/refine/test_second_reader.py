@@ -1,0 +1,188 @@
+"""The second reader: what a U-Net says beside the voxel head, where it has not made the mask."""
+
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from scipy import ndimage
+
+from scripts.geometry.boxed import BoxedMask
+from scripts.geometry.resample import WorldGrid
+from scripts.geometry.surface import mask_signed_distance
+from scripts.organ.pack import OrganPack
+from scripts.refine.chain import Refiner
+from scripts.refine.odds import proposed
+from scripts.refine.second_reader import SecondReader
+from scripts.refine.stages import Aligned, Image
+from tests.helpers.bright_head import bright_image, pack_with_bright_head
+from tests.helpers.mean_shape import damaged, dice, mean_shape
+
+ONE_MM = np.ones(3)
+
+
+class FakeSegmenter:
+    """Finds a label map (X, Y, Z) on the image's grid, with a certainty; counts how often it is asked."""
+
+    def __init__(self, label_map, certainty=0.99):
+        self.label_map, self.certainty = label_map, certainty
+        self.pack = OrganPack.load("hippocampus")
+        self.images = []
+
+    def cut(self, values, affine, seen_mm):
+        return values, affine
+
+    def __call__(self, image):
+        self.images.append(image)
+        one_hot = np.stack([self.label_map == value for value in (0, 1, 2)]).astype(np.float32)
+        prob = one_hot * self.certainty + (1 - one_hot) * (1 - self.certainty) / 2
+        return MetaTensor(torch.from_numpy(prob), affine=image.affine)
+
+
+def aligned(mask, affine):
+    known = {name: None for name in ("structure", "prior", "surface", "transform")}
+    return Aligned(seconds={}, mask=BoxedMask.of(mask), affine=affine, **known)
+
+
+def reader(segmenter, values, label_map, affine):
+    return SecondReader(segmenter, Image(values, affine), [aligned(label_map > 0, affine)], label_map, affine)
+
+
+def test_it_is_asked_once_and_only_if_somebody_wants_to_know():
+    label_map, affine = mean_shape("oblique")
+    fake = FakeSegmenter(label_map)
+    second = reader(fake, bright_image(label_map, affine).values, label_map, affine)
+    assert not fake.images
+    x, y, z = label_map.shape
+    found = []
+    asked = [Thread(target=lambda: found.append(second("hippocampus", WorldGrid(affine, (x, y, z))))) for _ in range(4)]
+    for thread in asked:
+        thread.start()
+    for thread in asked:
+        thread.join()
+    assert len(fake.images) == 1 and len(found) == 4
+    assert ((found[0] > 0.5) == (label_map > 0)).all()
+
+
+def test_outside_of_the_image_it_says_nothing():
+    label_map, affine = mean_shape("plain")
+    half = label_map.shape[1] // 2
+    fake = FakeSegmenter(label_map[:, :half])
+    second = reader(fake, bright_image(label_map, affine).values[:, :half], label_map, affine)
+    x, y, z = label_map.shape
+    said = second("hippocampus", WorldGrid(affine, (x, y, z)))
+    assert np.isnan(said[:, half + 1 :]).all() and np.isfinite(said[:, : half - 1]).all()
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_of_an_image_in_which_a_network_sees_nothing_it_has_no_say(value):
+    label_map, affine = mean_shape("plain")
+    values = np.zeros(label_map.shape, np.float32)
+    values[0, 0, 0] = value
+    fake = FakeSegmenter(label_map)
+    x, y, z = label_map.shape
+    assert reader(fake, values, label_map, affine)("hippocampus", WorldGrid(affine, (x, y, z))) is None
+    assert not fake.images
+
+
+def ball(radius, centre=15.5):
+    return np.linalg.norm(np.indices((32, 32, 32)) - np.reshape([centre, 15.5, 15.5], (3, 1, 1, 1)), axis=0) < radius
+
+
+def judged(mask, log_odds, probability):
+    told = None if probability is None else lambda: probability
+    return proposed(mask, mask, log_odds, mask_signed_distance(mask, ONE_MM), 1.0, second=told)
+
+
+def test_a_good_mask_is_no_matter_for_it():
+    mask = ball(10)
+
+    def never():
+        raise AssertionError("it was asked")
+
+    found = proposed(mask, mask, np.where(mask, 3.0, -3.0), mask_signed_distance(mask, ONE_MM), 1.0, second=never)
+    assert (found.mask == mask).all() and found.agreement is None
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_what_only_the_head_wants_of_a_good_mask_is_not_done(sees):
+    mask = ball(10)
+    bump = np.zeros_like(mask)
+    bump[24:29, 14:17, 14:17] = True  # less than three hundredths of the mask
+    whole = mask | bump
+    found = judged(mask, np.where(whole, 3.0, -3.0), np.where((whole if sees else mask) & ~ball(4), 0.9, 0.1))
+    assert (found.mask == (whole if sees else mask)).all() and not found.poor and found.agreement > 0.9
+
+
+@pytest.mark.parametrize(("certainty", "taken"), [(0.99, True), (0.6, False)])
+def test_near_a_deep_fault_both_decide_together(certainty, taken):
+    """The head is sure that a bite is missing, and takes a layer around all for none of the organ."""
+    whole, larger = ball(10), ball(11)
+    mask = whole.copy()
+    mask[21:, 10:21] = False
+    log_odds = np.where(whole, 3.0, np.where(larger, -1.5, -3.0))
+    found = judged(mask, log_odds, np.where(larger, certainty, 1 - certainty))
+    assert not found.poor and found.agreement > 0.8
+    assert found.mask[whole].all()
+    layer = larger & ~whole
+    assert found.mask[24:, 12:19][layer[24:, 12:19]].any() == taken
+    assert not found.mask[:16][layer[:16]].any()  # far from it both must want it
+
+
+def test_a_poor_mask_becomes_what_both_find_likelier():
+    whole, larger = ball(10), ball(11)
+    mask = ball(6)
+    log_odds = np.where(whole, 3.0, np.where(larger, -0.5, -3.0))
+    found = judged(mask, log_odds, np.where(larger, 0.95, 0.05))
+    assert found.poor and (found.mask[13:18, 13:18] == larger[13:18, 13:18]).all()
+    alone = judged(mask, log_odds, None)
+    assert alone.poor and (alone.mask == whole).all()
+
+
+def test_of_an_image_that_it_cannot_read_it_has_next_to_no_say():
+    """Elsewhere it sees something, and here nothing."""
+    whole = ball(10)
+    mask = ball(6)
+    alone = judged(mask, np.where(whole, 3.0, -3.0), None)
+    found = judged(mask, np.where(whole, 3.0, -3.0), np.where(ball(2, 29), 0.99, 0.01))
+    assert found.agreement == 0 and (found.mask == alone.mask).all() and (alone.mask == whole).all()
+
+
+def test_a_mask_of_its_own_it_does_not_judge():
+    mask = ball(10)
+    bitten = mask.copy()
+    bitten[24:, 14:18, 14:18] = False
+    log_odds = np.where(mask, 3.0, -3.0)
+    assert judged(bitten, log_odds, np.where(bitten, 0.9, 0.1)).agreement is None
+    assert judged(bitten, log_odds, np.where(ball(12), 0.9, 0.1)).agreement > 0.5
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return pack_with_bright_head(tmp_path_factory.mktemp("packs") / "bright")
+
+
+def test_the_chain_asks_it_and_the_report_says_how_far_it_agreed(pack):
+    truth, affine = mean_shape("plain")
+    mask = damaged(np.where(ndimage.binary_erosion(truth > 0), truth, 0).astype(truth.dtype), affine)
+    alone = Refiner(pack)
+    assert alone.segmenter is None  # the pack has no U-Net
+    refined, (case,) = alone.refine(mask, affine, bright_image(truth, affine))
+    assert case.quality["second_reader_dice"] is None
+
+    both = Refiner(pack)
+    both.segmenter = FakeSegmenter(truth)
+    seen, (case,) = both.refine(mask, affine, bright_image(truth, affine))
+    assert case.quality["second_reader_dice"] > 0.9 and case.quality["evidence"] == "image"
+    assert dice(seen > 0, truth > 0) > dice(refined > 0, truth > 0)
+    assert len(both.segmenter.images) == 1
+    both.refine(mask, affine)
+    assert len(both.segmenter.images) == 1  # without an image nobody is asked
+
+
+def test_who_has_made_the_masks_is_no_second_reader():
+    assert Refiner("hippocampus").segmenter is not None
+    assert Refiner("hippocampus", second=False).segmenter is None
+    assert Refiner("hippocampus", see=False).segmenter is None
+    assert Refiner("liver").segmenter is None
