@@ -51,8 +51,8 @@ def validate(
 
     First the ceiling: every structure's prior is fitted to its true surface, by codes alone and by codes and deform
     weights, and the fitted mask scored. Then the refinement: the label maps are damaged in several ways (see
-    `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset, with their images where
-    these are given, and scored before and after, beside the largest component with filled holes. Of each label map only
+    `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset, with images where there
+    are such, and scored before and after, beside the largest component with filled holes. Of each label map only
     that part is used in which errors may lie: large images take no longer than the organ's surroundings.
 
     Args:
@@ -69,7 +69,7 @@ def validate(
         resamples: draws of the bootstrap over cases.
         processes: cases scored at once.
         label_source: whose labels the label maps have, one of the organ pack's sources, where no names tell.
-        image_dir: images, named like the label maps, which neither the pack's voxel head nor its U-Net has learned from;
+        image_dir: images, named like the label maps, of which neither the pack's voxel head nor its U-Net has learned;
             without them the masks are refined alone.
 
     Returns:

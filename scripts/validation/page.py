@@ -63,9 +63,9 @@ def validation_page(
     parts.append("## Refinement of simulated errors")
     parts.append(
         f"`configs/refine.yaml`, default preset, {'with the images' if with_images else 'from the masks alone'}. Each "
-        "cell: before → after the refinement; for distances also the change of the mean. Then the DSC gained, the share "
-        f"of cases and structures that lose more than {HARM_DSC:g} points of it, and what the {LARGEST} gains. Single "
-        "cases: `scores/<kind>/table.md`; every region judged, with the reason: `refined/<kind>/report.json`."
+        "cell: before → after the refinement; for distances also the change of the mean. Then the DSC gained, the "
+        f"share of cases and structures that lose more than {HARM_DSC:g} points of it, and what the {LARGEST} gains. "
+        "Single cases: `scores/<kind>/table.md`; every region judged, with the reason: `refined/<kind>/report.json`."
     )
     table = {(line["structure"], line["kind"], line["method"], line["metric"]): line for line in changes}
     for structure in dict.fromkeys(line["structure"] for line in changes):
