@@ -51,8 +51,8 @@ def validate(
 
     First the ceiling: every structure's prior is fitted to its true surface, by codes alone and by codes and deform
     weights, and the fitted mask scored. Then the refinement: the label maps are damaged in several ways (see
-    `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset, with images where there
-    are such, and scored before and after, beside the largest component with filled holes. Of each label map only
+    `python -m scripts simulate --help`), refined by configs/refine.yaml with its default preset, with images where
+    there are such, and scored before and after, beside the largest component with filled holes. Of each label map only
     that part is used in which errors may lie: large images take no longer than the organ's surroundings.
 
     Args:
