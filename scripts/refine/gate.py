@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -31,6 +31,7 @@ from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
 from .limits import Limits
 from .odds import is_of_network, proposed
+from .proposal import Proposal
 from .reconstruction import IMAGE, MASK, SHAPE, Measured, Reconstruction
 from .seen import Readers
 from .settings import RefineSettings
@@ -70,32 +71,6 @@ class Question:
         rest, spacing = self.fitted.mask[self.measured.box] & ~pieces, spacing_mm(self.fitted.affine)
         mask_mm, steps_mm = mask_distance(rest, spacing, LIMIT_MM)
         return replace(self, mask_mm=mask_mm, initial=mask_mm < 0, steps_mm=steps_mm)
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What a mask is to become, before the gate.
-
-    Attributes:
-        signed_mm: (x, y, z) float32, negative inside.
-        source: see `Reconstruction.evidence`.
-        probability: (x, y, z) of what proposes it or made the mask, NaN where it says nothing; None without.
-        probability_at: the same at world points (N, 3).
-        poor: whether a voxel head takes the mask for poor, see `odds.proposed`.
-        second: see `Reconstruction`.
-    """
-
-    signed_mm: np.ndarray
-    source: str = SHAPE
-    probability: np.ndarray | None = None
-    probability_at: Callable[[np.ndarray], np.ndarray] | None = None
-    poor: bool = False
-    second: float | None = None
-
-    @property
-    def by_head(self) -> bool:
-        """Whether a voxel head proposes it."""
-        return self.source in (IMAGE, MASK)
 
 
 @dataclass(frozen=True)
@@ -186,7 +161,10 @@ class Gate:
             gated.followed,
             agreement,
             proposal.source,
-            (*filter(None, (said, *fell_back)), *(body.beside(fitted.name) for body in gated.bodies)),
+            (
+                *filter(None, (said, *fell_back, proposal.disputed)),
+                *(body.beside(fitted.name) for body in gated.bodies),
+            ),
             bool(said),
             special.expit(measured.log_odds) if proposal.source == IMAGE else None,
             gated.steps_mm if self.settings.gate else steps_mm,
@@ -196,28 +174,36 @@ class Gate:
 
     def propose(self, question: Question) -> Proposal:
         """Return what the voxel head proposes where it was asked and the mask looks like its organ, else the fit."""
+        by_head = self._by_head(question)
+        if by_head is not None and by_head.source != SHAPE:
+            return by_head
+        signed_mm = _by_depth(question)
+        network, evidence = _by_network(question), question.fitted.evidence
+        disputed = None if by_head is None else by_head.second
+        if network is None or evidence is None or question.signs:
+            return Proposal(signed_mm, second=disputed)
+        at = partial(evidence.of, question.fitted.name)
+        return Proposal(signed_mm, "probability", network, at, second=disputed)
+
+    def _by_head(self, question: Question) -> Proposal | None:
+        """Return what the voxel head proposes, if it was asked; not followed (`SHAPE`) of an image that is disputed."""
         measured, fitted = question.measured, question.fitted
         reader = self.readers.of(fitted.seen)
-        if reader is not None and fitted.seen is not None and measured.log_odds is not None and not question.signs:
-            mask, own = fitted.mask[measured.box], _followed(fitted)[measured.box]
-            known = own if question.steps_mm is None else np.where(own == mask, question.initial, own)
-            network = None if fitted.whole else _by_network(question)
-            if network is not None and not is_of_network(mask, network):
-                network = None  # somebody has corrected the mask
-            said = fitted.seen.second
-            second = None if said is None else partial(said, fitted.name, measured.grid)
-            given = question.initial, known, measured.log_odds, question.mask_mm, reader.step_mm
-            found = proposed(*given, network, second)
-            changed = np.where(found.mask, -LEAST_MM, LEAST_MM)
-            signed_mm = np.where(found.mask == question.initial, question.mask_mm, changed).astype(np.float32)
-            source = MASK if fitted.seen.image is None else IMAGE
-            probability = special.expit(found.log_odds)
-            return Proposal(signed_mm, source, probability, poor=found.poor, second=found.agreement)
-        signed_mm = _by_depth(question)
-        network, evidence = _by_network(question), fitted.evidence
-        if network is None or evidence is None or question.signs:
-            return Proposal(signed_mm)
-        return Proposal(signed_mm, "probability", network, partial(evidence.of, fitted.name))
+        if reader is None or fitted.seen is None or measured.log_odds is None or question.signs:
+            return None
+        mask, own = fitted.mask[measured.box], _followed(fitted)[measured.box]
+        known = own if question.steps_mm is None else np.where(own == mask, question.initial, own)
+        network = None if fitted.whole else _by_network(question)
+        if network is not None and not is_of_network(mask, network):
+            network = None  # somebody has corrected the mask
+        said = fitted.seen.second
+        second = None if said is None else partial(said, fitted.name, measured.grid)
+        given = question.initial, known, measured.log_odds, question.mask_mm, reader.step_mm
+        found = proposed(*given, network, second)
+        changed = np.where(found.mask, -LEAST_MM, LEAST_MM)
+        signed_mm = np.where(found.mask == question.initial, question.mask_mm, changed).astype(np.float32)
+        source = (MASK if fitted.seen.image is None else IMAGE) if found.believed else SHAPE
+        return Proposal(signed_mm, source, special.expit(found.log_odds), poor=found.poor, second=found.agreement)
 
     def let_through(self, question: Question, proposal: Proposal) -> Gated:
         """Take and refuse, region by region, what is proposed."""

@@ -61,6 +61,7 @@ def mend(
 
     Returns:
         Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
+        Where the image's readers hardly agree it is the mask as it was: the last reading decides, with the better fit.
     """
 
     def seen(label_map: np.ndarray, mask: BoxedMask) -> Seen:
@@ -76,7 +77,8 @@ def mend(
             part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
             return None  # there is no linear model, or the fit has left the grid
-        return (first, part) if part.evidence == IMAGE and (part.signed_mm < 0).any() else None
+        told = part.disputed or (part.evidence == IMAGE and (part.signed_mm < 0).any())
+        return (first, part) if told else None
 
     def read_all(some: Sequence[Sampled | Unrefined]) -> dict[str, tuple[Fitted, Reconstruction]]:
         found = side_by_side(read, some, label_map.size)
@@ -98,11 +100,13 @@ def _mended(
     seen: Callable[[np.ndarray, BoxedMask], Seen],
 ) -> dict[str, Mended]:
     """Return what came of structures, side by side in one label map; `seen` says what heads see of them then."""
-    if not parts:
-        return {}
-    mended, after = merge(label_map, affine, list(parts.values()))
     found: dict[str, Mended] = {}
+    followed = {name: pair for name, pair in parts.items() if not pair[1].disputed}
+    mended, after = merge(label_map, affine, list(followed.values())) if followed else (label_map, {})
     for name, (first, _) in parts.items():
+        if name not in followed:
+            found[name] = Mended(first.transform.similarity, seen(label_map, first.mask), first.surface)
+            continue
         mask = after[name]
         try:
             surface = mask_to_surface(mask.part, box_affine(affine, [side.start for side in mask.box]))

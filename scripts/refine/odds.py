@@ -18,6 +18,7 @@ POOR = 0.25  # of the mask's surface: where more than that lies so near to deep 
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
 OWN = 0.98  # the same of a second reader that has made the mask itself; two networks seldom agree so well
+BELIEVED = 0.5  # Dice of what the two readers see: below it an image is of a kind that one of them cannot read
 TOUCH = np.ones((3, 3, 3), bool)
 
 
@@ -72,6 +73,11 @@ class Proposed(NamedTuple):
     poor: bool
     agreement: float | None = None
 
+    @property
+    def believed(self) -> bool:
+        """Whether the image may be followed."""
+        return self.agreement is None or self.agreement >= BELIEVED
+
 
 def proposed(
     mask: np.ndarray,
@@ -92,8 +98,8 @@ def proposed(
     find likelier.
 
     A second reader is asked where the head finds deep changes. In a poor mask, and near deep changes of another, both
-    decide together, the second one counting for as much as it agrees with the head in this case (Dice): of an image
-    that it cannot read it has no say. Elsewhere only what both want is changed.
+    decide together, the second one counting for as much as it agrees with the head in this case (Dice). Elsewhere only
+    what both want is changed. Where they hardly agree, as of another contrast, the image is not to be believed.
 
     Args:
         mask: (X, Y, Z) bool, initial.

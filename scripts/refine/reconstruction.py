@@ -35,7 +35,7 @@ class Reconstruction:
         taken_in_mm: by how much the mask was taken inward before, see `oversize`; 0 for most.
         inward_mm: by how much it was as the run asked for, see `inward`; negative for outward.
         poor: whether a voxel head takes the mask for poor, see `odds.proposed`.
-        second: how far the second reader of the image agreed with the voxel head (Dice); None where it had no say.
+        second: how far the second reader of the image agreed with the voxel head (Dice); None where it was not asked.
     """
 
     box: Box
@@ -54,6 +54,11 @@ class Reconstruction:
     inward_mm: float = 0.0
     poor: bool = False
     second: float | None = None
+
+    @property
+    def disputed(self) -> bool:
+        """Whether an image was not followed, since its readers hardly agree."""
+        return self.second is not None and self.evidence != IMAGE
 
 
 @dataclass(frozen=True)

@@ -186,3 +186,20 @@ def test_who_has_made_the_masks_is_no_second_reader():
     assert Refiner("hippocampus", second=False).segmenter is None
     assert Refiner("hippocampus", see=False).segmenter is None
     assert Refiner("liver").segmenter is None
+
+
+def test_an_image_that_its_readers_see_differently_is_not_followed(pack):
+    """The voxel head finds the organ on one side of the mask, and the U-Net on the other."""
+    truth, affine = mean_shape("plain")
+    mask = damaged(truth, affine)
+    image = bright_image(np.roll(truth, 9, 0), affine)
+    alone = Refiner(pack)
+    harmed, (case,) = alone.refine(mask, affine, image)
+    assert case.quality["evidence"] == "image" and dice(harmed > 0, truth > 0) < dice(mask > 0, truth > 0) - 0.1
+
+    both = Refiner(pack)
+    both.segmenter = FakeSegmenter(np.roll(truth, -9, 0))
+    seen, (case,) = both.refine(mask, affine, image)
+    assert case.quality["evidence"] == "shape" and case.quality["second_reader_dice"] < 0.5
+    assert any("the image was not followed" in warning for warning in case.quality["warnings"])
+    np.testing.assert_array_equal(seen, alone.refine(mask, affine)[0])
