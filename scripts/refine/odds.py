@@ -123,7 +123,7 @@ def proposed(
     if other is not None and not is_of_network(mask, other, OWN):
         likely = other > 0.5
         agreement = _dice(likely, follow_odds(known, log_odds))
-        both = with_network(log_odds, other, agreement)
+        both = with_network(log_odds, other, max(2.0 * agreement - 1.0, 0.0) ** 2)
         wanted = sure if faulty else deep
         rest = follow_odds(known, both, SURE) if poor else np.where(likely == mask, mask, wanted)
         changed = np.where(near, follow_odds(known, both), rest) if faulty else rest
