@@ -30,7 +30,7 @@ class JoinedRefiner:
         preset: see `configs/presets.yaml`.
         device: where priors, fields and voxel heads are evaluated.
         seed: of the sampling and of the fit.
-        inward_mm: see `Refiner`.
+        inward_mm, second: see `Refiner`.
 
     Attributes:
         pack: the same.
@@ -48,6 +48,7 @@ class JoinedRefiner:
         device: str | torch.device = "cpu",
         seed: int = 0,
         inward_mm: object = "",
+        second: bool = True,
     ) -> None:
         self.pack = pack
         inward = read_inward(inward_mm, [name for member in pack.members for name in names_of(member.pack)])
@@ -55,7 +56,8 @@ class JoinedRefiner:
         for member in pack.members:
             if member.pack.structures:
                 asked = {name: inward[name] for name in names_of(member.pack) if name in inward}
-                self.refiners.append((member, Refiner(member.pack, preset, device, seed, inward_mm=asked)))
+                refiner = Refiner(member.pack, preset, device, seed, inward_mm=asked, second=second)
+                self.refiners.append((member, refiner))
         self.settings = {name: own for _, refiner in self.refiners for name, own in refiner.settings.items()}
 
     def _each(self, label_map: np.ndarray) -> Iterator[tuple[Member, Refiner, np.ndarray]]:

@@ -36,13 +36,14 @@ def check_options(
     mesh_mm: object = 0.0,
     mesh_faces: object = 0,
     inward_mm: object = "",
+    second_reader: object = True,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
-        html, overwrite, fix_sides, enlarged, uncertainty, sparse, shared_faces: switches, see `is_true`.
+        html, overwrite, fix_sides, enlarged, uncertainty, sparse, shared_faces, second_reader: switches, see `is_true`.
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
         html_cases: a whole number from 0 on.
@@ -74,7 +75,7 @@ def check_options(
     except ValueError as error:
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}
-    switches |= {"enlarged": enlarged, "sparse": sparse, "shared_faces": shared_faces}
+    switches |= {"enlarged": enlarged, "sparse": sparse, "shared_faces": shared_faces, "second_reader": second_reader}
     for name, switch in switches.items():
         try:
             is_true(switch)

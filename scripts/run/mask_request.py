@@ -14,6 +14,7 @@ from ..organ.pack import MODELS, OrganPack, known_organs
 from ..organ.several import union
 from ..refine.chain import Refiner
 from ..refine.several import JoinedRefiner
+from .options import is_true
 from .request import BadRequest, Request, host_device
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class MaskRequest:
         inward_mm: object = "",
         dataset_dir: str | Path = "",
         prob_dir: str | Path | None = None,
+        second_reader: object = True,
     ) -> MaskRequest:
         """Read what refining masks takes; of several packs, say which refines what.
 
@@ -58,17 +60,26 @@ class MaskRequest:
             inward_mm: by how much masks are taken inward first, see `inward.read_inward`.
             dataset_dir: where the masks are.
             prob_dir: where class probabilities are, which one pack alone can read.
+            second_reader: whether the packs' U-Nets read images, too, since they have not made the masks.
         """
         try:
             packs = packs_for(organ, str(dataset_dir), str(source or ""))
             if len(packs) == 1:
-                one = Request.of(packs[0], preset, source=source, device=device, seed=seed, inward_mm=inward_mm)
+                one = Request.of(
+                    packs[0],
+                    preset,
+                    source=source,
+                    device=device,
+                    seed=seed,
+                    inward_mm=inward_mm,
+                    second_reader=second_reader,
+                )
                 return cls(one.problem, one.pack, one.labels, one.refiner)
             if prob_dir:
                 raise BadRequest("class probabilities have the channels of one organ pack: leave out --prob_dir")
             pack = union(packs)
             labels = LabelSource.of(pack, str(source or ""))
-            refiner = JoinedRefiner(pack, preset, host_device(device), seed, inward_mm)
+            refiner = JoinedRefiner(pack, preset, host_device(device), seed, inward_mm, is_true(second_reader))
         except (ValueError, OSError, BadRequest) as error:
             default = OrganPack.load(known_organs()[0])
             return cls(str(error), default, LabelSource(default))

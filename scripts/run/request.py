@@ -66,6 +66,7 @@ class Request:
         seed: int = 0,
         network: str | None = "",
         inward_mm: object = "",
+        second_reader: object = False,
     ) -> Request:
         """Read the organ pack and, where masks are to be refined, presets, priors and networks.
 
@@ -82,6 +83,7 @@ class Request:
             seed: of the refinement.
             network: name of the network that makes masks in place of the U-Net; its weights must be there.
             inward_mm: by how much masks are taken inward before they are refined, see `inward.read_inward`.
+            second_reader: whether the pack's U-Net reads images, too, since it has not made the masks.
         """
         try:
             pack = organ if isinstance(organ, OrganPack) else OrganPack.load(organ)
@@ -90,8 +92,9 @@ class Request:
             if is_true(sparse) and not is_true(refine):
                 raise BadRequest("sparse: drawn slices become an organ by refinement: leave out refine false")
             on = host_device(device)
-            second = has_mask or bool(network)  # the pack's U-Net has not made the mask
-            refiner = Refiner(pack, preset, on, seed, inward_mm=inward_mm, second=second) if is_true(refine) else None
+            refiner = None
+            if is_true(refine):
+                refiner = Refiner(pack, preset, on, seed, inward_mm=inward_mm, second=is_true(second_reader))
             if not has_mask:
                 check_unet(pack)
             if not has_mask and not has_unet(pack, network):
@@ -169,7 +172,9 @@ class OpenRequest:
     @cached_property
     def settled(self) -> Request:
         """The request, read once; from then on it cannot be changed."""
-        return Request.of(**self.asked, inward_mm=self.inward, device=self.device, seed=self.seed)
+        second = bool(self.asked["network"])  # a host's label, too, most often began as a mask of the pack's U-Net
+        asked = {**self.asked, "inward_mm": self.inward, "second_reader": second}
+        return Request.of(**asked, device=self.device, seed=self.seed)
 
     @property
     def inward(self) -> object:

@@ -16,6 +16,8 @@ from scripts.refine.chain import Refiner
 from scripts.refine.odds import proposed
 from scripts.refine.second_reader import SecondReader
 from scripts.refine.stages import Aligned, Image
+from scripts.run.mask_request import MaskRequest
+from scripts.run.request import OpenRequest
 from tests.helpers.bright_head import bright_image, pack_with_bright_head
 from tests.helpers.mean_shape import damaged, dice, mean_shape
 
@@ -184,6 +186,12 @@ def test_the_chain_asks_it_and_the_report_says_how_far_it_agreed(pack):
 def test_who_has_made_the_masks_is_no_second_reader():
     assert Refiner("hippocampus").segmenter is not None
     assert Refiner("hippocampus", second=False).segmenter is None
+    assert OpenRequest("hippocampus").settled.refiner.segmenter is None  # `segment`
+    assert OpenRequest("hippocampus", current_label=True).settled.refiner.segmenter is None  # it most often began so
+    assert MaskRequest.of("hippocampus").refiner.segmenter is not None  # `refine`
+    assert MaskRequest.of("hippocampus", second_reader="false").refiner.segmenter is None
+    (_, joined), (_, other) = MaskRequest.of("hippocampus,liver").refiner.refiners
+    assert joined.segmenter is not None and other.segmenter is None
     assert Refiner("hippocampus", see=False).segmenter is None
     assert Refiner("liver").segmenter is None
 
