@@ -278,7 +278,8 @@ class Refiner:
             aligned = replace(aligned, transform=replace(aligned.transform, similarity=mended.similarity))
         begun = time.perf_counter()
         surface, seen = (aligned.surface, None) if mended is None else (mended.surface, mended.seen)
-        known = aligned.transform, aligned.prior, name, context, evidence if mended is None else None
+        told = evidence if seen is None or seen.image is None else None
+        known = aligned.transform, aligned.prior, name, context, told
         samples = _with_grid(self.steps[name].tim(surface, *known, self.seed), aligned)
         seconds = {**aligned.seconds, **seconds, "tim": time.perf_counter() - begun}
         more = {"context": context, "evidence": evidence, "seen": seen, "drawn": None}

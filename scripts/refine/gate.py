@@ -33,6 +33,7 @@ from .limits import Limits
 from .odds import is_of_network, proposed
 from .proposal import Proposal
 from .reconstruction import IMAGE, MASK, SHAPE, Measured, Reconstruction
+from .second_reader import disputed_words
 from .seen import Readers
 from .settings import RefineSettings
 from .stages import Fitted
@@ -162,48 +163,39 @@ class Gate:
             agreement,
             proposal.source,
             (
-                *filter(None, (said, *fell_back, proposal.disputed)),
+                *filter(None, (said, *fell_back, disputed_words(fitted))),
                 *(body.beside(fitted.name) for body in gated.bodies),
             ),
             bool(said),
             special.expit(measured.log_odds) if proposal.source == IMAGE else None,
             gated.steps_mm if self.settings.gate else steps_mm,
             poor=proposal.poor,
-            second=proposal.second,
+            agreement=proposal.agreement,
         )
 
     def propose(self, question: Question) -> Proposal:
         """Return what the voxel head proposes where it was asked and the mask looks like its organ, else the fit."""
-        by_head = self._by_head(question)
-        if by_head is not None and by_head.source != SHAPE:
-            return by_head
-        signed_mm = _by_depth(question)
-        network, evidence = _by_network(question), question.fitted.evidence
-        disputed = None if by_head is None else by_head.second
-        if network is None or evidence is None or question.signs:
-            return Proposal(signed_mm, second=disputed)
-        at = partial(evidence.of, question.fitted.name)
-        return Proposal(signed_mm, "probability", network, at, second=disputed)
-
-    def _by_head(self, question: Question) -> Proposal | None:
-        """Return what the voxel head proposes, if it was asked; not followed (`SHAPE`) of an image that is disputed."""
         measured, fitted = question.measured, question.fitted
         reader = self.readers.of(fitted.seen)
-        if reader is None or fitted.seen is None or measured.log_odds is None or question.signs:
-            return None
-        mask, own = fitted.mask[measured.box], _followed(fitted)[measured.box]
-        known = own if question.steps_mm is None else np.where(own == mask, question.initial, own)
-        network = None if fitted.whole else _by_network(question)
-        if network is not None and not is_of_network(mask, network):
-            network = None  # somebody has corrected the mask
-        said = fitted.seen.second
-        second = None if said is None else partial(said, fitted.name, measured.grid)
-        given = question.initial, known, measured.log_odds, question.mask_mm, reader.step_mm
-        found = proposed(*given, network, second)
-        changed = np.where(found.mask, -LEAST_MM, LEAST_MM)
-        signed_mm = np.where(found.mask == question.initial, question.mask_mm, changed).astype(np.float32)
-        source = (MASK if fitted.seen.image is None else IMAGE) if found.believed else SHAPE
-        return Proposal(signed_mm, source, special.expit(found.log_odds), poor=found.poor, second=found.agreement)
+        if reader is not None and fitted.seen is not None and measured.log_odds is not None and not question.signs:
+            mask, own = fitted.mask[measured.box], _followed(fitted)[measured.box]
+            known = own if question.steps_mm is None else np.where(own == mask, question.initial, own)
+            network = None if fitted.whole else _by_network(question)
+            if network is not None and not is_of_network(mask, network):
+                network = None  # somebody has corrected the mask
+            ask = fitted.seen.second
+            second = None if ask is None else partial(ask, fitted.name, measured.grid)
+            given = question.initial, known, measured.log_odds, question.mask_mm, spacing_mm(fitted.affine)
+            found = proposed(*given, reader.step_mm, network, second)
+            changed = np.where(found.mask, -LEAST_MM, LEAST_MM)
+            signed_mm = np.where(found.mask == question.initial, question.mask_mm, changed).astype(np.float32)
+            source, probability = MASK if fitted.seen.image is None else IMAGE, special.expit(found.log_odds)
+            return Proposal(signed_mm, source, probability, poor=found.poor, agreement=found.agreement)
+        signed_mm = _by_depth(question)
+        network, evidence = _by_network(question), fitted.evidence
+        if network is None or evidence is None or question.signs:
+            return Proposal(signed_mm)
+        return Proposal(signed_mm, "probability", network, partial(evidence.of, fitted.name))
 
     def let_through(self, question: Question, proposal: Proposal) -> Gated:
         """Take and refuse, region by region, what is proposed."""

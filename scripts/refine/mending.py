@@ -17,6 +17,7 @@ from ..geometry.affine import Similarity, box_affine
 from ..geometry.boxed import BoxedMask
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
+from .odds import BELIEVED
 from .reconstruction import IMAGE, Reconstruction
 from .second_reader import SecondReader
 from .side_by_side import side_by_side
@@ -61,7 +62,7 @@ def mend(
 
     Returns:
         Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
-        Where the image's readers hardly agree it is the mask as it was: the last reading decides, with the better fit.
+        Where the image's readers hardly agree that is the mask as it was, and the image is not seen any more.
     """
 
     def seen(label_map: np.ndarray, mask: BoxedMask) -> Seen:
@@ -77,19 +78,22 @@ def mend(
             part = own.reconstruction.judge(own.reconstruction.measure(first), first)
         except ValueError:
             return None  # there is no linear model, or the fit has left the grid
-        told = part.disputed or (part.evidence == IMAGE and (part.signed_mm < 0).any())
-        return (first, part) if told else None
+        return (first, part) if part.evidence == IMAGE and (part.signed_mm < 0).any() else None
 
     def read_all(some: Sequence[Sampled | Unrefined]) -> dict[str, tuple[Fitted, Reconstruction]]:
         found = side_by_side(read, some, label_map.size)
         return {pair[0].name: pair for pair in found if pair is not None}
 
     parts = read_all(sampled)
+    disputed = {name: parts.pop(name) for name in list(parts) if (parts[name][1].agreement or 1.0) < BELIEVED}
     mended = _mended(parts, label_map, affine, seen)
     poor = [name for name in mended if parts[name][1].poor]
     if poor:
         parts |= read_all([resampled(name, mended[name]) for name in poor])
         mended = _mended(parts, label_map, affine, seen)
+    for name, (first, part) in disputed.items():
+        unseen = Seen(None, label_map, first.mask, disputed=part.agreement)
+        mended[name] = Mended(first.transform.similarity, unseen, first.surface)
     return mended
 
 
@@ -100,13 +104,11 @@ def _mended(
     seen: Callable[[np.ndarray, BoxedMask], Seen],
 ) -> dict[str, Mended]:
     """Return what came of structures, side by side in one label map; `seen` says what heads see of them then."""
+    if not parts:
+        return {}
+    mended, after = merge(label_map, affine, list(parts.values()))
     found: dict[str, Mended] = {}
-    followed = {name: pair for name, pair in parts.items() if not pair[1].disputed}
-    mended, after = merge(label_map, affine, list(followed.values())) if followed else (label_map, {})
     for name, (first, _) in parts.items():
-        if name not in followed:
-            found[name] = Mended(first.transform.similarity, seen(label_map, first.mask), first.surface)
-            continue
         mask = after[name]
         try:
             surface = mask_to_surface(mask.part, box_affine(affine, [side.start for side in mask.box]))

@@ -139,6 +139,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     changed = int(np.count_nonzero(before != after.part))
     if changed:
         known = agreement(fitted, before, after.part, fit, after.box, probability)
+    agreed = part.agreement if fitted.seen is None or fitted.seen.disputed is None else fitted.seen.disputed
     strange = unknown_shape(part.doubtful or part.taken_in_mm > 0, part.warnings, known["dice_with_fit"] or 0.0)
     cut = "" if fitted.drawn is not None else cut_flat(fitted.structure, known["initial_flat_end"] or 0.0)
     return {
@@ -155,7 +156,7 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
             "codes": fitted.fit.codes.round(3).tolist(),
         },
         "evidence": part.evidence,
-        "second_reader_dice": None if part.second is None else round(part.second, 3),
+        "second_reader_dice": None if agreed is None else round(agreed, 3),
         "doubtful": part.doubtful,
         "warnings": [*part.warnings, *([cut] if cut else [])],
         "volume_ml": {"initial": round(before.sum() * voxel_ml, 4), "refined": round(after.part.sum() * voxel_ml, 4)},

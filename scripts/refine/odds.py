@@ -13,12 +13,12 @@ from ..geometry.surface import with_neighbours
 SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be an expert's
 THIN = 1.25  # steps of a voxel head's grid within which experts' own masks differ from what the image shows
 LEAST_DEEP = 0.03  # of the mask's volume: an image that changes less than that deeper than `THIN` leaves the rest, too
-NEAR = 3  # voxels around deep changes: there each voxel goes where it is likelier to belong
+NEAR = 4.0  # steps around deep changes: there each voxel goes where it is likelier to belong
 POOR = 0.25  # of the mask's surface: where more than that lies so near to deep changes, the whole mask is poor
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
 OWN = 0.98  # the same of a second reader that has made the mask itself; two networks seldom agree so well
-BELIEVED = 0.5  # Dice of what the two readers see: below it an image is of a kind that one of them cannot read
+BELIEVED = 0.5  # agreement of the two readers: below it the image is of a kind that one of them cannot read
 TOUCH = np.ones((3, 3, 3), bool)
 
 
@@ -65,7 +65,8 @@ class Proposed(NamedTuple):
         mask: (X, Y, Z) bool.
         log_odds: (X, Y, Z) that it follows, NaN where nothing is known.
         poor: whether the head takes the initial mask for poor.
-        agreement: Dice of what the second reader sees and what the head does; None where it had no say.
+        agreement: Dice of what the second reader sees and what the head does, where both say something; None where it
+            had no say.
     """
 
     mask: np.ndarray
@@ -73,17 +74,13 @@ class Proposed(NamedTuple):
     poor: bool
     agreement: float | None = None
 
-    @property
-    def believed(self) -> bool:
-        """Whether the image may be followed."""
-        return self.agreement is None or self.agreement >= BELIEVED
-
 
 def proposed(
     mask: np.ndarray,
     known: np.ndarray,
     log_odds: np.ndarray,
     mask_mm: np.ndarray,
+    spacing_mm: np.ndarray,
     step_mm: float,
     network: np.ndarray | None = None,
     second: Callable[[], np.ndarray | None] | None = None,
@@ -92,20 +89,20 @@ def proposed(
 
     Next to its surface a head takes the mask of an expert, too, for slightly wrong. So odds of more than `SURE` are
     asked for, and connected changes that stay within `THIN` steps of the surface, or within one voxel, count only
-    beside deeper ones, of `LEAST_DEEP` of the mask. Closed holes always count: no expert leaves them. A mask with deep
+    beside deeper ones, of `LEAST_DEEP` of the mask. Closed holes are deep: no expert leaves them. A mask with deep
     changes next to much of its surface is poor: near these each voxel goes where it is likelier to belong; the rest may
     be good. Nor is one that is a network's own an expert's: there thin changes count that head and network together
     find likelier.
 
     A second reader is asked where the head finds deep changes. In a poor mask, and near deep changes of another, both
-    decide together, the second one counting for as much as it agrees with the head in this case (Dice). Elsewhere only
-    what both want is changed. Where they hardly agree, as of another contrast, the image is not to be believed.
+    decide together, see `second_weight`. Elsewhere only what both want is changed.
 
     Args:
         mask: (X, Y, Z) bool, initial.
         known: (X, Y, Z) bool, what the head made of it at first; it stays where the odds say nothing, or too little.
         log_odds: (X, Y, Z) of a voxel head, NaN where nothing is known.
         mask_mm: (X, Y, Z) signed distance of the mask, mm.
+        spacing_mm: (3,) of the voxels.
         step_mm: the head's spacing.
         network: (X, Y, Z) probability of the network whose mask it is, NaN where it says nothing; None of other masks.
         second: returns the same of a network that has not made the mask, or None; it may take its time.
@@ -114,28 +111,40 @@ def proposed(
     inner = _deep_voxels(mask, mask_mm, step_mm)
     deep = _only_deep(mask, sure, inner)
     share = np.count_nonzero(deep != mask) / max(int(np.count_nonzero(mask)), 1)
-    faulty = bool(share >= LEAST_DEEP)
-    near = inner & (sure != mask)
-    for _ in range(NEAR):
-        near = with_neighbours(near)
-    poor = faulty and _share_of_surface(mask, near) > POOR
+    wanted, both, agreement = deep if share < LEAST_DEEP else sure, log_odds, None
     other = second() if second is not None and share else None
-    if other is not None and not is_of_network(mask, other, OWN):
+    if other is not None:
+        said = np.isfinite(other)
         likely = other > 0.5
-        agreement = _dice(likely, follow_odds(known, log_odds))
-        both = with_network(log_odds, other, max(2.0 * agreement - 1.0, 0.0) ** 2)
-        wanted = sure if faulty else deep
-        rest = follow_odds(known, both, SURE) if poor else np.where(likely == mask, mask, wanted)
-        changed = np.where(near, follow_odds(known, both), rest) if faulty else rest
-        return Proposed(changed, both, poor, agreement)
-    if poor:
-        return Proposed(np.where(near, follow_odds(known, log_odds), sure), log_odds, True)
-    if faulty:
-        return Proposed(sure, log_odds, False)
+        if not is_of_network(mask[said], other[said], OWN):
+            seen = said & np.isfinite(log_odds)
+            agreement = _dice(likely[seen], follow_odds(known, log_odds)[seen])
+            both = with_network(log_odds, other, second_weight(agreement))
+            wanted = np.where(said & (likely == mask), mask, wanted)
+    if share >= LEAST_DEEP:
+        near = _near(inner & (sure != mask), spacing_mm, step_mm)
+        poor = _share_of_surface(mask, near) > POOR
+        if poor and agreement is not None:
+            wanted = follow_odds(known, both, SURE)
+        if poor or agreement is not None:
+            wanted = np.where(near, follow_odds(known, both), wanted)
+        return Proposed(wanted, both, poor, agreement)
     if network is None:
-        return Proposed(deep, log_odds, False)
-    both = with_network(log_odds, network)
-    return Proposed(np.where(deep != mask, deep, follow_odds(mask, both)), both, False)
+        return Proposed(wanted, both, False, agreement)
+    own = with_network(log_odds, network)
+    return Proposed(np.where(wanted != mask, wanted, follow_odds(mask, own)), own, False, agreement)
+
+
+def second_weight(agreement: float) -> float:
+    """Return how much a second reader's log odds count beside those of a head with which it agrees so well (Dice)."""
+    return max(2.0 * agreement - 1.0, 0.0) ** 2
+
+
+def _near(voxels: np.ndarray, spacing_mm: np.ndarray, step_mm: float) -> np.ndarray:
+    """Return the voxels (X, Y, Z) bool within `NEAR` steps of some; a voxel longer than a step counts as one."""
+    if not voxels.any():
+        return voxels
+    return ndimage.distance_transform_edt(~voxels, np.minimum(spacing_mm, step_mm)) <= NEAR * step_mm
 
 
 def _share_of_surface(mask: np.ndarray, near: np.ndarray) -> float:

@@ -35,7 +35,8 @@ class Reconstruction:
         taken_in_mm: by how much the mask was taken inward before, see `oversize`; 0 for most.
         inward_mm: by how much it was as the run asked for, see `inward`; negative for outward.
         poor: whether a voxel head takes the mask for poor, see `odds.proposed`.
-        second: how far the second reader of the image agreed with the voxel head (Dice); None where it was not asked.
+        agreement: of the second reader of the image with the voxel head (Dice), see `odds.proposed`; None where it had
+            no say.
     """
 
     box: Box
@@ -53,12 +54,7 @@ class Reconstruction:
     taken_in_mm: float = 0.0
     inward_mm: float = 0.0
     poor: bool = False
-    second: float | None = None
-
-    @property
-    def disputed(self) -> bool:
-        """Whether an image was not followed, since its readers hardly agree."""
-        return self.second is not None and self.evidence != IMAGE
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -136,4 +136,4 @@ def _refined(
         spread = uncertainty_mm(fitted, np.asarray(mesh.vertices))
         quality["uncertainty_mm"] = summary(spread)
     found = {"mesh": mesh, "correspondence": correspondence, "uncertainty_mm": spread}
-    return fitted.then(Refined, **found, quality=quality, seconds=seconds)
+    return fitted.then(Refined, **found, quality=quality, seconds=seconds, seen=None)  # it holds whole volumes

@@ -5,6 +5,7 @@ The voxel head starts from the mask and its fits; the U-Net sees the image alone
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from threading import Lock
 
@@ -12,12 +13,15 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from ..evidence.head import exactly
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.affine import apply_affine, grid_corners
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid, resample
 from ..unet.segmenter import Segmenter
-from .stages import Aligned, Image, Unrefined
+from .stages import Aligned, Fitted, Image, Unrefined
+
+logger = logging.getLogger(__name__)
 
 
 class SecondReader:
@@ -53,7 +57,11 @@ class SecondReader:
         """
         with self._lock:
             if not self._said:
-                self._said.append(self._read())
+                try:
+                    self._said.append(self._read())
+                except (ValueError, RuntimeError) as error:
+                    logger.warning("the U-Net has no say, since it cannot read the image: %s", error)
+                    self._said.append(None)
         said = self._said[0]
         return None if said is None else resample(said.probability[name], said.affine, grid, order=1, fill=np.nan)
 
@@ -63,7 +71,9 @@ class SecondReader:
         values, affine = self.segmenter.cut(self.image.values, self.image.affine, seen_mm)
         if not values.size or not np.isfinite(values).all() or values.min() == values.max():
             return None
-        found = self.segmenter(MetaTensor(torch.from_numpy(values[None].astype(np.float32)), torch.from_numpy(affine)))
+        volume = MetaTensor(torch.from_numpy(values[None].astype(np.float32)), torch.from_numpy(affine))
+        with exactly(self.segmenter.device):
+            found = self.segmenter(volume)
         prob, own = np.asarray(found), np.asarray(found.affine, np.float64)
         x, y, z = prob.shape[1:]
         labels = resample(self.label_map, self.affine, WorldGrid(own, (x, y, z)), order=0)
@@ -73,3 +83,14 @@ class SecondReader:
 def _corners(mask: BoxedMask) -> np.ndarray:
     """Return the corners (8, 3) of the box of a mask, voxel indices."""
     return grid_corners(mask.part.shape) + [side.start for side in mask.box]
+
+
+def disputed_words(fitted: Fitted) -> str:
+    """Return what a user is told of an image that was not followed; "" of most structures."""
+    if fitted.seen is None or fitted.seen.disputed is None:
+        return ""
+    agreement = f"Dice {fitted.seen.disputed:.2f}"
+    return (
+        f"the image was not followed: its two readers hardly agree about {fitted.name} ({agreement}); is it of the "
+        "modality and contrast that the organ pack knows, and of this patient?"
+    )

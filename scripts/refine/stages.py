@@ -53,12 +53,14 @@ class Seen:
         label_map: (X, Y, Z), in which the other structures are.
         mask: the structure's voxels that the head corrects: the initial ones, or what an earlier reading made of them.
         second: structure name and grid → what the second reader of the image says, see `second_reader`; None without.
+        disputed: how far the readers of an image agree that is not followed, and not seen any more; None of others.
     """
 
     image: Image | None
     label_map: np.ndarray
     mask: BoxedMask
     second: Callable[[str, WorldGrid], np.ndarray | None] | None = None
+    disputed: float | None = None
 
 
 @dataclass(frozen=True)

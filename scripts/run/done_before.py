@@ -47,7 +47,8 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     files: list[Path] = []
     for one in () if pack is None else pack.packs:
         own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, BLIND_FILE, CALIBRATION_FILE)]
-        named = [*own_files, Path(network_file(one, settings.get("network_name"))), QUALITY_FILE]
+        networks = [Path(network_file(one, name)) for name in dict.fromkeys(("", settings.get("network_name") or ""))]
+        named = [*own_files, *networks, QUALITY_FILE]
         files += [file for file in (one.file, *(s.prior for s in one.structures), *named) if file.is_file()]
     return hash_of([json.dumps(own, sort_keys=True, default=str)], files)
 

@@ -66,7 +66,7 @@ class Request:
         seed: int = 0,
         network: str | None = "",
         inward_mm: object = "",
-        second_reader: object = False,
+        second_reader: object = True,
     ) -> Request:
         """Read the organ pack and, where masks are to be refined, presets, priors and networks.
 

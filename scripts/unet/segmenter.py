@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,38 @@ from ..organ.pack import OrganPack
 from .images import to_network, too_large
 from .network import FlipAveragingInferer, build_unet, network_file, with_weights
 
+MARGIN_MM = 5.0  # around what is looked for, at least, in an image that is cut
+
 
 class Segmenter:
-    """Gives the class probabilities of images as an organ's U-Net sees them.
+    """Gives the class probabilities of images as an organ's U-Net sees them; it is read when it is first asked.
 
     Args:
         pack: an organ pack with a U-Net.
         device: where it runs.
-
-    Raises:
-        OrganError: the pack describes no U-Net, or its weights are another network's.
     """
 
     def __init__(self, pack: OrganPack, device: str | torch.device = "cpu") -> None:
         self.pack = pack
         self.device = torch.device(device)
-        with torch.random.fork_rng():  # who comes after draws the same numbers as without it
-            self.network = with_weights(build_unet(pack), pack, device)
         self.inferer = FlipAveragingInferer(pack.patch_size.infer, [0] if pack.augment.flip else [])
 
     @classmethod
     def of(cls, pack: OrganPack, device: str | torch.device = "cpu") -> Segmenter | None:
-        """Return that of a pack; None of one without a trained U-Net."""
-        return cls(pack, device) if pack.network and Path(network_file(pack)).is_file() else None
+        """Return that of a pack, with all of its structures even if some are left out; None without a trained U-Net."""
+        if not pack.network or not Path(network_file(pack)).is_file():
+            return None
+        return cls(OrganPack.load(pack.folder), device)
+
+    @cached_property
+    def network(self) -> torch.nn.Module:
+        """The U-Net.
+
+        Raises:
+            OrganError: the pack describes none that can be built, or its weights are another network's.
+        """
+        with torch.random.fork_rng(devices=[]):  # who comes after draws the same numbers as without it
+            return with_weights(build_unet(self.pack), self.pack, self.device)
 
     @torch.no_grad()
     def __call__(self, image: MetaTensor) -> MetaTensor:
@@ -43,10 +53,13 @@ class Segmenter:
 
         Args:
             image: (1, X, Y, Z) with its affine; of finite values, not all the same.
+
+        Raises:
+            OrganError: see `network`.
         """
         seen = to_network("image", self.pack)({"image": image})["image"]
-        logits = self.inferer(torch.as_tensor(seen).unsqueeze(0).to(self.device), self.network)[0]
-        return MetaTensor(torch.softmax(logits.float(), 0).cpu(), affine=seen.affine)
+        logits = self.inferer(seen.as_tensor().unsqueeze(0).to(self.device), self.network)[0]
+        return MetaTensor(torch.softmax(logits.cpu().float(), 0), affine=seen.affine)
 
     def cut(self, values: np.ndarray, affine: np.ndarray, seen_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cut an image that is much larger than those which the U-Net learned from to about their size.
@@ -62,7 +75,7 @@ class Segmenter:
         known_mm = self.pack.image_mm
         if known_mm is None or not too_large(values.shape, affine, known_mm):
             return values, affine
-        half_mm = np.maximum(known_mm, seen_mm[1] - seen_mm[0]) / 2.0
+        half_mm = np.maximum(np.divide(known_mm, 2.0), (seen_mm[1] - seen_mm[0]) / 2.0 + MARGIN_MM)
         corners = np.where(grid_corners((2, 2, 2)) > 0, half_mm, -half_mm) + seen_mm.mean(0)
         index = apply_affine(np.linalg.inv(affine), corners)
         first = np.clip(np.floor(index.min(0)), 0, values.shape).astype(int)

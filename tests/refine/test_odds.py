@@ -47,19 +47,29 @@ def test_thin_changes_count_beside_deep_ones(depth, taken):
     assert (found == (mask | deep if taken == "part" else mask | deep | thin)).all()
 
 
-@pytest.mark.parametrize(("bite", "poor"), [(0, False), (2, False), (5, True)])
+@pytest.mark.parametrize(("bite", "poor"), [(0, False), (2, False), (9, True)])
 def test_near_the_large_faults_of_a_poor_mask_the_likelier_is_taken(bite, poor):
     """The image is sure of what was bitten off, and hardly of a layer beside that and on the other side."""
     whole, larger = ball((1.0, 1.0, 1.0), 10.0), ball((1.0, 1.0, 1.0), 11.0)
     mask = whole.copy()
     mask[26 - bite :] = False
     log_odds = np.where(whole, 3.0, np.where(larger, np.log(1.5), -3.0))
-    found = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0)
+    found = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), np.ones(3), 1.0)
     assert found.poor == poor
     layer = larger & ~whole
     assert (found.mask[~layer] == whole[~layer]).all()
-    assert not found.mask[:18][layer[:18]].any()  # there only odds of 2 to 1 count
+    assert not found.mask[:12][layer[:12]].any()  # there only odds of 2 to 1 count
     assert found.mask[21:][layer[21:]].any() == poor
+
+
+@pytest.mark.parametrize("spacing_mm", [0.5, 1.0, 2.0])
+def test_whether_a_mask_is_poor_does_not_depend_on_its_voxels(spacing_mm):
+    spacing = np.full(3, spacing_mm)
+    whole = ball(spacing, 12.0)
+    mask = whole.copy()
+    mask[int(20 / spacing_mm) :] = False
+    found = proposed(mask, mask, np.where(whole, 3.0, -3.0), mask_signed_distance(mask, spacing), spacing, 2.0)
+    assert found.poor
 
 
 def test_a_network_has_a_say_beside_the_image_but_not_the_last_word():
@@ -80,7 +90,9 @@ def test_a_mask_that_somebody_corrected_is_not_the_network_s():
 
 
 def by_sure_odds(mask, proposal, spacing, step_mm):
-    return proposed(mask, mask, np.where(proposal, 3.0, -3.0), mask_signed_distance(mask, spacing), step_mm).mask
+    return proposed(
+        mask, mask, np.where(proposal, 3.0, -3.0), mask_signed_distance(mask, spacing), spacing, step_mm
+    ).mask
 
 
 @pytest.mark.parametrize(("probability", "taken"), [(None, False), (0.6, True), (0.001, False)])
@@ -88,7 +100,7 @@ def test_thin_changes_of_a_network_s_own_mask_are_taken_where_the_network_was_un
     mask, larger = ball((1.0, 1.0, 1.0), 10.0), ball((1.0, 1.0, 1.0), 11.0)
     log_odds = np.where(larger, 2.0, -3.0)
     network = None if probability is None else np.where(mask, 0.9, np.where(larger, probability, 0.1))
-    found = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), 1.0, network)
+    found = proposed(mask, mask, log_odds, mask_signed_distance(mask, np.ones(3)), np.ones(3), 1.0, network)
     assert (found.mask == (larger if taken else mask)).all() and not found.poor
 
 

@@ -13,12 +13,12 @@ from scripts.geometry.resample import WorldGrid
 from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import OrganPack
 from scripts.refine.chain import Refiner
-from scripts.refine.odds import proposed
+from scripts.refine.odds import proposed, second_weight
 from scripts.refine.second_reader import SecondReader
 from scripts.refine.stages import Aligned, Image
 from scripts.run.mask_request import MaskRequest
 from scripts.run.request import OpenRequest
-from tests.helpers.bright_head import bright_image, pack_with_bright_head
+from tests.helpers.bright_head import bright_image, pack_with_bright_head, with_following_head
 from tests.helpers.mean_shape import damaged, dice, mean_shape
 
 ONE_MM = np.ones(3)
@@ -31,6 +31,7 @@ class FakeSegmenter:
         self.label_map, self.certainty = label_map, certainty
         self.pack = OrganPack.load("hippocampus")
         self.images = []
+        self.device = torch.device("cpu")
 
     def cut(self, values, affine, seen_mm):
         return values, affine
@@ -94,7 +95,7 @@ def ball(radius, centre=15.5):
 
 def judged(mask, log_odds, probability):
     told = None if probability is None else lambda: probability
-    return proposed(mask, mask, log_odds, mask_signed_distance(mask, ONE_MM), 1.0, second=told)
+    return proposed(mask, mask, log_odds, mask_signed_distance(mask, ONE_MM), ONE_MM, 1.0, second=told)
 
 
 def test_a_good_mask_is_no_matter_for_it():
@@ -103,7 +104,8 @@ def test_a_good_mask_is_no_matter_for_it():
     def never():
         raise AssertionError("it was asked")
 
-    found = proposed(mask, mask, np.where(mask, 3.0, -3.0), mask_signed_distance(mask, ONE_MM), 1.0, second=never)
+    given = np.where(mask, 3.0, -3.0), mask_signed_distance(mask, ONE_MM), ONE_MM, 1.0
+    found = proposed(mask, mask, *given, second=never)
     assert (found.mask == mask).all() and found.agreement is None
 
 
@@ -142,13 +144,22 @@ def test_a_poor_mask_becomes_what_both_find_likelier():
     assert alone.poor and (alone.mask == whole).all()
 
 
-def test_of_an_image_that_it_cannot_read_it_has_next_to_no_say():
-    """Elsewhere it sees something, and here nothing."""
+def test_it_counts_by_how_far_the_two_agree():
+    assert [second_weight(dice) for dice in (0.2, 0.5, 0.75, 1.0)] == [0.0, 0.0, 0.25, 1.0]
+
+
+@pytest.mark.parametrize("shown", [30, 20, 14])
+def test_where_the_image_ends_it_neither_agrees_nor_vetoes(shown):
+    """Where it says nothing, the head decides as if alone."""
     whole = ball(10)
-    mask = ball(6)
-    alone = judged(mask, np.where(whole, 3.0, -3.0), None)
-    found = judged(mask, np.where(whole, 3.0, -3.0), np.where(ball(2, 29), 0.99, 0.01))
-    assert found.agreement == 0 and (found.mask == alone.mask).all() and (alone.mask == whole).all()
+    mask = whole.copy()
+    mask[:, 21:] = False
+    mask[:, :9] = False
+    log_odds = np.where(whole, 3.0, -3.0)
+    probability = np.where(whole, 0.95, 0.05)
+    probability[:, shown:] = np.nan
+    found = judged(mask, log_odds, probability)
+    assert found.agreement > 0.99 and (found.mask == whole).all()
 
 
 def test_a_mask_of_its_own_it_does_not_judge():
@@ -192,12 +203,24 @@ def test_who_has_made_the_masks_is_no_second_reader():
     assert MaskRequest.of("hippocampus", second_reader="false").refiner.segmenter is None
     (_, joined), (_, other) = MaskRequest.of("hippocampus,liver").refiner.refiners
     assert joined.segmenter is not None and other.segmenter is None
+
+
+@pytest.mark.parametrize("order", ["hippocampus,brain", "brain,hippocampus"])
+def test_a_pack_whose_structures_another_one_has_keeps_its_u_net(order):
+    refiners = MaskRequest.of(order).require().refiner.refiners
+    for _, refiner in refiners:
+        assert len(refiner.segmenter.pack.labels) == {"hippocampus": 2, "brain": 14}[refiner.pack.name]
+        assert refiner.segmenter.network is not None
     assert Refiner("hippocampus", see=False).segmenter is None
     assert Refiner("liver").segmenter is None
 
 
-def test_an_image_that_its_readers_see_differently_is_not_followed(pack):
+@pytest.mark.parametrize("blind", [False, True])
+def test_an_image_that_its_readers_see_differently_is_not_followed(tmp_path, blind):
     """The voxel head finds the organ on one side of the mask, and the U-Net on the other."""
+    pack = pack_with_bright_head(tmp_path / "bright")
+    if blind:
+        with_following_head(pack)
     truth, affine = mean_shape("plain")
     mask = damaged(truth, affine)
     image = bright_image(np.roll(truth, 9, 0), affine)
@@ -208,6 +231,22 @@ def test_an_image_that_its_readers_see_differently_is_not_followed(pack):
     both = Refiner(pack)
     both.segmenter = FakeSegmenter(np.roll(truth, -9, 0))
     seen, (case,) = both.refine(mask, affine, image)
-    assert case.quality["evidence"] == "shape" and case.quality["second_reader_dice"] < 0.5
+    assert case.quality["evidence"] == ("mask" if blind else "shape") and case.quality["second_reader_dice"] < 0.5
     assert any("the image was not followed" in warning for warning in case.quality["warnings"])
     np.testing.assert_array_equal(seen, alone.refine(mask, affine)[0])
+
+
+def test_of_an_image_that_it_fails_to_read_it_has_no_say(pack, caplog):
+    class Failing(FakeSegmenter):
+        def __call__(self, image):
+            super().__call__(image)
+            raise RuntimeError("no such luck")
+
+    truth, affine = mean_shape("plain")
+    mask = damaged(truth, affine)
+    both, alone = Refiner(pack), Refiner(pack)
+    both.segmenter = Failing(truth)
+    refined, (case,) = both.refine(mask, affine, bright_image(truth, affine))
+    assert case.quality["evidence"] == "image" and case.quality["second_reader_dice"] is None
+    assert len(both.segmenter.images) == 1 and "no such luck" in caplog.text
+    np.testing.assert_array_equal(refined, alone.refine(mask, affine, bright_image(truth, affine))[0])

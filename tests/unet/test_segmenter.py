@@ -23,7 +23,7 @@ def test_a_pack_without_a_trained_u_net_has_none(tmp_path):
     assert untrained.network and Segmenter.of(untrained) is None
     (untrained.folder / "model.pt").write_bytes(b"nothing")
     with pytest.raises(OrganError, match=r"model\.pt does not hold the weights"):
-        Segmenter.of(untrained)
+        _ = Segmenter.of(untrained).network
 
 
 @pytest.mark.parametrize("kind", AFFINES)
@@ -49,7 +49,7 @@ def test_a_whole_head_is_cut_to_a_box_around_the_organ(segmenter):
     affine = np.diag([-2.0, 1.0, 1.0, 1.0])
     affine[:3, 3] = [160, -80, -20]
     values = np.arange(100 * 160 * 150, dtype=np.float32).reshape(100, 160, 150)
-    seen_mm = np.array([[20.0, 0.0, 30.0], [30.0, 40.0, 50.0]])
+    seen_mm = np.array([[20.0, 0.0, 30.0], [30.0, 38.0, 50.0]])
     part, own = segmenter.cut(values, affine, seen_mm)
     known_mm = np.array(segmenter.pack.image_mm)
     extent_mm = np.multiply(part.shape, [2, 1, 1])
@@ -58,6 +58,8 @@ def test_a_whole_head_is_cut_to_a_box_around_the_organ(segmenter):
     assert np.abs(middle - seen_mm.mean(0)).max() <= 2
     index = np.linalg.inv(affine) @ own[:, 3]
     assert part[0, 0, 0] == values[tuple(index[:3].round().astype(int))]
+    both = np.array([[-40.0, 0.0, 30.0], [60.0, 38.0, 50.0]])
+    assert segmenter.cut(values, affine, both)[0].shape[0] * 2 >= 100 + 10
     same, unmoved = segmenter.cut(values[:17, :50, :36], affine, seen_mm)
     assert same.shape == (17, 50, 36) and (unmoved == affine).all()
     assert not segmenter.cut(values, affine, seen_mm + 1000)[0].size
