@@ -58,7 +58,7 @@ def test_a_whole_head_is_cut_to_a_box_around_the_organ(segmenter):
     assert np.abs(middle - seen_mm.mean(0)).max() <= 2
     index = np.linalg.inv(affine) @ own[:, 3]
     assert part[0, 0, 0] == values[tuple(index[:3].round().astype(int))]
-    both = np.array([[-40.0, 0.0, 30.0], [60.0, 38.0, 50.0]])
+    both = np.array([[0.0, 0.0, 30.0], [100.0, 38.0, 50.0]])
     assert segmenter.cut(values, affine, both)[0].shape[0] * 2 >= 100 + 10
     same, unmoved = segmenter.cut(values[:17, :50, :36], affine, seen_mm)
     assert same.shape == (17, 50, 36) and (unmoved == affine).all()
