@@ -105,6 +105,15 @@ def test_other_settings_versions_code_or_packs_do_all_again(refine, tmp_path, mo
     assert refine(pack=pack, preset="linear") == "ab"
 
 
+@pytest.mark.parametrize("network_name", ["", "scan"])
+def test_another_second_reader_does_all_again(refine, tmp_path, network_name):
+    """The pack's U-Net reads the images, also where another network makes the masks."""
+    pack = OrganPack.load(write_pack(tmp_path / "pack"))
+    assert refine(pack=pack, network_name=network_name) == "ab" and refine(pack=pack, network_name=network_name) == ""
+    (pack.folder / "model.pt").write_bytes(b"weights")
+    assert refine(pack=pack, network_name=network_name) == "ab"
+
+
 def test_new_intervals_or_another_predictor_do_all_again(refine, tmp_path, monkeypatch):
     pack = OrganPack.load(write_pack(tmp_path / "pack"))
     assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
