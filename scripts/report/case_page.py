@@ -99,13 +99,13 @@ def _status_of(said: Mapping[str, Any]) -> str:
 
 
 def _fit_figures(quality: Mapping[str, Any]) -> dict[str, float]:
-    """Return the share of the initial surface near the fit, the pose's scale, steps that went, and the uncertainty.
-
-    Each where the report has it.
+    """Return what the report has of: the share of the initial surface near the fit, the pose's scale, steps that went,
+    the agreement of the image's readers, and the uncertainty.
     """
     fit, alignment, spread = (quality.get(what) or {} for what in ("fit", "alignment", "uncertainty_mm"))
     found = {"fit_within_2mm_percent": fit.get("share_within_2mm"), "alignment_scale": alignment.get("scale")}
     found["steps_mm"] = max(quality.get("steps_mm") or [None])
+    found["second_reader_dice"] = quality.get("second_reader_dice")
     found |= {f"uncertainty_{what}_mm": spread.get(what) for what in ("median", "p90")}
     figures = {key: float(value) for key, value in found.items() if value is not None}
     if "fit_within_2mm_percent" in figures:

@@ -142,6 +142,7 @@ def test_a_case_of_three_labels(tmp_path, affine):
     ball_, _, pill = page.structures
     assert ball_.figures["pieces_initial"] == 2 and ball_.figures["pieces_removed"] == 1
     assert (ball_.figures["holes_initial"], ball_.figures["holes_refined"]) == (1, 0)
+    assert ball_.figures["second_reader_dice"] == 0.93 and "second_reader_dice" not in pill.figures
     assert "2 pieces became 1, 1 piece removed." in ball_.words and "1 of 1 hole filled." in ball_.words
     assert page.totals == {"accepted": 1, "refused": 1, "accepted_ml": 1.2345, "refused_ml": 1.2345}
     colours = by_stage(pill.surfaces)[REFINED]

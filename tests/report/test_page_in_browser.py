@@ -361,7 +361,7 @@ def test_texts_are_shown_as_they_are_and_legible(page):
     """)
     assert small == []
     times = page.find_element("css selector", ".seconds").text
-    assert times == "fit 1.5 s." and " · " not in findings
+    assert times == "the image's two readers agree with a Dice of 0.93, fit 1.5 s." and " · " not in findings
 
 
 @pytest.mark.parametrize("width", [1280, 800])

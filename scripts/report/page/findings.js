@@ -29,6 +29,7 @@ function findingOf(structure, showPlace) {
   if (rows.length) box.append(tableOf(["", "initial", "refined"], rows));
   const further = Object.entries(structure.seconds).filter(([, s]) => s >= 0.05).map(([name, s]) => `${STEPS[name] || name} ${s.toFixed(1)} s`);
   if ("fit_within_2mm_percent" in figures) further.unshift(`${figures.fit_within_2mm_percent.toFixed(0)} % of the initial surface within 2 mm of the fit`);
+  if ("second_reader_dice" in figures) further.unshift(`the image's two readers agree with a Dice of ${figures.second_reader_dice.toFixed(2)}`);
   if (further.length) box.append(element("p", { className: "seconds", textContent: `${further.join(", ")}.` }));
   if (structure.regions.length) box.append(regionsOf(structure, showPlace));
   return box;
