@@ -56,7 +56,7 @@ class Refiner:
     Args:
         organ: an organ pack, its name, or its path.
         preset: see `configs/presets.yaml`.
-        device: where priors, fields and the voxel head are evaluated.
+        device: where priors, fields, voxel heads and the U-Net are evaluated.
         seed: of the sampling and of the fit.
         see: whether the pack's voxel heads are asked, where it has such.
         inward_mm: by how much masks are taken inward before they are refined, see `inward.read_inward`.

@@ -28,7 +28,7 @@ class JoinedRefiner:
     Args:
         pack: of several, see `several`.
         preset: see `configs/presets.yaml`.
-        device: where priors, fields and voxel heads are evaluated.
+        device: where priors, fields, voxel heads and U-Nets are evaluated.
         seed: of the sampling and of the fit.
         inward_mm, second: see `Refiner`.
 

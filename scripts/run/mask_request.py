@@ -55,7 +55,7 @@ class MaskRequest:
             organ: names of organ packs, or their paths, see `packs_for`.
             preset: of the refinement.
             source: whose labels the masks have, see `sources`.
-            device: where priors, fields and voxel heads are evaluated.
+            device: where priors, fields, voxel heads and U-Nets are evaluated.
             seed: of the refinement.
             inward_mm: by how much masks are taken inward first, see `inward.read_inward`.
             dataset_dir: where the masks are.

@@ -79,7 +79,7 @@ class Request:
             sparse: whether that mask is one of a few drawn slices, see `FillDrawnd`.
             enlarged: whether disease may have enlarged the organs, see `TIMSampled`.
             source: whose labels the masks have, see `sources`.
-            device: where priors, fields and the voxel head are evaluated.
+            device: where priors, fields, voxel heads and the U-Net are evaluated.
             seed: of the refinement.
             network: name of the network that makes masks in place of the U-Net; its weights must be there.
             inward_mm: by how much masks are taken inward before they are refined, see `inward.read_inward`.
