@@ -2,7 +2,8 @@
 
 A fit to a poor mask is poor, and misleads the voxel head that reads the image with it. So the head reads twice: first
 with the fast linear fit, and at last with the fit to what it saw at first. Where the first reading shows a mask to be
-poor, there is one more between the two.
+poor, or the two readers of the image disagree, there is one more between the two. An image that stays disputed is not
+followed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def mend(
     resampled: Callable[[str, Mended], Sampled | Unrefined],
     second: SecondReader | None = None,
 ) -> dict[str, Mended]:
-    """Read the image with the linear fits; of poor masks once more, with fits to what came of them.
+    """Read the image with the linear fits; of poor masks, and where it is disputed, once more, with fits to what came.
 
     Args:
         sampled: the structures.
@@ -85,16 +86,22 @@ def mend(
         return {pair[0].name: pair for pair in found if pair is not None}
 
     parts = read_all(sampled)
-    disputed = {name: parts.pop(name) for name in list(parts) if (parts[name][1].agreement or 1.0) < BELIEVED}
     mended = _mended(parts, label_map, affine, seen)
-    poor = [name for name in mended if parts[name][1].poor]
-    if poor:
-        parts |= read_all([resampled(name, mended[name]) for name in poor])
+    again = [name for name in mended if parts[name][1].poor or _is_disputed(parts[name][1])]
+    if again:
+        parts |= read_all([resampled(name, mended[name]) for name in again])
+        disputed = {name: parts.pop(name)[1].agreement for name in again if _is_disputed(parts[name][1])}
         mended = _mended(parts, label_map, affine, seen)
-    for name, (first, part) in disputed.items():
-        unseen = Seen(None, label_map, first.mask, disputed=part.agreement)
-        mended[name] = Mended(first.transform.similarity, unseen, first.surface)
+        for one in sampled:
+            if isinstance(one, Sampled) and one.name in disputed:
+                unseen = Seen(None, label_map, one.mask, disputed=disputed[one.name])
+                mended[one.name] = Mended(one.transform.similarity, unseen, one.surface)
     return mended
+
+
+def _is_disputed(part: Reconstruction) -> bool:
+    """Whether the readers of the image hardly agree."""
+    return part.agreement is not None and part.agreement < BELIEVED
 
 
 def _mended(
