@@ -26,16 +26,19 @@ class Segmenter:
     """
 
     def __init__(self, pack: OrganPack, device: str | torch.device = "cpu") -> None:
-        self.pack = pack
+        self.folder = pack.folder
         self.device = torch.device(device)
         self.inferer = FlipAveragingInferer(pack.patch_size.infer, [0] if pack.augment.flip else [])
 
     @classmethod
     def of(cls, pack: OrganPack, device: str | torch.device = "cpu") -> Segmenter | None:
-        """Return that of a pack, with all of its structures even if some are left out; None without a trained U-Net."""
-        if not pack.network or not Path(network_file(pack)).is_file():
-            return None
-        return cls(OrganPack.load(pack.folder), device)
+        """Return that of a pack; None without a trained U-Net."""
+        return cls(pack, device) if pack.network and Path(network_file(pack)).is_file() else None
+
+    @cached_property
+    def pack(self) -> OrganPack:
+        """The pack with all of its structures: of several packs in one run, each may have left some to another."""
+        return OrganPack.load(self.folder)
 
     @cached_property
     def network(self) -> torch.nn.Module:
