@@ -112,7 +112,8 @@ def _caption(pack: OrganPack, counts: Mapping[str, int], budget: Budget, seed: i
         f"{bundle_version()}). Scored: {counted(counts['scored'], 'case')} of the {counts['test']} of the test part, "
         "by which nothing was chosen. The networks are small and trained briefly, in 3D, from the descriptions in the "
         "papers: the tables compare masks with their refinement, and say little about how good these networks can be. "
-        "What refines are the pack's own prior and, with the image, its voxel head and U-Net, which had more time to learn."
+        "What refines are the pack's own prior and, with the image, its voxel head and U-Net, which had more time to "
+        "learn."
     )
 
 
