@@ -146,7 +146,8 @@ def test_answer_says_what_was_changed(server, drawing):
 
 
 def test_current_label_is_refined_as_by_the_command(server, run, drawing, tmp_path):
-    output = run("refine", drawing, image_dir=server.studies / f"{LEFT}.nii.gz", preset="linear")
+    options = {"image_dir": server.studies / f"{LEFT}.nii.gz", "preset": "linear", "second_reader": False}
+    output = run("refine", drawing, **options)
     expected = values_of(output / LEFT / f"{LEFT}_refined.nii.gz")
     assert (expected != values_of(drawing)).sum() > 100
     sent = server.infer(LEFT, label=drawing, current_label=True, preset="linear")
