@@ -2,8 +2,8 @@
 
 A fit to a poor mask is poor, and misleads the voxel head that reads the image with it. So the head reads twice: first
 with the fast linear fit, and at last with the fit to what it saw at first. Where the first reading shows a mask to be
-poor, or the two readers of the image disagree, there is one more between the two. An image that stays disputed is not
-followed.
+poor, or the image's two readers disagree, there is one more between the two. An image about which they agree in no
+structure is not followed; one structure alone may be hard to see.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def mend(
 
     Returns:
         Structure name → what came of it; those that the image has no say in, or leaves nothing of, are not among them.
-        Where the image's readers hardly agree that is the mask as it was, and the image is not seen any more.
+        Of an image whose readers hardly agree that is the masks as they were, and the image is not seen any more.
     """
 
     def seen(label_map: np.ndarray, mask: BoxedMask) -> Seen:
@@ -87,20 +87,25 @@ def mend(
 
     parts = read_all(sampled)
     mended = _mended(parts, label_map, affine, seen)
-    again = [name for name in mended if parts[name][1].poor or _is_disputed(parts[name][1])]
+    again = [name for name in mended if parts[name][1].poor or _hardly_agreed(parts[name][1])]
     if again:
         parts |= read_all([resampled(name, mended[name]) for name in again])
-        disputed = {name: parts.pop(name)[1].agreement for name in again if _is_disputed(parts[name][1])}
-        mended = _mended(parts, label_map, affine, seen)
-        for one in sampled:
-            if isinstance(one, Sampled) and one.name in disputed:
-                unseen = Seen(None, label_map, one.mask, disputed=disputed[one.name])
-                mended[one.name] = Mended(one.transform.similarity, unseen, one.surface)
+        if not all(_hardly_agreed(part) for _, part in parts.values()):
+            return _mended(parts, label_map, affine, seen)
+        mended = {
+            one.name: Mended(
+                one.transform.similarity,
+                Seen(None, label_map, one.mask, disputed=parts[one.name][1].agreement),
+                one.surface,
+            )
+            for one in sampled
+            if isinstance(one, Sampled) and one.name in parts
+        }
     return mended
 
 
-def _is_disputed(part: Reconstruction) -> bool:
-    """Whether the readers of the image hardly agree."""
+def _hardly_agreed(part: Reconstruction) -> bool:
+    """Whether the image's readers were both asked about a structure, and hardly agree."""
     return part.agreement is not None and part.agreement < BELIEVED
 
 

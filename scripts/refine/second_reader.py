@@ -89,8 +89,7 @@ def disputed_words(fitted: Fitted) -> str:
     """Return what a user is told of an image that was not followed; "" of most structures."""
     if fitted.seen is None or fitted.seen.disputed is None:
         return ""
-    agreement = f"Dice {fitted.seen.disputed:.2f}"
     return (
-        f"the image was not followed: its two readers hardly agree about {fitted.name} ({agreement}); is it of the "
-        "modality and contrast that the organ pack knows, and of this patient?"
+        f"the image was not followed: its two readers hardly agree (here a Dice of {fitted.seen.disputed:.2f}); is it of "
+        "the modality and contrast that the organ pack knows, and of this patient?"
     )

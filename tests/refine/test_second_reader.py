@@ -1,6 +1,7 @@
 """The second reader: what a U-Net says beside the voxel head, where it has not made the mask."""
 
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from scripts.geometry.resample import WorldGrid
 from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import OrganPack
 from scripts.refine.chain import Refiner
+from scripts.refine.mending import Mended, mend
 from scripts.refine.odds import proposed, second_weight
 from scripts.refine.second_reader import SecondReader
-from scripts.refine.stages import Aligned, Image
+from scripts.refine.stages import Aligned, Image, Sampled, Seen
 from scripts.run.mask_request import MaskRequest
 from scripts.run.request import OpenRequest
 from tests.helpers.bright_head import bright_image, pack_with_bright_head, with_following_head
@@ -250,3 +252,36 @@ def test_of_an_image_that_it_fails_to_read_it_has_no_say(pack, caplog):
     assert case.quality["evidence"] == "image" and case.quality["second_reader_dice"] is None
     assert len(both.segmenter.images) == 1 and "no such luck" in caplog.text
     np.testing.assert_array_equal(refined, alone.refine(mask, affine, bright_image(truth, affine))[0])
+
+
+@pytest.mark.parametrize(("dice_of", "followed"), [((0.2, 0.9), True), ((0.2, 0.3), False), ((0.2, None), True)])
+def test_one_structure_that_is_hard_to_see_does_not_make_an_image_disputed(monkeypatch, dice_of, followed):
+    """The two readings of two structures, without the rest of the chain."""
+    label_map, affine = mean_shape("plain")
+    names = ["one", "other"]
+    told = dict(zip(names, dice_of, strict=True))
+    one = Aligned(
+        **{field: None for field in ("structure", "seconds", "prior", "mask", "affine", "surface", "transform")}
+    )
+    known = {"samples": None, "context": None, "evidence": None, "seen": None, "drawn": None}
+    transform = SimpleNamespace(similarity="as it was")
+    sampled = [
+        one.then(
+            Sampled, structure=SimpleNamespace(name=n), mask="mask", surface="surface", transform=transform, **known
+        )
+        for n in names
+    ]
+    steps = {
+        n: SimpleNamespace(settings=SimpleNamespace(method="default"), finetune=None, reconstruction=None)
+        for n in names
+    }
+    for name, own in steps.items():
+        part = SimpleNamespace(evidence="image", signed_mm=np.full(1, -1.0), poor=False, agreement=told[name])
+        own.finetune = SimpleNamespace(linear=lambda *_: "fit")
+        own.reconstruction = SimpleNamespace(measure=lambda _: None, judge=lambda *_, part=part: part)
+    made = Mended("mended", Seen(None, label_map, None), None)
+    monkeypatch.setattr("scripts.refine.mending._mended", lambda parts, *_: dict.fromkeys(parts, made))
+    by_name = {own.name: own for own in sampled}
+    found = mend(sampled, label_map, affine, Image(label_map, affine), steps, lambda name, _: by_name[name])
+    assert {mended.similarity for mended in found.values()} == {"mended" if followed else "as it was"}
+    assert [mended.seen.disputed for mended in found.values()] == ([None, None] if followed else list(dice_of))
