@@ -90,6 +90,6 @@ def disputed_words(fitted: Fitted) -> str:
     if fitted.seen is None or fitted.seen.disputed is None:
         return ""
     return (
-        f"the image was not followed: its two readers hardly agree (here a Dice of {fitted.seen.disputed:.2f}); is it of "
-        "the modality and contrast that the organ pack knows, and of this patient?"
+        f"the image was not followed: its two readers hardly agree (here a Dice of {fitted.seen.disputed:.2f}); is it "
+        "of the modality and contrast that the organ pack knows, and of this patient?"
     )
