@@ -22,6 +22,7 @@ SETTING = re.compile(r"`([a-z]\w*_(?:mm3?|radii|dice|share|cosine|steps|rate|pen
 REPORTED = {
     "steps_mm",
     "taken_in_mm",
+    "second_reader_dice",
     "to_usual_mm",
     "inward_mm",
     "mesh_mm",
