@@ -71,3 +71,10 @@ class BoxedMask:
     def remove(self, voxels: np.ndarray) -> None:
         """Take voxels of its box, indices (N, 3) of the grid, out of the mask."""
         self.part[tuple((voxels - [side.start for side in self.box]).T)] = False
+
+
+def in_larger_box(values: np.ndarray, box: Box, larger: Box, beyond: float) -> np.ndarray:
+    """Return values (x, y, z) of a box in one that holds it, with another value beyond the box."""
+    result = np.full([side.stop - side.start for side in larger], beyond, values.dtype)
+    result[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, larger, strict=True))] = values
+    return result

@@ -10,5 +10,8 @@ ORGAN_FILE = "organ.yaml"
 JOINT_FILE = "joint.safetensors"
 EVIDENCE_FILE = "evidence.safetensors"  # the voxel head that reads images
 BLIND_FILE = "evidence_without_image.safetensors"  # and the one for masks alone
-QUALITY_FILE = MODELS / "quality.safetensors"  # of all packs
+QUALITY_FILES = {  # of all packs; what the predictor is told → its file
+    "fit": MODELS / "quality.safetensors",
+    "image": MODELS / "quality_with_image.safetensors",
+}
 CALIBRATION_FILE = "calibration.json"

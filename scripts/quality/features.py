@@ -1,4 +1,4 @@
-"""What a predictor is told of a mask: the figures of its agreement with its fit, on scales that a network can use."""
+"""What a predictor is told of a mask: figures of its fit, or of an image, on scales that a network can use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+OF_IMAGE = tuple(f"{reader}_{what}" for reader in ("head", "second") for what in ("dice", "best_dice", "hd95"))
 LENGTHS = (  # shares of the shape's radius; they span from 0.01 to 10
     *(f"mask_to_fit_p{p}" for p in (2, 10, 50, 90, 98)),
     *(f"{pair}_p{p}" for pair in ("fit_to_mask", "mask_to_linear", "fit_to_linear") for p in (50, 90, 98)),
@@ -16,27 +17,33 @@ LENGTHS = (  # shares of the shape's radius; they span from 0.01 to 10
 )
 VOLUMES = ("beyond_fit", "lacks_of_fit", "beside_largest", "holes", "changed", "at_border")  # shares, mostly near 0
 RATIOS = ("surface_ratio", "scale", "pieces")  # about 1, or more
-PLAIN = ("dice_with_fit", "latent_rms", "rotation_deg", "converged", "expected_dice")
-FEATURES = (*LENGTHS, *VOLUMES, *RATIOS, *PLAIN)
+PLAIN = ("dice_with_fit", "latent_rms", "rotation_deg", "converged")
+OF_FIT = (*LENGTHS, *VOLUMES, *RATIOS, *PLAIN)
+KINDS = {"fit": OF_FIT, "image": OF_IMAGE}  # of predictors → their features
 
 LEAST_LENGTH = 0.02  # of the radius: below it, lengths are alike
 LEAST_SHARE = 0.003
+DICE_ENDS = (0.01, 0.99)  # the logit's ends
 
 
-def features(figures: Mapping[str, float | None]) -> np.ndarray:
-    """Return the features (F,) float32 of a mask, in the order of `FEATURES`; NaN where there is no figure.
+def features(figures: Mapping[str, float | None], kind: str = "fit") -> np.ndarray:
+    """Return the features (F,) float32 of a mask, in the order of `KINDS`; NaN where there is no figure.
 
     Args:
-        figures: name → number, as `refine.agreement` gives them.
+        figures: name → number, as `refine.agreement` and `refine.expected` give them.
+        kind: of the predictor that is told.
     """
-    return np.array([_scaled(name, figures.get(name)) for name in FEATURES], np.float32)
+    return np.array([_scaled(name, figures.get(name)) for name in KINDS[kind]], np.float32)
 
 
 def _scaled(name: str, value: float | None) -> float:
     if value is None:
         return float("nan")
-    if name in LENGTHS:
+    if name in LENGTHS or name.endswith("hd95"):
         return float(np.arcsinh(value / LEAST_LENGTH))
+    if name in OF_IMAGE:
+        share = min(max(value, DICE_ENDS[0]), DICE_ENDS[1])
+        return float(np.log(share / (1.0 - share)))
     if name in VOLUMES:
         return float(np.log(1.0 + max(value, 0.0) / LEAST_SHARE))
     if name in RATIOS:

@@ -1,9 +1,10 @@
 """DSC and HD95 of a mask that nobody has drawn the truth for, each with an interval.
 
-A small perceptron knows from masks whose truth is known how figures of mask and fit go with the mask's quality; several
-of them, started differently, are averaged. They predict a mean and a spread, on a scale on which errors are alike: the
-logit of DSC, the logarithm of HD95 over the shape's radius. The interval's width in spreads is not theirs: it comes
-from patients of organs that they were not trained on, or from the user's own (conformal prediction).
+A small perceptron knows from masks whose truth is known how figures of mask and fit, or of mask and image, go with the
+mask's quality; several of them, started differently, are averaged. They predict a mean and a spread, on a scale on
+which errors are alike: the logit of DSC, the logarithm of HD95 over the shape's radius. The interval's width in spreads
+is not theirs: it comes from patients of organs that they were not trained on, or from the user's own (conformal
+prediction).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from torch import Tensor, nn
 
 from ..cases.files import whole_file
 from ..prior.tensor_file import TensorFile, open_tensors
-from .features import FEATURES, features
+from .features import KINDS, features
 
 TARGETS = ("dsc", "hd95")
-WIDTH = 32
+WIDTHS = {"fit": 32, "image": 16}  # of the hidden layers
 MEMBERS = 5
 LARGEST = 4.0  # of a feature, in its standard deviations
 LEAST_SPREAD = 1e-3
@@ -37,16 +38,18 @@ class QualityNet(nn.Module):
 
     Args:
         members: how many perceptrons.
-        width: of their two hidden layers.
+        width: of their two hidden layers; None for the usual one.
+        kind: of the features, one of `KINDS`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, members: int = MEMBERS, width: int = WIDTH) -> None:
+    def __init__(self, members: int = MEMBERS, width: int | None = None, kind: str = "fit") -> None:
         super().__init__()
-        self.width = width
-        n = len(FEATURES)
+        self.width = width = WIDTHS[kind] if width is None else width
+        self.kind = kind
+        n = len(KINDS[kind])
         self.register_buffer("mean", torch.zeros(n))
         self.register_buffer("std", torch.ones(n))
         self.members = nn.ModuleList(
@@ -115,6 +118,15 @@ class QualityPredictor:
         self.own_widths = {target: float(own_widths[target]) for target in TARGETS}
         self.card = dict(card or {})
 
+    @property
+    def kind(self) -> str:
+        """What it is told: "fit" for figures of mask and fit, "image" for those of the readers of an image."""
+        return self.net.kind
+
+    def can_tell(self, figures: Mapping[str, float | None]) -> bool:
+        """Return whether there are figures for it: of an image, if it is told of images."""
+        return bool(np.isfinite(features(figures, self.kind)).any())
+
     def knows(self, organ: str) -> bool:
         """Return whether masks of an organ took part in the training."""
         return organ in self.card.get("organs", [])
@@ -139,11 +151,11 @@ class QualityPredictor:
         """Predict the quality of one mask.
 
         Args:
-            figures: of the mask and its fit, see `refine.agreement`.
+            figures: of the mask, see `refine.agreement` and `refine.expected`.
             radius_mm: of the fitted shape.
             widths: target → half of the interval's width, in spreads.
         """
-        mean, spread = (part[0].astype(float) for part in self.raw(features(figures)[None]))
+        mean, spread = (part[0].astype(float) for part in self.raw(features(figures, self.kind)[None]))
         return self.read(mean, spread, radius_mm, widths)
 
     def read(self, mean: np.ndarray, spread: np.ndarray, radius_mm: float, widths: Mapping[str, float]) -> Prediction:
@@ -158,7 +170,7 @@ class QualityPredictor:
         """Write the predictor as safetensors with the card in the header."""
         tensors = {name: value.contiguous() for name, value in self.net.state_dict().items()}
         header = {
-            "features": list(FEATURES),
+            "features": list(KINDS[self.kind]),
             "members": len(self.net.members),
             "width": self.net.width,
             "widths": self.widths,
@@ -176,9 +188,9 @@ class QualityPredictor:
             BrokenFile: the file holds none, or its header does not fit its tensors.
         """
         with open_tensors(path, "quality") as file:
-            members, width = _check(file)
+            members, width, kind = _check(file)
             header, state = file.header, file.tensors()
-        net = QualityNet(members, width)
+        net = QualityNet(members, width, kind)
         net.load_state_dict(state)
         return cls(net, header["widths"], header["own_widths"], header.get("card"))
 
@@ -193,13 +205,14 @@ def _expit(value: float) -> float:
     return float(1.0 / (1.0 + np.exp(-value)))
 
 
-def _check(file: TensorFile) -> tuple[int, int]:
-    """Check that the header fits the tensors, before a net is built of what it says; return members and width.
+def _check(file: TensorFile) -> tuple[int, int, str]:
+    """Check that the header fits the tensors, before a net is built of what it says; return members, width and kind.
 
     Raises:
         BrokenFile: it does not.
     """
-    file.require(file.header.get("features") == list(FEATURES), "its features are not those of this version")
+    kinds = [kind for kind, names in KINDS.items() if file.header.get("features") == list(names)]
+    file.require(bool(kinds), "its features are not those of this version")
     for key in ("widths", "own_widths"):
         widths = file.header.get(key)
         if not isinstance(widths, dict):
@@ -209,6 +222,6 @@ def _check(file: TensorFile) -> tuple[int, int]:
     file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
     members, width = file.whole(file.header, "members", 64), file.whole(file.header, "width", 1024)
     with torch.device("meta"):  # shapes only: no memory
-        expected = {key: tuple(value.shape) for key, value in QualityNet(members, width).state_dict().items()}
+        expected = {key: tuple(value.shape) for key, value in QualityNet(members, width, kinds[0]).state_dict().items()}
     file.require_shapes(expected)
-    return members, width
+    return members, width, kinds[0]

@@ -29,7 +29,6 @@ def agreement(
     mask: np.ndarray,
     fit: np.ndarray,
     box: Box,
-    probability: np.ndarray | None,
 ) -> dict[str, float | None]:
     """Return figures of one structure's mask, initial or refined, beside its fit.
 
@@ -39,14 +38,12 @@ def agreement(
         mask: (x, y, z) bool, the mask that the figures are of.
         fit: (x, y, z) bool, the inside of the fitted shape.
         box: slices of the label map's grid; masks and fit have no voxels beyond it.
-        probability: (x, y, z) of the voxel head, NaN where it says nothing; None where no image was read.
 
     Returns:
         Name → number; None where there is none, as of a joint model that the pack lacks.
     """
     shape, transform = fitted.fit, fitted.transform
     radius_mm = shape.radius_mm
-    expected = _expected_dice(mask, probability)
     inner = crop_box(initial | mask | fit, 1)  # large margins would take most of the time
     x, y, z = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, inner, strict=True))
     box, initial, mask, fit = (x, y, z), initial[inner], mask[inner], fit[inner]
@@ -54,7 +51,7 @@ def agreement(
     size, size_of_fit = int(np.count_nonzero(mask)), max(1, int(np.count_nonzero(fit)))
     both = int(np.count_nonzero(mask & fit))
     rim, rim_of_fit = surface_voxels(mask), surface_voxels(fit)
-    at_mask, at_fit = _places(rim, affine), _places(rim_of_fit, affine)
+    at_mask, at_fit = places(rim, affine), places(rim_of_fit, affine)
     pieces, largest, holes = _pieces(mask)
     known: dict[str, float | None] = {
         "dice_with_fit": 2.0 * both / max(1, size + size_of_fit),
@@ -76,7 +73,6 @@ def agreement(
         "latent_rms": shape.figures["latent_rms"],
         "residual_median": shape.figures["residual_median_mm"] / radius_mm,
         "residual_p90": shape.figures["residual_p90_mm"] / radius_mm,
-        "expected_dice": expected,
     }
     known |= _percentiles("mask_to_fit", ACROSS, shape.sdf_mm, at_mask, radius_mm)
     tree = spatial.cKDTree(apply_affine(affine, rim.astype(float))) if len(rim) else None
@@ -133,9 +129,9 @@ def surface_voxels(mask: np.ndarray) -> np.ndarray:
     return np.argwhere(boundary(mask))
 
 
-def _places(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """World mm (n, 3) of at most `AT_MOST` of the voxels, spread evenly over their order."""
-    return apply_affine(affine, voxels[:: len(voxels) // AT_MOST + 1].astype(float))
+def places(voxels: np.ndarray, affine: np.ndarray, at_most: int = AT_MOST) -> np.ndarray:
+    """World mm (n, 3) of at most so many of the voxels, spread evenly over their order."""
+    return apply_affine(affine, voxels[:: -(-len(voxels) // at_most) or 1].astype(float))
 
 
 def _pieces(mask: np.ndarray) -> tuple[int, int, int]:
@@ -150,14 +146,6 @@ def _pieces(mask: np.ndarray) -> tuple[int, int, int]:
     outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
     beyond = int(np.count_nonzero(outside == outside[0, 0, 0]))
     return count, largest, outside.size - size - beyond
-
-
-def _expected_dice(mask: np.ndarray, probability: np.ndarray | None) -> float | None:
-    """The Dice coefficient that a mask would have if every voxel were the organ's with its own probability."""
-    if probability is None:
-        return None
-    expected = np.where(np.isnan(probability), mask, probability)
-    return float(2.0 * expected[mask].sum() / max(1.0, float(expected.sum()) + np.count_nonzero(mask)))
 
 
 def _share_at_border(rim: np.ndarray, box: Box, shape: tuple[int, ...]) -> float:

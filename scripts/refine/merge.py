@@ -9,9 +9,10 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
-from ..geometry.boxed import Box, BoxedMask
+from ..geometry.boxed import BoxedMask, in_larger_box
 from ..prior.volume import UsualVolume
 from .agreement import agreement
+from .expected import readers_of
 from .inward import to_usual_mm
 from .likeness import cut_flat, unknown_shape
 from .reconstruction import Reconstruction
@@ -111,13 +112,6 @@ def _overlap(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[tuple[sl
     return own[0], own[1]
 
 
-def _in_box(values: np.ndarray, box: Box, larger: Box, beyond: float) -> np.ndarray:
-    """Values of a box in one that holds it."""
-    result = np.full([side.stop - side.start for side in larger], beyond, values.dtype)
-    result[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, larger, strict=True))] = values
-    return result
-
-
 def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str, Any]:
     """Return what a report says of one structure: figures of alignment and fit, volumes, and every region judged.
 
@@ -133,12 +127,19 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
     usual = UsualVolume.from_card(fitted.prior.card)
     wanted = part.signed_mm < 0
-    fit = _in_box(part.fit, part.box, after.box, False)
-    probability = None if part.probability is None else _in_box(part.probability, part.box, after.box, np.nan)
-    known = first = agreement(fitted, before, before, fit, after.box, probability)
+    fit = in_larger_box(part.fit, part.box, after.box, False)
+    readers = readers_of(fitted, part, after)
+
+    def figures(mask: np.ndarray) -> dict[str, float | None]:
+        found = agreement(fitted, before, mask, fit, after.box)
+        for reader in readers:
+            found |= reader.figures(mask, fitted.fit.radius_mm)
+        return found
+
+    known = first = figures(before)
     changed = int(np.count_nonzero(before != after.part))
     if changed:
-        known = agreement(fitted, before, after.part, fit, after.box, probability)
+        known = figures(after.part)
     agreed = part.agreement if fitted.seen is None or fitted.seen.disputed is None else fitted.seen.disputed
     strange = unknown_shape(part.doubtful or part.taken_in_mm > 0, part.warnings, known["dice_with_fit"] or 0.0)
     cut = "" if fitted.drawn is not None else cut_flat(fitted.structure, known["initial_flat_end"] or 0.0)

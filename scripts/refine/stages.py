@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +44,16 @@ class Image:
     affine: np.ndarray
 
 
+class SecondReading(Protocol):
+    """Gives the probability (X, Y, Z) of a structure on a grid, NaN where it says nothing; see `SecondReader`."""
+
+    def __call__(self, name: str, grid: WorldGrid) -> np.ndarray | None:
+        """Read the image, if nobody has yet."""
+
+    def known(self, name: str, grid: WorldGrid) -> np.ndarray | None:
+        """Return None if nobody has."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a voxel head sees of a structure beside its fit.
@@ -52,14 +62,14 @@ class Seen:
         image: the case's image; None where the head knows mask and fits alone.
         label_map: (X, Y, Z), in which the other structures are.
         mask: the structure's voxels that the head corrects: the initial ones, or what an earlier reading made of them.
-        second: structure name and grid → what the second reader of the image says, see `second_reader`; None without.
+        second: the second reader of the image, see `second_reader`; None without.
         disputed: how far the readers of an image agree that is not followed, and not seen any more; None of others.
     """
 
     image: Image | None
     label_map: np.ndarray
     mask: BoxedMask
-    second: Callable[[str, WorldGrid], np.ndarray | None] | None = None
+    second: SecondReading | None = None
     disputed: float | None = None
 
 

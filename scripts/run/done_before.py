@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..cases.digest import hash_of, input_hash
 from ..cases.find import CASE
 from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack
-from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
+from ..organ.places import CALIBRATION_FILE, QUALITY_FILES
 from ..report.run_report import FAILED, CaseRecord, RunReport, package_versions, shown
 from ..report.version import bundle_version
 from ..unet.network import network_file
@@ -27,7 +27,7 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     """Return a hash of all that a case's results depend on beside its own files.
 
     That is: the settings, the steps and what they were told in plain values, the device, the organ pack's files, the
-    predictor of quality, the versions of the bundle and of the packages, and the bundle's own code and configs.
+    predictors of quality, the versions of the bundle and of the packages, and the bundle's own code and configs.
 
     Args:
         work: what is done.
@@ -48,7 +48,7 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     for one in () if pack is None else pack.packs:
         own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, BLIND_FILE, CALIBRATION_FILE)]
         networks = [Path(network_file(one, name)) for name in dict.fromkeys(("", settings.get("network_name") or ""))]
-        named = [*own_files, *networks, QUALITY_FILE]
+        named = [*own_files, *networks, *QUALITY_FILES.values()]
         files += [file for file in (one.file, *(s.prior for s in one.structures), *named) if file.is_file()]
     return hash_of([json.dumps(own, sort_keys=True, default=str)], files)
 

@@ -15,7 +15,7 @@ from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..evaluation.benchmark import benchmark
 from ..organ.pack import OrganPack
-from ..organ.places import CALIBRATION_FILE, QUALITY_FILE
+from ..organ.places import CALIBRATION_FILE, EVIDENCE_FILE, QUALITY_FILES
 from ..quality.calibration import Calibration
 from ..quality.predictor import PROMISE, TARGETS, QualityPredictor
 from ..simulation.simulate import choose_kinds, write_simulated
@@ -69,7 +69,8 @@ def calibrate(
         SystemExit: a case of a run failed.
     """
     pack = OrganPack.load(organ)
-    predictor = QualityPredictor.load(QUALITY_FILE)
+    kind = "image" if image_dir and (pack.folder / EVIDENCE_FILE).is_file() else "fit"
+    predictor = QualityPredictor.load(QUALITY_FILES[kind])
     files = list_masks(label_dir) if mask_dir else choose_labels(label_dir, pack, "", cases)
     trained = {case_name(name) for name in pack.split.get("train", [])}
     seen = sorted(case_name(file) for file in files if case_name(file) in trained)
@@ -105,8 +106,8 @@ def calibrate(
         source=source,
         label_source=label_source,
     )
-    found = calibration_of(load_examples([str(out / RUNS)]), predictor, made_of)
-    found = replace(found, predictor=hash_of((), [QUALITY_FILE]))
+    found = calibration_of(load_examples([str(out / RUNS)], kind), predictor, made_of)
+    found = replace(found, predictor=hash_of((), [QUALITY_FILES[kind]]))
     file = pack.folder / CALIBRATION_FILE
     found.save(file)
     wider = ", ".join(

@@ -10,6 +10,8 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...cases.find import match_name
 from ...evaluation.scoring import REFERENCE
 from ...organ.side_names import without_side
@@ -59,11 +61,12 @@ class Example:
         return targets_of(self.dsc, self.hd95_mm, self.radius_mm)
 
 
-def load_examples(patterns: Sequence[str]) -> list[Example]:
+def load_examples(patterns: Sequence[str], kind: str = "fit") -> list[Example]:
     """Return the masks of benchmarks' output folders.
 
     Args:
         patterns: of folders that `python -m scripts benchmark` wrote for the preset `default`, or folders of these.
+        kind: of the features, see `quality.features`.
 
     Raises:
         ValueError: a pattern fits no folder, or there is no benchmark in it.
@@ -72,18 +75,19 @@ def load_examples(patterns: Sequence[str]) -> list[Example]:
     for pattern in patterns:
         folders = [Path(name) for name in sorted(glob(pattern)) if Path(name).is_dir()]
         runs = [run for folder in folders for run in sorted({folder, *(file.parents[1] for file in _scored(folder))})]
-        own = [example for run in runs if (run / METRICS).is_file() for example in read_run(run)]
+        own = [example for run in runs if (run / METRICS).is_file() for example in read_run(run, kind)]
         if not own:
+            with_image = " whose voxel head has read images" if kind == "image" else ""
             raise ValueError(
-                f"{pattern}: no benchmark with the preset {PRESET} in it: give output folders of "
+                f"{pattern}: no benchmark with the preset {PRESET} in it{with_image}: give output folders of "
                 "`python -m scripts benchmark`"
             )
         found += own
     return found
 
 
-def read_run(run: Path) -> list[Example]:
-    """Return the masks of one benchmark's output folder; those without a fit, or with one that cannot be right, not."""
+def read_run(run: Path, kind: str = "fit") -> list[Example]:
+    """Return the masks of one benchmark's output folder of which something is predicted, see `quality.verdict`."""
     report = read_report(run / PRESET)
     organ = Path(str(report["settings"]["organ"])).name
     scores = _scores(run / METRICS)
@@ -96,10 +100,12 @@ def read_run(run: Path) -> list[Example]:
             quality = part["quality"]
             for stage, method in zip(STAGES, (REFERENCE, PRESET), strict=True):
                 score = scores.get((name or "", part["name"], method))
-                if score is None or "agreement" not in quality or quality["doubtful"] or quality.get("taken_in_mm"):
+                if score is None or "agreement" not in quality or quality["doubtful"]:
                     continue
                 radius_mm = float(quality["fit"]["radius_mm"])
-                figures = features(quality["agreement"][stage])
+                figures = features(quality["agreement"][stage], kind)
+                if not np.isfinite(figures).any() or (kind == "fit" and quality.get("taken_in_mm")):
+                    continue
                 own = (group, organ, score["patient"], part["name"], stage, figures, radius_mm)
                 found.append(Example(*own, float(score["dsc"]), float(score["hd95_mm"])))
     return found

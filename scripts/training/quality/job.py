@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ...cases.files import write_csv, write_text
 from ...evaluation.tables import markdown_table
-from ...organ.places import QUALITY_FILE
+from ...organ.places import QUALITY_FILES
 from ...quality.predictor import PROMISE, TARGETS, QualityNet, QualityPredictor
 from ...quality.verdict import STAGES
 from .conformal import width
@@ -42,7 +42,9 @@ class Part:
     predictors: Sequence[QualityPredictor]
 
 
-def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", seed: int = 0) -> str:
+def quality(
+    runs: str, test_runs: str = "", output: str = "", page: str = "", seed: int = 0, image: bool = False
+) -> str:
     """Train the predictor of DSC and HD95 on masks whose truth is known, and say how well it predicts.
 
     What is said of a mask comes from a predictor that was trained on other patients, or on other organs, alone.
@@ -54,6 +56,7 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
         output: where the predictor is written; by default where every organ pack finds it.
         page: where a page with the scores is written, and a CSV file with all masks beside it; none by default.
         seed: of initialisation and order.
+        image: of masks that were refined with an image, by what its readers say; otherwise by mask and fit alone.
 
     Returns:
         Where the predictor was written.
@@ -61,8 +64,9 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
     Raises:
         ValueError: a pattern fits no benchmark, or all masks are of organs that one pack has.
     """
-    known = load_examples(_listed(runs))
-    unseen = load_examples(_listed(test_runs)) if test_runs else []
+    kind = "image" if image else "fit"
+    known = load_examples(_listed(runs), kind)
+    unseen = load_examples(_listed(test_runs), kind) if test_runs else []
     organs = sorted({example.organ for example in known})
     others = _other_kinds(known, [*known, *unseen])
     alone = [organ for organ, kept in others.items() if not any(kept)]
@@ -73,8 +77,8 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
     patients = [f"{e.organ} {e.patient}" for e in known]
     fold_of = {patient: str(n % FOLDS) for n, patient in enumerate(sorted({e.patient for e in known}))}
     folds = [fold_of[e.patient] for e in known]  # a patient may be in the data of two packs
-    by_organ = _leave_out(known, others, seed, "organs")
-    by_fold = _leave_out(known, {fold: [own != fold for own in folds] for fold in set(folds)}, seed, "patients")
+    by_organ = _leave_out(known, others, seed, kind, "organs")
+    by_fold = _leave_out(known, {fold: [own != fold for own in folds] for fold in set(folds)}, seed, kind, "patients")
     widths = _widths(known, [by_organ[e.organ] for e in known], patients)
     own_widths = _widths(known, [by_fold[fold] for fold in folds], patients)
     card = {
@@ -84,13 +88,13 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
         "sets": sorted({e.group for e in known}),
         "seed": seed,
     }
-    target = Path(output) if output else QUALITY_FILE
-    shipped = QualityPredictor(train(known, seed), widths, own_widths, card)
+    target = Path(output) if output else QUALITY_FILES[kind]
+    shipped = QualityPredictor(train(known, seed, kind), widths, own_widths, card)
     shipped.save(target)
     if page:
         stranger = {organ: QualityPredictor(net, widths, widths) for organ, net in by_organ.items()}
         fellow = {fold: QualityPredictor(net, own_widths, own_widths) for fold, net in by_fold.items()}
-        options = {"runs": runs, "test_runs": test_runs, "seed": seed}
+        options = {"runs": runs, "test_runs": test_runs, "seed": seed, "image": "true" if image else ""}
         command = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v != "")
         parts = [
             Part("known organs, new patients", known, [fellow[fold] for fold in folds]),
@@ -102,11 +106,11 @@ def quality(runs: str, test_runs: str = "", output: str = "", page: str = "", se
     return f"predictor of quality, {len(known)} masks of {card['patients']} patients: {target}"
 
 
-def train(examples: Sequence[Example], seed: int) -> QualityNet:
+def train(examples: Sequence[Example], seed: int, kind: str = "fit") -> QualityNet:
     """Train a net on masks; a patient with many of them counts less for each."""
     values = np.stack([e.features for e in examples])
     targets = np.array([e.targets for e in examples], np.float32)
-    return train_net(values, targets, _weights(examples), seed)
+    return train_net(values, targets, _weights(examples), seed, kind)
 
 
 def _other_kinds(examples: Sequence[Example], wanted: Sequence[Example]) -> dict[str, list[bool]]:
@@ -118,11 +122,11 @@ def _other_kinds(examples: Sequence[Example], wanted: Sequence[Example]) -> dict
 
 
 def _leave_out(
-    examples: Sequence[Example], kept: Mapping[str, Sequence[bool]], seed: int, what: str
+    examples: Sequence[Example], kept: Mapping[str, Sequence[bool]], seed: int, kind: str, what: str
 ) -> dict[str, QualityNet]:
     """Key → a net that was trained on those examples that are kept for it."""
     bar = tqdm(sorted(kept), desc=f"{what} left out", disable=None)
-    return {key: train([e for e, own in zip(examples, kept[key], strict=True) if own], seed) for key in bar}
+    return {key: train([e for e, own in zip(examples, kept[key], strict=True) if own], seed, kind) for key in bar}
 
 
 def _widths(examples: Sequence[Example], nets: Sequence[QualityNet], patients: Sequence[str]) -> dict[str, float]:
