@@ -8,16 +8,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scripts.prior.tensor_file import BrokenFile
-from scripts.quality.features import FEATURES, LENGTHS, VOLUMES, features
+from scripts.quality.features import KINDS, LENGTHS, OF_IMAGE, VOLUMES, features
 from scripts.quality.predictor import QualityNet, QualityPredictor, targets_of
 
+FEATURES = KINDS["fit"]
 WIDTHS = {"dsc": 2.0, "hd95": 3.0}
 
 
-def made(seed: int = 0) -> QualityPredictor:
+def made(seed: int = 0, kind: str = "fit") -> QualityPredictor:
     torch.manual_seed(seed)
-    net = QualityNet(3, 8)
-    net.normalise(torch.randn(200, len(FEATURES)))
+    net = QualityNet(3, 8, kind)
+    net.normalise(torch.randn(200, len(KINDS[kind])))
     return QualityPredictor(net, WIDTHS, {"dsc": 1.0, "hd95": 1.5}, {"patients": 7, "organs": ["ball"]})
 
 
@@ -32,6 +33,21 @@ def test_features_have_an_order_and_what_is_unknown_is_nan():
     assert values[FEATURES.index("dice_with_fit")] == np.float32(0.8)
     assert np.isnan(np.delete(values, FEATURES.index("dice_with_fit"))).all()
     assert len(set(FEATURES)) == len(FEATURES)
+
+
+@pytest.mark.parametrize("name", OF_IMAGE)
+def test_so_have_those_of_an_image(name):
+    low, high = (features({name: value}, "image") for value in (0.4, 0.9))
+    place = OF_IMAGE.index(name)
+    assert low.shape == (len(OF_IMAGE),) and high[place] > low[place]
+    assert np.isnan(np.delete(low, place)).all()
+    assert np.isfinite([features({name: value}, "image")[place] for value in (0.0, 1.0)]).all()
+
+
+def test_a_predictor_can_tell_of_what_it_has_figures_of():
+    of_fit, of_image = made(), made(kind="image")
+    assert of_fit.can_tell(figures()) and not of_image.can_tell(figures())
+    assert of_image.can_tell(figures(head_dice=0.8)) and not of_image.can_tell(figures(head_dice=None))
 
 
 @pytest.mark.parametrize("name", [*LENGTHS, *VOLUMES])
@@ -88,6 +104,12 @@ def test_save_and_load_give_the_same_predictor(tmp_path):
         and again.widths_for("ball") == own.own_widths
     )
     assert made(1)(figures(), 12.0, WIDTHS) != own(figures(), 12.0, WIDTHS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_knows_what_it_is_told(tmp_path, kind):
+    made(kind=kind).save(tmp_path / "quality.safetensors")
+    assert QualityPredictor.load(tmp_path / "quality.safetensors").kind == kind
 
 
 def test_a_file_of_other_features_is_refused(tmp_path):

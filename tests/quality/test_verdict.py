@@ -15,7 +15,7 @@ def quality(**own) -> dict:
 
 
 def test_both_masks_are_predicted_with_their_intervals():
-    found = Judge(made(), "cube")(quality())
+    found = Judge([made()], "cube")(quality())
     for metric in ("predicted_dsc", "predicted_hd95_mm"):
         assert list(found[metric]) == ["initial", "refined"]
         assert all(low <= guess <= high for guess, low, high in found[metric].values())
@@ -24,14 +24,14 @@ def test_both_masks_are_predicted_with_their_intervals():
 
 
 def test_an_organ_of_the_training_has_narrower_intervals():
-    stranger, known = Judge(made(), "cube")(quality()), Judge(made(), "ball")(quality())
+    stranger, known = Judge([made()], "cube")(quality()), Judge([made()], "ball")(quality())
     assert known["interval"]["made_of"] == OTHER_PATIENTS
     assert known["predicted_dsc"]["refined"][1] > stranger["predicted_dsc"]["refined"][1]
 
 
 def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
     own = Calibration({"dsc": 20.0, "hd95": 30.0}, 12, 24, "masks of my network")
-    usual, found = Judge(made(), "cube")(quality()), Judge(made(), "cube", own)(quality())
+    usual, found = Judge([made()], "cube")(quality()), Judge([made()], "cube", own)(quality())
     assert found["predicted_dsc"]["refined"][0] == usual["predicted_dsc"]["refined"][0]
     assert found["predicted_dsc"]["refined"][1] < usual["predicted_dsc"]["refined"][1]
     assert found["interval"] == {"share": 0.9, "patients": 12, "made_of": "masks of my network"}
@@ -39,18 +39,52 @@ def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
 
 @pytest.mark.parametrize("said", [{"doubtful": True}, {"taken_in_mm": 0.9}])
 def test_nothing_is_predicted_where_the_fit_cannot_be_right_or_the_mask_was_far_too_large(said):
-    assert Judge(made(), "cube")(quality(**said)) == {}
+    assert Judge([made()], "cube")(quality(**said)) == {}
+
+
+def seen(**own) -> dict:
+    """The same of a structure whose image was read."""
+    known = quality(**own)
+    for stage, dice in (("initial", 0.6), ("refined", 0.9)):
+        known["agreement"][stage] |= {"head_dice": dice, "head_best_dice": 0.92, "head_hd95": 0.1, "second_dice": None}
+    return known
+
+
+def test_an_image_tells_where_there_is_one():
+    judge = Judge([made(), made(kind="image")], "cube")
+    found, alone = judge(seen()), judge(quality())
+    assert found["predicted_from"] == "image" and alone["predicted_from"] == "fit"
+    assert alone == Judge([made()], "cube")(quality())
+    assert found["predicted_dsc"] != alone["predicted_dsc"]
+    assert Judge([made()], "cube")(seen())["predicted_from"] == "fit"
+
+
+def test_an_image_tells_of_masks_that_were_far_too_large_too_but_of_none_without_a_fit():
+    judge = Judge([made(), made(kind="image")], "cube")
+    assert judge(seen(taken_in_mm=0.9))["predicted_from"] == "image" and judge(seen(doubtful=True)) == {}
+
+
+def test_a_calibration_is_of_one_predictor_alone(tmp_path, caplog):
+    files = {"fit": tmp_path / "quality.safetensors", "image": tmp_path / "quality_with_image.safetensors"}
+    for kind, file in files.items():
+        made(kind=kind).save(file)
+    own = Calibration({"dsc": 20.0, "hd95": 30.0}, 12, 24, "masks", predictor=hash_of((), [files["image"]]))
+    own.save(tmp_path / "calibration.json")
+    judge = Judge.of(files, "cube", tmp_path / "calibration.json")
+    assert judge is not None and judge.calibrated == "image" and not caplog.text
+    assert judge(seen())["interval"]["made_of"] == "masks"
+    assert judge(quality())["interval"]["made_of"] == OTHER_ORGANS
 
 
 def test_there_is_no_judge_without_a_predictor(tmp_path):
-    assert Judge.of(tmp_path / "none.safetensors", "cube", tmp_path / "calibration.json") is None
+    assert Judge.of({"fit": tmp_path / "none.safetensors"}, "cube", tmp_path / "calibration.json") is None
 
 
 def test_a_pack_s_calibration_is_read(tmp_path):
     made().save(tmp_path / "quality.safetensors")
     own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks")
     own.save(tmp_path / "calibration.json")
-    judge = Judge.of(tmp_path / "quality.safetensors", "cube", tmp_path / "calibration.json")
+    judge = Judge.of({"fit": tmp_path / "quality.safetensors"}, "cube", tmp_path / "calibration.json")
     assert judge is not None and judge.calibration == own
 
 
@@ -59,11 +93,11 @@ def test_a_calibration_of_another_predictor_is_left_aside(tmp_path, caplog):
     made().save(predictor)
     own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks", predictor=hash_of((), [predictor]))
     own.save(file)
-    judge = Judge.of(predictor, "cube", file)
+    judge = Judge.of({"fit": predictor}, "cube", file)
     assert judge is not None and judge.calibration == own and not caplog.text
     predictor.unlink()
     made(seed=1).save(predictor)
-    judge = Judge.of(predictor, "cube", file)
+    judge = Judge.of({"fit": predictor}, "cube", file)
     assert judge is not None and judge.calibration is None
     assert f"{file} was made with another predictor" in caplog.text
 

@@ -57,9 +57,9 @@ def fitted(
     )
 
 
-def figures(mask, *, initial=None, own=None, probability=None, box=BOX):
+def figures(mask, *, initial=None, own=None, box=BOX):
     initial = mask if initial is None else initial
-    return agreement(own or fitted(), initial, mask, ball(RADIUS_MM), box, probability)
+    return agreement(own or fitted(), initial, mask, ball(RADIUS_MM), box)
 
 
 def test_a_mask_that_is_its_fit_agrees_in_all():
@@ -101,7 +101,7 @@ def test_islands_and_holes_are_counted():
 def test_what_is_not_there_has_no_figure():
     found = figures(ball(RADIUS_MM))
     assert found["mask_to_linear_p50"] is None and found["mask_to_context_p50"] is None
-    assert found["expected_dice"] is None and found["volume_deviations"] is None
+    assert found["volume_deviations"] is None
     found = figures(ball(RADIUS_MM), own=fitted(linear_mm=9.0, context_mm=18.0))
     assert found["mask_to_linear_p50"] == pytest.approx(0.25, abs=0.06)
     assert found["fit_to_linear_p50"] == pytest.approx(0.25, abs=0.06)
@@ -134,15 +134,6 @@ def test_a_cut_mask_ends_flat_but_not_where_the_image_ends():
     flat = whole.copy()
     flat[..., :8] = flat[..., 13:] = False  # five slices: too few to tell
     assert figures(flat)["flat_end"] < 0.5
-
-
-def test_an_image_s_probabilities_give_the_dice_to_expect():
-    mask = ball(RADIUS_MM)
-    sure = np.where(mask, 1.0, 0.0)
-    assert figures(mask, probability=sure)["expected_dice"] == 1.0
-    assert figures(mask, probability=np.where(mask, 0.5, 0.0))["expected_dice"] == pytest.approx(2 / 3, abs=1e-4)
-    silent = np.full(SHAPE, np.nan)
-    assert figures(mask, probability=silent)["expected_dice"] == 1.0
 
 
 def test_a_mask_of_which_nothing_is_left_has_figures():

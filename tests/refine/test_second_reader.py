@@ -58,8 +58,8 @@ def test_it_is_asked_once_and_only_if_somebody_wants_to_know():
     label_map, affine = mean_shape("oblique")
     fake = FakeSegmenter(label_map)
     second = reader(fake, bright_image(label_map, affine).values, label_map, affine)
-    assert not fake.images
     x, y, z = label_map.shape
+    assert second.known("hippocampus", WorldGrid(affine, (x, y, z))) is None and not fake.images
     found = []
     asked = [Thread(target=lambda: found.append(second("hippocampus", WorldGrid(affine, (x, y, z))))) for _ in range(4)]
     for thread in asked:
@@ -68,6 +68,7 @@ def test_it_is_asked_once_and_only_if_somebody_wants_to_know():
         thread.join()
     assert len(fake.images) == 1 and len(found) == 4
     assert ((found[0] > 0.5) == (label_map > 0)).all()
+    np.testing.assert_array_equal(second.known("hippocampus", WorldGrid(affine, (x, y, z))), found[0])
 
 
 def test_outside_of_the_image_it_says_nothing():

@@ -9,6 +9,7 @@ import pytest
 
 from scripts.cases.digest import hash_of
 from scripts.organ.pack import OrganPack
+from scripts.organ.places import QUALITY_FILES
 from tests.helpers.fake_chain import KillsItselfd
 from tests.helpers.fake_run import run_refine
 from tests.helpers.small_pack import write_pack
@@ -119,7 +120,7 @@ def test_new_intervals_or_another_predictor_do_all_again(refine, tmp_path, monke
     assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
     (pack.folder / "calibration.json").write_text("{}")
     assert refine(pack=pack) == "ab"
-    monkeypatch.setattr("scripts.run.done_before.QUALITY_FILE", pack.folder / "another.safetensors")
+    monkeypatch.setitem(QUALITY_FILES, "fit", pack.folder / "another.safetensors")
     assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
 
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scripts.quality.features import FEATURES
+from scripts.quality.features import KINDS, OF_IMAGE
 from scripts.quality.predictor import QualityPredictor
 from scripts.training.quality.conformal import least_patients, width
 from scripts.training.quality.examples import Example, load_examples
 from scripts.training.quality.job import ONE_SPREAD, _other_kinds, quality, train
+
+FEATURES = KINDS["fit"]
 
 
 def examples(count: int, organ: str = "ball", seed: int = 0, shift: float = 0.0) -> list[Example]:
@@ -71,7 +73,13 @@ def test_the_same_seed_gives_the_same_predictor():
 
 
 def write_run(
-    folder, organ: str, count: int, seed: int, doubtful: tuple[int, ...] = (), taken_in: tuple[int, ...] = ()
+    folder,
+    organ: str,
+    count: int,
+    seed: int,
+    doubtful: tuple[int, ...] = (),
+    taken_in: tuple[int, ...] = (),
+    image: bool = False,
 ) -> None:
     """A benchmark's output folder as far as the training reads it."""
     rng = np.random.default_rng(seed)
@@ -81,6 +89,8 @@ def write_run(
         for stage, method, gain in (("initial", "initial", 0.0), ("refined", "default", 0.1)):
             dice = rng.uniform(0.4, 0.85) + gain
             agreement[stage] = dict.fromkeys(FEATURES, 0.1) | {"dice_with_fit": dice}
+            if image:
+                agreement[stage] |= dict.fromkeys(OF_IMAGE, 0.1) | {"head_dice": dice, "second_dice": None}
             score = {"dsc": 100 * dice - 2, "hd95_mm": 30 * (1 - dice)}
             rows.append(
                 {"case": f"c{n}", "patient": f"c{n}", "structure": organ, "method": method, "failed": 0, **score}
@@ -120,6 +130,27 @@ def test_examples_are_the_fitted_masks_of_all_runs_in_a_folder(tmp_path):
 def test_masks_of_which_nothing_is_predicted_teach_nothing(tmp_path):
     write_run(tmp_path / "run", "ball", 5, 0, doubtful=(1,), taken_in=(3,))
     assert {e.patient for e in load_examples([str(tmp_path / "run")])} == {"c0", "c2", "c4"}
+
+
+def test_an_image_tells_of_masks_that_were_far_too_large_too(tmp_path):
+    write_run(tmp_path / "run", "ball", 5, 0, doubtful=(1,), taken_in=(3,), image=True)
+    write_run(tmp_path / "without", "ball", 5, 0)
+    assert {e.patient for e in load_examples([str(tmp_path / "run")], "image")} == {"c0", "c2", "c3", "c4"}
+    with pytest.raises(ValueError, match="no benchmark with the preset default in it whose voxel head has read images"):
+        load_examples([str(tmp_path / "without")], "image")
+
+
+def test_a_predictor_of_images_is_trained_from_runs_with_images(tmp_path):
+    for n, organ in enumerate(("ball", "cube")):
+        write_run(tmp_path / "runs" / organ, organ, 12, n, image=True)
+    output, page = tmp_path / "quality.safetensors", tmp_path / "quality.md"
+    quality(str(tmp_path / "runs"), output=str(output), page=str(page), image=True)
+    assert QualityPredictor.load(output).kind == "image"
+    assert "--image true" in page.read_text()
+    with open(page.with_suffix(".csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    away = [abs(float(r["dsc"]) - float(r["dsc_predicted"])) for r in rows]
+    assert np.mean(away) < 4.0
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
