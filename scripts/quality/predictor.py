@@ -25,7 +25,7 @@ from ..prior.tensor_file import TensorFile, open_tensors
 from .features import KINDS, features
 
 TARGETS = ("dsc", "hd95")
-WIDTHS = {"fit": 32, "image": 16}  # of the hidden layers
+WIDTHS = {"fit": 32, "image": 12}  # of the hidden layers
 MEMBERS = 5
 LARGEST = 4.0  # of a feature, in its standard deviations
 LEAST_SPREAD = 1e-3

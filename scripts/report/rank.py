@@ -17,8 +17,8 @@ SHOWN = 30
 def rank(run_dir: str, shown: int = SHOWN) -> str:
     """List the structures of a run by the DSC that is predicted of their refined masks, the worst first.
 
-    What could not be fitted, or has a shape that the prior does not know, comes before all others: nothing reliable can
-    be predicted of it.
+    What could not be fitted, or has a shape that the prior does not know, comes before all others: without an image
+    nothing reliable can be predicted of it.
 
     Args:
         run_dir: output folder of the job `inference` or `refine`; rank.csv is written into it.
@@ -62,6 +62,7 @@ def row_of(case: str, part: Mapping[str, Any]) -> dict[str, Any]:
                 row |= dict(zip((f"predicted_{metric}", f"{metric}_low", f"{metric}_high"), values, strict=True))
             else:
                 row[f"predicted_{metric}_{stage}"] = values[0]
+    row["predicted_from"] = quality.get("predicted_from", "")
     row["why"] = part["failure"] or quality.get("outside_prior_reason", "")
     return row
 
