@@ -64,17 +64,14 @@ class BoxedMask:
 
     def put(self, box: Box, values: np.ndarray) -> None:
         """Replace the mask in a box that lies in its own, by (x, y, z) bool."""
-        self.part[tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(box, self.box, strict=True))] = (
-            values
-        )
+        self.part[within(box, self.box)] = values
 
     def remove(self, voxels: np.ndarray) -> None:
         """Take voxels of its box, indices (N, 3) of the grid, out of the mask."""
         self.part[tuple((voxels - [side.start for side in self.box]).T)] = False
 
 
-def in_larger_box(values: np.ndarray, box: Box, larger: Box, beyond: float) -> np.ndarray:
-    """Return values (x, y, z) of a box in one that holds it, with another value beyond the box."""
-    result = np.full([side.stop - side.start for side in larger], beyond, values.dtype)
-    result[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, larger, strict=True))] = values
-    return result
+def within(box: Box, larger: Box) -> Box:
+    """Return the slices of a box in one that holds it."""
+    x, y, z = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, larger, strict=True))
+    return x, y, z

@@ -10,8 +10,8 @@ ORGAN_FILE = "organ.yaml"
 JOINT_FILE = "joint.safetensors"
 EVIDENCE_FILE = "evidence.safetensors"  # the voxel head that reads images
 BLIND_FILE = "evidence_without_image.safetensors"  # and the one for masks alone
-QUALITY_FILES = {  # of all packs; what the predictor is told → its file
+QUALITY_FILES = {  # of all packs; what a predictor is told by → its file, see `quality.features`
     "fit": MODELS / "quality.safetensors",
     "image": MODELS / "quality_with_image.safetensors",
 }
-CALIBRATION_FILE = "calibration.json"
+CALIBRATION_FILES = {"fit": "calibration.json", "image": "calibration_with_image.json"}

@@ -19,21 +19,21 @@ VOLUMES = ("beyond_fit", "lacks_of_fit", "beside_largest", "holes", "changed", "
 RATIOS = ("surface_ratio", "scale", "pieces")  # about 1, or more
 PLAIN = ("dice_with_fit", "latent_rms", "rotation_deg", "converged")
 OF_FIT = (*LENGTHS, *VOLUMES, *RATIOS, *PLAIN)
-KINDS = {"fit": OF_FIT, "image": OF_IMAGE}  # of predictors → their features
+FEATURES_OF = {"image": OF_IMAGE, "fit": OF_FIT}  # what a predictor is told by; the first that can tell tells
 
 LEAST_LENGTH = 0.02  # of the radius: below it, lengths are alike
 LEAST_SHARE = 0.003
 DICE_ENDS = (0.01, 0.99)  # the logit's ends
 
 
-def features(figures: Mapping[str, float | None], kind: str = "fit") -> np.ndarray:
-    """Return the features (F,) float32 of a mask, in the order of `KINDS`; NaN where there is no figure.
+def features(figures: Mapping[str, float | None], told_by: str = "fit") -> np.ndarray:
+    """Return the features (F,) float32 of a mask, in the order of `FEATURES_OF`; NaN where there is no figure.
 
     Args:
         figures: name → number, as `refine.agreement` and `refine.expected` give them.
-        kind: of the predictor that is told.
+        told_by: what the predictor is told by.
     """
-    return np.array([_scaled(name, figures.get(name)) for name in KINDS[kind]], np.float32)
+    return np.array([_scaled(name, figures.get(name)) for name in FEATURES_OF[told_by]], np.float32)
 
 
 def _scaled(name: str, value: float | None) -> float:

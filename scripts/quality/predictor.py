@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..cases.files import whole_file
 from ..prior.tensor_file import TensorFile, open_tensors
-from .features import KINDS, features
+from .features import FEATURES_OF, features
 
 TARGETS = ("dsc", "hd95")
 WIDTHS = {"fit": 32, "image": 12}  # of the hidden layers
@@ -39,17 +39,17 @@ class QualityNet(nn.Module):
     Args:
         members: how many perceptrons.
         width: of their two hidden layers; None for the usual one.
-        kind: of the features, one of `KINDS`.
+        told_by: "fit" or "image", see `FEATURES_OF`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, members: int = MEMBERS, width: int | None = None, kind: str = "fit") -> None:
+    def __init__(self, members: int = MEMBERS, width: int | None = None, told_by: str = "fit") -> None:
         super().__init__()
-        self.width = width = WIDTHS[kind] if width is None else width
-        self.kind = kind
-        n = len(KINDS[kind])
+        self.width = width = WIDTHS[told_by] if width is None else width
+        self.told_by = told_by
+        n = len(FEATURES_OF[told_by])
         self.register_buffer("mean", torch.zeros(n))
         self.register_buffer("std", torch.ones(n))
         self.members = nn.ModuleList(
@@ -119,13 +119,13 @@ class QualityPredictor:
         self.card = dict(card or {})
 
     @property
-    def kind(self) -> str:
+    def told_by(self) -> str:
         """What it is told: "fit" for figures of mask and fit, "image" for those of the readers of an image."""
-        return self.net.kind
+        return self.net.told_by
 
     def can_tell(self, figures: Mapping[str, float | None]) -> bool:
         """Return whether there are figures for it: of an image, if it is told of images."""
-        return bool(np.isfinite(features(figures, self.kind)).any())
+        return bool(np.isfinite(features(figures, self.told_by)).any())
 
     def knows(self, organ: str) -> bool:
         """Return whether masks of an organ took part in the training."""
@@ -155,7 +155,7 @@ class QualityPredictor:
             radius_mm: of the fitted shape.
             widths: target → half of the interval's width, in spreads.
         """
-        mean, spread = (part[0].astype(float) for part in self.raw(features(figures, self.kind)[None]))
+        mean, spread = (part[0].astype(float) for part in self.raw(features(figures, self.told_by)[None]))
         return self.read(mean, spread, radius_mm, widths)
 
     def read(self, mean: np.ndarray, spread: np.ndarray, radius_mm: float, widths: Mapping[str, float]) -> Prediction:
@@ -170,7 +170,7 @@ class QualityPredictor:
         """Write the predictor as safetensors with the card in the header."""
         tensors = {name: value.contiguous() for name, value in self.net.state_dict().items()}
         header = {
-            "features": list(KINDS[self.kind]),
+            "features": list(FEATURES_OF[self.told_by]),
             "members": len(self.net.members),
             "width": self.net.width,
             "widths": self.widths,
@@ -188,9 +188,9 @@ class QualityPredictor:
             BrokenFile: the file holds none, or its header does not fit its tensors.
         """
         with open_tensors(path, "quality") as file:
-            members, width, kind = _check(file)
+            members, width, told_by = _check(file)
             header, state = file.header, file.tensors()
-        net = QualityNet(members, width, kind)
+        net = QualityNet(members, width, told_by)
         net.load_state_dict(state)
         return cls(net, header["widths"], header["own_widths"], header.get("card"))
 
@@ -206,13 +206,13 @@ def _expit(value: float) -> float:
 
 
 def _check(file: TensorFile) -> tuple[int, int, str]:
-    """Check that the header fits the tensors, before a net is built of what it says; return members, width and kind.
+    """Check that the header fits the tensors, before a net is built of it; return members, width and `told_by`.
 
     Raises:
         BrokenFile: it does not.
     """
-    kinds = [kind for kind, names in KINDS.items() if file.header.get("features") == list(names)]
-    file.require(bool(kinds), "its features are not those of this version")
+    known = [one for one, names in FEATURES_OF.items() if file.header.get("features") == list(names)]
+    file.require(bool(known), "its features are not those of this version")
     for key in ("widths", "own_widths"):
         widths = file.header.get(key)
         if not isinstance(widths, dict):
@@ -222,6 +222,6 @@ def _check(file: TensorFile) -> tuple[int, int, str]:
     file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
     members, width = file.whole(file.header, "members", 64), file.whole(file.header, "width", 1024)
     with torch.device("meta"):  # shapes only: no memory
-        expected = {key: tuple(value.shape) for key, value in QualityNet(members, width, kinds[0]).state_dict().items()}
+        expected = {key: tuple(value.shape) for key, value in QualityNet(members, width, known[0]).state_dict().items()}
     file.require_shapes(expected)
-    return members, width, kinds[0]
+    return members, width, known[0]

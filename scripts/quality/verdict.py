@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .calibration import Calibration
+from .features import FEATURES_OF
 from .predictor import PROMISE, QualityPredictor
 
 logger = logging.getLogger(__name__)
@@ -22,42 +23,47 @@ class Judge:
     """Predicts the quality of a pack's structures.
 
     Attributes:
-        predictors: of all organs; the last that can tell of a structure tells.
         organ: the pack's name.
-        calibration: intervals of the user's own cases; None for the predictors'.
-        calibrated: the kind of the predictor whose intervals these are.
+        predictors: of all organs; the first that can tell of a structure tells.
+        calibrations: what a predictor is told by → intervals of the user's own cases, in place of the predictor's.
     """
 
-    predictors: Sequence[QualityPredictor]
     organ: str
-    calibration: Calibration | None = None
-    calibrated: str = "fit"
+    predictors: Sequence[QualityPredictor]
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, predictor_files: Mapping[str, Path], organ: str, calibration_file: Path) -> Judge | None:
-        """Read the files; None where there is no predictor. A calibration of another predictor is left aside.
+    def of(
+        cls, organ: str, predictor_files: Mapping[str, Path], folder: Path, calibration_names: Mapping[str, str]
+    ) -> Judge | None:
+        """Read the files that there are; None where there is no predictor.
+
+        A calibration of another predictor is left aside.
 
         Args:
-            predictor_files: kind → file, the kind last that is to tell if it can.
             organ: the pack's name.
-            calibration_file: of the pack.
+            predictor_files: what a predictor is told by → its file.
+            folder: of the pack.
+            calibration_names: what a predictor is told by → name of a calibration's file in the folder.
 
         Raises:
             ValueError: one of them is broken.
         """
-        files = {kind: file for kind, file in predictor_files.items() if file.is_file()}
-        if not files:
-            return None
-        calibration = Calibration.load(calibration_file) if calibration_file.is_file() else None
-        fits = [kind for kind, file in files.items() if calibration is not None and calibration.fits(file)]
-        if calibration is not None and not fits:
-            logger.warning(
-                f"{calibration_file} was made with another predictor than this version's, and is left aside: run "
-                "`python -m scripts calibrate` again"
-            )
-            calibration = None
-        predictors = [QualityPredictor.load(file) for file in files.values()]
-        return cls(predictors, organ, calibration, fits[0] if fits else "fit")
+        predictors, calibrations = [], {}
+        for told_by in FEATURES_OF:
+            file, own = predictor_files[told_by], folder / calibration_names[told_by]
+            if not file.is_file():
+                continue
+            predictors.append(QualityPredictor.load(file))
+            calibration = Calibration.load(own) if own.is_file() else None
+            if calibration is not None and calibration.fits(file):
+                calibrations[told_by] = calibration
+            elif calibration is not None:
+                logger.warning(
+                    f"{own} was made with another predictor than this version's, and is left aside: run "
+                    "`python -m scripts calibrate` again"
+                )
+        return cls(organ, predictors, calibrations) if predictors else None
 
     def __call__(self, quality: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is predicted of a structure.
@@ -72,19 +78,19 @@ class Judge:
             figures of its fit are too good for it.
         """
         told = quality["agreement"]
-        able = [one for one in self.predictors if all(one.can_tell(told[stage]) for stage in STAGES)]
-        if quality["doubtful"] or not able or (quality["taken_in_mm"] and able[-1].kind == "fit"):
+        able = (one for one in self.predictors if all(one.can_tell(told[stage]) for stage in STAGES))
+        predictor = next(able, None)
+        if predictor is None or quality["doubtful"] or (quality["taken_in_mm"] and predictor.told_by == "fit"):
             return {}
-        predictor = able[-1]
         radius_mm = float(quality["fit"]["radius_mm"])
-        known = self.calibration if predictor.kind == self.calibrated else None
+        known = self.calibrations.get(predictor.told_by)
         widths = known.widths if known else predictor.widths_for(self.organ)
         others = OTHER_PATIENTS if predictor.knows(self.organ) else OTHER_ORGANS
         found = {stage: predictor(told[stage], radius_mm, widths) for stage in STAGES}
         return {
             "predicted_dsc": {stage: list(one.dsc) for stage, one in found.items()},
             "predicted_hd95_mm": {stage: list(one.hd95_mm) for stage, one in found.items()},
-            "predicted_from": predictor.kind,
+            "predicted_from": predictor.told_by,
             "interval": {
                 "share": known.promise if known else PROMISE,
                 "patients": known.patients if known else predictor.card.get("patients"),

@@ -1,4 +1,4 @@
-"""How a mask and its fit agree, in plain numbers: what the quality of the mask is predicted from.
+"""How a mask and its fit agree, in plain numbers: what its quality is predicted from where no image was read.
 
 Lengths are shares of the shape's radius (`FittedShape.radius_mm`), volumes shares of the fit's: figures of a
 hippocampus and of a liver can be compared.

@@ -24,7 +24,7 @@ from ..evidence.probabilities import Evidence, evidence_from_probabilities
 from ..geometry.boxed import BoxedMask
 from ..geometry.resample import WorldGrid
 from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack, Structure
-from ..organ.places import CALIBRATION_FILE, QUALITY_FILES
+from ..organ.places import CALIBRATION_FILES, QUALITY_FILES
 from ..prior.context import Context, fit_context
 from ..prior.joint import JointShapeModel
 from ..prior.prior import ShapePrior
@@ -102,7 +102,7 @@ class Refiner:
         joint = self.pack.folder / JOINT_FILE
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
-        self.judge = Judge.of(QUALITY_FILES, self.pack.name, self.pack.folder / CALIBRATION_FILE)
+        self.judge = Judge.of(self.pack.name, QUALITY_FILES, self.pack.folder, CALIBRATION_FILES)
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")

@@ -6,6 +6,7 @@ coefficient of a mask with the unknown truth should be, and where the likelier s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ import numpy as np
 from scipy import spatial
 
 from ..geometry.affine import box_affine
-from ..geometry.boxed import BoxedMask, in_larger_box
+from ..geometry.boxed import BoxedMask, within
 from ..geometry.resample import WorldGrid
 from .agreement import places, surface_voxels
 from .odds import OWN, is_of_network
@@ -48,42 +49,43 @@ class Expected:
             `<reader>_dice`, the Dice coefficient that the mask should have; `<reader>_best_dice`, the same of the
             likelier voxels; `<reader>_hd95`, between both, None where there is no such voxel.
         """
-        rim, likelier = _rim(mask, self.affine), self._rim
+        rim, (best_dice, likelier) = _rim(mask, self.affine), self._likelier
         hd95_mm = None if rim is None or likelier is None else max(_away(rim, likelier), _away(likelier, rim))
         return {
             f"{self.reader}_dice": round(_dice(mask, self.probability), 4),
-            f"{self.reader}_best_dice": round(self._best, 4),
+            f"{self.reader}_best_dice": round(best_dice, 4),
             f"{self.reader}_hd95": None if hd95_mm is None else round(hd95_mm / radius_mm, 4),
         }
 
     @cached_property
-    def _rim(self) -> tuple[np.ndarray, spatial.cKDTree] | None:
-        return _rim(self.probability > 0.5, self.affine)
-
-    @cached_property
-    def _best(self) -> float:
-        return _dice(self.probability > 0.5, self.probability)
+    def _likelier(self) -> tuple[float, tuple[np.ndarray, spatial.cKDTree] | None]:
+        """Dice to expect, and surface, of the likelier voxels."""
+        likelier = self.probability > 0.5
+        return _dice(likelier, self.probability), _rim(likelier, self.affine)
 
 
-def readers_of(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> list[Expected]:
-    """Return what the readers of an image say of a structure, in the box of its voxels in the refined label map.
+def readers_of(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> Iterator[Expected]:
+    """Give what the readers of an image say of a structure, in the box of its voxels in the refined label map.
 
     The second reader is left out where nobody has asked it about the case, or the mask is its own.
     """
-    said = {HEAD: part.probability}
-    if part.probability is not None and fitted.seen is not None and fitted.seen.second is not None:
-        x, y, z = part.probability.shape
-        grid = WorldGrid(box_affine(fitted.affine, [side.start for side in part.box]), (x, y, z))
-        other = fitted.seen.second.known(fitted.name, grid)
-        if other is not None and not _is_own(fitted.mask[part.box], other):
-            said[SECOND] = other
+    if part.probability is None:
+        return
+    x, y, z = part.probability.shape
+    grid = WorldGrid(box_affine(fitted.affine, [side.start for side in part.box]), (x, y, z))
     affine = box_affine(fitted.affine, [side.start for side in after.box])
-    found = []
-    for reader, values in said.items():
-        if values is not None and np.isfinite(values).any():
-            known = in_larger_box(values, part.box, after.box, np.nan)
-            found.append(Expected(reader, np.where(np.isnan(known), after.part, known).astype(np.float32), affine))
-    return found
+
+    def reader(name: str, said: np.ndarray) -> Expected:
+        probability = after.part.astype(np.float32)
+        np.copyto(probability[within(part.box, after.box)], said, where=np.isfinite(said))
+        return Expected(name, probability, affine)
+
+    if np.isfinite(part.probability).any():
+        yield reader(HEAD, part.probability)
+    second = fitted.seen.second if fitted.seen is not None else None
+    other = second.known(fitted.name, grid) if second is not None else None
+    if other is not None and np.isfinite(other).any() and not _is_own(fitted.mask[part.box], other):
+        yield reader(SECOND, other)
 
 
 def _is_own(mask: np.ndarray, probability: np.ndarray) -> bool:

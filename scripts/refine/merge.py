@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
-from ..geometry.boxed import BoxedMask, in_larger_box
+from ..geometry.boxed import BoxedMask, within
 from ..prior.volume import UsualVolume
 from .agreement import agreement
 from .expected import readers_of
@@ -120,26 +120,22 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     asked for, and `to_usual_mm` by how much the initial one must be to have a usual volume, see `inward`.
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would be the
     structure's, but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior
-    does not know such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement`.
-    `after` are the structure's voxels in the refined label map, in a box that holds its initial ones.
+    does not know such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement` and
+    `expected`. `after` are the structure's voxels in the refined label map, in a box that holds its initial ones.
     """
     before, transform = fitted.mask[after.box], fitted.transform
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
     usual = UsualVolume.from_card(fitted.prior.card)
     wanted = part.signed_mm < 0
-    fit = in_larger_box(part.fit, part.box, after.box, False)
-    readers = readers_of(fitted, part, after)
-
-    def figures(mask: np.ndarray) -> dict[str, float | None]:
-        found = agreement(fitted, before, mask, fit, after.box)
-        for reader in readers:
-            found |= reader.figures(mask, fitted.fit.radius_mm)
-        return found
-
-    known = first = figures(before)
+    fit = np.zeros(after.part.shape, bool)
+    fit[within(part.box, after.box)] = part.fit
+    known = first = agreement(fitted, before, before, fit, after.box)
     changed = int(np.count_nonzero(before != after.part))
     if changed:
-        known = figures(after.part)
+        known = agreement(fitted, before, after.part, fit, after.box)
+    for reader in readers_of(fitted, part, after):
+        first |= reader.figures(before, fitted.fit.radius_mm)
+        known |= reader.figures(after.part, fitted.fit.radius_mm)
     agreed = part.agreement if fitted.seen is None or fitted.seen.disputed is None else fitted.seen.disputed
     strange = unknown_shape(part.doubtful or part.taken_in_mm > 0, part.warnings, known["dice_with_fit"] or 0.0)
     cut = "" if fitted.drawn is not None else cut_flat(fitted.structure, known["initial_flat_end"] or 0.0)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..cases.digest import hash_of, input_hash
 from ..cases.find import CASE
 from ..organ.pack import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, OrganPack
-from ..organ.places import CALIBRATION_FILE, QUALITY_FILES
+from ..organ.places import CALIBRATION_FILES, QUALITY_FILES
 from ..report.run_report import FAILED, CaseRecord, RunReport, package_versions, shown
 from ..report.version import bundle_version
 from ..unet.network import network_file
@@ -46,7 +46,7 @@ def settings_hash(work: CaseWork, settings: Mapping[str, Any], pack: OrganPack |
     }
     files: list[Path] = []
     for one in () if pack is None else pack.packs:
-        own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, BLIND_FILE, CALIBRATION_FILE)]
+        own_files = [one.folder / name for name in (JOINT_FILE, EVIDENCE_FILE, BLIND_FILE, *CALIBRATION_FILES.values())]
         networks = [Path(network_file(one, name)) for name in dict.fromkeys(("", settings.get("network_name") or ""))]
         named = [*own_files, *networks, *QUALITY_FILES.values()]
         files += [file for file in (one.file, *(s.prior for s in one.structures), *named) if file.is_file()]

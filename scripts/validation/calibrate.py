@@ -15,7 +15,7 @@ from ..cases.sources import LabelSource
 from ..cases.split import choose_labels
 from ..evaluation.benchmark import benchmark
 from ..organ.pack import OrganPack
-from ..organ.places import CALIBRATION_FILE, EVIDENCE_FILE, QUALITY_FILES
+from ..organ.places import CALIBRATION_FILES, EVIDENCE_FILE, QUALITY_FILES
 from ..quality.calibration import Calibration
 from ..quality.predictor import PROMISE, TARGETS, QualityPredictor
 from ..simulation.simulate import choose_kinds, write_simulated
@@ -47,7 +47,8 @@ def calibrate(
     then on. Every patient counts once; where there are too few to promise that, nothing is written.
 
     Args:
-        organ: name of the organ pack, or path of its folder, which receives calibration.json.
+        organ: name of the organ pack, or path of its folder, which receives calibration.json, or with
+            image_dir calibration_with_image.json, for what is refined with images.
         label_dir: folder of true label maps that had no part in the prior.
         mask_dir: masks of the model whose quality shall be predicted, named like the labels, or several networks'
             folders, see `python -m scripts benchmark --help`; without it the labels are damaged, which says less.
@@ -69,8 +70,8 @@ def calibrate(
         SystemExit: a case of a run failed.
     """
     pack = OrganPack.load(organ)
-    kind = "image" if image_dir and (pack.folder / EVIDENCE_FILE).is_file() else "fit"
-    predictor = QualityPredictor.load(QUALITY_FILES[kind])
+    told_by = _told_by(pack, image_dir)
+    predictor = QualityPredictor.load(QUALITY_FILES[told_by])
     files = list_masks(label_dir) if mask_dir else choose_labels(label_dir, pack, "", cases)
     trained = {case_name(name) for name in pack.split.get("train", [])}
     seen = sorted(case_name(file) for file in files if case_name(file) in trained)
@@ -106,9 +107,13 @@ def calibrate(
         source=source,
         label_source=label_source,
     )
-    found = calibration_of(load_examples([str(out / RUNS)], kind), predictor, made_of)
-    found = replace(found, predictor=hash_of((), [QUALITY_FILES[kind]]))
-    file = pack.folder / CALIBRATION_FILE
+    try:
+        examples = load_examples([str(out / RUNS)], told_by)
+    except ValueError:
+        raise ValueError(f"nothing can be predicted of these masks, see the report in {out / RUNS}") from None
+    found = calibration_of(examples, predictor, made_of)
+    found = replace(found, predictor=hash_of((), [QUALITY_FILES[told_by]]))
+    file = pack.folder / CALIBRATION_FILES[told_by]
     found.save(file)
     wider = ", ".join(
         f"{name} {found.widths[target] / predictor.widths_for(pack.name)[target]:.2f}"
@@ -118,6 +123,12 @@ def calibrate(
         f"{file}: intervals of {100 * PROMISE:g} % from {found.masks} masks of {found.patients} patients; as wide "
         f"as the bundle's own, times: {wider}"
     )
+
+
+def _told_by(pack: OrganPack, image_dir: str) -> str:
+    """Return what the masks' quality will be predicted from, see `quality.features`."""
+    reads = image_dir and (pack.folder / EVIDENCE_FILE).is_file() and QUALITY_FILES["image"].is_file()
+    return "image" if reads else "fit"
 
 
 def calibration_of(examples: Sequence[Example], predictor: QualityPredictor, made_of: str) -> Calibration:

@@ -8,17 +8,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scripts.prior.tensor_file import BrokenFile
-from scripts.quality.features import KINDS, LENGTHS, OF_IMAGE, VOLUMES, features
+from scripts.quality.features import FEATURES_OF, LENGTHS, OF_IMAGE, VOLUMES, features
 from scripts.quality.predictor import QualityNet, QualityPredictor, targets_of
 
-FEATURES = KINDS["fit"]
+FEATURES = FEATURES_OF["fit"]
 WIDTHS = {"dsc": 2.0, "hd95": 3.0}
 
 
-def made(seed: int = 0, kind: str = "fit") -> QualityPredictor:
+def made(seed: int = 0, told_by: str = "fit") -> QualityPredictor:
     torch.manual_seed(seed)
-    net = QualityNet(3, 8, kind)
-    net.normalise(torch.randn(200, len(KINDS[kind])))
+    net = QualityNet(3, 8, told_by)
+    net.normalise(torch.randn(200, len(FEATURES_OF[told_by])))
     return QualityPredictor(net, WIDTHS, {"dsc": 1.0, "hd95": 1.5}, {"patients": 7, "organs": ["ball"]})
 
 
@@ -45,7 +45,7 @@ def test_so_have_those_of_an_image(name):
 
 
 def test_a_predictor_can_tell_of_what_it_has_figures_of():
-    of_fit, of_image = made(), made(kind="image")
+    of_fit, of_image = made(), made(told_by="image")
     assert of_fit.can_tell(figures()) and not of_image.can_tell(figures())
     assert of_image.can_tell(figures(head_dice=0.8)) and not of_image.can_tell(figures(head_dice=None))
 
@@ -106,10 +106,10 @@ def test_save_and_load_give_the_same_predictor(tmp_path):
     assert made(1)(figures(), 12.0, WIDTHS) != own(figures(), 12.0, WIDTHS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_file_knows_what_it_is_told(tmp_path, kind):
-    made(kind=kind).save(tmp_path / "quality.safetensors")
-    assert QualityPredictor.load(tmp_path / "quality.safetensors").kind == kind
+@pytest.mark.parametrize("told_by", FEATURES_OF)
+def test_a_file_knows_what_it_is_told(tmp_path, told_by):
+    made(told_by=told_by).save(tmp_path / "quality.safetensors")
+    assert QualityPredictor.load(tmp_path / "quality.safetensors").told_by == told_by
 
 
 def test_a_file_of_other_features_is_refused(tmp_path):

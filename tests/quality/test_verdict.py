@@ -15,7 +15,7 @@ def quality(**own) -> dict:
 
 
 def test_both_masks_are_predicted_with_their_intervals():
-    found = Judge([made()], "cube")(quality())
+    found = Judge("cube", [made()])(quality())
     for metric in ("predicted_dsc", "predicted_hd95_mm"):
         assert list(found[metric]) == ["initial", "refined"]
         assert all(low <= guess <= high for guess, low, high in found[metric].values())
@@ -24,14 +24,14 @@ def test_both_masks_are_predicted_with_their_intervals():
 
 
 def test_an_organ_of_the_training_has_narrower_intervals():
-    stranger, known = Judge([made()], "cube")(quality()), Judge([made()], "ball")(quality())
+    stranger, known = Judge("cube", [made()])(quality()), Judge("ball", [made()])(quality())
     assert known["interval"]["made_of"] == OTHER_PATIENTS
     assert known["predicted_dsc"]["refined"][1] > stranger["predicted_dsc"]["refined"][1]
 
 
 def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
     own = Calibration({"dsc": 20.0, "hd95": 30.0}, 12, 24, "masks of my network")
-    usual, found = Judge([made()], "cube")(quality()), Judge([made()], "cube", own)(quality())
+    usual, found = Judge("cube", [made()])(quality()), Judge("cube", [made()], {"fit": own})(quality())
     assert found["predicted_dsc"]["refined"][0] == usual["predicted_dsc"]["refined"][0]
     assert found["predicted_dsc"]["refined"][1] < usual["predicted_dsc"]["refined"][1]
     assert found["interval"] == {"share": 0.9, "patients": 12, "made_of": "masks of my network"}
@@ -39,7 +39,7 @@ def test_a_calibration_takes_the_place_of_the_predictor_s_widths():
 
 @pytest.mark.parametrize("said", [{"doubtful": True}, {"taken_in_mm": 0.9}])
 def test_nothing_is_predicted_where_the_fit_cannot_be_right_or_the_mask_was_far_too_large(said):
-    assert Judge([made()], "cube")(quality(**said)) == {}
+    assert Judge("cube", [made()])(quality(**said)) == {}
 
 
 def seen(**own) -> dict:
@@ -51,54 +51,63 @@ def seen(**own) -> dict:
 
 
 def test_an_image_tells_where_there_is_one():
-    judge = Judge([made(), made(kind="image")], "cube")
+    judge = Judge("cube", [made(told_by="image"), made()])
     found, alone = judge(seen()), judge(quality())
     assert found["predicted_from"] == "image" and alone["predicted_from"] == "fit"
-    assert alone == Judge([made()], "cube")(quality())
+    assert alone == Judge("cube", [made()])(quality())
     assert found["predicted_dsc"] != alone["predicted_dsc"]
-    assert Judge([made()], "cube")(seen())["predicted_from"] == "fit"
+    assert Judge("cube", [made()])(seen())["predicted_from"] == "fit"
 
 
 def test_an_image_tells_of_masks_that_were_far_too_large_too_but_of_none_without_a_fit():
-    judge = Judge([made(), made(kind="image")], "cube")
+    judge = Judge("cube", [made(told_by="image"), made()])
     assert judge(seen(taken_in_mm=0.9))["predicted_from"] == "image" and judge(seen(doubtful=True)) == {}
 
 
-def test_a_calibration_is_of_one_predictor_alone(tmp_path, caplog):
-    files = {"fit": tmp_path / "quality.safetensors", "image": tmp_path / "quality_with_image.safetensors"}
-    for kind, file in files.items():
-        made(kind=kind).save(file)
-    own = Calibration({"dsc": 20.0, "hd95": 30.0}, 12, 24, "masks", predictor=hash_of((), [files["image"]]))
-    own.save(tmp_path / "calibration.json")
-    judge = Judge.of(files, "cube", tmp_path / "calibration.json")
-    assert judge is not None and judge.calibrated == "image" and not caplog.text
-    assert judge(seen())["interval"]["made_of"] == "masks"
-    assert judge(quality())["interval"]["made_of"] == OTHER_ORGANS
+NAMES = {"fit": "calibration.json", "image": "calibration_with_image.json"}
+
+
+def read(folder) -> Judge | None:
+    return Judge.of("cube", {told_by: folder / f"{told_by}.safetensors" for told_by in NAMES}, folder, NAMES)
 
 
 def test_there_is_no_judge_without_a_predictor(tmp_path):
-    assert Judge.of({"fit": tmp_path / "none.safetensors"}, "cube", tmp_path / "calibration.json") is None
+    assert read(tmp_path) is None
 
 
-def test_a_pack_s_calibration_is_read(tmp_path):
-    made().save(tmp_path / "quality.safetensors")
-    own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks")
-    own.save(tmp_path / "calibration.json")
-    judge = Judge.of({"fit": tmp_path / "quality.safetensors"}, "cube", tmp_path / "calibration.json")
-    assert judge is not None and judge.calibration == own
+@pytest.mark.parametrize("told_by", NAMES)
+def test_one_predictor_alone_is_enough(tmp_path, told_by):
+    made(told_by=told_by).save(tmp_path / f"{told_by}.safetensors")
+    judge = read(tmp_path)
+    assert judge is not None and [one.told_by for one in judge.predictors] == [told_by]
+    assert judge(seen())["predicted_from"] == told_by
+
+
+def test_an_image_tells_first_and_each_predictor_has_its_own_calibration(tmp_path):
+    for told_by, name in NAMES.items():
+        made(told_by=told_by).save(tmp_path / f"{told_by}.safetensors")
+        known = hash_of((), [tmp_path / f"{told_by}.safetensors"])
+        Calibration({"dsc": 20.0, "hd95": 30.0}, 12, 24, f"my {told_by}", predictor=known).save(tmp_path / name)
+    judge = read(tmp_path)
+    assert judge is not None
+    assert judge(seen())["interval"]["made_of"] == "my image" and judge(quality())["interval"]["made_of"] == "my fit"
+    (tmp_path / NAMES["image"]).unlink()
+    judge = read(tmp_path)
+    assert judge is not None
+    assert judge(seen())["interval"]["made_of"] == OTHER_ORGANS and judge(quality())["interval"]["made_of"] == "my fit"
 
 
 def test_a_calibration_of_another_predictor_is_left_aside(tmp_path, caplog):
-    predictor, file = tmp_path / "quality.safetensors", tmp_path / "calibration.json"
+    predictor, file = tmp_path / "fit.safetensors", tmp_path / "calibration.json"
     made().save(predictor)
     own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks", predictor=hash_of((), [predictor]))
     own.save(file)
-    judge = Judge.of({"fit": predictor}, "cube", file)
-    assert judge is not None and judge.calibration == own and not caplog.text
+    judge = read(tmp_path)
+    assert judge is not None and judge.calibrations == {"fit": own} and not caplog.text
     predictor.unlink()
     made(seed=1).save(predictor)
-    judge = Judge.of({"fit": predictor}, "cube", file)
-    assert judge is not None and judge.calibration is None
+    judge = read(tmp_path)
+    assert judge is not None and judge.calibrations == {}
     assert f"{file} was made with another predictor" in caplog.text
 
 

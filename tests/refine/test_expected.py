@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from monai.metrics import compute_hausdorff_distance
 
 from scripts.geometry.boxed import BoxedMask
 from scripts.refine.expected import Expected, readers_of
@@ -39,6 +41,18 @@ def test_a_mask_that_lacks_what_is_likely_is_expected_to_be_worse_than_the_best(
     found = figures(ball(6), np.where(ball(8), 0.9, 0.0))
     assert found["head_dice"] < found["head_best_dice"] - 0.2
     assert found["head_hd95"] == pytest.approx(2 * 2.0 / 10.0, abs=0.1)  # two voxels of 2 mm, over the radius
+
+
+def test_the_distance_is_monai_s_on_an_oblique_grid_of_long_voxels():
+    spacing = np.array([1.0, 1.5, 3.0])
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * spacing, (5.0, -20.0, 7.0)
+    mask, likely = ball(6) | ball(2, 26), ball(8)
+    found = Expected("head", np.where(likely, 0.9, 0.0).astype(np.float32), affine).figures(mask, 10.0)
+    pair = [torch.from_numpy(one[None, None].astype(np.float32)) for one in (mask, likely)]
+    hd95_mm = float(compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing)))
+    assert found["head_hd95"] == pytest.approx(hd95_mm / 10.0, rel=0.05)
 
 
 def test_distances_are_shares_of_the_radius():
@@ -101,6 +115,6 @@ def test_a_network_does_not_judge_its_own_mask():
 
 def test_without_an_image_nobody_says_anything():
     mask = ball(8)
-    assert readers_of(*structure(mask, None, np.where(mask, 0.9, 0.1)), BoxedMask(SHAPE, WHOLE, mask)) == []
+    assert list(readers_of(*structure(mask, None, np.where(mask, 0.9, 0.1)), BoxedMask(SHAPE, WHOLE, mask))) == []
     silent = np.full(SHAPE, np.nan)
-    assert readers_of(*structure(mask, silent), BoxedMask(SHAPE, WHOLE, mask)) == []
+    assert list(readers_of(*structure(mask, silent), BoxedMask(SHAPE, WHOLE, mask))) == []

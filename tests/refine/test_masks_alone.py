@@ -37,7 +37,7 @@ def test_the_head_decides_where_there_is_no_image(refiner, kind):
     assert any("mask evidence" in region["reason"] for region in case.quality["regions"])
     assert dice(refined > 0, truth > 0) > dice(mask > 0, truth > 0) + 0.03
     assert set(np.unique(refined)) <= {0, 1, 2} and case.mesh.is_watertight
-    assert case.quality["agreement"]["refined"].get("probability") is None  # that is an image's to say
+    assert "head_dice" not in case.quality["agreement"]["refined"]  # that is an image's to say
 
 
 def test_an_image_and_probabilities_go_before_it(refiner):

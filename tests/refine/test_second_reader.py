@@ -1,5 +1,6 @@
 """The second reader: what a U-Net says beside the voxel head, where it has not made the mask."""
 
+import json
 from threading import Thread
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from scripts.geometry.boxed import BoxedMask
 from scripts.geometry.resample import WorldGrid
 from scripts.geometry.surface import mask_signed_distance
 from scripts.organ.pack import OrganPack
+from scripts.quality.features import OF_IMAGE, features
+from scripts.quality.verdict import STAGES
 from scripts.refine.chain import Refiner
 from scripts.refine.mending import Mended, mend
 from scripts.refine.odds import proposed, second_weight
@@ -186,11 +189,17 @@ def test_the_chain_asks_it_and_the_report_says_how_far_it_agreed(pack):
     assert alone.segmenter is None  # the pack has no U-Net
     refined, (case,) = alone.refine(mask, affine, bright_image(truth, affine))
     assert case.quality["second_reader_dice"] is None
+    told = case.quality["agreement"]["initial"]
+    assert {name for name in OF_IMAGE if name in told} == {"head_dice", "head_best_dice", "head_hd95"}
 
     both = Refiner(pack)
     both.segmenter = FakeSegmenter(truth)
     seen, (case,) = both.refine(mask, affine, bright_image(truth, affine))
     assert case.quality["second_reader_dice"] > 0.9 and case.quality["evidence"] == "image"
+    told = case.quality["agreement"]
+    assert all(np.isfinite(features(told[stage], "image")).all() for stage in STAGES)
+    assert told["initial"]["second_dice"] < told["refined"]["second_dice"]
+    json.dumps(case.quality, allow_nan=False)
     assert dice(seen > 0, truth > 0) > dice(refined > 0, truth > 0)
     assert len(both.segmenter.images) == 1
     both.refine(mask, affine)

@@ -118,8 +118,9 @@ def test_another_second_reader_does_all_again(refine, tmp_path, network_name):
 def test_new_intervals_or_another_predictor_do_all_again(refine, tmp_path, monkeypatch):
     pack = OrganPack.load(write_pack(tmp_path / "pack"))
     assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
-    (pack.folder / "calibration.json").write_text("{}")
-    assert refine(pack=pack) == "ab"
+    for name in ("calibration.json", "calibration_with_image.json"):
+        (pack.folder / name).write_text("{}")
+        assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
     monkeypatch.setitem(QUALITY_FILES, "fit", pack.folder / "another.safetensors")
     assert refine(pack=pack) == "ab" and refine(pack=pack) == ""
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scripts.quality.features import KINDS, OF_IMAGE
+from scripts.quality.features import FEATURES_OF, OF_IMAGE
 from scripts.quality.predictor import QualityPredictor
 from scripts.training.quality.conformal import least_patients, width
 from scripts.training.quality.examples import Example, load_examples
 from scripts.training.quality.job import ONE_SPREAD, _other_kinds, quality, train
 
-FEATURES = KINDS["fit"]
+FEATURES = FEATURES_OF["fit"]
 
 
 def examples(count: int, organ: str = "ball", seed: int = 0, shift: float = 0.0) -> list[Example]:
@@ -145,7 +145,7 @@ def test_a_predictor_of_images_is_trained_from_runs_with_images(tmp_path):
         write_run(tmp_path / "runs" / organ, organ, 12, n, image=True)
     output, page = tmp_path / "quality.safetensors", tmp_path / "quality.md"
     quality(str(tmp_path / "runs"), output=str(output), page=str(page), image=True)
-    assert QualityPredictor.load(output).kind == "image"
+    assert QualityPredictor.load(output).told_by == "image"
     assert "--image true" in page.read_text()
     with open(page.with_suffix(".csv"), newline="") as file:
         rows = list(csv.DictReader(file))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from scripts.organ.pack import OrganPack
-from scripts.organ.places import CALIBRATION_FILE
+from scripts.organ.places import CALIBRATION_FILES, QUALITY_FILES
 from scripts.quality.predictor import TARGETS
-from scripts.validation.calibrate import calibrate, calibration_of
+from scripts.validation.calibrate import _told_by, calibrate, calibration_of
 from tests.quality.test_predictor import made
 from tests.training.test_quality import examples
 
@@ -37,4 +37,14 @@ def test_few_or_known_label_maps_are_refused_before_anything_runs(tmp_path):
     (tmp_path / pack.split["train"][0]).touch()
     with pytest.raises(ValueError, match="the prior of 'hippocampus' was trained on "):
         calibrate("hippocampus", str(tmp_path), mask_dir=str(tmp_path), output_dir=str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists() and not (pack.folder / CALIBRATION_FILE).exists()
+    assert not (tmp_path / "out").exists()
+    assert not any((pack.folder / name).exists() for name in CALIBRATION_FILES.values())
+
+
+def test_images_count_where_the_pack_can_read_them(tmp_path, monkeypatch):
+    reads, blind = OrganPack.load("hippocampus"), OrganPack.load("liver")
+    (tmp_path / "image.safetensors").touch()
+    monkeypatch.setitem(QUALITY_FILES, "image", tmp_path / "image.safetensors")
+    assert [_told_by(reads, "images"), _told_by(reads, ""), _told_by(blind, "images")] == ["image", "fit", "fit"]
+    (tmp_path / "image.safetensors").unlink()
+    assert _told_by(reads, "images") == "fit"

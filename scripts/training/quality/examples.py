@@ -61,12 +61,12 @@ class Example:
         return targets_of(self.dsc, self.hd95_mm, self.radius_mm)
 
 
-def load_examples(patterns: Sequence[str], kind: str = "fit") -> list[Example]:
+def load_examples(patterns: Sequence[str], told_by: str = "fit") -> list[Example]:
     """Return the masks of benchmarks' output folders.
 
     Args:
         patterns: of folders that `python -m scripts benchmark` wrote for the preset `default`, or folders of these.
-        kind: of the features, see `quality.features`.
+        told_by: what is to tell of them, "fit" or "image", see `quality.features`.
 
     Raises:
         ValueError: a pattern fits no folder, or there is no benchmark in it.
@@ -75,9 +75,9 @@ def load_examples(patterns: Sequence[str], kind: str = "fit") -> list[Example]:
     for pattern in patterns:
         folders = [Path(name) for name in sorted(glob(pattern)) if Path(name).is_dir()]
         runs = [run for folder in folders for run in sorted({folder, *(file.parents[1] for file in _scored(folder))})]
-        own = [example for run in runs if (run / METRICS).is_file() for example in read_run(run, kind)]
+        own = [example for run in runs if (run / METRICS).is_file() for example in read_run(run, told_by)]
         if not own:
-            with_image = " whose voxel head has read images" if kind == "image" else ""
+            with_image = " whose voxel head has read images" if told_by == "image" else ""
             raise ValueError(
                 f"{pattern}: no benchmark with the preset {PRESET} in it{with_image}: give output folders of "
                 "`python -m scripts benchmark`"
@@ -86,7 +86,7 @@ def load_examples(patterns: Sequence[str], kind: str = "fit") -> list[Example]:
     return found
 
 
-def read_run(run: Path, kind: str = "fit") -> list[Example]:
+def read_run(run: Path, told_by: str = "fit") -> list[Example]:
     """Return the masks of one benchmark's output folder of which something is predicted, see `quality.verdict`."""
     report = read_report(run / PRESET)
     organ = Path(str(report["settings"]["organ"])).name
@@ -103,8 +103,8 @@ def read_run(run: Path, kind: str = "fit") -> list[Example]:
                 if score is None or "agreement" not in quality or quality["doubtful"]:
                     continue
                 radius_mm = float(quality["fit"]["radius_mm"])
-                figures = features(quality["agreement"][stage], kind)
-                if not np.isfinite(figures).any() or (kind == "fit" and quality.get("taken_in_mm")):
+                figures = features(quality["agreement"][stage], told_by)
+                if not np.isfinite(figures).any() or (told_by == "fit" and quality.get("taken_in_mm")):
                     continue
                 own = (group, organ, score["patient"], part["name"], stage, figures, radius_mm)
                 found.append(Example(*own, float(score["dsc"]), float(score["hd95_mm"])))

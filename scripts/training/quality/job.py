@@ -53,7 +53,7 @@ def quality(
         runs: output folders of `python -m scripts benchmark` with the preset default, or folders of these; patterns
             such as 'runs/*' with commas between them. Their patients must have no part in the priors.
         test_runs: the same, of masks to be scored and not trained on.
-        output: where the predictor is written; by default where every organ pack finds it.
+        output: where the predictor is written; by default where every organ pack finds that of its kind.
         page: where a page with the scores is written, and a CSV file with all masks beside it; none by default.
         seed: of initialisation and order.
         image: of masks that were refined with an image, by what its readers say; otherwise by mask and fit alone.
@@ -64,9 +64,9 @@ def quality(
     Raises:
         ValueError: a pattern fits no benchmark, or all masks are of organs that one pack has.
     """
-    kind = "image" if image else "fit"
-    known = load_examples(_listed(runs), kind)
-    unseen = load_examples(_listed(test_runs), kind) if test_runs else []
+    told_by = "image" if image else "fit"
+    known = load_examples(_listed(runs), told_by)
+    unseen = load_examples(_listed(test_runs), told_by) if test_runs else []
     organs = sorted({example.organ for example in known})
     others = _other_kinds(known, [*known, *unseen])
     alone = [organ for organ, kept in others.items() if not any(kept)]
@@ -77,8 +77,10 @@ def quality(
     patients = [f"{e.organ} {e.patient}" for e in known]
     fold_of = {patient: str(n % FOLDS) for n, patient in enumerate(sorted({e.patient for e in known}))}
     folds = [fold_of[e.patient] for e in known]  # a patient may be in the data of two packs
-    by_organ = _leave_out(known, others, seed, kind, "organs")
-    by_fold = _leave_out(known, {fold: [own != fold for own in folds] for fold in set(folds)}, seed, kind, "patients")
+    by_organ = _leave_out(known, others, seed, told_by, "organs")
+    by_fold = _leave_out(
+        known, {fold: [own != fold for own in folds] for fold in set(folds)}, seed, told_by, "patients"
+    )
     widths = _widths(known, [by_organ[e.organ] for e in known], patients)
     own_widths = _widths(known, [by_fold[fold] for fold in folds], patients)
     card = {
@@ -88,8 +90,8 @@ def quality(
         "sets": sorted({e.group for e in known}),
         "seed": seed,
     }
-    target = Path(output) if output else QUALITY_FILES[kind]
-    shipped = QualityPredictor(train(known, seed, kind), widths, own_widths, card)
+    target = Path(output) if output else QUALITY_FILES[told_by]
+    shipped = QualityPredictor(train(known, seed, told_by), widths, own_widths, card)
     shipped.save(target)
     if page:
         stranger = {organ: QualityPredictor(net, widths, widths) for organ, net in by_organ.items()}
@@ -106,11 +108,11 @@ def quality(
     return f"predictor of quality, {len(known)} masks of {card['patients']} patients: {target}"
 
 
-def train(examples: Sequence[Example], seed: int, kind: str = "fit") -> QualityNet:
+def train(examples: Sequence[Example], seed: int, told_by: str = "fit") -> QualityNet:
     """Train a net on masks; a patient with many of them counts less for each."""
     values = np.stack([e.features for e in examples])
     targets = np.array([e.targets for e in examples], np.float32)
-    return train_net(values, targets, _weights(examples), seed, kind)
+    return train_net(values, targets, _weights(examples), seed, told_by)
 
 
 def _other_kinds(examples: Sequence[Example], wanted: Sequence[Example]) -> dict[str, list[bool]]:
@@ -122,11 +124,11 @@ def _other_kinds(examples: Sequence[Example], wanted: Sequence[Example]) -> dict
 
 
 def _leave_out(
-    examples: Sequence[Example], kept: Mapping[str, Sequence[bool]], seed: int, kind: str, what: str
+    examples: Sequence[Example], kept: Mapping[str, Sequence[bool]], seed: int, told_by: str, what: str
 ) -> dict[str, QualityNet]:
     """Key → a net that was trained on those examples that are kept for it."""
     bar = tqdm(sorted(kept), desc=f"{what} left out", disable=None)
-    return {key: train([e for e, own in zip(examples, kept[key], strict=True) if own], seed, kind) for key in bar}
+    return {key: train([e for e, own in zip(examples, kept[key], strict=True) if own], seed, told_by) for key in bar}
 
 
 def _widths(examples: Sequence[Example], nets: Sequence[QualityNet], patients: Sequence[str]) -> dict[str, float]:

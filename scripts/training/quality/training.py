@@ -12,10 +12,12 @@ BATCH = 256
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 NOISE = 0.1  # added to the inputs, in standard deviations
-UNKNOWN = 0.1  # of the features are hidden at random: other packs lack a joint model, or an image
+UNKNOWN = 0.1  # of the features are hidden at random: other packs lack a joint model, or a second reader
 
 
-def train_net(values: np.ndarray, targets: np.ndarray, weights: np.ndarray, seed: int, kind: str = "fit") -> QualityNet:
+def train_net(
+    values: np.ndarray, targets: np.ndarray, weights: np.ndarray, seed: int, told_by: str = "fit"
+) -> QualityNet:
     """Train the perceptrons by maximum likelihood of a normal error (Nix and Weigend 1994).
 
     Args:
@@ -23,10 +25,10 @@ def train_net(values: np.ndarray, targets: np.ndarray, weights: np.ndarray, seed
         targets: (N, 2) see `quality.predictor.targets_of`.
         weights: (N,) how often each is drawn, relative to the others.
         seed: of initialisation and order.
-        kind: of the features.
+        told_by: what the features are of, see `quality.features`.
     """
     torch.manual_seed(seed)
-    net = QualityNet(MEMBERS, kind=kind)
+    net = QualityNet(MEMBERS, told_by=told_by)
     given, wanted = torch.from_numpy(values).float(), torch.from_numpy(targets).float()
     net.normalise(given)
     chance = torch.from_numpy(weights).double()
