@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..cases.files import whole_file
 from ..prior.tensor_file import TensorFile, open_tensors
-from .features import FEATURES_OF, features
+from .features import FEATURES_OF, LEAST_LENGTH, expected_targets, features
 
 TARGETS = ("dsc", "hd95")
 WIDTHS = {"fit": 32, "image": 12}  # of the hidden layers
@@ -34,7 +34,7 @@ PROMISE = 0.9  # of the interval
 
 
 class QualityNet(nn.Module):
-    """Perceptrons from features to mean and spread of the two targets.
+    """Perceptrons from features to mean and spread of the two targets, beyond what is expected of them.
 
     Args:
         members: how many perceptrons.
@@ -140,7 +140,7 @@ class QualityPredictor:
         with torch.no_grad():
             mean, spread = self.net(torch.from_numpy(values))
         variance = (spread**2).mean(0) + mean.var(0, unbiased=False)
-        return mean.mean(0).numpy(), variance.sqrt().numpy()
+        return mean.mean(0).numpy() + expected_targets(values, self.told_by), variance.sqrt().numpy()
 
     def __call__(
         self,
@@ -198,7 +198,7 @@ class QualityPredictor:
 def targets_of(dsc_percent: float, hd95_mm: float, radius_mm: float) -> tuple[float, float]:
     """Return scores on the scale that is predicted: the logit of DSC, the logarithm of HD95 over the radius."""
     share = min(max(dsc_percent / 100.0, DSC_ENDS[0]), DSC_ENDS[1])
-    return float(np.log(share / (1.0 - share))), float(np.log(max(hd95_mm, 0.02 * radius_mm) / radius_mm))
+    return float(np.log(share / (1.0 - share))), float(np.log(max(hd95_mm, LEAST_LENGTH * radius_mm) / radius_mm))
 
 
 def _expit(value: float) -> float:

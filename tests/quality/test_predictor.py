@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scripts.prior.tensor_file import BrokenFile
-from scripts.quality.features import FEATURES_OF, LENGTHS, OF_IMAGE, VOLUMES, features
+from scripts.quality.features import FEATURES_OF, LENGTHS, OF_IMAGE, VOLUMES, expected_targets, features
 from scripts.quality.predictor import QualityNet, QualityPredictor, targets_of
 
 FEATURES = FEATURES_OF["fit"]
@@ -42,6 +42,22 @@ def test_so_have_those_of_an_image(name):
     assert low.shape == (len(OF_IMAGE),) and high[place] > low[place]
     assert np.isnan(np.delete(low, place)).all()
     assert np.isfinite([features({name: value}, "image")[place] for value in (0.0, 1.0)]).all()
+
+
+def test_what_the_readers_expect_is_where_a_prediction_starts():
+    def start(**own) -> np.ndarray:
+        known = {"head_dice": 0.8, "head_hd95": 0.5, "second_dice": 0.7, "second_hd95": 0.4} | own
+        return expected_targets(features(known, "image")[None], "image")[0]
+
+    both, head = targets_of(70.0, 4.0, 10.0), targets_of(80.0, 5.0, 10.0)
+    np.testing.assert_allclose(start(), both, rtol=1e-4)
+    np.testing.assert_allclose(start(second_dice=None, second_hd95=None), head, rtol=1e-4)
+    assert start(head_hd95=None, second_hd95=None)[1] == 0.0
+    assert not expected_targets(features(figures())[None], "fit").any()
+    net = QualityNet(3, 8, "image")
+    assert all(not parameter.data.zero_().any() for parameter in net.parameters())  # it adds nothing
+    found = QualityPredictor(net, WIDTHS, WIDTHS)({"head_dice": 0.8, "head_hd95": 0.5}, 10.0, WIDTHS)
+    assert found.dsc[0] == 80.0 and found.hd95_mm[0] == 5.0
 
 
 def test_a_predictor_can_tell_of_what_it_has_figures_of():

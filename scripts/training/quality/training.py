@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ...quality.features import expected_targets
 from ...quality.predictor import MEMBERS, QualityNet
 
 STEPS = 800
@@ -29,7 +30,8 @@ def train_net(
     """
     torch.manual_seed(seed)
     net = QualityNet(MEMBERS, told_by=told_by)
-    given, wanted = torch.from_numpy(values).float(), torch.from_numpy(targets).float()
+    given = torch.from_numpy(values).float()
+    wanted = torch.from_numpy(targets - expected_targets(values, told_by)).float()
     net.normalise(given)
     chance = torch.from_numpy(weights).double()
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
