@@ -14,6 +14,7 @@ from ..metrics.topology import FOREGROUND, count_components, count_holes
 
 ENDS = ("refined_low", "refined_high")  # of the predicted interval
 LARGE_CHANGE = 0.2  # share of the volume
+POOR_DSC = 70.0  # %; a mask that is hardly as good, by the upper end of its interval, needs a look
 RESTRICTED = re.compile(r"\bnc\b|non-?\s?commercial|research", re.IGNORECASE)
 
 
@@ -138,6 +139,9 @@ def flags(status: str, warnings: list[str], structures: list[dict[str, Any]]) ->
             found.append(["note", f"{structure['name']} {100 * (after / before - 1):+.0f} %"])
     if warnings and not any(kind == "warn" for kind, _ in found):
         found.append(["warn", counted(len(warnings), "warning")])
+    for structure in structures:
+        if structure["figures"].get("predicted_dsc_refined_high", 100.0) < POOR_DSC:
+            found.append(["warn", f"{structure['name']}: predicted DSC below {POOR_DSC:.0f} %"])
     return found
 
 

@@ -216,6 +216,11 @@ def test_words():
     structures = [{"name": "x", "failure": "", "figures": figures}, {"name": "y", "failure": "no fit", "figures": {}}]
     assert flags("refined", ["y: no fit"], structures) == [["note", "x -22 %"], ["warn", "y kept as it was"]]
     assert flags("refined", ["no image"], []) == [["warn", "1 warning"]]
+    poor, fair = (
+        [{"name": "x", "failure": "", "figures": {"predicted_dsc_refined_high": high}}] for high in (68.0, 72.0)
+    )
+    assert flags("refined", [], poor) == [["warn", "x: predicted DSC below 70 %"]] and flags("refined", [], fair) == []
+    assert flags("refined", ["a leak"], poor)[0] == ["warn", "1 warning"]
     doubtful = [{"name": "x", "failure": "", "figures": figures, "doubtful": True}]
     assert flags("refined", [], doubtful) == [["bad", "x: fit cannot be right"]]
 
