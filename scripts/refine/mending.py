@@ -18,7 +18,7 @@ from ..geometry.affine import Similarity, box_affine
 from ..geometry.boxed import BoxedMask
 from ..geometry.surface import mask_to_surface, sample_surface
 from .merge import merge
-from .odds import BELIEVED
+from .odds import BELIEVED, LEGIBLE
 from .reconstruction import IMAGE, Reconstruction
 from .second_reader import SecondReader
 from .side_by_side import side_by_side
@@ -90,7 +90,7 @@ def mend(
     again = [name for name in mended if parts[name][1].poor or _hardly_agreed(parts[name][1])]
     if again:
         parts |= read_all([resampled(name, mended[name]) for name in again])
-        if not all(_hardly_agreed(part) for _, part in parts.values()):
+        if not all(_hardly_agreed(part, LEGIBLE) for _, part in parts.values()):
             return _mended(parts, label_map, affine, seen)
         mended = {
             one.name: Mended(
@@ -104,9 +104,9 @@ def mend(
     return mended
 
 
-def _hardly_agreed(part: Reconstruction) -> bool:
-    """Whether the image's readers were both asked about a structure, and hardly agree."""
-    return part.agreement is not None and part.agreement < BELIEVED
+def _hardly_agreed(part: Reconstruction, least: float = BELIEVED) -> bool:
+    """Whether the image's readers were both asked about a structure, and agree less than that."""
+    return part.agreement is not None and part.agreement < least
 
 
 def _mended(

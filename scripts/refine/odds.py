@@ -18,7 +18,8 @@ POOR = 0.25  # of the mask's surface: where more than that lies so near to deep 
 SUREST = 0.999  # a network's probability, at most: most are surer of themselves than they should be
 OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less where somebody has corrected the mask
 OWN = 0.98  # the same of a second reader that has made the mask itself; two networks seldom agree so well
-BELIEVED = 0.5  # agreement of the two readers: below it the image is of a kind that one of them cannot read
+BELIEVED = 0.5  # agreement of the two readers: below it one of them cannot read the image where a structure is
+LEGIBLE = 2 / 3  # the same: where no structure reaches it, nothing of the image is followed
 TOUCH = np.ones((3, 3, 3), bool)
 
 

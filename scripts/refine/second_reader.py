@@ -95,5 +95,5 @@ def disputed_words(fitted: Fitted) -> str:
         return ""
     return (
         f"the image was not followed: its two readers hardly agree (here a Dice of {fitted.seen.disputed:.2f}); is it "
-        "of the modality and contrast that the organ pack knows, and of this patient?"
+        "of the modality and contrast that the organ pack knows, and of this patient, or does the mask lie elsewhere?"
     )

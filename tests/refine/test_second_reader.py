@@ -264,7 +264,7 @@ def test_of_an_image_that_it_fails_to_read_it_has_no_say(pack, caplog):
     np.testing.assert_array_equal(refined, alone.refine(mask, affine, bright_image(truth, affine))[0])
 
 
-@pytest.mark.parametrize(("dice_of", "followed"), [((0.2, 0.9), True), ((0.2, 0.3), False), ((0.2, None), True)])
+@pytest.mark.parametrize(("dice_of", "followed"), [((0.2, 0.9), True), ((0.2, 0.6), False), ((0.2, None), True)])
 def test_one_structure_that_is_hard_to_see_does_not_make_an_image_disputed(monkeypatch, dice_of, followed):
     """The two readings of two structures, without the rest of the chain."""
     label_map, affine = mean_shape("plain")
