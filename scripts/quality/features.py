@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-OF_IMAGE = tuple(f"{reader}_{what}" for reader in ("head", "second") for what in ("dice", "best_dice", "hd95"))
+OF_IMAGE = tuple(f"{reader}_{what}" for reader in ("head", "second") for what in ("dice", "hd95"))
 LENGTHS = (  # shares of the shape's radius; they span from 0.01 to 10
     *(f"mask_to_fit_p{p}" for p in (2, 10, 50, 90, 98)),
     *(f"{pair}_p{p}" for pair in ("fit_to_mask", "mask_to_linear", "fit_to_linear") for p in (50, 90, 98)),
@@ -34,26 +34,6 @@ def features(figures: Mapping[str, float | None], told_by: str = "fit") -> np.nd
         told_by: what the predictor is told by.
     """
     return np.array([_scaled(name, figures.get(name)) for name in FEATURES_OF[told_by]], np.float32)
-
-
-def expected_targets(values: np.ndarray, told_by: str) -> np.ndarray:
-    """Return what the readers of an image expect of masks, (N, 2) on the scale of `predictor.targets_of`.
-
-    That is the second reader's expectation where there is one, else the head's; 0 without an image.
-
-    Args:
-        values: (N, F) features.
-        told_by: what they are of.
-    """
-    if told_by != "image":
-        return np.zeros((len(values), 2), np.float32)
-
-    def known(what: str) -> np.ndarray:
-        head, second = (values[:, OF_IMAGE.index(f"{reader}_{what}")] for reader in ("head", "second"))
-        return np.where(np.isfinite(second), second, head)
-
-    hd95 = np.maximum(LEAST_LENGTH * np.sinh(known("hd95")), LEAST_LENGTH)
-    return np.nan_to_num(np.stack([known("dice"), np.log(hd95)], 1)).astype(np.float32)
 
 
 def _scaled(name: str, value: float | None) -> float:

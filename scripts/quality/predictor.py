@@ -1,10 +1,10 @@
 """DSC and HD95 of a mask that nobody has drawn the truth for, each with an interval.
 
-A small perceptron knows from masks whose truth is known how figures of mask and fit, or of mask and image, go with the
-mask's quality; several of them, started differently, are averaged. They predict a mean and a spread, on a scale on
-which errors are alike: the logit of DSC, the logarithm of HD95 over the shape's radius. The interval's width in spreads
-is not theirs: it comes from patients of organs that they were not trained on, or from the user's own (conformal
-prediction).
+A small perceptron knows from masks whose truth is known how figures of mask and fit go with the mask's quality; several
+of them, started differently, are averaged. Where an image was read, its readers tell, see `reader_rule`. Both predict a
+mean and a spread, on a scale on which errors are alike: the logit of DSC, the logarithm of HD95 over the shape's
+radius. The interval's width in spreads is not theirs: it comes from patients of organs that they were not trained on,
+or from the user's own (conformal prediction).
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from ..cases.files import whole_file
 from ..prior.tensor_file import TensorFile, open_tensors
-from .features import FEATURES_OF, LEAST_LENGTH, expected_targets, features
+from .features import FEATURES_OF, LEAST_LENGTH, OF_FIT, OF_IMAGE, features
+from .reader_rule import ReaderRule
 
 TARGETS = ("dsc", "hd95")
-WIDTHS = {"fit": 32, "image": 12}  # of the hidden layers
+WIDTH = 32
 MEMBERS = 5
 LARGEST = 4.0  # of a feature, in its standard deviations
 LEAST_SPREAD = 1e-3
@@ -34,22 +35,22 @@ PROMISE = 0.9  # of the interval
 
 
 class QualityNet(nn.Module):
-    """Perceptrons from features to mean and spread of the two targets, beyond what is expected of them.
+    """Perceptrons from features of mask and fit to mean and spread of the two targets.
 
     Args:
         members: how many perceptrons.
-        width: of their two hidden layers; None for the usual one.
-        told_by: "fit" or "image", see `FEATURES_OF`.
+        width: of their two hidden layers.
     """
+
+    told_by = "fit"
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, members: int = MEMBERS, width: int | None = None, told_by: str = "fit") -> None:
+    def __init__(self, members: int = MEMBERS, width: int = WIDTH) -> None:
         super().__init__()
-        self.width = width = WIDTHS[told_by] if width is None else width
-        self.told_by = told_by
-        n = len(FEATURES_OF[told_by])
+        self.width = width
+        n = len(OF_FIT)
         self.register_buffer("mean", torch.zeros(n))
         self.register_buffer("std", torch.ones(n))
         self.members = nn.ModuleList(
@@ -82,6 +83,17 @@ class QualityNet(nn.Module):
         out = torch.stack([member(inputs) for member in self.members])
         return out[..., : len(TARGETS)], out[..., len(TARGETS) :].clamp(-5, 3).exp()
 
+    def raw(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and spreads (N, 2) of all members together for features (N, F)."""
+        with torch.no_grad():
+            mean, spread = self(torch.from_numpy(values))
+        variance = (spread**2).mean(0) + mean.var(0, unbiased=False)
+        return mean.mean(0).numpy(), variance.sqrt().numpy()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a file keeps of it."""
+        return {name: value.contiguous() for name, value in self.state_dict().items()}
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -100,7 +112,7 @@ class QualityPredictor:
     """Predicts the quality of masks.
 
     Args:
-        net: trained.
+        model: trained, or fitted.
         widths: target → half of the interval's width, in spreads, of organs that it was not trained on.
         own_widths: the same of new patients of the organs that it was trained on, the `organs` of its card.
         card: what it was trained on.
@@ -108,20 +120,20 @@ class QualityPredictor:
 
     def __init__(
         self,
-        net: QualityNet,
+        model: QualityNet | ReaderRule,
         widths: Mapping[str, float],
         own_widths: Mapping[str, float],
         card: Mapping[str, Any] | None = None,
     ) -> None:
-        self.net = net.eval()
+        self.model = model.eval() if isinstance(model, QualityNet) else model
         self.widths = {target: float(widths[target]) for target in TARGETS}
         self.own_widths = {target: float(own_widths[target]) for target in TARGETS}
         self.card = dict(card or {})
 
     @property
     def told_by(self) -> str:
-        """What it is told: "fit" for figures of mask and fit, "image" for those of the readers of an image."""
-        return self.net.told_by
+        """What it is told by: "fit" for figures of mask and fit, "image" for those of the readers of an image."""
+        return self.model.told_by
 
     def can_tell(self, figures: Mapping[str, float | None]) -> bool:
         """Return whether there are figures for it: of an image, if it is told of images."""
@@ -137,10 +149,7 @@ class QualityPredictor:
 
     def raw(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return means and spreads (N, 2) for features (N, F), on the scale of `targets_of`."""
-        with torch.no_grad():
-            mean, spread = self.net(torch.from_numpy(values))
-        variance = (spread**2).mean(0) + mean.var(0, unbiased=False)
-        return mean.mean(0).numpy() + expected_targets(values, self.told_by), variance.sqrt().numpy()
+        return self.model.raw(values)
 
     def __call__(
         self,
@@ -168,17 +177,16 @@ class QualityPredictor:
 
     def save(self, path: Path) -> None:
         """Write the predictor as safetensors with the card in the header."""
-        tensors = {name: value.contiguous() for name, value in self.net.state_dict().items()}
+        net = self.model if isinstance(self.model, QualityNet) else None
         header = {
             "features": list(FEATURES_OF[self.told_by]),
-            "members": len(self.net.members),
-            "width": self.net.width,
+            **({} if net is None else {"members": len(net.members), "width": net.width}),
             "widths": self.widths,
             "own_widths": self.own_widths,
             "card": self.card,
         }
         with whole_file(path) as temporary:
-            save_file(tensors, temporary, metadata={"quality": json.dumps(header, sort_keys=True)})
+            save_file(self.model.tensors(), temporary, metadata={"quality": json.dumps(header, sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path) -> QualityPredictor:
@@ -188,11 +196,9 @@ class QualityPredictor:
             BrokenFile: the file holds none, or its header does not fit its tensors.
         """
         with open_tensors(path, "quality") as file:
-            members, width, told_by = _check(file)
-            header, state = file.header, file.tensors()
-        net = QualityNet(members, width, told_by)
-        net.load_state_dict(state)
-        return cls(net, header["widths"], header["own_widths"], header.get("card"))
+            _check(file)
+            known = _rule(file) if file.header["features"] == list(OF_IMAGE) else _net(file)
+            return cls(known, file.header["widths"], file.header["own_widths"], file.header.get("card"))
 
 
 def targets_of(dsc_percent: float, hd95_mm: float, radius_mm: float) -> tuple[float, float]:
@@ -205,14 +211,14 @@ def _expit(value: float) -> float:
     return float(1.0 / (1.0 + np.exp(-value)))
 
 
-def _check(file: TensorFile) -> tuple[int, int, str]:
-    """Check that the header fits the tensors, before a net is built of it; return members, width and `told_by`.
+def _check(file: TensorFile) -> None:
+    """Check a header but for what its tensors are.
 
     Raises:
-        BrokenFile: it does not.
+        BrokenFile: it does not hold what a predictor needs.
     """
-    known = [one for one, names in FEATURES_OF.items() if file.header.get("features") == list(names)]
-    file.require(bool(known), "its features are not those of this version")
+    known = any(file.header.get("features") == list(names) for names in FEATURES_OF.values())
+    file.require(known, "its features are not those of this version")
     for key in ("widths", "own_widths"):
         widths = file.header.get(key)
         if not isinstance(widths, dict):
@@ -220,8 +226,29 @@ def _check(file: TensorFile) -> tuple[int, int, str]:
         for target in TARGETS:
             file.length(widths, target, 100.0)
     file.require(isinstance(file.header.get("card", {}), dict), "its card is no mapping")
+
+
+def _rule(file: TensorFile) -> ReaderRule:
+    """Read a rule for the readers of an image.
+
+    Raises:
+        BrokenFile: the tensors are none.
+    """
+    file.require_shapes({"shift": (2, 2), "spread": (2,)})
+    found = file.tensors()
+    return ReaderRule(found["shift"].numpy(), found["spread"].numpy())
+
+
+def _net(file: TensorFile) -> QualityNet:
+    """Read perceptrons, whose header is checked before a net is built of what it says.
+
+    Raises:
+        BrokenFile: the header does not fit the tensors.
+    """
     members, width = file.whole(file.header, "members", 64), file.whole(file.header, "width", 1024)
     with torch.device("meta"):  # shapes only: no memory
-        expected = {key: tuple(value.shape) for key, value in QualityNet(members, width, known[0]).state_dict().items()}
+        expected = {key: tuple(value.shape) for key, value in QualityNet(members, width).state_dict().items()}
     file.require_shapes(expected)
-    return members, width, known[0]
+    net = QualityNet(members, width)
+    net.load_state_dict(file.tensors())
+    return net

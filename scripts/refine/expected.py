@@ -46,22 +46,19 @@ class Expected:
             radius_mm: of the fitted shape, in shares of which HD95 is given.
 
         Returns:
-            `<reader>_dice`, the Dice coefficient that the mask should have; `<reader>_best_dice`, the same of the
-            likelier voxels; `<reader>_hd95`, between both, None where there is no such voxel.
+            `<reader>_dice`, the Dice coefficient that the mask should have; `<reader>_hd95`, its HD95 with the likelier
+            voxels, None where there is no such voxel.
         """
-        rim, (best_dice, likelier) = _rim(mask, self.affine), self._likelier
+        rim, likelier = _rim(mask, self.affine), self._likelier
         hd95_mm = None if rim is None or likelier is None else max(_away(rim, likelier), _away(likelier, rim))
         return {
             f"{self.reader}_dice": round(_dice(mask, self.probability), 4),
-            f"{self.reader}_best_dice": round(best_dice, 4),
             f"{self.reader}_hd95": None if hd95_mm is None else round(hd95_mm / radius_mm, 4),
         }
 
     @cached_property
-    def _likelier(self) -> tuple[float, tuple[np.ndarray, spatial.cKDTree] | None]:
-        """Dice to expect, and surface, of the likelier voxels."""
-        likelier = self.probability > 0.5
-        return _dice(likelier, self.probability), _rim(likelier, self.affine)
+    def _likelier(self) -> tuple[np.ndarray, spatial.cKDTree] | None:
+        return _rim(self.probability > 0.5, self.affine)
 
 
 def readers_of(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> Iterator[Expected]:

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scripts.prior.tensor_file import BrokenFile
-from scripts.quality.features import FEATURES_OF, LENGTHS, OF_IMAGE, VOLUMES, expected_targets, features
+from scripts.quality.features import FEATURES_OF, LENGTHS, OF_IMAGE, VOLUMES, features
 from scripts.quality.predictor import QualityNet, QualityPredictor, targets_of
+from scripts.quality.reader_rule import ReaderRule
 
 FEATURES = FEATURES_OF["fit"]
 WIDTHS = {"dsc": 2.0, "hd95": 3.0}
@@ -17,9 +18,11 @@ WIDTHS = {"dsc": 2.0, "hd95": 3.0}
 
 def made(seed: int = 0, told_by: str = "fit") -> QualityPredictor:
     torch.manual_seed(seed)
-    net = QualityNet(3, 8, told_by)
-    net.normalise(torch.randn(200, len(FEATURES_OF[told_by])))
-    return QualityPredictor(net, WIDTHS, {"dsc": 1.0, "hd95": 1.5}, {"patients": 7, "organs": ["ball"]})
+    model: QualityNet | ReaderRule = ReaderRule(np.full((2, 2), 0.1 * seed), np.ones(2))
+    if told_by == "fit":
+        model = QualityNet(3, 8)
+        model.normalise(torch.randn(200, len(FEATURES)))
+    return QualityPredictor(model, WIDTHS, {"dsc": 1.0, "hd95": 1.5}, {"patients": 7, "organs": ["ball"]})
 
 
 def figures(**own) -> dict:
@@ -42,22 +45,6 @@ def test_so_have_those_of_an_image(name):
     assert low.shape == (len(OF_IMAGE),) and high[place] > low[place]
     assert np.isnan(np.delete(low, place)).all()
     assert np.isfinite([features({name: value}, "image")[place] for value in (0.0, 1.0)]).all()
-
-
-def test_what_the_readers_expect_is_where_a_prediction_starts():
-    def start(**own) -> np.ndarray:
-        known = {"head_dice": 0.8, "head_hd95": 0.5, "second_dice": 0.7, "second_hd95": 0.4} | own
-        return expected_targets(features(known, "image")[None], "image")[0]
-
-    both, head = targets_of(70.0, 4.0, 10.0), targets_of(80.0, 5.0, 10.0)
-    np.testing.assert_allclose(start(), both, rtol=1e-4)
-    np.testing.assert_allclose(start(second_dice=None, second_hd95=None), head, rtol=1e-4)
-    assert start(head_hd95=None, second_hd95=None)[1] == 0.0
-    assert not expected_targets(features(figures())[None], "fit").any()
-    net = QualityNet(3, 8, "image")
-    assert all(not parameter.data.zero_().any() for parameter in net.parameters())  # it adds nothing
-    found = QualityPredictor(net, WIDTHS, WIDTHS)({"head_dice": 0.8, "head_hd95": 0.5}, 10.0, WIDTHS)
-    assert found.dsc[0] == 80.0 and found.hd95_mm[0] == 5.0
 
 
 def test_a_predictor_can_tell_of_what_it_has_figures_of():
@@ -124,8 +111,11 @@ def test_save_and_load_give_the_same_predictor(tmp_path):
 
 @pytest.mark.parametrize("told_by", FEATURES_OF)
 def test_a_file_knows_what_it_is_told(tmp_path, told_by):
-    made(told_by=told_by).save(tmp_path / "quality.safetensors")
-    assert QualityPredictor.load(tmp_path / "quality.safetensors").told_by == told_by
+    own = made(told_by=told_by)
+    own.save(tmp_path / "quality.safetensors")
+    again = QualityPredictor.load(tmp_path / "quality.safetensors")
+    told = figures(head_dice=0.8, head_hd95=0.2)
+    assert again.told_by == told_by and again(told, 12.0, WIDTHS) == own(told, 12.0, WIDTHS)
 
 
 def test_a_file_of_other_features_is_refused(tmp_path):
@@ -144,5 +134,13 @@ def test_a_header_that_asks_for_a_larger_net_is_refused(tmp_path):
         {"features": list(FEATURES), "members": 3, "width": 1000, "widths": WIDTHS, "own_widths": WIDTHS}
     )
     save_file(load_file(file), file, metadata={"quality": header})
+    with pytest.raises(BrokenFile, match="has the shape"):
+        QualityPredictor.load(file)
+
+
+def test_a_rule_of_other_tensors_is_refused(tmp_path):
+    file = tmp_path / "quality.safetensors"
+    header = {"features": list(OF_IMAGE), "widths": WIDTHS, "own_widths": WIDTHS}
+    save_file({"shift": torch.zeros(3, 2), "spread": torch.ones(2)}, file, metadata={"quality": json.dumps(header)})
     with pytest.raises(BrokenFile, match="has the shape"):
         QualityPredictor.load(file)

@@ -46,7 +46,7 @@ def seen(**own) -> dict:
     """The same of a structure whose image was read."""
     known = quality(**own)
     for stage, dice in (("initial", 0.6), ("refined", 0.9)):
-        known["agreement"][stage] |= {"head_dice": dice, "head_best_dice": 0.92, "head_hd95": 0.1, "second_dice": None}
+        known["agreement"][stage] |= {"head_dice": dice, "head_hd95": 0.1, "second_dice": None}
     return known
 
 

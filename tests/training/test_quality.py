@@ -46,6 +46,14 @@ def test_many_masks_of_one_patient_are_no_more_than_one_patient():
     assert spread < 1.0
 
 
+def test_groups_count_alike_whatever_number_of_patients_they_have():
+    many, few = np.linspace(0.1, 1.0, 40), np.linspace(2.0, 3.0, 10)
+    scores, patients = np.concatenate([many, few]), [str(n) for n in range(50)]
+    groups = ["many"] * 40 + ["few"] * 10
+    assert width(scores, patients, 0.75) < 1.0 < 2.4 < width(scores, patients, 0.75, groups) < 2.7
+    assert width(scores, patients, 0.9, ["all"] * 50) == width(scores, patients, 0.9)
+
+
 def test_too_few_patients_promise_nothing():
     assert least_patients(0.9) == 9 and least_patients(0.95) == 19
     scores = np.linspace(0, 1, 8)

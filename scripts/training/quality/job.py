@@ -16,6 +16,7 @@ from ...cases.files import write_csv, write_text
 from ...evaluation.tables import markdown_table
 from ...organ.places import QUALITY_FILES
 from ...quality.predictor import PROMISE, TARGETS, QualityNet, QualityPredictor
+from ...quality.reader_rule import ReaderRule
 from ...quality.verdict import STAGES
 from .conformal import width
 from .examples import Example, load_examples
@@ -67,7 +68,24 @@ def quality(
     told_by = "image" if image else "fit"
     known = load_examples(_listed(runs), told_by)
     unseen = load_examples(_listed(test_runs), told_by) if test_runs else []
-    organs = sorted({example.organ for example in known})
+    shipped, parts = _trained(known, unseen, seed, told_by)
+    target = Path(output) if output else QUALITY_FILES[told_by]
+    shipped.save(target)
+    if page:
+        options = {"runs": runs, "test_runs": test_runs, "seed": seed, "image": "true" if image else ""}
+        command = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v != "")
+        _write(Path(page), command, [part for part in parts if part.examples])
+    return f"predictor of quality, {len(known)} masks of {shipped.card['patients']} patients: {target}"
+
+
+def _trained(
+    known: Sequence[Example], unseen: Sequence[Example], seed: int, told_by: str
+) -> tuple[QualityPredictor, list[Part]]:
+    """Train a predictor, and others without a part of the patients or organs, to see how well they predict.
+
+    Raises:
+        ValueError: all masks are of organs that one pack has.
+    """
     others = _other_kinds(known, [*known, *unseen])
     alone = [organ for organ, kept in others.items() if not any(kept)]
     if alone:
@@ -77,42 +95,36 @@ def quality(
     patients = [f"{e.organ} {e.patient}" for e in known]
     fold_of = {patient: str(n % FOLDS) for n, patient in enumerate(sorted({e.patient for e in known}))}
     folds = [fold_of[e.patient] for e in known]  # a patient may be in the data of two packs
+    others_of = {fold: [own != fold for own in folds] for fold in set(folds)}
     by_organ = _leave_out(known, others, seed, told_by, "organs")
-    by_fold = _leave_out(
-        known, {fold: [own != fold for own in folds] for fold in set(folds)}, seed, told_by, "patients"
-    )
+    by_fold = _leave_out(known, others_of, seed, told_by, "patients")
     widths = _widths(known, [by_organ[e.organ] for e in known], patients)
     own_widths = _widths(known, [by_fold[fold] for fold in folds], patients)
     card = {
         "masks": len(known),
         "patients": len({(e.organ, e.patient) for e in known}),
-        "organs": organs,
+        "organs": sorted({example.organ for example in known}),
         "sets": sorted({e.group for e in known}),
         "seed": seed,
     }
-    target = Path(output) if output else QUALITY_FILES[told_by]
     shipped = QualityPredictor(train(known, seed, told_by), widths, own_widths, card)
-    shipped.save(target)
-    if page:
-        stranger = {organ: QualityPredictor(net, widths, widths) for organ, net in by_organ.items()}
-        fellow = {fold: QualityPredictor(net, own_widths, own_widths) for fold, net in by_fold.items()}
-        options = {"runs": runs, "test_runs": test_runs, "seed": seed, "image": "true" if image else ""}
-        command = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v != "")
-        parts = [
-            Part("known organs, new patients", known, [fellow[fold] for fold in folds]),
-            Part("unknown organs", known, [stranger[e.organ] for e in known]),
-            Part("further masks, by the predictor itself", unseen, [shipped] * len(unseen)),
-            Part("further masks, their organs unknown", unseen, [stranger[e.organ] for e in unseen]),
-        ]
-        _write(Path(page), command, [part for part in parts if part.examples])
-    return f"predictor of quality, {len(known)} masks of {card['patients']} patients: {target}"
+    stranger = {organ: QualityPredictor(net, widths, widths) for organ, net in by_organ.items()}
+    fellow = {fold: QualityPredictor(net, own_widths, own_widths) for fold, net in by_fold.items()}
+    return shipped, [
+        Part("known organs, new patients", known, [fellow[fold] for fold in folds]),
+        Part("unknown organs", known, [stranger[e.organ] for e in known]),
+        Part("further masks, by the predictor itself", unseen, [shipped] * len(unseen)),
+        Part("further masks, their organs unknown", unseen, [stranger[e.organ] for e in unseen]),
+    ]
 
 
-def train(examples: Sequence[Example], seed: int, told_by: str = "fit") -> QualityNet:
-    """Train a net on masks; a patient with many of them counts less for each."""
+def train(examples: Sequence[Example], seed: int, told_by: str = "fit") -> QualityNet | ReaderRule:
+    """Train a net on masks, of which those of a patient with many count less each, or fit the rule for images."""
     values = np.stack([e.features for e in examples])
     targets = np.array([e.targets for e in examples], np.float32)
-    return train_net(values, targets, _weights(examples), seed, told_by)
+    if told_by == "image":
+        return ReaderRule.fitted(values, targets, [e.organ for e in examples])
+    return train_net(values, targets, _weights(examples), seed)
 
 
 def _other_kinds(examples: Sequence[Example], wanted: Sequence[Example]) -> dict[str, list[bool]]:
@@ -125,19 +137,25 @@ def _other_kinds(examples: Sequence[Example], wanted: Sequence[Example]) -> dict
 
 def _leave_out(
     examples: Sequence[Example], kept: Mapping[str, Sequence[bool]], seed: int, told_by: str, what: str
-) -> dict[str, QualityNet]:
-    """Key → a net that was trained on those examples that are kept for it."""
+) -> dict[str, QualityNet | ReaderRule]:
+    """Key → what was trained on those examples that are kept for it."""
     bar = tqdm(sorted(kept), desc=f"{what} left out", disable=None)
     return {key: train([e for e, own in zip(examples, kept[key], strict=True) if own], seed, told_by) for key in bar}
 
 
-def _widths(examples: Sequence[Example], nets: Sequence[QualityNet], patients: Sequence[str]) -> dict[str, float]:
-    """Target → the width that holds the promised share, each mask predicted by its own net."""
+def _widths(
+    examples: Sequence[Example], models: Sequence[QualityNet | ReaderRule], patients: Sequence[str]
+) -> dict[str, float]:
+    """Target → the width that holds the promised share, each mask predicted by its own model.
+
+    Where images tell, organs count alike: one of them has most of the patients.
+    """
     scores = []
-    for example, net in zip(examples, nets, strict=True):
-        mean, spread = QualityPredictor(net, ONE_SPREAD, ONE_SPREAD).raw(example.features[None])
+    for example, model in zip(examples, models, strict=True):
+        mean, spread = model.raw(example.features[None])
         scores.append(np.abs(np.array(example.targets) - mean[0]) / spread[0])
-    return {target: width(np.array(scores)[:, n], patients, PROMISE) for n, target in enumerate(TARGETS)}
+    groups = [e.organ for e in examples] if isinstance(models[0], ReaderRule) else None
+    return {target: width(np.array(scores)[:, n], patients, PROMISE, groups) for n, target in enumerate(TARGETS)}
 
 
 def _weights(examples: Sequence[Example]) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...quality.features import expected_targets
 from ...quality.predictor import MEMBERS, QualityNet
 
 STEPS = 800
@@ -13,12 +12,10 @@ BATCH = 256
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 NOISE = 0.1  # added to the inputs, in standard deviations
-UNKNOWN = 0.1  # of the features are hidden at random: other packs lack a joint model, or a second reader
+UNKNOWN = 0.1  # of the features are hidden at random: other packs lack a joint model
 
 
-def train_net(
-    values: np.ndarray, targets: np.ndarray, weights: np.ndarray, seed: int, told_by: str = "fit"
-) -> QualityNet:
+def train_net(values: np.ndarray, targets: np.ndarray, weights: np.ndarray, seed: int) -> QualityNet:
     """Train the perceptrons by maximum likelihood of a normal error (Nix and Weigend 1994).
 
     Args:
@@ -26,12 +23,10 @@ def train_net(
         targets: (N, 2) see `quality.predictor.targets_of`.
         weights: (N,) how often each is drawn, relative to the others.
         seed: of initialisation and order.
-        told_by: what the features are of, see `quality.features`.
     """
     torch.manual_seed(seed)
-    net = QualityNet(MEMBERS, told_by=told_by)
-    given = torch.from_numpy(values).float()
-    wanted = torch.from_numpy(targets - expected_targets(values, told_by)).float()
+    net = QualityNet(MEMBERS)
+    given, wanted = torch.from_numpy(values).float(), torch.from_numpy(targets).float()
     net.normalise(given)
     chance = torch.from_numpy(weights).double()
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
