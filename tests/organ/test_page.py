@@ -23,6 +23,7 @@ REPORTED = {
     "steps_mm",
     "taken_in_mm",
     "second_reader_dice",
+    "head_dice",
     "to_usual_mm",
     "inward_mm",
     "mesh_mm",
