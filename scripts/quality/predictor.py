@@ -83,8 +83,8 @@ class QualityNet(nn.Module):
         out = torch.stack([member(inputs) for member in self.members])
         return out[..., : len(TARGETS)], out[..., len(TARGETS) :].clamp(-5, 3).exp()
 
-    def raw(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and spreads (N, 2) of all members together for features (N, F)."""
+    def raw(self, values: np.ndarray, organ: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Return means and spreads (N, 2) of all members together for features (N, F), of whatever organ."""
         with torch.no_grad():
             mean, spread = self(torch.from_numpy(values))
         variance = (spread**2).mean(0) + mean.var(0, unbiased=False)
@@ -147,15 +147,16 @@ class QualityPredictor:
         """Return the widths that hold for new patients' masks of an organ."""
         return self.own_widths if self.knows(organ) else self.widths
 
-    def raw(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and spreads (N, 2) for features (N, F), on the scale of `targets_of`."""
-        return self.model.raw(values)
+    def raw(self, values: np.ndarray, organ: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Return means and spreads (N, 2) for features (N, F) of an organ, on the scale of `targets_of`."""
+        return self.model.raw(values, organ)
 
     def __call__(
         self,
         figures: Mapping[str, float | None],
         radius_mm: float,
         widths: Mapping[str, float],
+        organ: str = "",
     ) -> Prediction:
         """Predict the quality of one mask.
 
@@ -163,8 +164,9 @@ class QualityPredictor:
             figures: of the mask, see `refine.agreement` and `refine.expected`.
             radius_mm: of the fitted shape.
             widths: target → half of the interval's width, in spreads.
+            organ: the pack's name; "" for any other.
         """
-        mean, spread = (part[0].astype(float) for part in self.raw(features(figures, self.told_by)[None]))
+        mean, spread = (part[0].astype(float) for part in self.raw(features(figures, self.told_by)[None], organ))
         return self.read(mean, spread, radius_mm, widths)
 
     def read(self, mean: np.ndarray, spread: np.ndarray, radius_mm: float, widths: Mapping[str, float]) -> Prediction:
@@ -177,16 +179,17 @@ class QualityPredictor:
 
     def save(self, path: Path) -> None:
         """Write the predictor as safetensors with the card in the header."""
-        net = self.model if isinstance(self.model, QualityNet) else None
+        model = self.model
+        own = {"members": len(model.members), "width": model.width} if isinstance(model, QualityNet) else {}
         header = {
             "features": list(FEATURES_OF[self.told_by]),
-            **({} if net is None else {"members": len(net.members), "width": net.width}),
+            **({"shift_of": list(model.shift)} if isinstance(model, ReaderRule) else own),
             "widths": self.widths,
             "own_widths": self.own_widths,
             "card": self.card,
         }
         with whole_file(path) as temporary:
-            save_file(self.model.tensors(), temporary, metadata={"quality": json.dumps(header, sort_keys=True)})
+            save_file(model.tensors(), temporary, metadata={"quality": json.dumps(header, sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path) -> QualityPredictor:
@@ -234,9 +237,11 @@ def _rule(file: TensorFile) -> ReaderRule:
     Raises:
         BrokenFile: the tensors are none.
     """
-    file.require_shapes({"shift": (2, 2), "spread": (2,)})
+    organs = file.header.get("shift_of")
+    file.require(isinstance(organs, list) and "" in organs, "its header does not say whose shifts it has")
+    file.require_shapes({"shift": (len(organs), 2, 2), "spread": (2,)})
     found = file.tensors()
-    return ReaderRule(found["shift"].numpy(), found["spread"].numpy())
+    return ReaderRule(dict(zip(organs, found["shift"].numpy(), strict=True)), found["spread"].numpy())
 
 
 def _net(file: TensorFile) -> QualityNet:

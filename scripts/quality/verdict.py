@@ -86,7 +86,7 @@ class Judge:
         known = self.calibrations.get(predictor.told_by)
         widths = known.widths if known else predictor.widths_for(self.organ)
         others = OTHER_PATIENTS if predictor.knows(self.organ) else OTHER_ORGANS
-        found = {stage: predictor(told[stage], radius_mm, widths) for stage in STAGES}
+        found = {stage: predictor(told[stage], radius_mm, widths, self.organ) for stage in STAGES}
         return {
             "predicted_dsc": {stage: list(one.dsc) for stage, one in found.items()},
             "predicted_hd95_mm": {stage: list(one.hd95_mm) for stage, one in found.items()},

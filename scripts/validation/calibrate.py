@@ -142,7 +142,7 @@ def calibration_of(examples: Sequence[Example], predictor: QualityPredictor, mad
     Raises:
         ValueError: there are too few patients.
     """
-    mean, spread = predictor.raw(np.stack([example.features for example in examples]))
+    mean, spread = predictor.raw(np.stack([example.features for example in examples]), examples[0].organ)
     scores = np.abs(np.array([example.targets for example in examples]) - mean) / spread
     patients = [example.patient for example in examples]
     widths = {target: width(scores[:, n], patients, PROMISE) for n, target in enumerate(TARGETS)}

@@ -18,7 +18,7 @@ WIDTHS = {"dsc": 2.0, "hd95": 3.0}
 
 def made(seed: int = 0, told_by: str = "fit") -> QualityPredictor:
     torch.manual_seed(seed)
-    model: QualityNet | ReaderRule = ReaderRule(np.full((2, 2), 0.1 * seed), np.ones(2))
+    model: QualityNet | ReaderRule = ReaderRule({"": np.full((2, 2), 0.1 * seed), "ball": np.zeros((2, 2))}, np.ones(2))
     if told_by == "fit":
         model = QualityNet(3, 8)
         model.normalise(torch.randn(200, len(FEATURES)))
@@ -115,7 +115,8 @@ def test_a_file_knows_what_it_is_told(tmp_path, told_by):
     own.save(tmp_path / "quality.safetensors")
     again = QualityPredictor.load(tmp_path / "quality.safetensors")
     told = figures(head_dice=0.8, head_hd95=0.2)
-    assert again.told_by == told_by and again(told, 12.0, WIDTHS) == own(told, 12.0, WIDTHS)
+    assert again.told_by == told_by
+    assert all(again(told, 12.0, WIDTHS, organ) == own(told, 12.0, WIDTHS, organ) for organ in ("ball", "cube"))
 
 
 def test_a_file_of_other_features_is_refused(tmp_path):
@@ -140,7 +141,9 @@ def test_a_header_that_asks_for_a_larger_net_is_refused(tmp_path):
 
 def test_a_rule_of_other_tensors_is_refused(tmp_path):
     file = tmp_path / "quality.safetensors"
-    header = {"features": list(OF_IMAGE), "widths": WIDTHS, "own_widths": WIDTHS}
-    save_file({"shift": torch.zeros(3, 2), "spread": torch.ones(2)}, file, metadata={"quality": json.dumps(header)})
-    with pytest.raises(BrokenFile, match="has the shape"):
-        QualityPredictor.load(file)
+    tensors = {"shift": torch.zeros(2, 2, 2), "spread": torch.ones(2)}
+    for organs, why in (([""], "has the shape"), (["a", "b"], "whose shifts"), (None, "whose shifts")):
+        header = {"features": list(OF_IMAGE), "widths": WIDTHS, "own_widths": WIDTHS, "shift_of": organs}
+        save_file(tensors, file, metadata={"quality": json.dumps(header)})
+        with pytest.raises(BrokenFile, match=why):
+            QualityPredictor.load(file)

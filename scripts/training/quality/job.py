@@ -152,7 +152,7 @@ def _widths(
     """
     scores = []
     for example, model in zip(examples, models, strict=True):
-        mean, spread = model.raw(example.features[None])
+        mean, spread = model.raw(example.features[None], example.organ)
         scores.append(np.abs(np.array(example.targets) - mean[0]) / spread[0])
     groups = [e.organ for e in examples] if isinstance(models[0], ReaderRule) else None
     return {target: width(np.array(scores)[:, n], patients, PROMISE, groups) for n, target in enumerate(TARGETS)}
@@ -181,7 +181,7 @@ def _write(page: Path, command: str, parts: Sequence[Part]) -> None:
 
 
 def _predicted(e: Example, predictor: QualityPredictor, title: str) -> dict[str, Any]:
-    mean, spread = (part[0].astype(float) for part in predictor.raw(e.features[None]))
+    mean, spread = (part[0].astype(float) for part in predictor.raw(e.features[None], e.organ))
     found = predictor.read(mean, spread, e.radius_mm, predictor.own_widths)
     line: dict[str, Any] = {"sets": title, "set": e.group, "organ": e.organ, "patient": e.patient}
     line |= {"structure": e.structure, "stage": e.stage, "dsc": e.dsc, "hd95": e.hd95_mm}
