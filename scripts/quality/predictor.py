@@ -238,7 +238,8 @@ def _rule(file: TensorFile) -> ReaderRule:
         BrokenFile: the tensors are none.
     """
     organs = file.header.get("shift_of")
-    file.require(isinstance(organs, list) and "" in organs, "its header does not say whose shifts it has")
+    if not isinstance(organs, list) or "" not in organs:
+        raise file.broken("its header does not say whose shifts it has")
     file.require_shapes({"shift": (len(organs), 2, 2), "spread": (2,)})
     found = file.tensors()
     return ReaderRule(dict(zip(organs, found["shift"].numpy(), strict=True)), found["spread"].numpy())
