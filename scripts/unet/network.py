@@ -163,7 +163,7 @@ class FlipAveragingInferer(Inferer):
         self,
         roi_size: Sequence[int] | int,
         flip_axes: Sequence[int] = (),
-        overlap: float = 0.25,
+        overlap: float = 0.5,
         own_network: torch.nn.Module | None = None,
         exact: bool = False,
     ) -> None:
