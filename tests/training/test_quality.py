@@ -11,9 +11,10 @@ from scripts.quality.features import FEATURES_OF, OF_IMAGE
 from scripts.quality.predictor import QualityPredictor
 from scripts.training.quality.conformal import least_patients, width
 from scripts.training.quality.examples import Example, load_examples
-from scripts.training.quality.job import ONE_SPREAD, _other_kinds, quality, train
+from scripts.training.quality.job import _other_kinds, quality, train
 
 FEATURES = FEATURES_OF["fit"]
+ONE_SPREAD = {"dsc": 1.0, "hd95": 1.0}
 
 
 def examples(count: int, organ: str = "ball", seed: int = 0, shift: float = 0.0) -> list[Example]:

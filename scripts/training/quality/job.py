@@ -23,7 +23,6 @@ from .examples import Example, load_examples
 from .training import train_net
 
 FOLDS = 5  # of patients
-ONE_SPREAD = dict.fromkeys(TARGETS, 1.0)
 POOR_DSC = 70.0  # what a user wants to be warned of
 HEAD = ("set", "masks", "patients", "stage", "r", "MAE, {unit}", f"AUC, DSC < {POOR_DSC:g}", "in the interval, %")
 
