@@ -238,7 +238,7 @@ def _rule(file: TensorFile) -> ReaderRule:
         BrokenFile: the tensors are none.
     """
     organs = file.header.get("shift_of")
-    if not isinstance(organs, list) or "" not in organs:
+    if not isinstance(organs, list) or not all(isinstance(organ, str) for organ in organs) or "" not in organs:
         raise file.broken("its header does not say whose shifts it has")
     file.require_shapes({"shift": (len(organs), 2, 2), "spread": (2,)})
     found = file.tensors()

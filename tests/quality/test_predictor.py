@@ -142,7 +142,12 @@ def test_a_header_that_asks_for_a_larger_net_is_refused(tmp_path):
 def test_a_rule_of_other_tensors_is_refused(tmp_path):
     file = tmp_path / "quality.safetensors"
     tensors = {"shift": torch.zeros(2, 2, 2), "spread": torch.ones(2)}
-    for organs, why in (([""], "has the shape"), (["a", "b"], "whose shifts"), (None, "whose shifts")):
+    for organs, why in (
+        ([""], "has the shape"),
+        (["a", "b"], "whose shifts"),
+        (["", []], "whose shifts"),
+        (None, "whose shifts"),
+    ):
         header = {"features": list(OF_IMAGE), "widths": WIDTHS, "own_widths": WIDTHS, "shift_of": organs}
         save_file(tensors, file, metadata={"quality": json.dumps(header)})
         with pytest.raises(BrokenFile, match=why):
