@@ -14,7 +14,7 @@ import numpy as np
 from scipy import spatial
 
 from ..geometry.affine import box_affine
-from ..geometry.boxed import BoxedMask, within
+from ..geometry.boxed import Box, BoxedMask, within
 from ..geometry.resample import WorldGrid
 from .agreement import places, surface_voxels
 from .odds import OWN, is_of_network
@@ -30,12 +30,16 @@ class Expected:
 
     Attributes:
         reader: its name.
-        probability: (x, y, z); where it says nothing, 1 in the refined mask and 0 elsewhere.
-        affine: (4, 4), voxel of the box → world mm.
+        said: (a, b, c) probability, NaN where it says nothing; there, and beyond, the refined mask stands for it.
+        at: slices of the following arrays in which it says that.
+        refined: (x, y, z) bool.
+        affine: (4, 4), voxel of (x, y, z) → world mm.
     """
 
     reader: str
-    probability: np.ndarray
+    said: np.ndarray
+    at: Box
+    refined: np.ndarray
     affine: np.ndarray
 
     def figures(self, mask: np.ndarray, radius_mm: float) -> dict[str, float | None]:
@@ -52,13 +56,30 @@ class Expected:
         rim, likelier = _rim(mask, self.affine), self._likelier
         hd95_mm = None if rim is None or likelier is None else max(_away(rim, likelier), _away(likelier, rim))
         return {
-            f"{self.reader}_dice": round(_dice(mask, self.probability), 4),
+            f"{self.reader}_dice": round(self._dice(mask), 4),
             f"{self.reader}_hd95": None if hd95_mm is None else round(hd95_mm / radius_mm, 4),
         }
 
+    def _dice(self, mask: np.ndarray) -> float:
+        """The Dice coefficient that a mask has if every voxel is the organ's with its own probability."""
+        shared = self._expected(mask & self.refined, mask[self.at])
+        whole = self._expected(self.refined, np.ones((), bool))
+        return 2.0 * shared / max(1.0, whole + int(np.count_nonzero(mask)))
+
+    def _expected(self, sure: np.ndarray, here: np.ndarray) -> float:
+        """How many voxels are expected: of some (x, y, z) beyond the slices all, and of some (a, b, c) there."""
+        beyond = int(np.count_nonzero(sure)) - int(np.count_nonzero(sure[self.at]))
+        return beyond + float(self._probability.sum(dtype=np.float64, where=here))
+
+    @cached_property
+    def _probability(self) -> np.ndarray:
+        return np.where(np.isnan(self.said), self.refined[self.at], self.said)
+
     @cached_property
     def _likelier(self) -> tuple[np.ndarray, spatial.cKDTree] | None:
-        return _rim(self.probability > 0.5, self.affine)
+        likelier = self.refined.copy()
+        likelier[self.at] = self._probability > 0.5
+        return _rim(likelier, self.affine)
 
 
 def readers_of(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> Iterator[Expected]:
@@ -70,31 +91,19 @@ def readers_of(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> Iterat
         return
     x, y, z = part.probability.shape
     grid = WorldGrid(box_affine(fitted.affine, [side.start for side in part.box]), (x, y, z))
-    affine = box_affine(fitted.affine, [side.start for side in after.box])
-
-    def reader(name: str, said: np.ndarray) -> Expected:
-        probability = after.part.astype(np.float32)
-        np.copyto(probability[within(part.box, after.box)], said, where=np.isfinite(said))
-        return Expected(name, probability, affine)
-
+    own = within(part.box, after.box), after.part, box_affine(fitted.affine, [side.start for side in after.box])
     if np.isfinite(part.probability).any():
-        yield reader(HEAD, part.probability)
+        yield Expected(HEAD, part.probability, *own)
     second = fitted.seen.second if fitted.seen is not None else None
     other = second.known(fitted.name, grid) if second is not None else None
     if other is not None and np.isfinite(other).any() and not _is_own(fitted.mask[part.box], other):
-        yield reader(SECOND, other)
+        yield Expected(SECOND, other, *own)
 
 
 def _is_own(mask: np.ndarray, probability: np.ndarray) -> bool:
     """Whether a mask is the second reader's own, which cannot judge it."""
     said = np.isfinite(probability)
     return is_of_network(mask[said], probability[said], OWN)
-
-
-def _dice(mask: np.ndarray, probability: np.ndarray) -> float:
-    """The Dice coefficient that a mask has if every voxel is the organ's with its own probability."""
-    both = float(probability.sum(dtype=np.float64)) + int(np.count_nonzero(mask))
-    return 2.0 * float(probability[mask].sum(dtype=np.float64)) / max(1.0, both)
 
 
 def _rim(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, spatial.cKDTree] | None:

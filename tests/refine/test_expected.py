@@ -20,7 +20,7 @@ def ball(radius: float, centre: float = 15.5) -> np.ndarray:
 
 
 def figures(mask: np.ndarray, probability: np.ndarray, radius_mm: float = 10.0) -> dict:
-    return Expected("head", probability.astype(np.float32), AFFINE).figures(mask, radius_mm)
+    return Expected("head", probability.astype(np.float32), WHOLE, mask, AFFINE).figures(mask, radius_mm)
 
 
 def test_a_reader_that_is_sure_of_a_mask_expects_it_to_be_right():
@@ -50,7 +50,7 @@ def test_the_distance_is_monai_s_on_an_oblique_grid_of_long_voxels():
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = turn * spacing, (5.0, -20.0, 7.0)
     mask, likely = ball(6) | ball(2, 26), ball(8)
-    found = Expected("head", np.where(likely, 0.9, 0.0).astype(np.float32), affine).figures(mask, 10.0)
+    found = Expected("head", np.where(likely, 0.9, 0.0).astype(np.float32), WHOLE, mask, affine).figures(mask, 10.0)
     pair = [torch.from_numpy(one[None, None].astype(np.float32)) for one in (mask, likely)]
     hd95_mm = float(compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing)))
     assert found["head_hd95"] == pytest.approx(hd95_mm / 10.0, rel=0.05)
@@ -94,8 +94,8 @@ def test_both_readers_are_asked_in_the_box_of_all_voxels():
     said = np.where(truth, 0.9, 0.1)
     head, second = readers_of(*structure(mask, said, np.where(truth, 0.8, 0.2)), BoxedMask(SHAPE, WHOLE, mask))
     assert (head.reader, second.reader) == ("head", "second")
-    assert head.probability.shape == SHAPE and head.probability[15, 15, 15] == np.float32(0.9)
-    assert second.probability[15, 15, 15] == np.float32(0.8)
+    assert head.said.shape == second.said.shape == (24, 24, 24) and head.at == second.at
+    assert head.said[11, 11, 11] == np.float32(0.9) and second.said[11, 11, 11] == np.float32(0.8)
 
 
 def test_beyond_what_they_say_the_refined_mask_stands():
@@ -104,8 +104,11 @@ def test_beyond_what_they_say_the_refined_mask_stands():
     said = np.where(ball(8), 1.0, 0.0)
     said[14, 15, 15] = np.nan
     (head,) = readers_of(*structure(initial, said), BoxedMask(SHAPE, WHOLE, refined))
-    assert head.probability[14, 15, 15] == 1.0 and head.probability[2, 15, 15] == 0.0
-    assert head.figures(refined, 10.0)["head_dice"] == 1.0 > head.figures(initial, 10.0)["head_dice"]
+    size, island = int(refined.sum()), int((initial & ~refined).sum())
+    assert head.figures(refined, 10.0)["head_dice"] == 1.0
+    assert head.figures(initial, 10.0)["head_dice"] == pytest.approx(2 * size / (2 * size + island), abs=1e-4)
+    (kept,) = readers_of(*structure(initial, said), BoxedMask(SHAPE, WHOLE, initial))
+    assert kept.figures(initial, 10.0) == {"head_dice": 1.0, "head_hd95": 0.0}
 
 
 def test_a_network_does_not_judge_its_own_mask():
