@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from ..geometry.runs import filled, label_pieces
 from ..geometry.surface import crop_box
 from ..metrics.surface import binary_mask, check_spacing
-from ..metrics.topology import BACKGROUND, FOREGROUND
 
 SMOOTHING_MM = 1.5
 # Name → smoothing in mm of the baselines that are computed from the reference's masks.
@@ -31,7 +31,7 @@ def keep_largest_component(mask: np.ndarray) -> np.ndarray:
     result = np.zeros_like(array)
     if array.any():
         box = crop_box(array)
-        pieces, _ = ndimage.label(array[box], FOREGROUND)
+        pieces, _ = label_pieces(array[box])
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
         result[box] = pieces == sizes.argmax()
@@ -44,7 +44,7 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     result = array.copy(order="K")
     if array.any():
         box = crop_box(array)
-        result[box] = ndimage.binary_fill_holes(array[box], BACKGROUND)
+        result[box] = filled(array[box])
     return result
 
 
@@ -71,8 +71,8 @@ def postprocess_mask(
     mask: np.ndarray, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0), smoothing_mm: float = 0.0
 ) -> np.ndarray:
     """Return the largest component of a mask (X, Y, Z), holes filled, smoothed where `smoothing_mm` is positive."""
-    filled = fill_holes(keep_largest_component(mask))
-    return smooth_mask(filled, spacing_mm, smoothing_mm) if smoothing_mm > 0 else filled
+    whole = fill_holes(keep_largest_component(mask))
+    return smooth_mask(whole, spacing_mm, smoothing_mm) if smoothing_mm > 0 else whole
 
 
 def postprocess_labels(

@@ -8,22 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from monai.utils import MetricReduction
-from scipy import ndimage
 
 from ..geometry.affine import voxel_volume_mm3
+from ..geometry.runs import Runs
 from ..geometry.surface import crop_box
 from .pairs import PairMetric
 from .surface import binary_mask, spacing_and_axes
 
-FOREGROUND = np.ones((3, 3, 3), bool)  # 26 neighbours
-BACKGROUND = ndimage.generate_binary_structure(3, 1)  # 6 neighbours: the topological dual of 26 for the foreground
 FIGURES = ("components", "holes", "volume_difference_percent")
 
 
 def count_components(mask: Any) -> int:
     """Return how many 26-connected pieces a mask (X, Y, Z) has; 0 when empty."""
     array = binary_mask(mask)
-    return int(ndimage.label(array[crop_box(array)], FOREGROUND)[1]) if array.any() else 0
+    return Runs.of(array[crop_box(array)]).pieces()[1] if array.any() else 0
 
 
 def count_holes(mask: Any) -> int:
@@ -36,10 +34,7 @@ def count_holes(mask: Any) -> int:
     if not array.any():
         return 0
     # All background outside the bounding box reaches the image's border, so a cavity is what misses the box's border.
-    pieces, count = ndimage.label(~array[crop_box(array)], BACKGROUND)
-    faces = [np.take(pieces, side, axis).ravel() for axis in range(3) for side in (0, -1)]
-    open_pieces = np.unique(np.concatenate(faces))
-    return count - int(np.count_nonzero(open_pieces))
+    return Runs.of(~array[crop_box(array)]).enclosed()[1]
 
 
 def volume_ml(mask: Any, grid: Any) -> float:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ..geometry.affine import apply_affine
+from ..geometry.runs import label_pieces
 from ..geometry.surface import crop_box
 
 LEFT, RIGHT = "left", "right"
@@ -71,7 +72,7 @@ def split_sides(mask: np.ndarray, affine: np.ndarray, gap_share: float = GAP_SHA
         return Sides(left, right, 0.0)
     box = crop_box(mask)
     part = mask[box]
-    pieces, count = ndimage.label(part, np.ones((3, 3, 3)))
+    pieces, count = label_pieces(part)
     where = np.nonzero(part)
     piece = pieces[where] - 1
     x_mm = affine[0, 3] + sum(affine[0, a] * (where[a] + box[a].start) for a in range(3))
@@ -106,7 +107,7 @@ def split_pair(mask: np.ndarray, affine: np.ndarray) -> Sides | None:
     if not mask.any():
         return None
     box = crop_box(mask)
-    pieces, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    pieces, _ = label_pieces(mask[box])
     index = np.argwhere(pieces)
     piece = pieces[tuple(index.T)] - 1
     world = apply_affine(affine, index + [side.start for side in box])

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..geometry.affine import apply_affine, box_affine
+from ..geometry.runs import label_pieces
 from ..geometry.surface import crop_box
 from .exchange import PairPlace, seen_in_steps
 from .sides import GAP_SHARE, LARGE_SHARE, LEFT, RIGHT, split_pair
@@ -22,7 +22,6 @@ ACROSS_SHARE = 0.05  # of a stray, which may lie on its own side: organs that re
 LEAST_PAIRS, LEAST_COSINE = 3, 0.866  # for the midplane to lean, by 30 degrees at most
 TWIN_SHARE = 0.5  # of the larger of two bodies under one label, for the smaller to be the other side's organ
 ALL_BUT_ISLANDS = (2, 98)  # percentiles between which a body lies
-TOUCH = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _beyond(mask: np.ndarray, affine: np.ndarray, plane: Midplane, sign: float, 
     """Return the voxels (N, 3) of pieces that lie beyond the plane, so deep in the mean; `sign` is 1.0 on the right."""
     box = crop_box(mask)
     corner = [side.start for side in box]
-    pieces, count = ndimage.label(mask[box], TOUCH)
+    pieces, count = label_pieces(mask[box])
     own = box_affine(affine, corner)
     along = [np.arange(n, dtype=np.float32) * np.float32(plane.normal @ own[:3, k]) for k, n in enumerate(pieces.shape)]
     beyond_mm = along[0][:, None, None] + along[1][:, None] + along[2] + np.float32(plane.right_mm(own[None, :3, 3])[0])

@@ -13,10 +13,10 @@ from scipy.spatial import cKDTree
 
 from ..geometry.affine import apply_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
+from ..geometry.runs import label_pieces
 from ..geometry.surface import crop_box, grow
 from ..organ.sides import COMPARABLE_SHARE, LEFT
 
-TOUCH = np.ones((3, 3, 3), bool)
 SAMPLED = 2000  # surface voxels between which a gap is measured
 SURE_PIECE = 0.8  # mean probability of a piece of the organ that nothing but the image expects
 SMALL_SHARE = 0.05  # of the largest piece: larger ones may be a part of the organ that is broken off
@@ -110,11 +110,11 @@ def other_bodies(
     least = COMPARABLE_SHARE * len(organ)
     box = crop_box(mask)
     corner = np.array([s.start for s in box])
-    pieces, count = ndimage.label(mask[box], TOUCH)
+    pieces, count = label_pieces(mask[box])
     is_island = np.ones(count + 1, bool)
     is_island[np.unique(pieces[kept[box]])] = is_island[0] = False
     islands = is_island[pieces]
-    groups, found = ndimage.label(grow(islands, spacing_mm(affine), together_mm / 2.0), TOUCH)
+    groups, found = label_pieces(grow(islands, spacing_mm(affine), together_mm / 2.0))
     groups[~islands] = 0
     sizes = np.bincount(groups.ravel(), minlength=found + 1)
     bodies = []
@@ -131,7 +131,7 @@ def other_bodies(
 def two_organs(mask: np.ndarray, affine: np.ndarray, side: str = "") -> str:
     """Say that a mask holds two bodies of comparable size, see `twin_share`; "" where it does not."""
     box = crop_box(mask)
-    pieces, count = ndimage.label(mask[box], TOUCH)
+    pieces, count = label_pieces(mask[box])
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
     if count < 2:
         return ""
@@ -159,7 +159,7 @@ def largest_body(mask: BoxedMask, affine: np.ndarray, length_mm: float) -> np.nd
         The piece; None where it is all of the mask or less than half. Pieces of a tube may be its parts, so that there
         it must be `NEARLY_ALL`.
     """
-    pieces, count = ndimage.label(mask.part, TOUCH)
+    pieces, count = label_pieces(mask.part)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     largest = int(sizes.max())
@@ -209,7 +209,7 @@ def far_islands(mask: BoxedMask, affine: np.ndarray, length_mm: float, side: str
     Returns:
         The islands; None where there are none.
     """
-    pieces, count = ndimage.label(mask.part, TOUCH)
+    pieces, count = label_pieces(mask.part)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     largest = int(sizes.max())
@@ -249,7 +249,7 @@ def crumbs(mask: np.ndarray, expected_mm: np.ndarray, probability: np.ndarray | 
     Returns:
         (X, Y, Z) bool, the pieces whose mean distance is outside, and mean probability below `SURE_PIECE`.
     """
-    pieces, count = ndimage.label(mask, TOUCH)
+    pieces, count = label_pieces(mask)
     if count < 2:
         return np.zeros_like(mask)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)

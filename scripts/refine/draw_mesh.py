@@ -12,7 +12,8 @@ from scipy import ndimage
 from ..geometry.affine import apply_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
 from ..geometry.distance import surface_distance
-from ..geometry.surface import boundary, crop_box, field_surface, meshing_mm, with_volume
+from ..geometry.runs import Runs
+from ..geometry.surface import crop_box, field_surface, meshing_mm, with_volume
 
 LIMIT_MM = 6.0  # of distances: only those near the surface draw it
 SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
@@ -135,7 +136,7 @@ def shows(mesh: trimesh.Trimesh | None, mask: BoxedMask, affine: np.ndarray, ste
         return False
     if abs(mesh.volume / (mask.count * voxel_volume_mm3(affine)) - 1.0) > VOLUME_SHARE:
         return False
-    edge = np.argwhere(boundary(mask.part)) + [side.start for side in mask.box]
+    edge = Runs.of(mask.part).rim() + [side.start for side in mask.box]
     away_mm = surface_distance(mesh, apply_affine(affine, edge[:: len(edge) // PLACES + 1].astype(float)))
     return float((away_mm > 0.5 * (step_mm + spacing_mm(affine).max())).mean()) <= FAR_SHARE
 

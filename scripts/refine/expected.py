@@ -16,7 +16,8 @@ from scipy import spatial
 from ..geometry.affine import box_affine
 from ..geometry.boxed import Box, BoxedMask, within
 from ..geometry.resample import WorldGrid
-from .agreement import places, surface_voxels
+from ..geometry.runs import Runs
+from .agreement import places
 from .odds import OWN, is_of_network
 from .reconstruction import Reconstruction
 from .stages import Fitted
@@ -108,7 +109,7 @@ def _is_own(mask: np.ndarray, probability: np.ndarray) -> bool:
 
 def _rim(mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, spatial.cKDTree] | None:
     """Some points (n, 3) of a mask's surface, world mm, and all of them as a tree; None of an empty one."""
-    voxels = surface_voxels(mask)
+    voxels = Runs.of(mask).rim()
     if not len(voxels):
         return None
     return places(voxels, affine), spatial.cKDTree(places(voxels, affine, len(voxels)))

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry.affine import apply_affine, voxel_volume_mm3
+from ..geometry.runs import label_pieces
 from ..geometry.surface import crop_box, grow, with_neighbours
 from .limits import Limits
 
@@ -28,7 +29,6 @@ SOUND_SHARE = 0.5  # and additions this share
 # prior does not know, a fit gone astray, or a mask with so much beside the organ that it cannot be told.
 SOUND_DICE = 0.75
 SAMPLED = 500  # voxels at which figures of a region beyond the box are read
-TOUCH = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def cut_regions(change: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, lis
     Returns:
         (X, Y, Z) int32 labels from 1; and for each label, from 0, the one that its connected region's first slab has.
     """
-    labels, count = ndimage.label(change, structure=TOUCH)
+    labels, count = label_pieces(change)
     labels = labels.astype(np.int32, copy=False)
     whole = list(range(count + 1))
     boxes = ndimage.find_objects(labels)

@@ -15,9 +15,9 @@ from scipy import spatial
 
 from ..geometry.affine import apply_affine, box_affine
 from ..geometry.picct import MAX_ROTATION_DEG
+from ..geometry.runs import Runs
 from ..organ.structure import Structure
 from ..prior.context import Context
-from .agreement import surface_voxels
 from .stages import Fitted
 
 ENOUGH = 3  # points of doubt
@@ -84,7 +84,7 @@ def _found(fitted: Fitted, context: Context) -> bool:
     if not len(expected) or np.median(np.abs(fitted.fit.sdf_mm(expected))) >= FIT_ELSEWHERE_MM:
         return False
     corner = box_affine(fitted.affine, [side.start for side in fitted.mask.box])
-    surface = apply_affine(corner, surface_voxels(fitted.mask.part).astype(float))
+    surface = apply_affine(corner, Runs.of(fitted.mask.part).rim().astype(float))
     return float(np.median(spatial.cKDTree(surface).query(expected)[0])) < ELSEWHERE_MM
 
 

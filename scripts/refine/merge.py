@@ -11,7 +11,7 @@ from scipy import ndimage
 from ..geometry.affine import spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask, within
 from ..prior.volume import UsualVolume
-from .agreement import agreement
+from .agreement import Agreement
 from .expected import readers_of
 from .inward import to_usual_mm
 from .likeness import cut_flat, unknown_shape
@@ -120,8 +120,9 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     asked for, and `to_usual_mm` by how much the initial one must be to have a usual volume, see `inward`.
     `followed_ml` changed around accepted regions without belonging to one; `left_to_others_ml` would be the
     structure's, but is another label's. `doubtful` says that the fit cannot be right, `outside_prior` that the prior
-    does not know such a shape. `agreement` holds the figures that the quality is predicted from, see `agreement` and
-    `expected`. `after` are the structure's voxels in the refined label map, in a box that holds its initial ones.
+    does not know such a shape. `agreement` holds the figures that the quality is predicted from, see
+    `Agreement` and `expected`. `after` are the structure's voxels in the refined label map, in a box that holds its
+    initial ones.
     """
     before, transform = fitted.mask[after.box], fitted.transform
     voxel_ml = voxel_volume_mm3(fitted.affine) / 1000.0
@@ -129,10 +130,11 @@ def describe(fitted: Fitted, part: Reconstruction, after: BoxedMask) -> dict[str
     wanted = part.signed_mm < 0
     fit = np.zeros(after.part.shape, bool)
     fit[within(part.box, after.box)] = part.fit
-    known = first = agreement(fitted, before, before, fit, after.box)
+    figures = Agreement(fitted, before, fit, after.box)
+    known = first = figures.of(before)
     changed = int(np.count_nonzero(before != after.part))
     if changed:
-        known = agreement(fitted, before, after.part, fit, after.box)
+        known = figures.of(after.part)
     for reader in readers_of(fitted, part, after):
         first |= reader.figures(before, fitted.fit.radius_mm)
         known |= reader.figures(after.part, fitted.fit.radius_mm)

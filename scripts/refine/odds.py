@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, special
 
+from ..geometry.runs import filled, label_pieces
 from ..geometry.surface import with_neighbours
 
 SURE = 2.0  # the odds from which on a voxel head overrules a mask that may be an expert's
@@ -20,7 +21,6 @@ OF_NETWORK = 0.95  # Dice of a mask with a network's more probable half; less wh
 OWN = 0.98  # the same of a second reader that has made the mask itself; two networks seldom agree so well
 BELIEVED = 0.5  # agreement of the two readers: below it one of them cannot read the image where a structure is
 LEGIBLE = 2 / 3  # the same: where no structure reaches it, nothing of the image is followed
-TOUCH = np.ones((3, 3, 3), bool)
 
 
 def follow_odds(mask: np.ndarray, log_odds: np.ndarray, least: float = 1.0) -> np.ndarray:
@@ -158,14 +158,14 @@ def _deep_voxels(mask: np.ndarray, mask_mm: np.ndarray, step_mm: float) -> np.nd
     """Return the voxels (X, Y, Z) bool that do not lie next to a mask's surface, and its closed holes."""
     edge = with_neighbours(mask) & with_neighbours(~mask)
     deep = ~edge & (np.abs(mask_mm) > THIN * step_mm)
-    return deep | (ndimage.binary_fill_holes(mask) & ~mask)
+    return deep | (filled(mask) & ~mask)
 
 
 def _only_deep(mask: np.ndarray, proposal: np.ndarray, deep: np.ndarray) -> np.ndarray:
     """Return a mask (X, Y, Z) bool with those connected changes of a proposal that are deep somewhere."""
     result = mask.copy()
     for change in (mask & ~proposal, ~mask & proposal):
-        labels, count = ndimage.label(change, structure=TOUCH)
+        labels, count = label_pieces(change)
         reaches = np.zeros(count + 1, bool)
         reaches[np.unique(labels[change & deep])] = True
         result ^= reaches[labels]

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
 from ..geometry.affine import apply_affine, spacing_mm, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
+from ..geometry.runs import label_pieces
 from ..geometry.surface import mask_signed_distance
 from ..prior.volume import UsualVolume
-from .bodies import TOUCH, in_ml, other_bodies
+from .bodies import in_ml, other_bodies
 from .fusion import ADD, REMOVE, SAMPLED, SLAB_MM, Region
 from .gate import beyond, dice
 from .inward import Depth, asked_words
@@ -57,7 +57,7 @@ def taken_in(
     voxel_ml = voxel_volume_mm3(affine) / 1000.0
     if usual is None or usual.log_sd > WIDE_LOG_SD or mask.count * voxel_ml <= usual.volume_ml_at(LARGE_DEVIATIONS):
         return None
-    pieces, count = ndimage.label(mask.part, TOUCH)
+    pieces, count = label_pieces(mask.part)
     sizes = np.bincount(pieces.ravel())[1:]
     large = np.count_nonzero(sizes >= PIECE_SHARE * sizes.max())
     is_many = count >= MANY_PIECES and large >= OF_THEM
@@ -157,7 +157,7 @@ def _without_islands(whole: BoxedMask, moved: BoxedMask, part: Reconstruction) -
     stays = moved.around(part.box)
     stays.put(part.box, moved[part.box] & (part.signed_mm < 0))
     stays.remove(part.outside)
-    pieces, count = ndimage.label(whole.part, TOUCH)
+    pieces, count = label_pieces(whole.part)
     had, has = (np.isin(np.arange(count + 1), pieces[mask[whole.box]]) for mask in (moved, stays))
     return BoxedMask(whole.shape, whole.box, whole.part & ~(had & ~has)[pieces])
 

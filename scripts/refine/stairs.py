@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..geometry.runs import label_pieces
 from ..geometry.surface import mask_signed_distance
 
 LEAST_EDGES = 6  # between slices that differ: fewer do not tell
 LEAST_STEP = 1.3  # slices in a coarse voxel, in the mean
 UNEVEN = 1.01  # slices by which runs of such that are alike may differ: coarse voxels need not be whole slices long
-TOUCH = np.ones((3, 3, 3), bool)
 THICK = np.ones((2, 2, 2), bool)  # coarse voxels: what holds no such block is thin
 
 
@@ -52,7 +52,7 @@ def find_stairs(mask: np.ndarray) -> tuple[Stairs | None, ...]:
     """
     if all(_mean_step(_changes(mask, axis)) < LEAST_STEP for axis in range(3)):
         return (None, None, None)
-    pieces, count = ndimage.label(mask, TOUCH)
+    pieces, count = label_pieces(mask)
     largest = mask if count < 2 else pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     return tuple(_stairs(_changes(largest, axis)) for axis in range(3))
 
@@ -97,8 +97,8 @@ def mask_distance(mask: np.ndarray, spacing: np.ndarray, limit_mm: float) -> tup
 
 def _broken(mask: np.ndarray, smooth: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return the pieces of a mask (X, Y, Z) bool that are lost or split in a smooth one, and whether the largest is."""
-    pieces, count = ndimage.label(mask, TOUCH)
-    parts, many = ndimage.label(smooth, TOUCH)
+    pieces, count = label_pieces(mask)
+    parts, many = label_pieces(smooth)
     both = (pieces > 0) & (parts > 0)
     pairs = np.unique(pieces[both].astype(np.int64) * (many + 1) + parts[both])  # a number a pair: rows would take long
     whole = np.bincount(pairs // (many + 1), minlength=count + 1) == 1

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
+from ..geometry.runs import label_pieces
 from ..geometry.surface import crop_box
-from ..metrics.topology import FOREGROUND, count_components, count_holes
+from ..metrics.topology import count_components, count_holes
 
 ENDS = ("refined_low", "refined_high")  # of the predicted interval
 LARGE_CHANGE = 0.2  # share of the volume
@@ -23,7 +23,7 @@ def topology_figures(initial: np.ndarray, refined: np.ndarray) -> dict[str, int]
     gone = 0
     if initial.any():
         box = crop_box(initial)
-        pieces, count = ndimage.label(initial[box], FOREGROUND)
+        pieces, count = label_pieces(initial[box])
         gone = count - len(np.unique(pieces[refined[box] & (pieces > 0)]))
     return {
         "pieces_initial": count_components(initial),

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from skimage import measure
 
-from scripts.geometry import surface
+from scripts.geometry import bounded_distance, surface
 from scripts.geometry.affine import apply_affine, spacing_mm
 from scripts.geometry.surface import (
     boundary,
@@ -263,7 +263,7 @@ def test_bounded_signed_distance_is_the_same_where_voxels_are_tiny(monkeypatch, 
     mask = np.random.default_rng(0).random((90, 20, 8)) < share
     spacing = np.array([0.01, 0.02, 0.4])
     found = [mask_signed_distance(mask, spacing, limit_mm), grow(mask, spacing, limit_mm / 10)]
-    monkeypatch.setattr(surface, "MAX_OFFSETS", 10_000)
+    monkeypatch.setattr(bounded_distance, "MAX_OFFSETS", 10_000)
     np.testing.assert_allclose(found[0], mask_signed_distance(mask, spacing, limit_mm), atol=1e-5)
     np.testing.assert_array_equal(found[1], grow(mask, spacing, limit_mm / 10))
 

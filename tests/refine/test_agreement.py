@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scripts.refine.agreement import agreement
+from scripts.refine.agreement import Agreement
 
 SPACING = np.array([1.0, 1.0, 2.0])
 SHAPE = (40, 40, 20)
@@ -59,7 +59,7 @@ def fitted(
 
 def figures(mask, *, initial=None, own=None, box=BOX):
     initial = mask if initial is None else initial
-    return agreement(own or fitted(), initial, mask, ball(RADIUS_MM), box)
+    return Agreement(own or fitted(), initial, ball(RADIUS_MM), box).of(mask)
 
 
 def test_a_mask_that_is_its_fit_agrees_in_all():

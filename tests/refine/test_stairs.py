@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from scripts.geometry.runs import Runs
 from scripts.refine.agreement import flat_end
 from scripts.refine.likeness import CUT_FLAT
 from scripts.refine.stairs import find_stairs, mask_distance
@@ -105,7 +106,7 @@ def test_what_is_one_coarse_voxel_thin_neither_breaks_nor_vanishes(steps, direct
 def test_thick_slices_are_not_taken_for_a_cut():
     for step in (3, 5, 8):
         mask = stepped(1, 1, step)
-        assert flat_end(mask, tuple(slice(5, 5 + n) for n in SHAPE), (90, 90, 90)) < CUT_FLAT
+        assert flat_end(Runs.of(mask), tuple(slice(5, 5 + n) for n in SHAPE), (90, 90, 90)) < CUT_FLAT
 
 
 @pytest.mark.parametrize("kind", ["plain", "oblique"])
