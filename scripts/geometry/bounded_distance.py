@@ -72,18 +72,22 @@ def bounded_distance(solid: Array, spacing: Array, limit_mm: float) -> Array:
     most = min(int(np.ceil(limit_mm / spacing[1])), solid.shape[1]) + 1
     squares = np.minimum([(count * spacing[1]) ** 2 for count in range(most + 1)], limit_mm**2).astype(np.float32)
     squares[most] = limit_mm**2
-    costs = squares[_steps_to(solid, most)]
-    size_x, size_y, size_z = costs.shape
+    steps = _steps_to(solid, most)
+    costs: Array = np.empty(solid.shape, np.float32)
+    size_x, size_y, size_z = solid.shape
     along_z, turned = _MinimumEnvelope((size_z, size_y), spacing[2], limit_mm), np.empty((size_z, size_y), np.float32)
-    for plane in costs:
-        if plane.min() == plane.max():
+    for counts, plane in zip(steps, costs, strict=True):
+        least = counts.min()
+        if least == counts.max():
+            plane[:] = squares[least]
             continue
-        turned[:] = plane.T
+        turned[:] = squares[counts.T]
         along_z(turned)
         plane[:] = turned.T
     along_x, column = _MinimumEnvelope((size_x, size_z), spacing[0], limit_mm), np.empty((size_x, size_z), np.float32)
     for row in range(size_y):
         column[:] = costs[:, row]
         along_x(column)
+        np.sqrt(column, out=column)
         costs[:, row] = column
-    return np.sqrt(costs, out=costs)
+    return costs

@@ -8,7 +8,6 @@ structure of the organ pack, see `stages`. A refiner holds no state between call
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -41,7 +40,7 @@ from .placing import Placing
 from .results import AS_USUAL, Reconstructed, results_of
 from .second_reader import SecondReader
 from .settings import RefineSettings
-from .side_by_side import side_by_side
+from .side_by_side import ORGAN_SHARE, side_by_side
 from .side_check import Leave, SidesFound, in_place, mend_sides, partners
 from .sparse import contour_samples
 from .stages import Aligned, Fitted, FittedShape, Image, Refined, Sampled, Seen, TrustedSamples, Unrefined, Whole
@@ -150,7 +149,7 @@ class Refiner:
             placed = self._place(*shape, affine, sure)
             return self._moved(placed, label_map, sure) if isinstance(placed, Aligned) and self.inward_mm else placed
 
-        return side_by_side(place, self.pack.shapes(label_map, affine), label_map.size)
+        return side_by_side(place, self.pack.shapes(label_map, affine), label_map.size // ORGAN_SHARE)
 
     def _moved(self, one: Aligned, label_map: np.ndarray, sure: set[int]) -> Aligned:
         """Take a mask inward, as asked for; it stays where nothing would be left of it that can be placed."""
@@ -202,7 +201,7 @@ class Refiner:
             return [self._sample_drawn(one, label_map, affine, drawn) for one in aligned]
         reads_prob = prob is not None and (image is None or self.head is None)  # which says itself how large it is
         if not enlarged and not reads_prob:
-            aligned = side_by_side(lambda one: self._smaller(one, label_map), aligned, label_map.size)
+            aligned = side_by_side(lambda one: self._smaller(one, label_map), aligned, label_map.size // ORGAN_SHARE)
         label_map = with_moved(aligned, label_map)
         begun = time.perf_counter()
         context = self._context(aligned)
@@ -347,7 +346,7 @@ class Refiner:
 
     def reconstruct_each(self, fitted: Sequence[Fitted | Unrefined]) -> list[Reconstructed | Unrefined]:
         """Reconstruct each fitted structure, as `fit` returned it, by itself (METHOD 5)."""
-        voxels = max((math.prod(one.mask.shape) for one in fitted if isinstance(one, Fitted)), default=0)
+        voxels = max((one.mask.part.size for one in fitted if isinstance(one, Fitted)), default=0)
         return side_by_side(self._reconstruct_one, fitted, voxels)
 
     def _reconstruct_one(self, one: Fitted | Unrefined) -> Reconstructed | Unrefined:

@@ -14,6 +14,7 @@ from ..geometry.boxed import BoxedMask
 from ..geometry.distance import surface_distance
 from ..geometry.runs import Runs
 from ..geometry.surface import crop_box, field_surface, meshing_mm, with_volume
+from .narrow_band import interpolate_nodes
 
 LIMIT_MM = 6.0  # of distances: only those near the surface draw it
 SMOOTH_MM = 0.5  # smoothing of the mesh's distance field
@@ -147,15 +148,16 @@ def _drawn_on(signed_mm: np.ndarray, affine: np.ndarray, step_mm: float) -> tupl
     spacing = spacing_mm(affine)
     box = crop_box(mask, 2)
     reach_mm = 0.5 * float(spacing.max())
-    part = np.pad(signed_mm[box].clip(-LIMIT_MM, LIMIT_MM), 1, mode="edge")
-    rim = np.ones(part.shape, bool)
-    rim[1:-1, 1:-1, 1:-1] = False
-    part[rim] = np.abs(part[rim])  # as far outside as the border is inside: the surface ends on the voxel's face
-    part = np.pad(part, 1, constant_values=LIMIT_MM + reach_mm)
+    part = np.full([side.stop - side.start + 4 for side in box], LIMIT_MM + reach_mm, np.float32)
+    np.clip(signed_mm[box], -LIMIT_MM, LIMIT_MM, out=part[2:-2, 2:-2, 2:-2])
+    for axis in range(3):
+        along = np.moveaxis(part, axis, 0)
+        for beyond, last in ((1, 2), (-2, -3)):  # as far outside as the border is inside: it ends on the voxel's face
+            np.abs(along[last], out=along[beyond])
     extent = (np.array(part.shape) - 1) * spacing
     step = max(step_mm, float(np.cbrt(extent.prod() / MESH_VOXELS)))
     counts = [max(int(round((n - 1) * h / step)) + 1, 2) for n, h in zip(part.shape, spacing, strict=True)]
-    fine = ndimage.zoom(part, [c / n for c, n in zip(counts, part.shape, strict=True)], order=1, grid_mode=False)
+    fine = interpolate_nodes(part, counts)
     ratio = (np.array(part.shape) - 1) / (np.array(fine.shape) - 1)
     fine = ndimage.gaussian_filter(fine, SMOOTH_MM / (spacing * ratio))
     placed = affine @ np.diag([*ratio, 1.0])

@@ -82,7 +82,8 @@ def mend(
         return (first, part) if part.evidence == IMAGE and (part.signed_mm < 0).any() else None
 
     def read_all(some: Sequence[Sampled | Unrefined]) -> dict[str, tuple[Fitted, Reconstruction]]:
-        found = side_by_side(read, some, label_map.size)
+        voxels = max((one.mask.part.size for one in some if isinstance(one, Sampled)), default=0)
+        found = side_by_side(read, some, voxels)
         return {pair[0].name: pair for pair in found if pair is not None}
 
     parts = read_all(sampled)

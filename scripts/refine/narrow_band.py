@@ -68,6 +68,14 @@ def interpolate_nodes(values: np.ndarray, counts: Sequence[int]) -> np.ndarray:
             continue
         position = np.arange(want) * (have - 1) / max(want - 1, 1)
         low = np.minimum(position.astype(int), have - 2)
-        share = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        values = values.take(low, axis) * (1 - share) + values.take(low + 1, axis) * share
+        share = (position - low).astype(np.float32)
+        found = np.empty([want if a == axis else n for a, n in enumerate(values.shape)], values.dtype)
+        if axis == 0:
+            for place, below, part in zip(found, low, share, strict=True):
+                place[:] = values[below] * (1 - part) + values[below + 1] * part
+        else:  # plane by plane, for memory
+            part = share[:, None] if axis == 1 else share
+            for place, plane in zip(found, values, strict=True):
+                place[:] = plane.take(low, axis - 1) * (1 - part) + plane.take(low + 1, axis - 1) * part
+        values = found
     return values

@@ -78,7 +78,7 @@ def results_of(
         seconds = {**seconds, "reconstruct": seconds["reconstruct"] + time.perf_counter() - begun}
         return _refined(replace(one, fitted=replace(one.fitted, seconds=seconds)), after[name], mesh, used, asked)
 
-    return refined, side_by_side(result, reconstructed, label_map.size)
+    return refined, side_by_side(result, reconstructed, max((one.part.fit.size for one in known), default=0))
 
 
 def _alone(one: Reconstructed, after: BoxedMask, mesh_mm: float) -> tuple[trimesh.Trimesh | None, float]:

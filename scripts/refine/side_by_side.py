@@ -12,7 +12,8 @@ import torch
 One = TypeVar("One")
 Other = TypeVar("Other")
 AT_ONCE = 2
-LARGE_VOXELS = 60_000_000  # of an image, from which on the arrays of two structures would take too much memory
+LARGE_VOXELS = 20_000_000  # of an item, from which on the arrays of two would take too much memory
+ORGAN_SHARE = 8  # the box of an organ, not known yet, is taken for this part of the image
 
 
 def side_by_side(work: Callable[[One], Other], items: Iterable[One], voxels: int) -> list[Other]:
@@ -22,9 +23,9 @@ def side_by_side(work: Callable[[One], Other], items: Iterable[One], voxels: int
     (`torch.get_num_threads`), as each of several workers, does one item after another. After an error no more is begun.
 
     Args:
-        work: what is done; it takes about as much memory as the item's part of the image.
+        work: what is done.
         items: in any number; each is taken only when its turn is near, since masks of a whole image are large.
-        voxels: of the image.
+        voxels: of the box that the largest item's arrays are of.
     """
     coming = iter(items)
     threads = 1 if voxels > LARGE_VOXELS else min(AT_ONCE, torch.get_num_threads())

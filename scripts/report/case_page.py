@@ -199,9 +199,9 @@ def _show_structure(
     if surfaces and mesh_file is not None:
         meshes[REFINED] = read_mesh(mesh_file, join=True)
     if surfaces:
+        if REFINED in meshes and REFINED in parts and np.array_equal(parts[INITIAL], parts[REFINED]):
+            meshes[INITIAL] = meshes[REFINED]  # one mask, one surface: nothing has moved
         meshes |= {stage: mask_surface(mask, crop.affine) for stage, mask in parts.items() if stage not in meshes}
-    if surfaces and REFINED in parts and np.array_equal(parts[INITIAL], parts[REFINED]):
-        meshes[INITIAL] = meshes[REFINED]  # one mask, one surface: nothing has moved
     if REFINED in parts:
         shown.figures |= volume_figures(parts[INITIAL], parts[REFINED], voxel_volume_mm3(crop.affine))
         shown.figures |= topology_figures(parts[INITIAL], parts[REFINED])
