@@ -268,7 +268,7 @@ def test_of_an_image_that_it_fails_to_read_it_has_no_say(pack, caplog):
 def test_one_structure_that_is_hard_to_see_does_not_make_an_image_disputed(monkeypatch, dice_of, followed):
     """The two readings of two structures, without the rest of the chain."""
     label_map, affine = mean_shape("plain")
-    names = ["one", "other"]
+    names, mask = ["one", "other"], BoxedMask.of(label_map > 0)
     told = dict(zip(names, dice_of, strict=True))
     one = Aligned(
         **{field: None for field in ("structure", "seconds", "prior", "mask", "affine", "surface", "transform")}
@@ -276,9 +276,7 @@ def test_one_structure_that_is_hard_to_see_does_not_make_an_image_disputed(monke
     known = {"samples": None, "context": None, "evidence": None, "seen": None, "drawn": None}
     transform = SimpleNamespace(similarity="as it was")
     sampled = [
-        one.then(
-            Sampled, structure=SimpleNamespace(name=n), mask="mask", surface="surface", transform=transform, **known
-        )
+        one.then(Sampled, structure=SimpleNamespace(name=n), mask=mask, surface="surface", transform=transform, **known)
         for n in names
     ]
     steps = {
