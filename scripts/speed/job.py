@@ -19,6 +19,7 @@ from .compare import Compared, Task, compare
 from .cost import Curve, curves_of, measure, write_plot
 from .field import field_on_grid
 from .machine import Machine
+from .mask import counts, distances
 from .page import PLOT, page
 from .stacked import same_size, stacked_fit
 from .training import training_step
@@ -30,11 +31,11 @@ def speed(organ: str, output_dir: str, repeats: int = 3) -> str:
     """Measure how fast we are: plain references against our own ways, as ratios, on one thread of the CPU.
 
     Compared are a training step of a prior (nested autograd, forward derivatives), a fitted field on a grid of voxels
-    (all of them, near its surface), the alignment (pycpd, PICCT) and the fit of several structures (one after another,
-    in one stack). Both ways come to the same result, which is checked, and are timed by turns; medians are given. How
-    much of the machine's own rates ours reaches is given, too, and what both ways cost against points, shapes, voxels
-    and structures. Seconds are the processor's. Set OMP_NUM_THREADS=1: it
-    gives NumPy one thread, too.
+    (all of them, near its surface), the alignment (pycpd, PICCT), distances and counts of a mask (SciPy's, ours) and
+    the fit of several structures (one after another, in one stack). Both ways come to the same result, which is
+    checked, and are timed by turns; medians are given. How much of the machine's own rates ours reaches is given, too,
+    and what both ways cost against points, shapes, voxels and structures. Seconds are the processor's. Set
+    OMP_NUM_THREADS=1: it gives NumPy one thread, too.
 
     Args:
         organ: name of the organ pack, or path: its largest prior is evaluated and aligned, all are fitted.
@@ -87,6 +88,7 @@ def tasks_of(organ: str) -> list[Task]:
     priors = [ShapePrior.load(file) for file in dict.fromkeys(structure.prior for structure in pack.structures)]
     largest, alike = max(priors, key=lambda prior: prior.scale_mm), same_size(priors)
     tasks = [training_step(), training_step(laplacian=False), field_on_grid(largest), alignment(largest)]
+    tasks += [distances(largest), counts(largest)]
     return tasks + ([stacked_fit(alike, RefineSettings.load("default", pack))] if len(alike) >= LEAST_STACKED else [])
 
 

@@ -28,8 +28,8 @@ Ours reaches, of the first by its matrix products alone, and of the second by al
 if nothing stayed in the processor's caches:
 """
 FOOT = """
-Sines, cosines and exponentials count for neither. The alignment is not in the table: NumPy does it, of which nothing is
-counted. A ratio below 1 says that the plain way is faster here.
+Sines, cosines and exponentials count for neither. Alignment, distances and counts are not in the table: NumPy does
+them, of which nothing is counted. A ratio below 1 says that the plain way is faster here.
 """
 
 PLOT = "speed.png"

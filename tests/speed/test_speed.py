@@ -22,6 +22,7 @@ from scripts.speed.cost import Curve, curves_of, measure
 from scripts.speed.counted import counted
 from scripts.speed.field import field_on_grid
 from scripts.speed.machine import Machine
+from scripts.speed.mask import counts, distances
 from scripts.speed.stacked import same_size, stacked_fit
 from scripts.speed.training import Sizes, training_step
 
@@ -52,6 +53,14 @@ def test_a_field_is_not_evaluated_everywhere(prior):
 
 def test_alignment_is_faster_than_pycpd_s(prior):
     assert compare(alignment(prior, 600), 1).ratio > 4.0
+
+
+def test_distances_far_from_a_surface_are_not_computed(prior):
+    assert compare(distances(prior, 160), 3).ratio > 2.0
+
+
+def test_what_is_counted_of_a_mask_costs_as_much_as_its_surface(prior):
+    assert compare(counts(prior, 160), 3).ratio > 2.0
 
 
 def test_a_stack_is_fitted_like_its_structures(prior):
