@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import os
 
-COMPILED = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-FEW = "16"  # sizes for which oneDNN keeps what it has compiled; of itself, 1,024
+COMPILED = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's own, and PyTorch's of what it gave
+FEW = "16"  # sizes for which each is kept; of itself, 1,024
 
 
 def keep_few_compiled() -> None:
     """Let oneDNN keep less in this process and its children, where nobody says otherwise; before its first use."""
-    os.environ.setdefault(COMPILED, FEW)
+    for name in COMPILED:
+        os.environ.setdefault(name, FEW)
 
 
 def give_back() -> None:
