@@ -48,7 +48,8 @@ class Runs:
 
     @classmethod
     def of(cls, mask: np.ndarray) -> Runs:
-        """Find the runs of a mask (X, Y, Z) bool."""
+        """Find the runs of a mask (X, Y, Z), non-zero inside."""
+        mask = np.asarray(mask, bool)
         size_x, size_y, size_z = mask.shape
         columns = mask.reshape(-1, size_z)
         first, last = np.flatnonzero(columns[:, 0]), np.flatnonzero(columns[:, -1])
@@ -145,7 +146,7 @@ def _changes(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def label_pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the pieces of a mask (X, Y, Z) bool, whose voxels touch by faces, edges or corners.
+    """Number the pieces of a mask (X, Y, Z), non-zero inside, whose voxels touch by faces, edges or corners.
 
     Returns:
         (X, Y, Z) int32, 0 outside, and how many pieces there are: as ``scipy.ndimage.label`` numbers them.
@@ -153,7 +154,7 @@ def label_pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
     runs = Runs.of(mask)
     piece, count = runs.pieces()
     labels = np.zeros(mask.shape, np.int32)
-    labels[mask] = np.repeat(piece.astype(np.int32) + 1, runs.length)
+    labels[np.asarray(mask, bool)] = np.repeat(piece.astype(np.int32) + 1, runs.length)
     return labels, count
 
 

@@ -65,3 +65,10 @@ def test_the_memory_order_makes_no_difference(order):
     expected, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     np.testing.assert_array_equal(label_pieces(mask)[0], expected)
     np.testing.assert_array_equal(Runs.of(mask).rim(), np.argwhere(boundary(mask)))
+
+
+def test_what_is_not_zero_is_inside():
+    mask = np.array([[[0, 2, 0, 3]]], np.uint8)
+    labels, count = label_pieces(mask)
+    assert count == 2 and labels.tolist() == [[[0, 1, 0, 2]]]
+    assert Runs.of(mask).rim().tolist() == [[0, 0, 1], [0, 0, 3]]
