@@ -159,7 +159,8 @@ def label_pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def filled(mask: np.ndarray) -> np.ndarray:
-    """Return a mask (X, Y, Z) bool with what it encloses, as ``scipy.ndimage.binary_fill_holes`` does."""
+    """Return a mask (X, Y, Z) as bool, with what it encloses, as ``scipy.ndimage.binary_fill_holes`` does."""
+    mask = np.asarray(mask, bool)
     around = Runs.of(~mask)
     result = mask.copy()
     result[~mask] = np.repeat(around.enclosed()[0], around.length)

@@ -361,7 +361,8 @@ class Refiner:
         if one.unmoved:
             part = replace(part, warnings=(one.unmoved, *part.warnings))
         seconds = {**one.seconds, "reconstruct": time.perf_counter() - begun}
-        return Reconstructed(replace(one, seconds=seconds), part, self.judge if one.drawn is None else None)
+        part, judge = part.trimmed(one.mask, one.affine), self.judge if one.drawn is None else None
+        return Reconstructed(replace(one, seconds=seconds), part, judge)
 
     def reconstruct(
         self,

@@ -101,7 +101,6 @@ def cut_regions(change: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, lis
         (X, Y, Z) int32 labels from 1; and for each label, from 0, the one that its connected region's first slab has.
     """
     labels, count = label_pieces(change)
-    labels = labels.astype(np.int32, copy=False)
     whole = list(range(count + 1))
     boxes = ndimage.find_objects(labels)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

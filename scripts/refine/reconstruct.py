@@ -6,7 +6,6 @@ near its surface. The mesh is drawn from the same fused signed distances (see `d
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy as np
 from ..geometry.affine import apply_affine, box_affine, spacing_mm
 from ..geometry.boxed import Box
 from ..geometry.resample import WorldGrid
-from ..geometry.surface import crop_box
 from .gate import LIMIT_MM, Gate, beyond_box, dice, left_whole
 from .lengths import Lengths
 from .likeness import doubts, hopeless, unlike
@@ -28,7 +26,6 @@ from .stages import Fitted
 from .stairs import mask_distance
 
 MARGIN_MM = 15.0
-TRIMMED = 4  # voxels that are left around an organ: what its mesh needs
 
 
 class ReconstructShape:
@@ -57,8 +54,7 @@ class ReconstructShape:
         """
         measured = self.measure(fitted)
         drawn = fitted.drawn
-        part = self.judge(measured, fitted) if drawn is None else self.between(measured, fitted, drawn)
-        return _trimmed(part, fitted)
+        return self.judge(measured, fitted) if drawn is None else self.between(measured, fitted, drawn)
 
     def measure(self, fitted: Fitted) -> Measured:
         """Evaluate all signed distances of one structure.
@@ -107,16 +103,6 @@ class ReconstructShape:
         warnings = (fitted.fit.warning,) if fitted.fit.warning else ()
         gone = outside[~drawn.near(outside)]  # what was drawn stays
         return Reconstruction(box, signed_mm, inside, [], gone, 0, agreement, DRAWN, warnings)
-
-
-def _trimmed(part: Reconstruction, fitted: Fitted) -> Reconstruction:
-    """Return a reconstruction in the box of what mask, fit and it hold: with all of a body's lobes memory is short."""
-    held = fitted.mask[part.box] | part.fit | (part.signed_mm < 0)
-    if part.probability is not None or not held.any():  # what an image's reader says of the rest is of use, too
-        return part
-    inner = crop_box(held, TRIMMED)
-    x, y, z = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(part.box, inner, strict=True))
-    return replace(part, box=(x, y, z), signed_mm=part.signed_mm[inner].copy(), fit=part.fit[inner].copy())
 
 
 def _box(fitted: Fitted) -> Box:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..geometry.boxed import Box
+from ..geometry.affine import spacing_mm
+from ..geometry.boxed import Box, BoxedMask
 from ..geometry.resample import WorldGrid
+from ..geometry.surface import crop_box
 from .fusion import Region
+from .side_by_side import LARGE_VOXELS
 
 SHAPE, DRAWN = "shape", "drawn slices"
 IMAGE, MASK = "image", "mask"  # that a voxel head decided: with an image, or by mask and fits
+TRIMMED_MM = 4.0  # that are left around a large organ, and at least
+TRIMMED = 4  # voxels: as far as its mesh is drawn anew beside others
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,21 @@ class Reconstruction:
     inward_mm: float = 0.0
     poor: bool = False
     agreement: float | None = None
+
+    def trimmed(self, mask: BoxedMask, affine: np.ndarray) -> Reconstruction:
+        """Return a large one in the box of what the initial mask, the fit and it hold, which takes less memory.
+
+        Args:
+            mask: the initial one; the whole one, where a part of it or a smaller one was fitted.
+            affine: (4, 4) voxel → world mm.
+        """
+        held = mask[self.box] | self.fit | (self.signed_mm < 0)
+        if held.size < LARGE_VOXELS or not held.any() or self.probability is not None:  # its readers judge the rest
+            return self
+        margin = np.maximum(np.ceil(TRIMMED_MM / spacing_mm(affine)), TRIMMED).astype(int)
+        inner = crop_box(held, margin.tolist())
+        x, y, z = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(self.box, inner, strict=True))
+        return replace(self, box=(x, y, z), signed_mm=self.signed_mm[inner].copy(), fit=self.fit[inner].copy())
 
 
 @dataclass(frozen=True)

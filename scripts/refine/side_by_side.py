@@ -25,7 +25,7 @@ def side_by_side(work: Callable[[One], Other], items: Iterable[One], voxels: int
     Args:
         work: what is done.
         items: in any number; each is taken only when its turn is near, since masks of a whole image are large.
-        voxels: of the box that the largest item's arrays are of.
+        voxels: of the largest item's box.
     """
     coming = iter(items)
     threads = 1 if voxels > LARGE_VOXELS else min(AT_ONCE, torch.get_num_threads())

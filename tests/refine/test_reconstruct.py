@@ -13,6 +13,7 @@ from scripts.refine.merge import merge
 from scripts.refine.narrow_band import evaluate_near_surface
 from scripts.refine.reconstruction import Reconstruction
 from scripts.refine.stages import Fitted
+from tests.helpers.mean_shape import mean_shape, run
 
 CENTRE, RADIUS = np.array([12.0, -7.0, 30.0]), 14.0
 
@@ -185,3 +186,38 @@ def test_new_voxels_take_the_part_that_is_nearest_in_millimetres(tmp_path):
     grown = reconstruction(4, 8, 0.0, np.zeros((0, 3), int))
     refined, _ = merge(label_map, np.diag([0.5, 1.0, 5.0, 1.0]), [(case, grown)])
     assert (refined[4:6, :, 2] == 2).all()
+
+
+def ball_in_a_box(shape, centre, radius):
+    return np.linalg.norm(np.stack(np.indices(shape), -1) - centre, axis=-1) < radius
+
+
+@pytest.mark.parametrize("probability", [None, np.zeros((60, 60, 60), np.float32)])
+def test_a_large_reconstruction_is_cut_to_what_mask_fit_and_result_hold(monkeypatch, probability):
+    mask, fit = (ball_in_a_box((70, 70, 70), 35, radius) for radius in (22, 14))
+    box = (slice(5, 65),) * 3
+    signed_mm = np.where(ball_in_a_box((60, 60, 60), 30, 15), -1.0, 1.0).astype(np.float32)
+    part = Reconstruction(box, signed_mm, fit[box], [], np.zeros((0, 3), int), probability=probability)
+    assert part.trimmed(BoxedMask.of(mask), np.eye(4)) is part
+    monkeypatch.setattr("scripts.refine.reconstruction.LARGE_VOXELS", 0)
+    small = part.trimmed(BoxedMask.of(mask), np.eye(4))
+    if probability is not None:
+        assert small is part
+        return
+    assert small.box == (slice(35 - 21 - 4, 35 + 21 + 5),) * 3  # all of the mask, and what its mesh needs
+    whole_mm, whole_fit = np.ones((70, 70, 70)), np.zeros((70, 70, 70), bool)
+    whole_mm[small.box], whole_fit[small.box] = small.signed_mm, small.fit
+    np.testing.assert_array_equal(whole_mm[box], signed_mm)
+    np.testing.assert_array_equal(whole_fit, fit)
+
+
+def test_trimmed_or_not_a_structure_has_one_mask_and_mesh(monkeypatch):
+    label_map, affine = mean_shape("plain")
+    found = []
+    for least in (10**9, 0):
+        monkeypatch.setattr("scripts.refine.reconstruction.LARGE_VOXELS", least)
+        found.append(run(label_map, affine))
+    one, other = found
+    np.testing.assert_array_equal(one["pred"], other["pred"])
+    (whole,), (cut,) = one["pred_shapes"], other["pred_shapes"]
+    np.testing.assert_allclose(whole.mesh.vertices, cut.mesh.vertices, atol=1e-6)
