@@ -23,11 +23,16 @@ def _minimum_envelope(costs: Array, scratch: tuple[Array, Array], step_mm: float
 
 
 def bounded_distance(solid: Array, spacing: Array, limit_mm: float) -> Array:
-    """Distance (mm) from each voxel centre to the nearest centre in ``solid``, exact below the limit, else the limit.
+    """Return (X, Y, Z) float32: mm from each voxel centre to the nearest in ``solid``, at most the limit.
 
     Squared distances separate by axis, so a bounded exact transform is three sweeps of a bounded minimum; slice by
     slice they stay in the processor's cache, several times faster than an unbounded transform near a surface. The
     sweeps grow with the limit in voxels, so with tiny voxels the unbounded transform does it.
+
+    Args:
+        solid: (X, Y, Z) bool, in any memory order.
+        spacing: (3,) voxel edge lengths in mm.
+        limit_mm: up to which distances are exact.
     """
     if (np.minimum(limit_mm / spacing, solid.shape) > MAX_OFFSETS).any() and solid.any():
         distance = ndimage.distance_transform_edt(~solid, sampling=spacing).astype(np.float32)

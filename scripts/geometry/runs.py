@@ -1,4 +1,7 @@
-"""Masks as runs of voxels: what is counted from the ends of the runs costs as much as a surface, not as a volume."""
+"""Masks as runs of voxels: what is counted from the ends of the runs costs as much as a surface, not as a volume.
+
+A mask that is mostly speckle has nearly as many runs as voxels, and costs more than voxel by voxel.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ class Runs:
         size_x, size_y, size_z = mask.shape
         columns = mask.reshape(-1, size_z)
         first, last = np.flatnonzero(columns[:, 0]), np.flatnonzero(columns[:, -1])
-        begun, ended = (_changes(columns[:, 1:] > columns[:, :-1]), _changes(columns[:, 1:] < columns[:, :-1]))
+        begun, ended = (
+            _rows_and_columns(columns[:, 1:] > columns[:, :-1]),
+            _rows_and_columns(columns[:, 1:] < columns[:, :-1]),
+        )
         starts = np.sort(np.concatenate([first * (size_z + 1), begun[0] * (size_z + 1) + begun[1]]))
         stops = np.sort(np.concatenate([last * (size_z + 1) + size_z, ended[0] * (size_z + 1) + ended[1]]))
         column, start = np.divmod(starts, size_z + 1)
@@ -139,7 +145,7 @@ class Runs:
         return np.bincount(place, self.length, size).astype(int), shared.astype(int)[:-1]
 
 
-def _changes(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rows_and_columns(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of what is true in (N, M), and the columns plus one."""
     found = np.divmod(np.flatnonzero(where), where.shape[1])
     return found[0], found[1] + 1

@@ -68,8 +68,10 @@ class Reconstruction:
             mask: the initial one; the whole one, where a part of it or a smaller one was fitted.
             affine: (4, 4) voxel → world mm.
         """
+        if self.fit.size < LARGE_VOXELS or self.probability is not None:  # of an image the rest is judged, too
+            return self
         held = mask[self.box] | self.fit | (self.signed_mm < 0)
-        if held.size < LARGE_VOXELS or not held.any() or self.probability is not None:  # its readers judge the rest
+        if not held.any():
             return self
         margin = np.maximum(np.ceil(TRIMMED_MM / spacing_mm(affine)), TRIMMED).astype(int)
         inner = crop_box(held, margin.tolist())
