@@ -65,11 +65,9 @@ class LinearShapeModel:
         """Return the signed distance grid (G, G, G) of whitened scores (K,), canonical units."""
         return self.mean + torch.einsum("k,kxyz->xyz", scores.to(self.mean) * self.std, self.modes)
 
-    def basis(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean (N,) and modes times std (N, K) at canonical points (N, 3)."""
-        stacked = torch.cat([self.mean[None], self.modes * self.std[:, None, None, None]])
-        values = sample_grid(stacked, points, self.extent)
-        return values[:, 0], values[:, 1:]
+    def basis(self) -> torch.Tensor:
+        """Return the grids (1 + K, G, G, G) of the mean, and of each mode times its standard deviation."""
+        return torch.cat([self.mean[None], self.modes * self.std[:, None, None, None]])
 
     def evaluate(self, scores: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         """Return the signed distance (N,) at canonical points (N, 3) for whitened scores (K,).

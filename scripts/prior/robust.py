@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from ..geometry.affine import Similarity
 from .linear import LinearShapeModel, beyond, sample_grid
@@ -97,62 +98,71 @@ def fit_linear(
         The fit. Distances beyond a model's grid go on with the Euclidean distance to the grid.
     """
     settings = settings or RobustSettings()
+    known = [_Known(channel) for channel in channels]
     n_modes = channels[0].model.n_modes
     scores = torch.zeros(n_modes)
-    pose, moved = start, np.zeros(7)
-    spread = np.array([settings.log_scale] + [np.radians(settings.rotation_deg)] * 3 + [settings.translation] * 3)
+    pose, moved = start, torch.zeros(7, dtype=torch.float64)
+    spread = [settings.log_scale] + [np.radians(settings.rotation_deg)] * 3 + [settings.translation] * 3
+    precision = torch.tensor([1.0] * n_modes + [deviation**-2 for deviation in spread], dtype=torch.float64)
     scales = np.geomspace(settings.scale_from_mm, settings.scale_to_mm, max(settings.iterations - 6, 1))
-    weights: list[np.ndarray] = []
-    residuals: list[np.ndarray] = []
+    weights: list[Tensor] = []
+    residuals: list[Tensor] = []
     for iteration in range(settings.iterations + 1):
         scale = float(scales[min(iteration, len(scales) - 1)])
-        normal = np.diag(np.concatenate([np.ones(n_modes), spread**-2]))
-        right = np.concatenate([-scores.numpy().astype(float), -moved / spread**2])
+        normal = torch.diag(precision)
+        right = -precision * torch.cat([scores, moved])
         weights, residuals = [], []
-        for channel in channels:
-            residual, jacobian = _linearise(channel, pose, scores, radius)
+        for own in known:
+            residual, jacobian = own.linearise(pose, scores, radius)
             robust = (1.0 / (1.0 + (residual / scale) ** 2)) ** 2
-            weight = robust * channel.trust
             weights.append(robust)
             residuals.append(residual)
             gain = settings.independent_points / max(len(residual), 1) / settings.noise_mm**2
-            weighted = jacobian * (weight * gain)[:, None]
+            weighted = jacobian * (robust * own.trust * gain)[:, None]
             normal += weighted.T @ jacobian
             right -= weighted.T @ residual
         if iteration == settings.iterations:
             break
-        step = np.linalg.solve(normal, right)
-        scores = scores + torch.as_tensor(step[:n_modes], dtype=torch.float32)
-        twist = step[n_modes:]
+        step = torch.linalg.solve(normal, right)
+        scores = scores + step[:n_modes].float()
+        twist = step[n_modes:].numpy()
         twist[0], norm = np.clip(twist[0], -0.1, 0.1), np.linalg.norm(twist[1:4])
         twist[1:4] *= min(1.0, np.radians(8.0) / max(norm, 1e-9))
-        moved = moved + twist
+        moved = moved + torch.from_numpy(twist)
         update = Similarity(float(np.exp(twist[0])), Rotation.from_rotvec(twist[1:4]).as_matrix(), twist[4:] * radius)
         pose = update.compose(pose)
-    return LinearFit(pose.rounded(), scores, weights, residuals)
+    return LinearFit(pose.rounded(), scores, [w.numpy() for w in weights], [r.numpy() for r in residuals])
 
 
-def _linearise(
-    channel: Channel, pose: Similarity, scores: torch.Tensor, radius: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (N,) in mm and their Jacobian (N, K + 7) by scores, log scale, rotation, translation / radius."""
-    frame = pose.apply(channel.points_world)
-    points = torch.as_tensor(frame, dtype=torch.float32) - channel.centre
-    mean, modes = channel.model.basis(points)
-    grid = channel.model.grid(scores)[None]
-    extent = channel.model.extent
-    step = 2.0 * float(torch.as_tensor(extent).max()) / max(grid.shape[1:]) / 2.0
-    gradient = np.empty((len(frame), 3))
-    for axis in range(3):
-        offset = torch.zeros(3)
-        offset[axis] = step
-        ahead, back = points + offset, points - offset
-        ahead_value = sample_grid(grid, ahead, extent)[:, 0] + beyond(ahead, extent)
-        back_value = sample_grid(grid, back, extent)[:, 0] + beyond(back, extent)
-        gradient[:, axis] = ((ahead_value - back_value) / (2 * step)).numpy()
-    value = mean + modes @ scores + beyond(points, extent)
-    residual = value.numpy() / pose.scale - channel.targets_mm
-    by_pose = np.concatenate(
-        [(gradient * frame).sum(1, keepdims=True), np.cross(frame, gradient), gradient * radius], axis=1
-    )
-    return residual, np.concatenate([modes.numpy(), by_pose], axis=1) / pose.scale
+class _Known:
+    """A channel for one fit: what no iteration changes is made once.
+
+    All sums are PyTorch's. Were some NumPy's, the threads of both would wait for each other at each iteration, and two
+    cores be three times as slow as one.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.points_world, self.centre, self.model = channel.points_world, channel.centre, channel.model
+        self.targets_mm = torch.as_tensor(channel.targets_mm, dtype=torch.float64)
+        self.trust = torch.as_tensor(channel.trust, dtype=torch.float64)
+        self.basis = channel.model.basis()
+        extent = channel.model.extent
+        self.step = 2.0 * float(torch.as_tensor(extent).max()) / max(self.basis.shape[1:]) / 2.0
+
+    def linearise(self, pose: Similarity, scores: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+        """Residuals (N,) in mm and their Jacobian (N, K + 7) by scores, log scale, rotation, translation / radius."""
+        frame = torch.from_numpy(pose.apply(self.points_world))
+        points = frame.float() - self.centre
+        basis = sample_grid(self.basis, points, self.model.extent)
+        value = basis[:, 0] + basis[:, 1:] @ scores + beyond(points, self.model.extent)
+        gradient = self._gradient(scores, points).double()
+        turned = torch.linalg.cross(frame, gradient)
+        by_pose = torch.cat([(gradient * frame).sum(1, keepdim=True), turned, gradient * radius], 1)
+        residual = (value / pose.scale).double() - self.targets_mm
+        return residual, torch.cat([basis[:, 1:].double(), by_pose], 1) / pose.scale
+
+    def _gradient(self, scores: Tensor, points: Tensor) -> Tensor:
+        """Gradient (N, 3) of the model's distance at points (N, 3), by central differences."""
+        aside = self.step * torch.cat([torch.eye(3), -torch.eye(3)])
+        values = self.model.evaluate(scores, (points + aside[:, None]).flatten(0, 1)).view(2, 3, -1)
+        return ((values[0] - values[1]) / (2 * self.step)).T
