@@ -12,6 +12,20 @@ from monai.data import MetaTensor
 from ..geometry.affine import check_affine
 
 
+BLOCK = 32  # voxels along an axis that are turned at once, so that what is read and written stays in the cache
+
+
+def in_c_order(values: np.ndarray) -> np.ndarray:
+    """Return values (X, Y, Z) in C order, itself where it is: files are in Fortran's, in which much takes longer."""
+    if values.flags.c_contiguous:
+        return values
+    turned = np.empty(values.shape, values.dtype)
+    for x in range(0, values.shape[0], BLOCK):
+        for z in range(0, values.shape[2], BLOCK):
+            turned[x : x + BLOCK, :, z : z + BLOCK] = values[x : x + BLOCK, :, z : z + BLOCK]
+    return turned
+
+
 def in_world(values: torch.Tensor, affine: np.ndarray, path: str | Path) -> MetaTensor:
     """Return a file's values (C, X, Y, Z) with its affine (4, 4), voxel → world mm, and what MONAI wants to know."""
     meta = {"filename_or_obj": str(path), "space": "RAS", "original_channel_dim": "no_channel"}

@@ -21,7 +21,7 @@ from monai.transforms import MapTransform
 
 from ..geometry.affine import check_place
 from ..geometry.resample import WorldGrid
-from .arrays import in_world
+from .arrays import in_c_order, in_world
 from .errors import READ_ERRORS, CaseError, UnreadableCase, UnrefinableCase
 from .find import NETWORK_OUTPUT, VOLUMES, is_meta_image, is_mgh, is_nifti, is_nrrd
 from .labels import whole_numbers
@@ -142,14 +142,14 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def labels_of(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
-    """Return the label map (X, Y, Z) of an opened file, see `whole_numbers`; `path` is for messages.
+    """Return the label map (X, Y, Z) of an opened file, in C order, see `whole_numbers`; `path` is for messages.
 
     Raises:
         UnreadableCase: the data are truncated or corrupt.
         UnrefinableCase: there are others than whole numbers of at most 32 bits.
     """
     slope, _ = scaling(image)
-    return whole_numbers(read_values(image, path), path, slope).reshape(image.shape[:3])
+    return in_c_order(whole_numbers(read_values(image, path), path, slope).reshape(image.shape[:3]))
 
 
 def scaling(image: nib.Nifti1Image) -> tuple[float, float]:
