@@ -157,13 +157,15 @@ def _drawn_on(signed_mm: np.ndarray, affine: np.ndarray, step_mm: float) -> tupl
     extent = (np.array(part.shape) - 1) * spacing
     step = max(step_mm, float(np.cbrt(extent.prod() / MESH_VOXELS)))
     counts = [max(int(round((n - 1) * h / step)) + 1, 2) for n, h in zip(part.shape, spacing, strict=True)]
-    fine = interpolate_nodes(part, counts)
-    ratio = (np.array(part.shape) - 1) / (np.array(fine.shape) - 1)
-    fine = ndimage.gaussian_filter(fine, SMOOTH_MM / (spacing * ratio))
+    ratio = (np.array(part.shape) - 1) / (np.array(counts) - 1)
     placed = affine @ np.diag([*ratio, 1.0])
     placed[:3, 3] = apply_affine(affine, np.array([side.start - 2 for side in box]))
     volume_mm3 = np.count_nonzero(mask) * voxel_volume_mm3(affine)
+    fine = interpolate_nodes(part, counts)
+    del mask, part  # of large organs two meshes are drawn at once: what is not needed any more goes
+    ndimage.gaussian_filter(fine, SMOOTH_MM / (spacing * ratio), output=fine)
     mesh = field_surface(fine, placed, volume_mm3, reach_mm)
+    del fine
     if mesh is None:
         return None, step
     smooth = trimesh.smoothing.filter_taubin(mesh, iterations=TAUBIN_STEPS)
