@@ -11,7 +11,6 @@ from monai.data import MetaTensor
 
 from ..geometry.affine import check_affine
 
-
 BLOCK = 32  # voxels along an axis that are turned at once, so that what is read and written stays in the cache
 
 
