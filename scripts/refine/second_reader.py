@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 
 from ..evidence.head import exactly
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
@@ -72,12 +70,10 @@ class SecondReader:
     def _read(self) -> Evidence | None:
         corners = [apply_affine(self.affine, _corners(mask)) for mask in self.masks]
         seen_mm = np.array([np.min(corners, axis=(0, 1)), np.max(corners, axis=(0, 1))])
-        values, affine = self.segmenter.cut(self.image.values, self.image.affine, seen_mm)
-        if not values.size or not np.isfinite(values).all() or values.min() == values.max():
-            return None
-        volume = MetaTensor(torch.from_numpy(values[None].astype(np.float32)), torch.from_numpy(affine))
         with exactly(self.segmenter.device):
-            found = self.segmenter(volume)
+            found = self.segmenter.read(self.image.values, self.image.affine, seen_mm)
+        if found is None:
+            return None
         prob, own = np.asarray(found), np.asarray(found.affine, np.float64)
         x, y, z = prob.shape[1:]
         labels = resample(self.label_map, self.affine, WorldGrid(own, (x, y, z)), order=0)

@@ -60,7 +60,7 @@ class JoinedRefiner:
                 self.refiners.append((member, refiner))
         self.settings = {name: own for _, refiner in self.refiners for name, own in refiner.settings.items()}
 
-    def _each(self, label_map: np.ndarray) -> Iterator[tuple[Member, Refiner, np.ndarray]]:
+    def each(self, label_map: np.ndarray) -> Iterator[tuple[Member, Refiner, np.ndarray]]:
         """Yield each pack that a label map (X, Y, Z) has voxels of, with the map as that pack sees it."""
         for member, refiner in self.refiners:
             own = in_own_values(label_map, member)
@@ -77,14 +77,14 @@ class JoinedRefiner:
     ) -> SidesFound:
         """Look whether labels of left and right are exchanged; each pack is judged by itself."""
         found = SidesFound()
-        for member, refiner, own in self._each(label_map):
+        for member, refiner, own in self.each(label_map):
             theirs = None if known is None else {value for value, one in member.labels.items() if one in known}
             found += refiner.mend_sides(own, affine, fix, theirs, drawn).renamed(member.labels)
         return found
 
     def align(self, label_map: np.ndarray, affine: np.ndarray) -> list[Aligned | Unrefined]:
         """Find each structure's surface and its place in the canonical frame; pack after pack."""
-        return [stage for _, refiner, own in self._each(label_map) for stage in refiner.align(own, affine)]
+        return [stage for _, refiner, own in self.each(label_map) for stage in refiner.align(own, affine)]
 
     def sample(
         self,
@@ -99,7 +99,7 @@ class JoinedRefiner:
         """Sample each surface with a trust a point; the image is read by each pack's own voxel head."""
         return [
             stage
-            for _, refiner, own in self._each(label_map)
+            for _, refiner, own in self.each(label_map)
             for stage in refiner.sample(
                 [one for one in aligned if one.name in refiner.steps], own, affine, image, None, drawn, enlarged
             )

@@ -78,7 +78,7 @@ class FillDrawnd(MapTransform):
             except ValueError as error:
                 raise UnrefinableCase(f"{file_of(result[key])}: {error}") from None
             logger.info("%s: %s", file_of(result[key]), drawn)
-            result[key] = _like(result[key], drawn.fill(label_map, affine), affine)
+            result[key] = like(result[key], drawn.fill(label_map, affine), affine)
             result[f"{key}{DRAWN}"] = drawn
         return result
 
@@ -119,7 +119,7 @@ class MendSidesd(MapTransform):
             found = self.refiner.mend_sides(label_map, affine, self.fix_sides, known, is_drawn)
             result[f"{key}{SIDES}"] = found.said
             if found.pairs or found.strays:
-                result[key] = _like(result[key], found.mend(label_map), affine)
+                result[key] = like(result[key], found.mend(label_map), affine)
                 if self.prob_key in result:
                     channel = {label: k for k, label in enumerate(self.refiner.pack.labels, 1)}
                     result[self.prob_key] = found.mend_probabilities(result[self.prob_key], channel)
@@ -178,7 +178,7 @@ class TIMSampled(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the stages."""
         result = dict(data)
-        image = _image(result.get(self.image_key) if self.image_key else None)
+        image = image_of(result.get(self.image_key) if self.image_key else None)
         prob = _probabilities(result.get(self.prob_key) if self.prob_key else None)
         for key in self.key_iterator(result):
             shapes, drawn = f"{key}{SHAPES}", result.get(f"{key}{DRAWN}")
@@ -251,7 +251,7 @@ class ReconstructShaped(MapTransform):
         for key in self.key_iterator(result):
             label_map, affine = label_array(result[key])
             refined, shapes = self.refiner.reconstruct(result[f"{key}{SHAPES}"], label_map, affine, asked)
-            result[key], result[f"{key}{SHAPES}"] = _like(result[key], refined, affine), shapes
+            result[key], result[f"{key}{SHAPES}"] = like(result[key], refined, affine), shapes
         return result
 
 
@@ -306,8 +306,8 @@ class RefineShape(Transform):
             ValueError: an argument is not of such a shape.
         """
         values, affine = label_array(label_map)
-        refined, shapes = self.refiner.refine(values, affine, _image(image), _probabilities(prob), self.enlarged)
-        return _like(label_map, refined, affine), shapes
+        refined, shapes = self.refiner.refine(values, affine, image_of(image), _probabilities(prob), self.enlarged)
+        return like(label_map, refined, affine), shapes
 
 
 class RefineShaped(MapTransform):
@@ -369,7 +369,7 @@ def _log_unrefined(what: str, shapes: Sequence[Refined | Unrefined]) -> None:
             logger.warning(f"{what}: {shape.name}: {warning}")
 
 
-def _like(given: Any, refined: np.ndarray, affine: np.ndarray) -> MetaTensor:
+def like(given: Any, refined: np.ndarray, affine: np.ndarray) -> MetaTensor:
     """Return a label map (X, Y, Z) with shape, data type, device and meta data of the given one."""
     refined = refined.reshape(given.shape)
     if isinstance(given, np.ndarray):
@@ -379,7 +379,7 @@ def _like(given: Any, refined: np.ndarray, affine: np.ndarray) -> MetaTensor:
     return MetaTensor(values, meta={**getattr(given, "meta", {}), "affine": torch.as_tensor(affine)})
 
 
-def _image(image: Any) -> Image | None:
+def image_of(image: Any) -> Image | None:
     """Return the first channel of an image, (C, X, Y, Z) or (X, Y, Z), with its affine."""
     return (
         None if image is None else Image(np.asarray(volume_array(image, "an image")[0], np.float32), affine_of(image))

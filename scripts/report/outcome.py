@@ -44,8 +44,8 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 
     Args:
         data: `pred`, and if it was refined `initial`, `pred_shapes`, and `pred_sides`, what to know of left and right;
-            `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_fine_said` and `image_said`, what to
-            know of the fine mask and of the image that was segmented.
+            `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_added`, `pred_fine_said` and `image_said`,
+            what to know of structures that were missing, of the fine mask and of the image that was segmented.
     """
     seen = [data["image_said"]] if data.get("image_said") else []
     if "pred_shapes" not in data:
@@ -57,11 +57,12 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     unrefined = bool(failures) and len(failures) == len(shapes)
     volumes_ml, changed_voxels = changes(data["initial"], data["pred"])
     drawn = data["pred_drawn"].warnings if "pred_drawn" in data else []
+    before = [*seen, *drawn, *data.get("pred_sides", []), *data.get("pred_added", [])]
     fine = data.get("pred_fine_said", [])
     return Outcome(
         status=KEPT if unrefined else REFINED if changed_voxels else UNCHANGED,
         reason="; ".join(failures) if unrefined else "",
-        warnings=[*seen, *drawn, *data.get("pred_sides", []), *([] if unrefined else failures + said + fine)],
+        warnings=[*before, *([] if unrefined else failures + said + fine)],
         volumes_ml=volumes_ml,
         changed_voxels=changed_voxels,
         structures=[

@@ -65,6 +65,20 @@ class Segmenter:
         logits = self.inferer(seen.as_tensor().unsqueeze(0).to(self.device), self.network)[0]
         return MetaTensor(torch.softmax(logits.cpu().float(), 0), affine=seen.affine)
 
+    def read(self, values: np.ndarray, affine: np.ndarray, seen_mm: np.ndarray) -> MetaTensor | None:
+        """Return what it says of an image in memory, see `__call__`, of which it reads what `cut` leaves.
+
+        Args:
+            values, affine, seen_mm: see `cut`.
+
+        Returns:
+            The probabilities; None of an image without contrast there, or that ends before.
+        """
+        values, affine = self.cut(values, affine, seen_mm)
+        if not values.size or not np.isfinite(values).all() or values.min() == values.max():
+            return None
+        return self(MetaTensor(torch.from_numpy(values[None].astype(np.float32)), torch.from_numpy(affine)))
+
     def cut(self, values: np.ndarray, affine: np.ndarray, seen_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cut an image that is much larger than those which the U-Net learned from to about their size.
 
