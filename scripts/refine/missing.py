@@ -47,7 +47,7 @@ class Additions:
 class AddMissing:
     """Draws the structures of which a label map has no voxel, as the pack's U-Net sees them in the image.
 
-    What the U-Net sees must have at least `LEAST_SHARE` of the organ's usual volume, and look like the organ to PICCT.
+    What the U-Net sees must have at least `LEAST_SHARE` of the organ's usual volume, and a place by PICCT.
     Voxels of other structures stay theirs at first; the refinement, which reads the image too, decides between them.
 
     Args:

@@ -14,6 +14,7 @@ from ..organ.pack import MODELS, OrganPack, known_organs
 from ..organ.several import union
 from ..refine.chain import Refiner
 from ..refine.several import JoinedRefiner
+from ..unet.segmenter import Segmenter
 from .options import is_true
 from .request import BadRequest, Request, host_device
 
@@ -48,6 +49,7 @@ class MaskRequest:
         dataset_dir: str | Path = "",
         prob_dir: str | Path | None = None,
         second_reader: object = True,
+        add_missing: object = False,
     ) -> MaskRequest:
         """Read what refining masks takes; of several packs, say which refines what.
 
@@ -61,9 +63,13 @@ class MaskRequest:
             dataset_dir: where the masks are.
             prob_dir: where class probabilities are, which one pack alone can read.
             second_reader: whether the packs' U-Nets read images, too, since they have not made the masks.
+            add_missing: whether they draw what masks lack.
         """
         try:
             packs = packs_for(organ, str(dataset_dir), str(source or ""))
+            if is_true(add_missing) and all(Segmenter.of(pack) is None for pack in packs):
+                names = ", ".join(pack.name for pack in packs)
+                raise BadRequest(f"{names}: there is no U-Net that could draw what masks lack: leave out --add_missing")
             if len(packs) == 1:
                 one = Request.of(
                     packs[0],

@@ -23,6 +23,7 @@ from scripts.refine.second_reader import SecondReader
 from scripts.refine.stages import Aligned, Image, Sampled, Seen
 from scripts.run.mask_request import MaskRequest
 from scripts.run.request import OpenRequest
+from scripts.unet.segmenter import Segmenter
 from tests.helpers.bright_head import bright_image, pack_with_bright_head, with_following_head
 from tests.helpers.mean_shape import damaged, dice, mean_shape
 
@@ -40,6 +41,8 @@ class FakeSegmenter:
 
     def cut(self, values, affine, seen_mm):
         return values, affine
+
+    read = Segmenter.read
 
     def __call__(self, image):
         self.images.append(image)

@@ -60,3 +60,11 @@ def test_drawn_slices_are_refused_with_evidence_that_would_not_be_read(folder):
 def test_drawn_slices_are_not_taken_inward():
     with pytest.raises(SystemExit, match="inward_mm moves masks, but drawn slices stay as drawn"):
         check_options(inward_mm=2, sparse=True)
+
+
+def test_what_masks_lack_is_drawn_from_images():
+    with pytest.raises(SystemExit, match="^Error: add_missing draws .* give their folder with --image_dir$"):
+        check_options(add_missing="true")
+    with pytest.raises(SystemExit, match="^Error: add_missing must be true or false, not 'caudate'$"):
+        check_options(add_missing="caudate", image_dir="images")
+    check_options(add_missing=True, image_dir="images")

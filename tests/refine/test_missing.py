@@ -1,0 +1,162 @@
+"""Structures that a mask lacks: drawn where the U-Net sees them, and never in place of what is there."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from scripts.organ.pack import OrganPack
+from scripts.organ.several import load_packs
+from scripts.refine.chain import Refiner
+from scripts.refine.missing import ADDED, AddMissing, AddMissingd
+from scripts.refine.several import JoinedRefiner
+from scripts.refine.stages import Image
+from scripts.run.mask_request import MaskRequest
+from scripts.unet.segmenter import Segmenter
+from tests.helpers.two_packs import BEAN, PEA, garden, write_pack
+
+NAMES = {1: "bean", 2: "pea"}
+
+
+class FakeSegmenter(Segmenter):
+    """Finds a label map (X, Y, Z) on the image's grid; counts how often it is asked."""
+
+    def __init__(self, pack, label_map):
+        super().__init__(pack)
+        self.label_map, self.asked = label_map, 0
+
+    def __call__(self, image):
+        self.asked += 1
+        one_hot = np.stack([self.label_map == value for value in range(len(self.pack.labels) + 1)])
+        return MetaTensor(torch.from_numpy(one_hot.astype(np.float32)), affine=image.affine)
+
+
+@pytest.fixture(scope="module")
+def refiner(tmp_path_factory):
+    return Refiner(OrganPack.load(write_pack(tmp_path_factory.mktemp("packs") / "both", NAMES)))
+
+
+@pytest.fixture(scope="module")
+def case():
+    values, affine = garden()
+    truth = np.select([values == BEAN, values == PEA], [1, 2], 0).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0.0, 3.0, truth.shape)
+    return truth, affine, Image((100.0 * (truth > 0) + noise).astype(np.float32), affine)
+
+
+def added(refiner, label_map, case, sees=None, known=(1, 2)):
+    truth, affine, image = case
+    segmenter = FakeSegmenter(refiner.pack, truth if sees is None else sees)
+    return AddMissing(refiner, segmenter)(label_map, affine, image, known), segmenter
+
+
+def test_what_is_missing_is_drawn_and_the_rest_stays(refiner, case):
+    truth, _, _ = case
+    found, _ = added(refiner, np.where(truth == 1, truth, 0), case)
+    np.testing.assert_array_equal(found.label_map, truth)
+    assert len(found.said) == 1 and found.said[0].startswith("pea: not in the mask; drawn from the image (")
+
+
+def test_the_network_is_not_asked_where_nothing_is_missing(refiner, case):
+    truth, _, _ = case
+    found, segmenter = added(refiner, truth, case)
+    assert segmenter.asked == 0 and found.said == [] and found.label_map is truth
+
+
+def test_what_the_image_does_not_show_is_not_invented(refiner, case):
+    truth, _, _ = case
+    alone = np.where(truth == 1, truth, 0)
+    found, segmenter = added(refiner, alone, case, sees=alone)
+    assert segmenter.asked == 1 and found.said == []
+    np.testing.assert_array_equal(found.label_map, alone)
+
+
+def test_voxels_of_others_stay_theirs(refiner, case):
+    truth, _, _ = case
+    wide = np.where(truth == 1, 1, 0).astype(np.uint8)
+    half = np.argwhere(truth == 2)
+    half = half[: len(half) // 2]
+    wide[tuple(half.T)] = 1
+    found, _ = added(refiner, wide, case)
+    assert (found.label_map[wide > 0] == wide[wide > 0]).all()
+    np.testing.assert_array_equal(found.label_map == 2, (truth == 2) & (wide == 0))
+    everywhere = np.where(truth > 0, 1, 0).astype(np.uint8)
+    found, _ = added(refiner, everywhere, case)
+    assert found.said == ["pea: not in the mask, and not added: where the image shows it, the mask has others"]
+
+
+def test_a_scrap_and_another_shape_are_named_and_not_drawn(refiner, case):
+    truth, _, _ = case
+    alone, first = np.where(truth == 1, truth, 0), np.argwhere(truth == 2).min(0)
+    scrap, block = alone.copy(), alone.copy()
+    scrap[first[0], :, first[2]] = 2
+    block[first[0] :] = 2
+    why = "pea: not in the mask, and not added: "
+    for sees, said in ((scrap, "the U-Net sees 0.06 ml of it in the image, usual are 3.23"), (block, "what the U-Net")):
+        found, _ = added(refiner, alone, case, sees=sees)
+        np.testing.assert_array_equal(found.label_map, alone)
+        assert len(found.said) == 1 and found.said[0].startswith(why + said)
+
+
+def test_what_cannot_be_written_is_not_drawn(refiner, case):
+    truth, _, _ = case
+    found, _ = added(refiner, np.where(truth == 1, truth, 0), case, known=[1])
+    assert "has no value or file for it" in found.said[0] and not (found.label_map == 2).any()
+
+
+def test_an_image_that_shows_nothing_is_said(refiner, case):
+    truth, affine, image = case
+    alone = np.where(truth == 1, truth, 0)
+    found, segmenter = added(refiner, alone, (truth, affine, Image(np.zeros_like(image.values), affine)))
+    assert segmenter.asked == 0 and found.said == [
+        "nothing was added: the image has no contrast, or lies elsewhere than the mask"
+    ]
+
+
+def volumes(case, label_map):
+    truth, affine, image = case
+    return {
+        "pred": MetaTensor(torch.from_numpy(label_map[None].copy()), affine=torch.as_tensor(affine)),
+        "image": MetaTensor(torch.from_numpy(image.values[None].copy()), affine=torch.as_tensor(affine)),
+    }
+
+
+def with_network(monkeypatch, truth):
+    monkeypatch.setattr(Segmenter, "of", classmethod(lambda cls, pack, device: FakeSegmenter(pack, truth)))
+
+
+def test_the_transform_adds_only_where_it_is_asked_to(refiner, case, monkeypatch):
+    truth, _, _ = case
+    with_network(monkeypatch, truth)
+    given = volumes(case, np.where(truth == 1, truth, 0).astype(np.uint8))
+    done = AddMissingd("pred", refiner, add=True)(given)
+    assert done["pred"].dtype == torch.uint8 and done[f"pred{ADDED}"][0].startswith("pea: ")
+    np.testing.assert_array_equal(done["pred"][0], truth)
+    for nothing in (AddMissingd("pred", refiner)(given), AddMissingd("pred", refiner, "no_image", add=True)(given)):
+        assert nothing.keys() == given.keys() and nothing["pred"] is given["pred"]
+
+
+def test_a_pack_without_a_network_adds_nothing(refiner, case):
+    truth, _, _ = case
+    given = volumes(case, np.where(truth == 1, truth, 0).astype(np.uint8))
+    done = AddMissingd("pred", refiner, add=True)(given)
+    assert done["pred"] is given["pred"] and done[f"pred{ADDED}"] == []
+
+
+def test_of_several_packs_each_adds_its_own(case, tmp_path, monkeypatch):
+    truth, affine, _ = case
+    folders = [write_pack(tmp_path / "nuts", {1: "nut"}), write_pack(tmp_path / "both", NAMES)]
+    joined = JoinedRefiner(load_packs(folders), "linear")
+    assert joined.pack.labels == {1: "nut", 2: "bean", 3: "pea"}
+    with_network(monkeypatch, truth)
+    label_map = np.where(truth == 1, 2, 0).astype(np.uint8)
+    label_map[-3:, -3:, -3:] = 1
+    done = AddMissingd("pred", joined, add=True)(volumes(case, label_map))
+    np.testing.assert_array_equal(done["pred"][0], np.where(truth == 2, 3, label_map))
+    assert [text.split(":")[0] for text in done[f"pred{ADDED}"]] == ["pea"]
+
+
+def test_packs_without_a_network_are_refused():
+    request = MaskRequest.of("liver", add_missing="true")
+    assert request.problem == "liver: there is no U-Net that could draw what masks lack: leave out --add_missing"
+    assert MaskRequest.of("liver", add_missing="false").problem == ""
