@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ class Outcome:
         warnings: structures that could not be refined while others were, and what a user should know of those refined.
         volumes_ml: label → [initial, refined] volume.
         changed_voxels: how many voxels have another value than before; None where no refinement was asked for.
-        structures: one dictionary a structure: name, status, failure, seconds a stage, quality.
+        structures: one dictionary a structure: name, status, failure, seconds a stage, quality; and `was_missing`, true,
+            where it was not in the mask, but was drawn.
     """
 
     status: str
@@ -67,6 +68,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
         changed_voxels=changed_voxels,
         structures=[
             {"name": s.name, "status": status_of(s), "failure": s.failure, "seconds": s.seconds, "quality": s.quality}
+            | ({"was_missing": True} if data.get("pred_added") and _was_missing(s, volumes_ml) else {})
             for s in shapes
         ],
     )
@@ -75,6 +77,12 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 def status_of(shape: Any) -> str:
     """Return whether a structure, `Refined` or `Unrefined`, was "refined", "unchanged" or "kept"."""
     return KEPT if shape.failure else UNCHANGED if shape.quality.get("changed_voxels") == 0 else REFINED
+
+
+def _was_missing(shape: Any, volumes_ml: Mapping[str, Sequence[float]]) -> bool:
+    """Whether a structure is in the refined label map alone."""
+    own = np.sum([volumes_ml.get(str(label), (0.0, 0.0)) for label in shape.structure.labels], axis=0)
+    return bool(own[0] == 0 < own[1])
 
 
 def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[float]], int]:

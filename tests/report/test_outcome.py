@@ -54,6 +54,16 @@ def test_warnings_of_refined_structures_are_named_with_them():
     assert found.warnings == ["c: no fit", "b: does not look like b"]
 
 
+def test_what_was_missing_is_told():
+    first, second = shape("a"), shape("b")
+    first.structure, second.structure = SimpleNamespace(labels=(1,)), SimpleNamespace(labels=(2,))
+    data = {**case(first, second), "pred_added": ["b: not in the mask; drawn from the image (1 ml)"]}
+    data["initial"] = torch.where(data["initial"] == 2, 0, data["initial"])
+    found = outcome_of(data)
+    assert found.warnings == data["pred_added"]
+    assert [one.get("was_missing") for one in found.structures] == [None, True]
+
+
 def test_network_alone_has_segmented():
     data = {"pred": case()["pred"]}
     assert (outcome_of(data).status, outcome_of(data).warnings) == ("segmented", [])
