@@ -28,8 +28,8 @@ class Outcome:
         warnings: structures that could not be refined while others were, and what a user should know of those refined.
         volumes_ml: label → [initial, refined] volume.
         changed_voxels: how many voxels have another value than before; None where no refinement was asked for.
-        structures: one dictionary a structure: name, status, failure, seconds a stage, quality; and `was_missing`, true,
-            where it was not in the mask, but was drawn.
+        structures: one dictionary a structure: name, status, failure, seconds a stage, quality; and `was_missing`,
+            true, where it was not in the mask, but was drawn.
     """
 
     status: str
