@@ -38,14 +38,15 @@ def check_options(
     inward_mm: object = "",
     second_reader: object = True,
     add_missing: object = False,
+    refine: object = True,
 ) -> None:
     """Refuse options of a run that are not of their kind.
 
     Args:
         seed: a whole number from 0 on, of 32 bits.
         device: such as "cpu" or "cuda".
-        html, overwrite, fix_sides, enlarged, uncertainty, sparse, shared_faces, second_reader, add_missing: switches,
-            see `is_true`.
+        html, overwrite, fix_sides, enlarged, uncertainty, sparse, shared_faces, second_reader, add_missing, refine:
+            switches, see `is_true`.
         workers: a whole number from 0 on.
         part: of the cases, see `read_part`.
         html_cases: a whole number from 0 on.
@@ -78,7 +79,7 @@ def check_options(
         raise SystemExit(f"Error: {error}") from None
     switches = {"html": html, "overwrite": overwrite, "fix_sides": fix_sides, "uncertainty": uncertainty}
     switches |= {"enlarged": enlarged, "sparse": sparse, "shared_faces": shared_faces, "second_reader": second_reader}
-    switches |= {"add_missing": add_missing}
+    switches |= {"add_missing": add_missing, "refine": refine}
     for name, switch in switches.items():
         try:
             is_true(switch)
@@ -88,6 +89,8 @@ def check_options(
         raise SystemExit("Error: slices_file names drawn slices: add --sparse true, or leave it out")
     if inward_mm and is_true(sparse):
         raise SystemExit("Error: inward_mm moves masks, but drawn slices stay as drawn: leave out one of them")
+    if inward_mm and not is_true(refine):
+        raise SystemExit("Error: inward_mm moves masks before they are refined: leave it out, or --refine false")
     if is_true(add_missing) and not image_dir:
         raise SystemExit("Error: add_missing draws structures from images: give their folder with --image_dir")
     if fine_mm and grid:

@@ -23,6 +23,14 @@ def test_labels_are_read_as_they_are_stored_or_as_32_bits(tmp_path, affine, stor
     np.testing.assert_allclose(its_affine, affine, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(70, 5, 40), (1, 9, 33), (32, 64, 96), (70, 5, 40, 1)])
+def test_labels_come_in_c_order(tmp_path, shape):
+    values = np.random.default_rng(0).integers(0, 9, shape).astype(np.int16)
+    labels, _ = read.read_labels(save(tmp_path / "a.nii.gz", values))
+    assert labels.flags.c_contiguous
+    np.testing.assert_array_equal(labels, values.reshape(shape[:3]))
+
+
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 3e9])
 def test_what_is_no_label_is_refused_with_the_remedy(tmp_path, value):
     values = blocks(np.float32)

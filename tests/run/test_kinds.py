@@ -68,3 +68,10 @@ def test_what_masks_lack_is_drawn_from_images():
     with pytest.raises(SystemExit, match="^Error: add_missing must be true or false, not 'caudate'$"):
         check_options(add_missing="caudate", image_dir="images")
     check_options(add_missing=True, image_dir="images")
+
+
+def test_masks_that_are_not_refined_are_not_moved():
+    with pytest.raises(SystemExit, match="^Error: inward_mm moves masks .*: leave it out, or --refine false$"):
+        check_options(inward_mm="2.5", refine="false")
+    check_options(inward_mm="2.5", refine="true")
+    check_options(inward_mm="", refine=False)
