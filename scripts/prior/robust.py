@@ -123,9 +123,9 @@ def fit_linear(
             right -= weighted.T @ residual
         if iteration == settings.iterations:
             break
-        step = torch.linalg.solve(normal, right)
-        scores = scores + step[:n_modes].float()
-        twist = step[n_modes:].numpy()
+        step = np.linalg.solve(normal.numpy(), right.numpy())
+        scores = scores + torch.as_tensor(step[:n_modes], dtype=torch.float32)
+        twist = step[n_modes:]
         twist[0], norm = np.clip(twist[0], -0.1, 0.1), np.linalg.norm(twist[1:4])
         twist[1:4] *= min(1.0, np.radians(8.0) / max(norm, 1e-9))
         moved = moved + torch.from_numpy(twist)
@@ -137,7 +137,7 @@ def fit_linear(
 class _Known:
     """A channel for one fit: what no iteration changes is made once.
 
-    All sums are PyTorch's. Were some NumPy's, the threads of both would wait for each other at each iteration, and two
+    All sums over points are PyTorch's. Were some NumPy's, the threads of both would wait for each other at each iteration, and two
     cores be three times as slow as one.
     """
 
