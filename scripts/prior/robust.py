@@ -137,8 +137,8 @@ def fit_linear(
 class _Known:
     """A channel for one fit: what no iteration changes is made once.
 
-    All sums over points are PyTorch's. Were some NumPy's, the threads of both would wait for each other at each iteration, and two
-    cores be three times as slow as one.
+    All sums over points are PyTorch's. Were some NumPy's, the threads of both would wait for each other at each
+    iteration, and two cores be three times as slow as one.
     """
 
     def __init__(self, channel: Channel) -> None:

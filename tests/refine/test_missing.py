@@ -5,6 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from scripts.cases.sources import LabelSource, ReadMaskd
 from scripts.organ.pack import OrganPack
 from scripts.organ.several import load_packs
 from scripts.refine.chain import Refiner
@@ -14,6 +15,7 @@ from scripts.refine.stages import Image
 from scripts.run.mask_request import MaskRequest
 from scripts.unet.segmenter import Segmenter
 from tests.helpers.two_packs import BEAN, PEA, garden, write_pack
+from tests.helpers.volumes import save
 
 NAMES = {1: "bean", 2: "pea"}
 
@@ -160,3 +162,19 @@ def test_packs_without_a_network_are_refused():
     request = MaskRequest.of("liver", add_missing="true")
     assert request.problem == "liver: there is no U-Net that could draw what masks lack: leave out --add_missing"
     assert MaskRequest.of("liver", add_missing="false").problem == ""
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_in_a_folder_of_masks_there_must_be_a_file(refiner, case, tmp_path, monkeypatch, has_file):
+    truth, affine, _ = case
+    with_network(monkeypatch, truth)
+    (tmp_path / "one").mkdir()
+    save(tmp_path / "one" / "bean.nii.gz", (truth == 1).astype(np.uint8), affine)
+    if has_file:
+        save(tmp_path / "one" / "pea.nii.gz", np.zeros(truth.shape, np.uint8), affine)
+    data = ReadMaskd("pred", LabelSource(refiner.pack))({**volumes(case, truth), "pred": str(tmp_path / "one")})
+    done = AddMissingd("pred", refiner, add=True)(data)
+    before, after = (np.asarray(one["pred"][0]) for one in (data, done))
+    written = done["pred_given"].in_given_values(before, after)
+    np.testing.assert_array_equal(written == 2, (truth == 2) if has_file else np.zeros_like(truth, bool))
+    assert ("drawn from the image" if has_file else "has no value or file for it") in done[f"pred{ADDED}"][0]
