@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 
 from ..cases.arrays import label_array
 from ..cases.given import GIVEN
-from ..cases.labels import label_values
+from ..cases.labels import label_counts, label_values
 from ..evidence.head import exactly
 from ..geometry.affine import apply_affine, grid_corners, voxel_volume_mm3
 from ..geometry.resample import WorldGrid, resample
@@ -22,13 +22,15 @@ from ..organ.pack import Structure
 from ..prior.volume import UsualVolume
 from ..unet.segmenter import Segmenter
 from .chain import Refiner
+from .placing import LEAST_VOXELS
 from .several import JoinedRefiner
 from .stages import Image
 from .transforms import image_of, like
 
-ADDED = "_added"
+ADDED, ADDED_SAID = "_added", "_added_said"
 LEAST_SHARE = 0.3  # of an organ's usual volume: less is a scrap, or an organ that the image cuts
 DRAWN = 0.5  # probability from which on a voxel is drawn
+FREE_SHARE = 0.5  # of these voxels: where fewer are of no structure, the mask is wrong there
 
 
 @dataclass
@@ -36,19 +38,22 @@ class Additions:
     """What was added to a label map.
 
     Attributes:
-        label_map: (X, Y, Z) with what was drawn; no voxel that was not 0 is another than it was.
+        label_map: (X, Y, Z) with what was drawn.
+        names: of the structures that were drawn.
         said: what a user should know: a text a structure that was drawn, or was not although the image shows it.
     """
 
     label_map: np.ndarray
+    names: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
 
 class AddMissing:
-    """Draws the structures of which a label map has no voxel, as the pack's U-Net sees them in the image.
+    """Draws the structures of which a label map has hardly a voxel, as the pack's U-Net sees them in the image.
 
     What the U-Net sees must have at least `LEAST_SHARE` of the organ's usual volume, and a place by PICCT.
-    Voxels of other structures stay theirs at first; the refinement, which reads the image too, decides between them.
+    Voxels of the pack's other structures stay theirs, unless these have more than half of what the U-Net sees of the
+    missing one: then the mask is wrong there, and all of it is drawn. Voxels of other labels always stay theirs.
 
     Args:
         refiner: of the organ.
@@ -69,7 +74,10 @@ class AddMissing:
             known: labels that can be written.
         """
         found = Additions(label_map)
-        lacking = [one for one in self.refiner.pack.structures if not np.isin(label_map, one.labels).any()]
+        counts = label_counts(label_map)
+        lacking = [
+            one for one in self.refiner.pack.structures if sum(counts.get(v, 0) for v in one.labels) < LEAST_VOXELS
+        ]
         if not lacking:
             return found
         box = crop_box(label_map != 0)
@@ -92,16 +100,21 @@ class AddMissing:
                 continue
             drawn = np.zeros_like(label_map)
             drawn[shown] = np.array(structure.labels, label_map.dtype)[np.argmax([p[shown] for p in each], axis=0)]
-            free = shown & (label_map == 0)
+            taken = shown & (label_map == 0)
+            covered = np.count_nonzero(taken) < FREE_SHARE * np.count_nonzero(shown)
+            if covered:
+                taken = shown & (label_map >= 0)
             why_not = self._why_not(structure, drawn, affine, known)
-            if not why_not and not free.any():
-                why_not = "where the image shows it, the mask has others"
+            if not why_not and not taken.any():
+                why_not = "where the image shows it, the mask has other labels"
             if why_not:
-                found.said.append(f"{structure.name}: not in the mask, and not added: {why_not}")
+                found.said.append(f"{structure.name}: missing from the mask, and not added: {why_not}")
                 continue
-            volume_ml = np.count_nonzero(free) * voxel_volume_mm3(affine) / 1000.0
-            found.said.append(f"{structure.name}: not in the mask; drawn from the image ({volume_ml:.3g} ml)")
-            found.label_map = np.where(free, drawn, found.label_map)
+            volume_ml = np.count_nonzero(taken) * voxel_volume_mm3(affine) / 1000.0
+            said = f"{structure.name}: missing from the mask; drawn from the image ({volume_ml:.3g} ml)"
+            found.said.append(said + (", mostly where the mask had other structures" if covered else ""))
+            found.names.append(structure.name)
+            found.label_map = np.where(taken, drawn, found.label_map)
         return found
 
     def _why_not(self, structure: Structure, drawn: np.ndarray, affine: np.ndarray, known: Collection[int]) -> str:
@@ -121,8 +134,9 @@ class AddMissing:
 class AddMissingd(MapTransform):
     """Adds structures that a label map lacks, where that is asked for; see `AddMissing`.
 
-    Adds `<key>_added`, what a user should know: a list of texts, empty where nothing is missing. Nothing is done to
-    cases without an image, and none of a pack without a U-Net.
+    Adds `<key>_added`, the names of the structures that were drawn, and `<key>_added_said`, what a user should know: a
+    list of texts, empty where nothing is missing. Nothing is done to cases without an image, and nothing is added of a
+    pack without a U-Net.
 
     Args:
         keys: the label map.
@@ -159,17 +173,18 @@ class AddMissingd(MapTransform):
             label_map, affine = label_array(result[key])
             given = result.get(f"{key}{GIVEN}")
             known = set(self.refiner.pack.labels) if given is None else given.writable_labels
-            added, said = label_map.copy(), []
+            added, names, said = label_map.copy(), [], []
             for refiner, own, labels in _seen_by_each(self.refiner, label_map):
                 reader = self._reader(refiner)
                 if reader is not None:
                     found = reader(own, affine, image, {value for value, one in labels.items() if one in known})
+                    names += found.names
                     said += found.said
                     for value in label_values(found.label_map[found.label_map != own]):
                         added[(found.label_map == value) & (own != value)] = labels[value]
             if (added != label_map).any():
                 result[key] = like(result[key], added, affine)
-            result[f"{key}{ADDED}"] = said
+            result[f"{key}{ADDED}"], result[f"{key}{ADDED_SAID}"] = names, said
         return result
 
     def _reader(self, refiner: Refiner) -> AddMissing | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,8 +45,9 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 
     Args:
         data: `pred`, and if it was refined `initial`, `pred_shapes`, and `pred_sides`, what to know of left and right;
-            `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_added`, `pred_fine_said` and `image_said`,
-            what to know of structures that were missing, of the fine mask and of the image that was segmented.
+            `pred_drawn`, a `Drawing`, where few slices were drawn; `pred_added`, the names of structures that
+            were missing, and `pred_added_said`, `pred_fine_said` and `image_said`, what to know of these, of the fine
+            mask and of the image that was segmented.
     """
     seen = [data["image_said"]] if data.get("image_said") else []
     if "pred_shapes" not in data:
@@ -58,7 +59,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
     unrefined = bool(failures) and len(failures) == len(shapes)
     volumes_ml, changed_voxels = changes(data["initial"], data["pred"])
     drawn = data["pred_drawn"].warnings if "pred_drawn" in data else []
-    before = [*seen, *drawn, *data.get("pred_sides", []), *data.get("pred_added", [])]
+    before = [*seen, *drawn, *data.get("pred_sides", []), *data.get("pred_added_said", [])]
     fine = data.get("pred_fine_said", [])
     return Outcome(
         status=KEPT if unrefined else REFINED if changed_voxels else UNCHANGED,
@@ -68,7 +69,7 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
         changed_voxels=changed_voxels,
         structures=[
             {"name": s.name, "status": status_of(s), "failure": s.failure, "seconds": s.seconds, "quality": s.quality}
-            | ({"was_missing": True} if data.get("pred_added") and _was_missing(s, volumes_ml) else {})
+            | ({"was_missing": True} if s.name in data.get("pred_added", ()) else {})
             for s in shapes
         ],
     )
@@ -77,12 +78,6 @@ def outcome_of(data: Mapping[Hashable, Any]) -> Outcome:
 def status_of(shape: Any) -> str:
     """Return whether a structure, `Refined` or `Unrefined`, was "refined", "unchanged" or "kept"."""
     return KEPT if shape.failure else UNCHANGED if shape.quality.get("changed_voxels") == 0 else REFINED
-
-
-def _was_missing(shape: Any, volumes_ml: Mapping[str, Sequence[float]]) -> bool:
-    """Whether a structure is in the refined label map alone."""
-    own = np.sum([volumes_ml.get(str(label), (0.0, 0.0)) for label in shape.structure.labels], axis=0)
-    return bool(own[0] == 0 < own[1])
 
 
 def changes(initial: MetaTensor, refined: MetaTensor) -> tuple[dict[str, list[float]], int]:

@@ -31,7 +31,9 @@ def test_a_caudate_comes_back_and_the_others_stay(bundle_root, shared_data, tmp_
     others = [label for label in range(1, 15) if label != MISSING]
     assert min(dice(refined == label, truth == label) for label in others) > 0.9
     (case,) = json.loads((tmp_path / "out" / "report.json").read_text())["cases"]
-    assert any(said.startswith("caudate_left: not in the mask; drawn from the image (") for said in case["warnings"])
+    assert any(
+        said.startswith("caudate_left: missing from the mask; drawn from the image (") for said in case["warnings"]
+    )
     assert case["volumes_ml"][str(MISSING)][0] == 0
     assert [one["name"] for one in case["structures"] if one.get("was_missing")] == ["caudate_left"]
     assert (tmp_path / "out" / "report.html").is_file()

@@ -55,12 +55,9 @@ def test_warnings_of_refined_structures_are_named_with_them():
 
 
 def test_what_was_missing_is_told():
-    first, second = shape("a"), shape("b")
-    first.structure, second.structure = SimpleNamespace(labels=(1,)), SimpleNamespace(labels=(2,))
-    data = {**case(first, second), "pred_added": ["b: not in the mask; drawn from the image (1 ml)"]}
-    data["initial"] = torch.where(data["initial"] == 2, 0, data["initial"])
-    found = outcome_of(data)
-    assert found.warnings == data["pred_added"]
+    said = ["b: missing from the mask; drawn from the image (1 ml)", "c: missing from the mask, and not added: no file"]
+    found = outcome_of({**case(shape("a"), shape("b")), "pred_added": ["b"], "pred_added_said": said})
+    assert found.warnings == said
     assert [one.get("was_missing") for one in found.structures] == [None, True]
 
 
