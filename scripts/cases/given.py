@@ -79,16 +79,17 @@ class GivenLabels:
         if self.is_own:
             return self.values
         low, high = min(int(self.values.min()), 0), int(self.values.max())
+        highest = max(self.meaning.values(), default=0)  # also of labels that no voxel has, which may come to be drawn
         if high - low > LONGEST_TABLE:  # a label of 2^31 - 1 takes no table up to it
             found = label_values(self.values)
             means = [0 if value == 0 else self.meaning.get(value, OTHER) for value in found]
-            return narrow(np.array(means, np.int32))[np.searchsorted(found, self.values)]
+            return narrow(np.array(means, np.int32), highest)[np.searchsorted(found, self.values)]
         table = np.full(high - low + 1, OTHER, np.int32)
         table[-low] = 0
         for value, label in self.meaning.items():
             if 0 <= value - low < len(table):
                 table[value - low] = label
-        table = narrow(table)
+        table = narrow(table, highest)
         pieces = np.nditer(
             [self.values, None],
             ["external_loop", "buffered"],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .affine import grid_corners
 from .surface import crop_box
 
 Box = tuple[slice, slice, slice]
@@ -75,3 +77,8 @@ def within(box: Box, larger: Box) -> Box:
     """Return the slices of a box in one that holds it."""
     x, y, z = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, larger, strict=True))
     return x, y, z
+
+
+def box_corners(box: Sequence[slice]) -> np.ndarray:
+    """Return the corners (8, 3) of a box, its outermost centres, in voxel indices of its grid."""
+    return grid_corners([side.stop - side.start for side in box]) + [side.start for side in box]

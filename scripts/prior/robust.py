@@ -98,7 +98,7 @@ def fit_linear(
         The fit. Distances beyond a model's grid go on with the Euclidean distance to the grid.
     """
     settings = settings or RobustSettings()
-    known = [_Known(channel) for channel in channels]
+    prepared = [_Prepared(channel) for channel in channels]
     n_modes = channels[0].model.n_modes
     scores = torch.zeros(n_modes)
     pose, moved = start, torch.zeros(7, dtype=torch.float64)
@@ -112,7 +112,7 @@ def fit_linear(
         normal = torch.diag(precision)
         right = -precision * torch.cat([scores, moved])
         weights, residuals = [], []
-        for own in known:
+        for own in prepared:
             residual, jacobian = own.linearise(pose, scores, radius)
             robust = (1.0 / (1.0 + (residual / scale) ** 2)) ** 2
             weights.append(robust)
@@ -134,11 +134,11 @@ def fit_linear(
     return LinearFit(pose.rounded(), scores, [w.numpy() for w in weights], [r.numpy() for r in residuals])
 
 
-class _Known:
+class _Prepared:
     """A channel for one fit: what no iteration changes is made once.
 
-    All sums over points are PyTorch's. Were some NumPy's, the threads of both would wait for each other at each
-    iteration, and two cores be three times as slow as one.
+    The large sums are PyTorch's. Were they NumPy's, the threads of both would wait for each other at each iteration,
+    and two cores take longer than one.
     """
 
     def __init__(self, channel: Channel) -> None:

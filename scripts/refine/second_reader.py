@@ -13,8 +13,8 @@ import numpy as np
 
 from ..evidence.head import exactly
 from ..evidence.probabilities import Evidence, evidence_from_probabilities
-from ..geometry.affine import apply_affine, grid_corners
-from ..geometry.boxed import BoxedMask
+from ..geometry.affine import apply_affine
+from ..geometry.boxed import box_corners
 from ..geometry.resample import WorldGrid, resample
 from ..unet.segmenter import Segmenter
 from .stages import Aligned, Fitted, Image, Unrefined
@@ -68,7 +68,7 @@ class SecondReader:
         return None if said is None else resample(said.probability[name], said.affine, grid, order=1, fill=np.nan)
 
     def _read(self) -> Evidence | None:
-        corners = [apply_affine(self.affine, _corners(mask)) for mask in self.masks]
+        corners = [apply_affine(self.affine, box_corners(mask.box)) for mask in self.masks]
         seen_mm = np.array([np.min(corners, axis=(0, 1)), np.max(corners, axis=(0, 1))])
         with exactly(self.segmenter.device):
             found = self.segmenter.read(self.image.values, self.image.affine, seen_mm)
@@ -78,11 +78,6 @@ class SecondReader:
         x, y, z = prob.shape[1:]
         labels = resample(self.label_map, self.affine, WorldGrid(own, (x, y, z)), order=0)
         return evidence_from_probabilities(prob, labels, own, self.segmenter.pack)
-
-
-def _corners(mask: BoxedMask) -> np.ndarray:
-    """Return the corners (8, 3) of the box of a mask, voxel indices."""
-    return grid_corners(mask.part.shape) + [side.start for side in mask.box]
 
 
 def disputed_words(fitted: Fitted) -> str:

@@ -1,10 +1,10 @@
 """The refinement chain as MONAI transforms.
 
-FillDrawnd → MendSidesd → PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped. Each is a thin face of one step
-of a `Refiner`. Beside `pred`, the label map (1, X, Y, Z) on the original grid, travels `pred_shapes`: a list with one
-stage a structure of the organ pack (see `stages`), which each step replaces by the next. A structure that cannot be
-refined is `Unrefined`, with the reason in `failure`, and keeps its initial voxels. `RefineShape` is the whole chain
-on tensors, `RefineShaped` its dictionary transform.
+FillDrawnd → MendSidesd (→ AddMissingd, see `missing`) → PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped. Each
+is a thin face of one step of a `Refiner`. Beside `pred`, the label map (1, X, Y, Z) on the original grid, travels
+`pred_shapes`: a list with one stage a structure of the organ pack (see `stages`), which each step replaces by the next.
+A structure that cannot be refined is `Unrefined`, with the reason in `failure`, and keeps its initial voxels.
+`RefineShape` is the whole chain on tensors, `RefineShaped` its dictionary transform.
 """
 
 from __future__ import annotations

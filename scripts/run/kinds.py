@@ -90,7 +90,13 @@ def check_options(
     if inward_mm and is_true(sparse):
         raise SystemExit("Error: inward_mm moves masks, but drawn slices stay as drawn: leave out one of them")
     if inward_mm and not is_true(refine):
-        raise SystemExit("Error: inward_mm moves masks before they are refined: leave it out, or --refine false")
+        raise SystemExit(
+            "Error: inward_mm moves masks before they are refined, and refine is false: leave out one of them"
+        )
+    if is_true(add_missing) and is_true(sparse):
+        raise SystemExit("Error: add_missing adds to whole masks, not to those of sparse: leave out one of them")
+    if is_true(add_missing) and inward_mm:
+        raise SystemExit("Error: inward_mm would move what add_missing draws, too: leave out one of them")
     if is_true(add_missing) and not image_dir:
         raise SystemExit("Error: add_missing draws structures from images: give their folder with --image_dir")
     if fine_mm and grid:

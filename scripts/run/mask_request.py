@@ -67,9 +67,11 @@ class MaskRequest:
         """
         try:
             packs = packs_for(organ, str(dataset_dir), str(source or ""))
-            if is_true(add_missing) and all(Segmenter.of(pack) is None for pack in packs):
+            if is_true(add_missing) and not any(len(one.structures) > 1 and Segmenter.of(one) for one in packs):
                 names = ", ".join(pack.name for pack in packs)
-                raise BadRequest(f"{names}: there is no U-Net that could draw what masks lack: leave out --add_missing")
+                raise BadRequest(
+                    f"{names}: no U-Net of several structures can draw what masks lack: leave out add_missing"
+                )
             if len(packs) == 1:
                 one = Request.of(
                     packs[0],

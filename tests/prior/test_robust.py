@@ -3,7 +3,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from scripts.geometry.affine import Similarity
-from scripts.prior.robust import Channel, fit_linear
+from scripts.prior.robust import Channel, _Prepared, fit_linear
 from tests.helpers.ellipsoids import ellipsoid_points, ellipsoid_sdf, linear_model
 
 RADII = np.array([0.3, 0.4, 0.8])
@@ -66,3 +66,25 @@ def test_linear_model_reproduces_its_family():
     grid = np.stack(np.meshgrid(*[np.linspace(-1.1, 1.1, 24)] * 3, indexing="ij"), -1)
     scores = model.scores(ellipsoid_sdf(grid, np.array([0.3, 0.4, 0.7]))[None])[0]
     assert model.evaluate(scores, torch.as_tensor(points, dtype=torch.float32)).abs().max() < 0.02
+
+
+def test_the_jacobian_is_that_of_the_residuals():
+    channel, truth = world_case()
+    prepared, pose, radius, step = _Prepared(channel), start_of(truth), 0.5, 0.02
+    scores = torch.full((channel.model.n_modes,), 0.3)
+    _, jacobian = prepared.linearise(pose, scores, radius)
+
+    def distances(k: int, change: float) -> torch.Tensor:
+        """In mm of the pose before, at scores and pose with one parameter changed."""
+        moved, twist = scores.clone(), np.zeros(7)
+        if k < len(scores):
+            moved[k] += change
+        else:
+            twist[k - len(scores)] = change
+        scale, turn = float(np.exp(twist[0])), Rotation.from_rotvec(twist[1:4]).as_matrix()
+        residual, _ = prepared.linearise(Similarity(scale, turn, twist[4:] * radius).compose(pose), moved, radius)
+        return scale * (residual + prepared.targets_mm)
+
+    for k in range(jacobian.shape[1]):
+        found = (distances(k, step) - distances(k, -step)) / (2 * step)
+        assert (found - jacobian[:, k]).norm() < 0.4 * jacobian[:, k].norm(), k  # of a grid, whose gradient has steps

@@ -1,5 +1,6 @@
 """Structures that a mask lacks: drawn where the U-Net sees them, and never in place of what is there."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -47,10 +48,10 @@ def case():
     return truth, affine, Image((100.0 * (truth > 0) + noise).astype(np.float32), affine)
 
 
-def added(refiner, label_map, case, sees=None, known=(1, 2)):
+def added(refiner, label_map, case, sees=None, writable=(1, 2)):
     truth, affine, image = case
     segmenter = FakeSegmenter(refiner.pack, truth if sees is None else sees)
-    return AddMissing(refiner, segmenter)(label_map, affine, image, known), segmenter
+    return AddMissing(refiner, segmenter)(label_map, affine, image, writable), segmenter
 
 
 def test_what_is_missing_is_drawn_and_the_rest_stays(refiner, case):
@@ -70,7 +71,8 @@ def test_what_the_image_does_not_show_is_not_invented(refiner, case):
     truth, _, _ = case
     alone = np.where(truth == 1, truth, 0)
     found, segmenter = added(refiner, alone, case, sees=alone)
-    assert segmenter.asked == 1 and found.said == []
+    assert segmenter.asked == 1
+    assert found.said == ["pea: missing from the mask, and not added: the U-Net does not see it in the image"]
     np.testing.assert_array_equal(found.label_map, alone)
 
 
@@ -85,9 +87,8 @@ def test_voxels_of_others_stay_theirs(refiner, case):
     np.testing.assert_array_equal(found.label_map, np.where(wide == 0, truth, wide))
     found, _ = added(refiner, other, case)
     np.testing.assert_array_equal(found.label_map, other)
-    assert found.said == [
-        "pea: missing from the mask, and not added: where the image shows it, the mask has other labels"
-    ]
+    why = "where the image shows it, the mask has labels that are left alone"
+    assert found.said == [f"pea: missing from the mask, and not added: {why}"]
 
 
 def test_where_most_of_it_has_the_label_of_another_the_mask_is_wrong(refiner, case):
@@ -117,15 +118,53 @@ def test_a_scrap_and_another_shape_are_named_and_not_drawn(refiner, case):
     scrap[first[0], :, first[2]] = 2
     block[first[0] :] = 2
     why = "pea: missing from the mask, and not added: "
-    for sees, said in ((scrap, "the U-Net sees 0.06 ml of it in the image, usual are 3.23"), (block, "what the U-Net")):
+    for sees, said in ((scrap, "the U-Net sees 0.06 ml of it, usual are "), (block, "what the U-Net")):
         found, _ = added(refiner, alone, case, sees=sees)
         np.testing.assert_array_equal(found.label_map, alone)
         assert len(found.said) == 1 and found.said[0].startswith(why + said)
 
 
+def test_the_image_is_cut_around_the_pack_s_own_structures(refiner, case, monkeypatch):
+    truth, affine, image = case
+    label_map = np.where(truth == 1, truth, 0).astype(np.int8)
+    label_map[-2:] = OTHER
+    seen = []
+    monkeypatch.setattr(FakeSegmenter, "cut", lambda self, values, own, seen_mm: seen.append(seen_mm) or (values, own))
+    added(refiner, label_map, case)
+    inside = nib.affines.apply_affine(affine, np.argwhere(truth == 1))
+    np.testing.assert_allclose(seen[0], [inside.min(0), inside.max(0)], atol=1e-6)
+
+
+def test_what_the_network_sees_is_drawn_on_the_mask_s_own_grid(refiner, case):
+    truth, affine, image = case
+    alone = np.where(truth == 1, truth, 0)
+    thick = alone[:, :, ::2]
+    placed = affine @ np.diag([1.0, 1.0, 2.0, 1.0])
+    found = AddMissing(refiner, FakeSegmenter(refiner.pack, truth))(thick, placed, image, (1, 2))
+    np.testing.assert_array_equal(found.label_map, truth[:, :, ::2])
+    far = affine.copy()
+    far[:3, 3] += 500.0
+    found = AddMissing(refiner, FakeSegmenter(refiner.pack, truth))(alone, far, image, (1, 2))
+    assert found.said == ["pea: missing from the mask, and not added: the U-Net does not see it in the image"]
+
+
+def test_a_network_that_fails_costs_no_case(refiner, case, monkeypatch):
+    truth, _, _ = case
+    alone = np.where(truth == 1, truth, 0)
+
+    def fail(self, image):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(FakeSegmenter, "__call__", fail)
+    found, _ = added(refiner, alone, case)
+    assert found.label_map is alone
+    assert found.said == ["both: nothing was added, since the image cannot be read: no memory"]
+
+
 def test_what_cannot_be_written_is_not_drawn(refiner, case):
     truth, _, _ = case
-    found, _ = added(refiner, np.where(truth == 1, truth, 0), case, known=[1])
+    found, segmenter = added(refiner, np.where(truth == 1, truth, 0), case, writable=[1])
+    assert segmenter.asked == 0
     assert "has no value or file for it" in found.said[0] and not (found.label_map == 2).any()
 
 
@@ -133,9 +172,8 @@ def test_an_image_that_shows_nothing_is_said(refiner, case):
     truth, affine, image = case
     alone = np.where(truth == 1, truth, 0)
     found, segmenter = added(refiner, alone, (truth, affine, Image(np.zeros_like(image.values), affine)))
-    assert segmenter.asked == 0 and found.said == [
-        "nothing was added: the image has no contrast, or lies elsewhere than the mask"
-    ]
+    assert segmenter.asked == 0 and len(found.said) == 1
+    assert found.said[0].startswith("both: nothing was added: the image has no contrast, ")
 
 
 def volumes(case, label_map):
@@ -183,7 +221,8 @@ def test_of_several_packs_each_adds_its_own(case, tmp_path, monkeypatch):
 
 def test_packs_without_a_network_are_refused():
     request = MaskRequest.of("liver", add_missing="true")
-    assert request.problem == "liver: there is no U-Net that could draw what masks lack: leave out --add_missing"
+    assert request.problem == "liver: no U-Net of several structures can draw what masks lack: leave out add_missing"
+    assert MaskRequest.of("hippocampus", add_missing="true").problem.startswith("hippocampus: no U-Net of several")
     assert MaskRequest.of("liver", add_missing="false").problem == ""
 
 

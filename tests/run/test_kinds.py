@@ -70,8 +70,17 @@ def test_what_masks_lack_is_drawn_from_images():
     check_options(add_missing=True, image_dir="images")
 
 
+@pytest.mark.parametrize("other", [{"sparse": True}, {"inward_mm": "1.5"}])
+def test_what_is_drawn_from_images_is_not_sparse_and_not_moved(other):
+    with pytest.raises(SystemExit, match="^Error: .*add_missing.*: leave out one of them$"):
+        check_options(add_missing=True, image_dir="images", **other)
+    check_options(add_missing=False, **other)
+
+
 def test_masks_that_are_not_refined_are_not_moved():
-    with pytest.raises(SystemExit, match="^Error: inward_mm moves masks .*: leave it out, or --refine false$"):
+    with pytest.raises(
+        SystemExit, match="^Error: inward_mm moves masks .* and refine is false: leave out one of them$"
+    ):
         check_options(inward_mm="2.5", refine="false")
     check_options(inward_mm="2.5", refine="true")
     check_options(inward_mm="", refine=False)
