@@ -30,7 +30,8 @@ from .stages import Image
 from .transforms import image_of, like
 
 ADDED, ADDED_SAID = "_added", "_added_said"
-LEAST_SHARE = 0.3  # of an organ's usual volume: less is a scrap, or an organ that the image cuts
+SCRAP_SHARE = 0.1  # of an organ's usual volume: a mask of less lacks it
+LEAST_SHARE = 0.3  # of the same: what the U-Net sees less of is a scrap, too, or an organ that the image cuts
 LIKELY = 0.5  # probability from which on a voxel is drawn
 FREE_SHARE = 0.5  # of these voxels: where fewer are of no structure, the mask is wrong there
 
@@ -55,7 +56,7 @@ class Additions:
 
 
 class AddMissing:
-    """Draws the structures of which a label map has hardly a voxel, as the pack's U-Net sees them in the image.
+    """Draws the structures of which a label map has nothing or a scrap, as the pack's U-Net sees them in the image.
 
     What is drawn must have at least `LEAST_SHARE` of the organ's usual volume, and a place by PICCT. Voxels of the
     pack's other structures stay theirs, unless these have more than half of what the U-Net sees of the missing one:
@@ -80,9 +81,12 @@ class AddMissing:
             writable: labels that can be written.
         """
         found = Additions(label_map)
-        counts = label_counts(label_map)
-        labels_of = dict.fromkeys(one.labels for one in self.refiner.pack.structures)
-        lacking = [labels for labels in labels_of if sum(counts.get(value, 0) for value in labels) < LEAST_VOXELS]
+        counts, voxel_ml = label_counts(label_map), voxel_volume_mm3(affine) / 1000.0
+        lacking = []
+        for labels in dict.fromkeys(one.labels for one in self.refiner.pack.structures):
+            count, usual = sum(counts.get(value, 0) for value in labels), self._usual(labels)
+            if count < LEAST_VOXELS or (usual is not None and count * voxel_ml < SCRAP_SHARE * usual.mean_ml):
+                lacking.append(labels)
         for labels in [labels for labels in lacking if not set(labels) <= set(writable)]:
             lacking.remove(labels)
             found.refuse(self._name(labels), "what the mask came as has no value or file for it")
@@ -119,7 +123,7 @@ class AddMissing:
         """Add what the U-Net sees of a structure, `drawn` (X, Y, Z), or say why not."""
         shown = drawn > 0
         least = FREE_SHARE * np.count_nonzero(shown)
-        taken = shown & (label_map == 0)
+        taken = shown & ((label_map == 0) | np.isin(label_map, labels))
         covered = np.count_nonzero(taken) < least
         if covered:
             taken = shown & (label_map >= 0)
@@ -141,7 +145,7 @@ class AddMissing:
 
     def _why_not(self, labels: tuple[int, ...], drawn: np.ndarray, affine: np.ndarray, volume_ml: float) -> str:
         """Return why a structure is not to be added as it is drawn; "" if it is."""
-        usual = UsualVolume.from_card(self.refiner.priors[self._of(labels)[0].name].card)
+        usual = self._usual(labels)
         if usual is not None and volume_ml < LEAST_SHARE * usual.mean_ml:
             return f"the U-Net sees {volume_ml:.2g} ml of it, usual are {usual.mean_ml:.3g}"
         failures = [one.failure for one in self.refiner.align(drawn, affine) if one.structure.labels == labels]
@@ -150,6 +154,9 @@ class AddMissing:
     def _of(self, labels: tuple[int, ...]) -> list[Structure]:
         """Return the structure of some labels, or both sides where they share them."""
         return [one for one in self.refiner.pack.structures if one.labels == labels]
+
+    def _usual(self, labels: tuple[int, ...]) -> UsualVolume | None:
+        return UsualVolume.from_card(self.refiner.priors[self._of(labels)[0].name].card)
 
     def _name(self, labels: tuple[int, ...]) -> str:
         return " and ".join(one.name for one in self._of(labels))

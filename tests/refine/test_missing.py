@@ -102,13 +102,15 @@ def test_where_most_of_it_has_the_label_of_another_the_mask_is_wrong(refiner, ca
     assert found.names == ["pea"] and found.said[0].endswith("ml), mostly where the mask had other structures")
 
 
-def test_a_few_voxels_are_as_good_as_none(refiner, case):
+@pytest.mark.parametrize(("voxels", "is_scrap"), [(3, True), (250, True), (400, False)])
+def test_less_than_a_tenth_is_as_good_as_nothing(refiner, case, voxels, is_scrap):
+    """Of the usual 3.2 ml."""
     truth, _, _ = case
     few = np.where(truth == 1, truth, 0)
-    few[0, 0, :3] = 2
-    found, _ = added(refiner, few, case)
-    np.testing.assert_array_equal(found.label_map, np.where(few > 0, few, truth))
-    assert found.names == ["pea"]
+    few[tuple(np.argwhere(truth == 2)[:voxels].T)] = 2
+    found, segmenter = added(refiner, few, case)
+    np.testing.assert_array_equal(found.label_map, truth if is_scrap else few)
+    assert (segmenter.asked, found.names) == ((1, ["pea"]) if is_scrap else (0, []))
 
 
 def test_a_scrap_and_another_shape_are_named_and_not_drawn(refiner, case):
