@@ -43,7 +43,7 @@ class Additions:
     Attributes:
         label_map: (X, Y, Z) with what was drawn.
         names: of the structures that were drawn.
-        said: what a user should know: a text a structure that was drawn, or was not although the image shows it.
+        said: what a user should know: a text a structure that was missing, whether it was drawn or why not.
     """
 
     label_map: np.ndarray
