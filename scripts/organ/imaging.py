@@ -8,7 +8,7 @@ from typing import Any
 from .checks import OrganError, as_number, flag, number, one_of, refusal, three, whole
 from .fields import read, setting
 
-KINDS = ("zscore", "window", "minmax")
+KINDS = ("zscore", "window", "percentiles")
 WHOLE_AXIS = -1
 
 
@@ -17,7 +17,8 @@ class Intensity:
     """How an image's intensities are normalised.
 
     Attributes:
-        kind: "zscore" (mean 0, standard deviation 1), "window" (`low`..`high`) or "minmax" (the volume's range).
+        kind: "zscore" (mean 0, standard deviation 1), "window" (`low`..`high`) or "percentiles" (the volume's range
+            without its darkest and brightest 0.5 %).
         low: lower end of the window; None without one.
         high: upper end of the window; None without one.
     """

@@ -20,6 +20,7 @@ from monai.transforms import (
     Orientationd,
     ScaleIntensityd,
     ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
     Spacingd,
 )
 from monai.utils import ensure_tuple
@@ -35,6 +36,7 @@ from ..organ.imaging import Intensity
 from ..organ.pack import OrganPack
 
 MUCH_LARGER = 1.5  # times as long along an axis: a whole head in place of a box, say
+EXTREMES = 0.5  # percent of the voxels at either end that "percentiles" clips, such as metal
 VALIDATION_SHARE = 0.15  # of the files, where the pack names no split of them
 
 
@@ -162,8 +164,11 @@ def unit_intensity(keys: KeysCollection, intensity: Intensity) -> MapTransform:
 
     Args:
         keys: the images' keys.
-        intensity: "window" clips to [`low`, `high`], the others take the volume's minimum and maximum.
+        intensity: "window" clips to [`low`, `high`], "percentiles" to the volume's range without its extremes, "zscore"
+            takes its minimum and maximum.
     """
+    if intensity.kind == "percentiles":
+        return ScaleIntensityRangePercentilesd(keys, EXTREMES, 100.0 - EXTREMES, b_min=0.0, b_max=1.0, clip=True)
     if intensity.low is None or intensity.high is None:
         return ScaleIntensityd(keys, minv=0.0, maxv=1.0)
     return ScaleIntensityRanged(keys, a_min=intensity.low, a_max=intensity.high, b_min=0.0, b_max=1.0, clip=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import BasicUNet, DynUNet, UNet
+from monai.utils import ensure_tuple_rep
 
 from ..gpu_memory import CPU, release, to_cpu
 from ..organ.checks import one_of, unknown, whole
@@ -18,6 +19,8 @@ from ..organ.pack import MODELS, OrganError, OrganPack
 from ..organ.structure import MOST_LABEL
 
 NETWORKS: dict[str, type[torch.nn.Module]] = {"UNet": UNet, "DynUNet": DynUNet, "BasicUNet": BasicUNet}
+
+DIVISOR = 16  # voxels: what five levels of a network halve without rest
 
 
 def check_unet(pack: OrganPack) -> None:
@@ -138,6 +141,16 @@ def in_bfloat16(network: Callable[..., torch.Tensor]) -> Callable[..., torch.Ten
     return apply
 
 
+def fitted(window: Sequence[int] | int, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a network's window (voxels an axis) for an image of that shape (X, Y, Z).
+
+    Along an axis on which the image is shorter than the window it is the image, rounded up to what the levels of a
+    network halve without rest: more would only hold padding.
+    """
+    lengths = (-(-length // DIVISOR) * DIVISOR for length in shape)
+    return tuple(min(pair) for pair in zip(ensure_tuple_rep(window, len(shape)), lengths, strict=True))
+
+
 class TrainingInferer(SimpleInferer):
     """Applies a network in training, see `in_bfloat16`."""
 
@@ -152,7 +165,7 @@ class FlipAveragingInferer(Inferer):
     """Sliding windows over the image and, optionally, its mirror images; the logits are averaged.
 
     Args:
-        roi_size: the window, voxels; -1 for the whole image.
+        roi_size: the largest window, voxels, see `fitted`; -1 for the whole image.
         flip_axes: spatial axes (0, 1, 2) to mirror one at a time; none for a single pass.
         overlap: share of a window that overlaps its neighbour.
         own_network: applied in place of the network that it is called with; see `own_network`.
@@ -171,10 +184,8 @@ class FlipAveragingInferer(Inferer):
         self.own_network = own_network
         self.exact = exact
         self.flip_axes = tuple(flip_axes)
-        self.window, self.put_together_on_cpu = (
-            SlidingWindowInferer(roi_size, sw_batch_size=1, overlap=overlap, mode="gaussian", device=device)
-            for device in (None, CPU)
-        )
+        self.roi_size = roi_size
+        self.overlap = overlap
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -187,20 +198,27 @@ class FlipAveragingInferer(Inferer):
         Further arguments are ignored: a host may pass on all tensors of a case's dictionary.
         """
         network = self.own_network if self.own_network is not None else network
-        for window in (self.window, self.put_together_on_cpu):
+        for put_together_on in (None, CPU):
             try:
-                return self._averaged(window, inputs, network)
+                return self._averaged(inputs, network, put_together_on)
             except torch.OutOfMemoryError:
                 pass  # what it held is free when the error is
             release()
         to_cpu("a network is applied")
         there = copy.deepcopy(network).to(CPU) if isinstance(network, torch.nn.Module) else network
-        return self._averaged(self.window, inputs.to(CPU), there)
+        return self._averaged(inputs.to(CPU), there)
 
     def _averaged(
-        self, window: SlidingWindowInferer, inputs: torch.Tensor, network: Callable[..., torch.Tensor]
+        self,
+        inputs: torch.Tensor,
+        network: Callable[..., torch.Tensor],
+        put_together_on: torch.device | str | None = None,
     ) -> torch.Tensor:
         network = network if self.exact else in_bfloat16(network)
+        roi_size = fitted(self.roi_size, inputs.shape[2:])
+        window = SlidingWindowInferer(
+            roi_size, sw_batch_size=1, overlap=self.overlap, mode="gaussian", device=put_together_on
+        )
         total = torch.as_tensor(window(inputs, network))
         for axis in self.flip_axes:
             mirrored = torch.as_tensor(window(torch.flip(inputs, (axis + 2,)), network))

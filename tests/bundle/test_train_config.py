@@ -94,6 +94,17 @@ def test_network_is_scored_in_millimetres(bundle_root, tmp_path):
     assert "box_5" in rows[1] and rows[1].endswith("6.0")
 
 
+def test_every_structure_of_a_network_is_scored(bundle_root, data, tmp_path):
+    structures = [{"name": "shell", "labels": [1]}, {"name": "core", "labels": [2]}]
+    pack = write_pack(tmp_path / "boxes", structures=structures)
+    torch.save(brightness_weights(), pack / "model.pt")
+    options = {"eval_dir": str(tmp_path / "eval"), "network_def": BRIGHTNESS_NET}
+    train(bundle_root, data, pack, tmp_path / "scored", ("evaluate_network.yaml",), **options)
+    for name in ("dice", "dsc_percent", "hd95_mm"):
+        head, row = (tmp_path / "eval" / f"val_whole_{name}_raw.csv").read_text().splitlines()
+        assert head == "filename,class0,class1,mean" and len(row.split(",")) == 4
+
+
 def test_large_images_are_cut_to_parts_that_hold_each_class(bundle_root, tmp_path):
     """A part of 20 voxels of an image of 60, around background, shell or core in turn."""
     data = write_data(tmp_path / "data", 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scripts.organ.pack import OrganError, OrganPack
-from scripts.unet.network import FlipAveragingInferer, TrainingInferer, build_unet, own_network
+from scripts.unet.network import FlipAveragingInferer, TrainingInferer, build_unet, fitted, own_network
 from tests.helpers.small_pack import write_pack
 
 PACK = OrganPack.load("hippocampus")
@@ -57,6 +57,20 @@ def test_network_of_another_organ_is_used_in_place_of_the_host_s(tmp_path):
         done = FlipAveragingInferer(-1, own_network=loaded, exact=True)(image, lambda x: x / 0)
         torch.testing.assert_close(done, trained(image))
     assert own_network(torch.nn.Identity(), OrganPack.load("hippocampus"), "cpu") is None
+
+
+def test_a_window_is_no_larger_than_the_image_needs():
+    assert fitted((96, 40, -1), (33, 200, 50)) == (48, 40, -1)
+    assert fitted(64, (64, 65, 1)) == (64, 64, 16)
+    seen = []
+
+    def network(image):
+        seen.append(tuple(image.shape))
+        return 2 * image
+
+    image = torch.rand(1, 1, 17, 40, 30)
+    torch.testing.assert_close(FlipAveragingInferer((64, 32, 64), exact=True)(image, network), 2 * image)
+    assert seen == [(1, 1, 32, 32, 32)] * 2
 
 
 @pytest.mark.parametrize("known", [{"avx512_bf16": True}, {"amx_bf16": True}, {"avx2": True}])
