@@ -76,6 +76,16 @@ def affine_of(volume: Any) -> np.ndarray:
     return np.eye(4) if affine is None else check_affine(torch.as_tensor(affine).cpu().numpy())
 
 
+def like(given: Any, refined: np.ndarray, affine: np.ndarray) -> MetaTensor:
+    """Return a label map (X, Y, Z) with shape, data type, device and meta data of the given one."""
+    refined = refined.reshape(given.shape)
+    if isinstance(given, np.ndarray):
+        values = torch.as_tensor(refined.astype(given.dtype.newbyteorder("=")))
+    else:
+        values = torch.as_tensor(refined).to(given.device).to(given.dtype)
+    return MetaTensor(values, meta={**getattr(given, "meta", {}), "affine": torch.as_tensor(affine)})
+
+
 def as_labels(mask: Any) -> np.ndarray:
     """Return a label map tensor (1, X, Y, Z) as an integer array (X, Y, Z); negative is what no label of the pack is.
 

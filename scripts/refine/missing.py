@@ -12,7 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from ..cases.arrays import label_array
+from ..cases.arrays import label_array, like
 from ..cases.given import GIVEN
 from ..cases.labels import label_counts, label_values
 from ..evidence.head import exactly
@@ -20,20 +20,27 @@ from ..geometry.affine import apply_affine, box_affine, voxel_volume_mm3
 from ..geometry.boxed import box_corners
 from ..geometry.resample import WorldGrid, resample
 from ..geometry.surface import crop_box
-from ..organ.pack import Structure
+from ..organ.pack import OrganPack, Structure
 from ..prior.volume import UsualVolume
 from ..unet.segmenter import Segmenter
 from .chain import Refiner
 from .placing import LEAST_VOXELS
 from .several import JoinedRefiner
 from .stages import Image
-from .transforms import image_of, like
 
 ADDED, ADDED_SAID = "_added", "_added_said"
 SCRAP_SHARE = 0.1  # of an organ's usual volume: a mask of less lacks it
 LEAST_SHARE = 0.3  # of the same: what the U-Net sees less of is a scrap, too, or an organ that the image cuts
 LIKELY = 0.5  # probability from which on a voxel is drawn
 FREE_SHARE = 0.5  # of these voxels: where fewer are of no structure, the mask is wrong there
+
+
+CANNOT_DRAW = "{}: no U-Net of several structures can draw what masks lack: leave out add_missing"
+
+
+def can_draw(pack: OrganPack) -> bool:
+    """Return whether a pack has what draws missing structures: a U-Net, and more structures than one."""
+    return len(pack.structures) > 1 and Segmenter.of(pack) is not None
 
 
 @dataclass
@@ -75,7 +82,8 @@ class AddMissing:
         """Draw.
 
         Args:
-            label_map: (X, Y, Z), the pack's label values, some of them there; of a type that holds them all.
+            label_map: (X, Y, Z), the pack's label values, of a type that holds them all; nothing is drawn where none is
+                there.
             affine: (4, 4) voxel → world mm.
             image: on any grid.
             writable: labels that can be written.
@@ -90,7 +98,7 @@ class AddMissing:
         for labels in [labels for labels in lacking if not set(labels) <= set(writable)]:
             lacking.remove(labels)
             found.refuse(self._name(labels), "what the mask came as has no value or file for it")
-        if not lacking:
+        if not lacking or not (label_map > 0).any():
             return found
         seen_mm = apply_affine(affine, box_corners(crop_box(label_map > 0)))
         try:
@@ -229,7 +237,7 @@ class AddMissingd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the structures and the texts."""
         result = dict(data)
-        image = image_of(result.get(self.image_key)) if self.add else None
+        image = Image.of(result.get(self.image_key)) if self.add else None
         if image is None:
             return result
         for key in self.key_iterator(result):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import trimesh
 
+from ..cases.arrays import affine_of, volume_array
 from ..evidence.probabilities import Evidence
 from ..geometry.affine import Similarity, voxel_volume_mm3
 from ..geometry.boxed import BoxedMask
@@ -42,6 +43,13 @@ class Image:
 
     values: np.ndarray
     affine: np.ndarray
+
+    @classmethod
+    def of(cls, image: Any) -> Image | None:
+        """Return the first channel of an image (C, X, Y, Z) or (X, Y, Z), float32, with its affine; None of None."""
+        if image is None:
+            return None
+        return cls(np.asarray(volume_array(image, "an image")[0], np.float32), affine_of(image))
 
 
 class SecondReading(Protocol):

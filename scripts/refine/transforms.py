@@ -1,9 +1,10 @@
 """The refinement chain as MONAI transforms.
 
-FillDrawnd → MendSidesd (→ AddMissingd, see `missing`) → PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped. Each
-is a thin face of one step of a `Refiner`. Beside `pred`, the label map (1, X, Y, Z) on the original grid, travels
-`pred_shapes`: a list with one stage a structure of the organ pack (see `stages`), which each step replaces by the next.
-A structure that cannot be refined is `Unrefined`, with the reason in `failure`, and keeps its initial voxels.
+(FillDrawnd →) MendSidesd → (AddMissingd →) PICCTd → TIMSampled → LatentFinetuned → ReconstructShaped; for those in
+brackets see `fill_drawn` and `missing`. Each is a thin face of one step of a `Refiner`. Beside `pred`, the label map
+(1, X, Y, Z) on the original grid, travels `pred_shapes`: a list with one stage a structure of the organ pack (see
+`stages`), which each step replaces by the next. A structure that cannot be refined is `Unrefined`, with the reason in
+`failure`, and keeps its initial voxels.
 `RefineShape` is the whole chain on tensors, `RefineShaped` its dictionary transform.
 """
 
@@ -20,67 +21,18 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from ..cases.arrays import affine_of, file_of, label_array, volume_array
-from ..cases.errors import UnrefinableCase
-from ..cases.find import CASE
+from ..cases.arrays import file_of, label_array, like, volume_array
 from ..cases.given import GIVEN
 from .chain import Image, Refiner
 from .draw_mesh import MeshRequest, check_faces, check_mesh_mm
-from .drawing import Drawing
-from .slices_file import SlicesFile
+from .fill_drawn import DRAWN
+from .missing import ADDED_SAID, CANNOT_DRAW, AddMissingd, can_draw
 from .stages import Refined, Unrefined
 from .uncertainty import check_uncertainty
 
 logger = logging.getLogger(__name__)
 
-SHAPES, SIDES, DRAWN = "_shapes", "_sides", "_drawn"
-
-
-class FillDrawnd(MapTransform):
-    """Fills a label map of a few drawn slices between them, see `drawing`.
-
-    Adds `<key>_drawn`, the `Drawing`, for the steps that follow.
-
-    Args:
-        keys: the label map.
-        refiner: of the organ.
-        sparse: whether there are but a few slices; otherwise nothing is done.
-        slices_file: names the slices of some cases, see `SlicesFile`; those of others are found.
-        allow_missing_keys: see MapTransform.
-
-    Raises:
-        ValueError: the file cannot be read.
-        UnrefinableCase: it is not clear which slices were drawn, or there is nothing to fill in, see `Drawing.of`.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        refiner: Refiner,
-        sparse: bool = False,
-        slices_file: str | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.refiner = refiner
-        self.sparse = sparse
-        self.named = SlicesFile.read(slices_file)
-        self.told = self.named.text  # plain, so that a run with another file does its cases again
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Fill, and add what was drawn."""
-        result = dict(data)
-        for key in self.key_iterator(result) if self.sparse else ():
-            label_map, affine = label_array(result[key])
-            try:
-                named = self.named.of(str(result.get(CASE, "")), affine, label_map.shape)
-                drawn = Drawing.of(label_map, affine, self.refiner.pack, named)
-            except ValueError as error:
-                raise UnrefinableCase(f"{file_of(result[key])}: {error}") from None
-            logger.info("%s: %s", file_of(result[key]), drawn)
-            result[key] = like(result[key], drawn.fill(label_map, affine), affine)
-            result[f"{key}{DRAWN}"] = drawn
-        return result
+SHAPES, SIDES = "_shapes", "_sides"
 
 
 class MendSidesd(MapTransform):
@@ -178,8 +130,9 @@ class TIMSampled(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the stages."""
         result = dict(data)
-        image = image_of(result.get(self.image_key) if self.image_key else None)
-        prob = _probabilities(result.get(self.prob_key) if self.prob_key else None)
+        image = Image.of(result.get(self.image_key) if self.image_key else None)
+        prob = result.get(self.prob_key) if self.prob_key else None
+        prob = None if prob is None else np.asarray(volume_array(prob, "probabilities"), np.float32)
         for key in self.key_iterator(result):
             shapes, drawn = f"{key}{SHAPES}", result.get(f"{key}{DRAWN}")
             given = label_array(result[key])
@@ -261,13 +214,19 @@ class RefineShape(Transform):
     Args:
         organ: name of an organ pack, or its path.
         preset: see `configs/presets.yaml`.
-        device: where priors, fields and the voxel head are evaluated.
+        device: where priors, fields, the voxel head and the U-Net are evaluated.
         seed: of the sampling and of the fit.
         enlarged: see `TIMSampled`.
+        fix_sides: see `MendSidesd`.
+        inward_mm: by how much masks are taken inward first, such as "liver=2", see `inward.read_inward`.
+        second_reader: whether the pack's U-Net reads images, too; false for masks that began as its own.
+        add_missing: whether the pack's U-Net draws in the image what a mask lacks, see `missing`.
 
     Raises:
         OrganError: there is no such organ pack.
         FileNotFoundError: a prior of the pack has not been trained.
+        ValueError: there is no such preset, no such structure to take inward, no U-Net that can draw what is missing,
+            or what is drawn would be taken inward.
     """
 
     def __init__(
@@ -277,9 +236,24 @@ class RefineShape(Transform):
         device: str | torch.device = "cpu",
         seed: int = 0,
         enlarged: bool = False,
+        fix_sides: bool = False,
+        inward_mm: object = "",
+        second_reader: bool = True,
+        add_missing: bool = False,
     ) -> None:
-        self.refiner = Refiner(organ, preset, device, seed)
-        self.enlarged = enlarged
+        self.refiner = Refiner(organ, preset, device, seed, inward_mm=inward_mm, second=second_reader)
+        if add_missing and not can_draw(self.refiner.pack):
+            raise ValueError(CANNOT_DRAW.format(self.refiner.pack.name))
+        if add_missing and self.refiner.inward_mm:
+            raise ValueError("inward_mm would move what add_missing draws, too: leave out one of them")
+        self.steps: tuple[MapTransform, ...] = (
+            MendSidesd("pred", self.refiner, fix_sides),
+            AddMissingd("pred", self.refiner, add=add_missing, device=device),
+            PICCTd("pred", self.refiner),
+            TIMSampled("pred", self.refiner, image_key="image", enlarged=enlarged),
+            LatentFinetuned("pred", self.refiner),
+            ReconstructShaped("pred", self.refiner),
+        )
 
     def __call__(
         self,
@@ -287,13 +261,13 @@ class RefineShape(Transform):
         image: torch.Tensor | np.ndarray | None = None,
         prob: torch.Tensor | np.ndarray | None = None,
     ) -> tuple[MetaTensor, list[Refined | Unrefined]]:
-        """Refine a label map.
+        """Refine a label map; the log says what was found of sides and of missing structures.
 
         Args:
             label_map: (1, X, Y, Z) or (X, Y, Z), the pack's label values; a MetaTensor's affine says where it lies,
                 voxel → world mm, RAS+ (the voxels of a tensor or array without one are 1 mm cubes).
-            image: (1, X', Y', Z') or (X', Y', Z') with an affine, on any grid; read by the pack's voxel head,
-                where it has one.
+            image: (1, X', Y', Z') or (X', Y', Z') with an affine, on any grid; read by the pack's voxel head and
+                second reader, where it has such.
             prob: class probabilities (C, X, Y, Z) on the label map's grid, background first; beside an
                 image, or alone.
 
@@ -305,13 +279,17 @@ class RefineShape(Transform):
         Raises:
             ValueError: an argument is not of such a shape.
         """
-        values, affine = label_array(label_map)
-        refined, shapes = self.refiner.refine(values, affine, image_of(image), _probabilities(prob), self.enlarged)
-        return like(label_map, refined, affine), shapes
+        given = {"pred": label_map, "image": image, "prob": prob}
+        data: dict[Hashable, Any] = {key: value for key, value in given.items() if value is not None}
+        for step in self.steps:
+            data = step(data)
+        for said in [*data[f"pred{SIDES}"], *data.get(f"pred{ADDED_SAID}", [])]:
+            logger.warning("%s: %s", file_of(label_map), said)
+        return data["pred"], data[f"pred{SHAPES}"]
 
 
 class RefineShaped(MapTransform):
-    """The four transforms in one: label map (1, X, Y, Z) → refined label map, and `<key>_shapes` beside it.
+    """The whole chain in one: label map (1, X, Y, Z) → refined label map, and `<key>_shapes` beside it.
 
     For postprocessing of any model, after its prediction is back on the image's own grid (`Invertd`) and is a label map
     (`AsDiscreted` with `argmax`). See `RefineShape` for shapes and frames; nothing is resampled. The log says what was
@@ -324,10 +302,13 @@ class RefineShaped(MapTransform):
         image_key: an image on any grid, as evidence.
         prob_key: class probabilities on the label map's grid, background first; beside an image, or
             alone.
-        device: where priors, fields and the voxel head are evaluated.
+        device: where priors, fields, the voxel head and the U-Net are evaluated.
         seed: of the sampling and of the fit.
-        enlarged: see `TIMSampled`.
         allow_missing_keys: see MapTransform.
+        options: the others of `RefineShape`, by name.
+
+    Raises:
+        ValueError: structures are to be drawn without an image; or see `RefineShape`.
     """
 
     def __init__(
@@ -341,11 +322,14 @@ class RefineShaped(MapTransform):
         seed: int = 0,
         enlarged: bool = False,
         allow_missing_keys: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        if options.get("add_missing") and not image_key:
+            raise ValueError("add_missing draws structures from images: give image_key")
         self.image_key = image_key
         self.prob_key = prob_key
-        self.refine = RefineShape(organ, preset, device, seed, enlarged)
+        self.refine = RefineShape(organ, preset, device, seed, enlarged, **options)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label map and add `<key>_shapes`."""
@@ -369,29 +353,6 @@ def _log_unrefined(what: str, shapes: Sequence[Refined | Unrefined]) -> None:
             logger.warning(f"{what}: {shape.name}: {warning}")
 
 
-def like(given: Any, refined: np.ndarray, affine: np.ndarray) -> MetaTensor:
-    """Return a label map (X, Y, Z) with shape, data type, device and meta data of the given one."""
-    refined = refined.reshape(given.shape)
-    if isinstance(given, np.ndarray):
-        values = torch.as_tensor(refined.astype(given.dtype.newbyteorder("=")))
-    else:
-        values = torch.as_tensor(refined).to(given.device).to(given.dtype)
-    return MetaTensor(values, meta={**getattr(given, "meta", {}), "affine": torch.as_tensor(affine)})
-
-
-def image_of(image: Any) -> Image | None:
-    """Return the first channel of an image, (C, X, Y, Z) or (X, Y, Z), with its affine."""
-    return (
-        None if image is None else Image(np.asarray(volume_array(image, "an image")[0], np.float32), affine_of(image))
-    )
-
-
-def _probabilities(prob: Any) -> np.ndarray | None:
-    """Return class probabilities (C, X, Y, Z) as float32."""
-    return None if prob is None else np.asarray(volume_array(prob, "probabilities"), np.float32)
-
-
-FillDrawnD = FillDrawnDict = FillDrawnd
 MendSidesD = MendSidesDict = MendSidesd
 PICCTD = PICCTDict = PICCTd
 TIMSampleD = TIMSampleDict = TIMSampled

@@ -13,8 +13,8 @@ from ..cases.sources import LabelSource
 from ..organ.pack import MODELS, OrganPack, known_organs
 from ..organ.several import union
 from ..refine.chain import Refiner
+from ..refine.missing import CANNOT_DRAW, can_draw
 from ..refine.several import JoinedRefiner
-from ..unet.segmenter import Segmenter
 from .options import is_true
 from .request import BadRequest, Request, host_device
 
@@ -67,11 +67,8 @@ class MaskRequest:
         """
         try:
             packs = packs_for(organ, str(dataset_dir), str(source or ""))
-            if is_true(add_missing) and not any(len(one.structures) > 1 and Segmenter.of(one) for one in packs):
-                names = ", ".join(pack.name for pack in packs)
-                raise BadRequest(
-                    f"{names}: no U-Net of several structures can draw what masks lack: leave out add_missing"
-                )
+            if is_true(add_missing) and not any(map(can_draw, packs)):
+                raise BadRequest(CANNOT_DRAW.format(", ".join(pack.name for pack in packs)))
             if len(packs) == 1:
                 one = Request.of(
                     packs[0],

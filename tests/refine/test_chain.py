@@ -10,6 +10,7 @@ from monai.transforms import Compose
 
 from scripts.organ.pack import OrganPack
 from scripts.refine import gate
+from scripts.refine.chain import Refiner
 from scripts.refine.merge import merge
 from scripts.refine.placing import Placing
 from scripts.refine.reconstruct import ReconstructShape
@@ -275,3 +276,19 @@ def test_several_keys_are_refined_each_for_itself():
         np.testing.assert_array_equal(result[key].numpy(), run(mask, affine, "linear")["pred"].numpy())
         assert result[f"{key}_shapes"][0].name == "hippocampus"
     assert (result["two"].numpy() != masks["two"][None]).any()
+
+
+def test_the_four_in_one_take_masks_inward_as_asked_for():
+    truth, affine = mean_shape("plain")
+    pred = MetaTensor(torch.from_numpy(truth[None].copy()), affine=torch.as_tensor(affine))
+    refined, (case,) = RefineShape("hippocampus", "linear", enlarged=True, inward_mm="hippocampus=0.5")(pred)
+    expected, _ = Refiner("hippocampus", "linear", inward_mm=0.5).refine(truth, affine, enlarged=True)
+    np.testing.assert_array_equal(refined.numpy()[0], expected)
+    assert case.quality["inward_mm"] == 0.5
+    with pytest.raises(ValueError, match="there is no structure 'liver'"):
+        RefineShape("hippocampus", "linear", inward_mm="liver=2")
+
+
+def test_a_u_net_that_made_the_mask_does_not_read_the_image_again():
+    assert RefineShape("left_atrium").refiner.segmenter is not None
+    assert RefineShaped(organ="left_atrium", second_reader=False).refine.refiner.segmenter is None

@@ -14,6 +14,7 @@ from scripts.refine.chain import Refiner
 from scripts.refine.missing import ADDED, ADDED_SAID, AddMissing, AddMissingd
 from scripts.refine.several import JoinedRefiner
 from scripts.refine.stages import Image
+from scripts.refine.transforms import RefineShape, RefineShaped
 from scripts.run.mask_request import MaskRequest
 from scripts.unet.segmenter import Segmenter
 from tests.helpers.two_packs import BEAN, PEA, garden, write_pack
@@ -187,7 +188,7 @@ def volumes(case, label_map):
 
 
 def with_network(monkeypatch, truth):
-    monkeypatch.setattr(Segmenter, "of", classmethod(lambda cls, pack, device: FakeSegmenter(pack, truth)))
+    monkeypatch.setattr(Segmenter, "of", classmethod(lambda cls, pack, device="cpu": FakeSegmenter(pack, truth)))
 
 
 def test_the_transform_adds_only_where_it_is_asked_to(refiner, case, monkeypatch):
@@ -206,6 +207,35 @@ def test_a_pack_without_a_network_adds_nothing(refiner, case):
     given = volumes(case, np.where(truth == 1, truth, 0).astype(np.uint8))
     done = AddMissingd("pred", refiner, add=True)(given)
     assert done["pred"] is given["pred"] and done[f"pred{ADDED}"] == done[f"pred{ADDED_SAID}"] == []
+
+
+@pytest.mark.parametrize("add_missing", [True, False])
+def test_the_whole_chain_refines_what_it_adds(refiner, case, monkeypatch, caplog, add_missing):
+    truth, _, _ = case
+    with_network(monkeypatch, truth)
+    given = volumes(case, np.where(truth == 1, truth, 0).astype(np.uint8))
+    done = RefineShaped("pred", refiner.pack.folder, "linear", image_key="image", add_missing=add_missing)(given)
+    assert [bool(one.failure) for one in done["pred_shapes"]] == [False, not add_missing]
+    assert ((done["pred"].numpy() == 2).sum() > 0.9 * (truth == 2).sum()) == add_missing
+    assert ("pea: missing from the mask; drawn from the image" in caplog.text) == add_missing
+
+
+def test_nothing_is_added_to_an_empty_mask(refiner, case, monkeypatch):
+    truth, affine, image = case
+    with_network(monkeypatch, truth)
+    refine = RefineShape(refiner.pack.folder, "linear", add_missing=True)
+    refined, shapes = refine(np.zeros_like(truth), image.values)
+    assert not refined.any() and all(one.failure for one in shapes)
+
+
+def test_the_whole_chain_refuses_what_cannot_be_done(refiner, case, monkeypatch):
+    with pytest.raises(ValueError, match="hippocampus: no U-Net of several structures can draw"):
+        RefineShape("hippocampus", add_missing=True)
+    with pytest.raises(ValueError, match="give image_key"):
+        RefineShaped(organ="brain", add_missing=True)
+    with_network(monkeypatch, case[0])
+    with pytest.raises(ValueError, match="inward_mm would move what add_missing draws"):
+        RefineShape(refiner.pack.folder, add_missing=True, inward_mm=1)
 
 
 def test_of_several_packs_each_adds_its_own(case, tmp_path, monkeypatch):

@@ -15,10 +15,10 @@ from scripts.geometry.surface import mask_to_surface
 from scripts.metrics.surface import score_masks
 from scripts.refine.chain import Refiner
 from scripts.refine.drawing import Drawing
+from scripts.refine.fill_drawn import FillDrawnd
 from scripts.refine.planes import DrawnSlices
 from scripts.refine.slices_file import SlicesFile
 from scripts.refine.sparse import contour_samples, follow
-from scripts.refine.transforms import FillDrawnd
 from scripts.run.jobs import run_job
 from scripts.run.kinds import check_options
 from tests.helpers.crossing import agree, crossed, spread_over

@@ -14,7 +14,7 @@ from scripts.organ.exchange import exchanged
 from scripts.refine.chain import Refiner
 from scripts.refine.side_check import SidesFound
 from scripts.refine.stages import Aligned
-from scripts.refine.transforms import MendSidesd
+from scripts.refine.transforms import MendSidesd, RefineShape
 from scripts.report.outcome import outcome_of
 
 PAIRS = {4: 1, 5: 3}  # left → right
@@ -99,6 +99,15 @@ def test_a_part_on_the_wrong_side_becomes_its_partner_s_in_labels_and_probabilit
     assert (mended["prob"].argmax(0).numpy() == labels).all() and (prob.argmax(0).numpy() == wrong).all()
     (said,) = mended["pred_sides"]
     assert "of left_upper lay on the patient's right, and became right_upper" in said
+
+
+@pytest.mark.parametrize("fix_sides", [True, False])
+def test_the_whole_chain_looks_at_the_sides_and_exchanges_them_where_asked(lobes, caplog, fix_sides):
+    labels, affine = lobes
+    wrong = MetaTensor(torch.from_numpy(exchanged(labels, PAIRS)[None]), affine=torch.as_tensor(affine))
+    refined, _ = RefineShape("lung_lobes", "linear", fix_sides=fix_sides)(wrong)
+    assert "left_upper lies to the right of right_upper" in caplog.text
+    assert ((refined.numpy()[0] == labels).mean() > 0.99) == fix_sides
 
 
 def test_a_part_that_the_mask_has_no_label_for_is_removed(refiner, lobes):

@@ -19,12 +19,12 @@ from scripts.organ.pack import OrganPack
 from scripts.refine.bodies import Islands
 from scripts.refine.chain import Refiner
 from scripts.refine.drawing import Drawing, parts_of
+from scripts.refine.fill_drawn import FillDrawnd
 from scripts.refine.finetune import LatentFinetune
 from scripts.refine.planes import FILLED, LONE, DrawnSlices
 from scripts.refine.reconstruct import ReconstructShape
 from scripts.refine.sparse import contour_samples, follow
 from scripts.refine.stages import Refined, Unrefined
-from scripts.refine.transforms import FillDrawnd
 from scripts.report.outcome import outcome_of
 from scripts.run.jobs import run_job
 from tests.helpers.mean_shape import mean_shape
