@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from .checks import OrganError, as_number, flag, number, one_of, refusal, three,
 from .fields import read, setting
 
 KINDS = ("zscore", "window", "percentiles")
+GONE = "minmax"  # a kind until 0.29.0
 WHOLE_AXIS = -1
 
 
@@ -30,6 +32,11 @@ class Intensity:
 
 def intensity_of(value: Any, where: str) -> Intensity:
     """Check the section `intensity`: a window has both ends, in order, and nothing else has any."""
+    if isinstance(value, Mapping) and value.get("kind") == GONE:
+        raise OrganError(
+            f"{where}: kind '{GONE}' is no more, since metal alone may set an image's range: take 'percentiles', and "
+            "train the pack's U-Net anew, if it has one"
+        )
     found = read(Intensity, value, where)
     ends = found.low, found.high
     if found.kind != "window" and ends != (None, None):

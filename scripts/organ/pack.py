@@ -19,7 +19,7 @@ import numpy as np
 from .checks import OrganError, entries, flag, list_of, mapping_of, number, safe_name, shown, text, three
 from .fields import read, section, setting
 from .imaging import Augment, Intensity, PatchSize, intensity_of
-from .places import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, MODELS, ORGAN_FILE, PRESETS
+from .places import BLIND_FILE, EVIDENCE_FILE, JOINT_FILE, MODELS, NETWORK_FILE, ORGAN_FILE, PRESETS
 from .sources import OWN_SOURCE, SOURCES, Meanings, plain, resolved, sides_of
 from .structure import LABEL, REFINE, Structure, anything, in_folder, shapes_of, structure_list, structure_masks
 from .yaml_file import read_yaml
@@ -161,6 +161,12 @@ class OrganPack:
     def file(self) -> Path:
         """The pack's organ.yaml."""
         return self.folder / ORGAN_FILE
+
+    @property
+    def readers(self) -> list[Path]:
+        """The files of what reads images, those that there are: its voxel head and its U-Net."""
+        files = self.folder / EVIDENCE_FILE, (MODELS if self.default else self.folder) / NETWORK_FILE
+        return [file for file in files if file.is_file()]
 
     @property
     def packs(self) -> tuple[OrganPack, ...]:

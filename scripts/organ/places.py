@@ -7,6 +7,7 @@ from pathlib import Path
 MODELS = Path(__file__).resolve().parents[2] / "models"
 PRESETS = MODELS.with_name("configs") / "presets.yaml"
 ORGAN_FILE = "organ.yaml"
+NETWORK_FILE = "model.pt"  # the U-Net
 JOINT_FILE = "joint.safetensors"
 EVIDENCE_FILE = "evidence.safetensors"  # the voxel head that reads images
 BLIND_FILE = "evidence_without_image.safetensors"  # and the one for masks alone

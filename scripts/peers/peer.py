@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from monai.losses import DiceCELoss
 from monai.utils import convert_to_tensor
+
+from ..unet.network import steps_of
 
 STEP = 8  # voxels: an encoder of four levels halves its grid three times
 
@@ -66,10 +67,9 @@ def step_of(network: Mapping[str, Any]) -> int:
     """Return what the edges of a block must be multiples of, in voxels: for the peers, and for the pack's own U-Net.
 
     Args:
-        network: the U-Net, as an organ pack describes it; its `strides`, one number a level or one an axis, multiply.
+        network: the U-Net, as an organ pack describes it.
     """
-    strides = [stride if isinstance(stride, int) else max(stride) for stride in network.get("strides", [])]
-    return max(STEP, math.prod(strides))
+    return max(STEP, *steps_of(network))
 
 
 def widths_of(channels: int, widths: Sequence[int]) -> list[tuple[int, int]]:

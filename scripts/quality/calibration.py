@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Calibration:
         made_of: whose masks these were, in words.
         promise: the share of new patients' masks that the interval holds.
         predictor: hash of the predictor's file in whose spreads the widths are; "" where it is not known.
+        readers: hash of the files of what read the images; "" without images, or where it is not known.
     """
 
     widths: Mapping[str, float]
@@ -32,10 +33,12 @@ class Calibration:
     made_of: str
     promise: float = PROMISE
     predictor: str = ""
+    readers: str = ""
 
-    def fits(self, predictor_file: Path) -> bool:
-        """Return whether the widths are in the spreads of a predictor, as far as is known."""
-        return self.predictor in ("", hash_of((), [predictor_file]))
+    def fits(self, predictor_file: Path, reader_files: Sequence[Path]) -> bool:
+        """Return whether the widths are in the spreads of a predictor, told by such readers, as far as is known."""
+        known = self.predictor in ("", hash_of((), [predictor_file]))
+        return known and self.readers in ("", hash_of((), reader_files))
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""

@@ -34,17 +34,23 @@ class Judge:
 
     @classmethod
     def of(
-        cls, organ: str, predictor_files: Mapping[str, Path], folder: Path, calibration_names: Mapping[str, str]
+        cls,
+        organ: str,
+        predictor_files: Mapping[str, Path],
+        folder: Path,
+        calibration_names: Mapping[str, str],
+        reader_files: Sequence[Path] = (),
     ) -> Judge | None:
         """Read the files that there are; None where there is no predictor.
 
-        A calibration of another predictor is left aside.
+        A calibration of another predictor or of other readers is left aside.
 
         Args:
             organ: the pack's name.
             predictor_files: what a predictor is told by → its file.
             folder: of the pack.
             calibration_names: what a predictor is told by → name of a calibration's file in the folder.
+            reader_files: of what reads the pack's images.
 
         Raises:
             ValueError: one of them is broken.
@@ -56,12 +62,12 @@ class Judge:
                 continue
             predictors.append(QualityPredictor.load(file))
             calibration = Calibration.load(own) if own.is_file() else None
-            if calibration is not None and calibration.fits(file):
+            if calibration is not None and calibration.fits(file, reader_files):
                 calibrations[told_by] = calibration
             elif calibration is not None:
                 logger.warning(
-                    f"{own} was made with another predictor than this version's, and is left aside: run "
-                    "`python -m scripts calibrate` again"
+                    f"{own} was made with another predictor, voxel head or U-Net than there is now, and is left aside: "
+                    "run `python -m scripts calibrate` again"
                 )
         return cls(organ, predictors, calibrations) if predictors else None
 

@@ -101,7 +101,7 @@ class Refiner:
         joint = self.pack.folder / JOINT_FILE
         wanted = any(own.context for own in self.settings.values()) and joint.is_file()
         self.joint = JointShapeModel.load(joint) if wanted else None
-        self.judge = Judge.of(self.pack.name, QUALITY_FILES, self.pack.folder, CALIBRATION_FILES)
+        self.judge = Judge.of(self.pack.name, QUALITY_FILES, self.pack.folder, CALIBRATION_FILES, self.pack.readers)
         unknown = [name for name in self.settings if self.joint is not None and name not in self.joint.parts]
         if unknown:
             raise ValueError(f"{joint} does not know {', '.join(unknown)}: train it anew (python -m scripts joint)")

@@ -19,8 +19,8 @@ from monai.transforms import (
     NormalizeIntensityd,
     Orientationd,
     ScaleIntensityd,
+    ScaleIntensityRange,
     ScaleIntensityRanged,
-    ScaleIntensityRangePercentilesd,
     Spacingd,
 )
 from monai.utils import ensure_tuple
@@ -159,6 +159,24 @@ class OwnSpacingd(Spacingd):
         return {**done, **aside}
 
 
+class WithoutExtremesd(MapTransform):
+    """Brings images to [0, 1] by their range without the `EXTREMES` at either end, which are clipped.
+
+    Of an image whose other voxels all have one value the whole range is taken.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale the keys' images (C, X, Y, Z)."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            values = torch.as_tensor(result[key]).cpu().numpy()
+            low, high = np.percentile(values, [EXTREMES, 100.0 - EXTREMES])
+            if low == high:
+                low, high = values.min(), values.max()
+            result[key] = ScaleIntensityRange(float(low), float(high), 0.0, 1.0, clip=True)(result[key])
+        return result
+
+
 def unit_intensity(keys: KeysCollection, intensity: Intensity) -> MapTransform:
     """Return the transform that brings an organ's images to [0, 1], where intensity augmentation works.
 
@@ -168,8 +186,8 @@ def unit_intensity(keys: KeysCollection, intensity: Intensity) -> MapTransform:
             takes its minimum and maximum.
     """
     if intensity.kind == "percentiles":
-        return ScaleIntensityRangePercentilesd(keys, EXTREMES, 100.0 - EXTREMES, b_min=0.0, b_max=1.0, clip=True)
-    if intensity.low is None or intensity.high is None:
+        return WithoutExtremesd(keys)
+    if intensity.kind == "zscore":
         return ScaleIntensityd(keys, minv=0.0, maxv=1.0)
     return ScaleIntensityRanged(keys, a_min=intensity.low, a_max=intensity.high, b_min=0.0, b_max=1.0, clip=True)
 

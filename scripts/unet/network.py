@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from monai.utils import ensure_tuple_rep
 from ..gpu_memory import CPU, release, to_cpu
 from ..organ.checks import one_of, unknown, whole
 from ..organ.pack import MODELS, OrganError, OrganPack
+from ..organ.places import NETWORK_FILE
 from ..organ.structure import MOST_LABEL
 
 NETWORKS: dict[str, type[torch.nn.Module]] = {"UNet": UNet, "DynUNet": DynUNet, "BasicUNet": BasicUNet}
 
-DIVISOR = 16  # voxels: what five levels of a network halve without rest
+BASIC_UNET_STEP = 16  # voxels: MONAI's BasicUNet, which has no strides to say, halves its grid four times
 
 
 def check_unet(pack: OrganPack) -> None:
@@ -68,7 +70,7 @@ def build_unet(pack: OrganPack) -> torch.nn.Module:
 
 def weights_name(network: str | None = "") -> str:
     """Return the file name of weights: of the pack's own U-Net, or of another network by its name."""
-    return f"model_{network}.pt" if network else "model.pt"
+    return f"model_{network}.pt" if network else NETWORK_FILE
 
 
 def network_file(pack: OrganPack, network: str | None = "") -> str:
@@ -141,14 +143,33 @@ def in_bfloat16(network: Callable[..., torch.Tensor]) -> Callable[..., torch.Ten
     return apply
 
 
-def fitted(window: Sequence[int] | int, shape: Sequence[int]) -> tuple[int, ...]:
+def steps_of(network: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return what the edges of an image must be multiples of, voxels an axis, for a U-Net as a pack describes it.
+
+    Its `strides`, one number a level or one an axis, multiply.
+    """
+    if network.get("name") == "BasicUNet":
+        return (BASIC_UNET_STEP,) * 3
+    strides = [ensure_tuple_rep(stride, 3) for stride in network.get("strides", [])]
+    x, y, z = (math.prod(stride[axis] for stride in strides) for axis in range(3))
+    return x, y, z
+
+
+def fitted(window: Sequence[int] | int, shape: Sequence[int], steps: Sequence[int]) -> tuple[int, ...]:
     """Return a network's window (voxels an axis) for an image of that shape (X, Y, Z).
 
-    Along an axis on which the image is shorter than the window it is the image, rounded up to what the levels of a
-    network halve without rest: more would only hold padding.
+    Along an axis on which the image is shorter than the window, or the window is -1, it is the image, rounded up to a
+    multiple of the network's step: more would only hold padding. It is two steps at least, since of a single voxel at
+    the lowest level nothing can be normalised.
+
+    Args:
+        window: the largest, voxels an axis.
+        shape: of the image.
+        steps: see `steps_of`.
     """
-    lengths = (-(-length // DIVISOR) * DIVISOR for length in shape)
-    return tuple(min(pair) for pair in zip(ensure_tuple_rep(window, len(shape)), lengths, strict=True))
+    lengths = (max(2, -(-length // step)) * step for length, step in zip(shape, steps, strict=True))
+    largest = ensure_tuple_rep(window, len(shape))
+    return tuple(length if edge < 1 else min(edge, length) for edge, length in zip(largest, lengths, strict=True))
 
 
 class TrainingInferer(SimpleInferer):
@@ -165,11 +186,13 @@ class FlipAveragingInferer(Inferer):
     """Sliding windows over the image and, optionally, its mirror images; the logits are averaged.
 
     Args:
-        roi_size: the largest window, voxels, see `fitted`; -1 for the whole image.
+        roi_size: the window, voxels; -1 for the whole image.
         flip_axes: spatial axes (0, 1, 2) to mirror one at a time; none for a single pass.
         overlap: share of a window that overlaps its neighbour.
         own_network: applied in place of the network that it is called with; see `own_network`.
         exact: never computes in bfloat16, see `in_bfloat16`: for networks that are compared by small differences.
+        steps: of the network, see `steps_of`: for smaller images the window is smaller, see `fitted`; None for a
+            network that knows one window only.
     """
 
     def __init__(
@@ -179,8 +202,10 @@ class FlipAveragingInferer(Inferer):
         overlap: float = 0.5,
         own_network: torch.nn.Module | None = None,
         exact: bool = False,
+        steps: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.steps = steps
         self.own_network = own_network
         self.exact = exact
         self.flip_axes = tuple(flip_axes)
@@ -215,7 +240,7 @@ class FlipAveragingInferer(Inferer):
         put_together_on: torch.device | str | None = None,
     ) -> torch.Tensor:
         network = network if self.exact else in_bfloat16(network)
-        roi_size = fitted(self.roi_size, inputs.shape[2:])
+        roi_size = self.roi_size if self.steps is None else fitted(self.roi_size, inputs.shape[2:], self.steps)
         window = SlidingWindowInferer(
             roi_size, sw_batch_size=1, overlap=self.overlap, mode="gaussian", device=put_together_on
         )

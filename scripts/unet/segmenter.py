@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from ..geometry.affine import apply_affine, box_affine, grid_corners
 from ..organ.pack import OrganPack
 from .images import to_network, too_large
-from .network import FlipAveragingInferer, build_unet, network_file, with_weights
+from .network import FlipAveragingInferer, build_unet, network_file, steps_of, with_weights
 
 OVERLAP = 0.25  # of windows: as good for a second reader as the half that makes masks, and faster
 MARGIN_MM = 5.0  # around what is looked for, at least, in an image that is cut
@@ -29,7 +29,8 @@ class Segmenter:
     def __init__(self, pack: OrganPack, device: str | torch.device = "cpu") -> None:
         self.folder = pack.folder
         self.device = torch.device(device)
-        self.inferer = FlipAveragingInferer(pack.patch_size.infer, [0] if pack.augment.flip else [], OVERLAP)
+        flips, steps = [0] if pack.augment.flip else [], steps_of(pack.network)
+        self.inferer = FlipAveragingInferer(pack.patch_size.infer, flips, OVERLAP, steps=steps)
 
     @classmethod
     def of(cls, pack: OrganPack, device: str | torch.device = "cpu") -> Segmenter | None:

@@ -112,7 +112,8 @@ def calibrate(
     except ValueError:
         raise ValueError(f"nothing can be predicted of these masks, see the report in {out / RUNS}") from None
     found = calibration_of(examples, predictor, made_of)
-    found = replace(found, predictor=hash_of((), [QUALITY_FILES[told_by]]))
+    readers = hash_of((), pack.readers) if told_by == "image" else ""
+    found = replace(found, predictor=hash_of((), [QUALITY_FILES[told_by]]), readers=readers)
     file = pack.folder / CALIBRATION_FILES[told_by]
     found.save(file)
     wider = ", ".join(

@@ -8,13 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, create_workflow, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, create_workflow, verify_net_in_out
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from scripts.organ.pack import MODELS, OrganError, OrganPack
 from scripts.refine.transforms import TIMSampled
 from scripts.unet.images import OwnSpacingd
-from scripts.unet.network import FlipAveragingInferer, build_unet, network_file
+from scripts.unet.network import FlipAveragingInferer, build_unet, network_file, steps_of
 from tests.helpers.small_pack import BRIGHTNESS_NET, brightness_weights, nested_boxes, write_pack
 
 TURN = np.array([[np.cos(0.4), -np.sin(0.4), 0], [np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]])
@@ -148,6 +148,19 @@ def test_a_loader_s_batch_is_the_cases_again(bundle_root, brightness_pack, tmp_p
         case["image"] = case["image"][:, :16, :16, :16]
     head, box = decollate_batch(list_data_collate(cases))
     assert "64 × 64 × 64 mm" in head["image_said"] and box["image_said"] == ""
+
+
+@pytest.mark.parametrize("config, steps", [("inference", "network_inferer#steps"), ("train", "validate#inferer#steps")])
+def test_the_windows_of_the_pack_s_own_u_net_alone_fit_the_image(bundle_root, config, steps):
+    """A network of the comparison may know its block only."""
+    parser = ConfigParser()
+    parser.read_config(str(bundle_root / "configs" / f"{config}.yaml"))
+    found = {}
+    for network in ("", "ictnet"):
+        parser.update({"bundle_root": str(bundle_root), "organ": "hippocampus", "network_name": network})
+        parser.parse(reset=True)
+        found[network] = parser.get_parsed_content(steps)
+    assert found == {"": steps_of(OrganPack.load("hippocampus").network), "ictnet": None}
 
 
 def test_flip_averaging_makes_the_output_symmetric():

@@ -10,6 +10,7 @@ from scripts.organ.pack import OrganPack
 from scripts.peers.data import Batches, task_of
 from scripts.peers.networks import PEERS, check_network, choose_networks
 from scripts.peers.training import Budget, train, validation_dice
+from scripts.unet.network import FlipAveragingInferer
 from tests.helpers.blobs import blob_pack, blob_task, blobs
 
 CPU = torch.device("cpu")
@@ -36,6 +37,13 @@ def test_scores_have_the_classes_of_the_task_on_the_image_s_grid(name):
     with torch.no_grad():
         scores = peer.predict(torch.randn(2, 1, 24, 24, 24))
     assert scores.shape == (2, 2, 24, 24, 24) and torch.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_of_an_image_smaller_than_the_block_a_whole_block_is_seen(name):
+    seen = FlipAveragingInferer((24, 24, 24), exact=True)
+    with torch.no_grad():
+        assert seen(torch.randn(1, 1, 17, 24, 9), PEERS[name](blob_task()).eval()).shape == (1, 2, 17, 24, 9)
 
 
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "nudf"])  # which measures distances on the CPU

@@ -67,8 +67,9 @@ def test_an_image_tells_of_masks_that_were_far_too_large_too_but_of_none_without
 NAMES = {"fit": "calibration.json", "image": "calibration_with_image.json"}
 
 
-def read(folder) -> Judge | None:
-    return Judge.of("cube", {told_by: folder / f"{told_by}.safetensors" for told_by in NAMES}, folder, NAMES)
+def read(folder, readers=()) -> Judge | None:
+    files = {told_by: folder / f"{told_by}.safetensors" for told_by in NAMES}
+    return Judge.of("cube", files, folder, NAMES, readers)
 
 
 def test_there_is_no_judge_without_a_predictor(tmp_path):
@@ -109,6 +110,20 @@ def test_a_calibration_of_another_predictor_is_left_aside(tmp_path, caplog):
     judge = read(tmp_path)
     assert judge is not None and judge.calibrations == {}
     assert f"{file} was made with another predictor" in caplog.text
+
+
+def test_a_calibration_of_another_u_net_is_left_aside(tmp_path, caplog):
+    made(told_by="image").save(tmp_path / "image.safetensors")
+    readers = [tmp_path / "evidence.safetensors", tmp_path / "model.pt"]
+    for file in readers:
+        file.write_text("weights")
+    own = Calibration({"dsc": 1.5, "hd95": 1.2}, 9, 18, "masks", readers=hash_of((), readers))
+    own.save(tmp_path / NAMES["image"])
+    judge = read(tmp_path, readers)
+    assert judge is not None and judge.calibrations == {"image": own}
+    readers[1].write_text("other weights")
+    judge = read(tmp_path, readers)
+    assert judge is not None and judge.calibrations == {} and "voxel head or U-Net" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"widths": {"dsc": 1}, "patients": 9, "masks": 9, "made_of": ""}', "{}"])

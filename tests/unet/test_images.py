@@ -59,6 +59,19 @@ def test_a_piece_of_metal_does_not_darken_an_image():
     assert unit_intensity("image", Intensity())({"image": metal})["image"][organ].max() < 0.011
 
 
+def test_an_image_of_little_else_than_air_has_the_range_of_all():
+    image = torch.full((1, 20, 20, 20), -1000.0)
+    image[0, 0, 0, :16] = torch.linspace(0.0, 40.0, 16)
+    found = unit_intensity("image", Intensity("percentiles"))({"image": image})["image"]
+    assert found.min() == 0 and found.max() == 1 and found[0, 0, 0, 0] == pytest.approx(1000 / 1040)
+
+
+def test_images_of_whole_numbers_are_scaled():
+    image = torch.arange(8000).reshape(1, 20, 20, 20).short()
+    found = unit_intensity("image", Intensity("percentiles"))({"image": image})["image"]
+    assert found.min() == 0 and found.max() == 1 and found[0, 10, 0, 0] == pytest.approx(0.5, abs=0.01)
+
+
 def test_image_that_a_host_has_read_is_left_alone():
     image = torch.rand(2, 3, 4)
     assert ReadImaged("image")({"image": image, "other": 3}) == {"image": image, "other": 3}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scripts.organ.pack import OrganError, OrganPack
-from scripts.unet.network import FlipAveragingInferer, TrainingInferer, build_unet, fitted, own_network
+from scripts.unet.network import FlipAveragingInferer, TrainingInferer, build_unet, fitted, own_network, steps_of
 from tests.helpers.small_pack import write_pack
 
 PACK = OrganPack.load("hippocampus")
@@ -60,8 +60,9 @@ def test_network_of_another_organ_is_used_in_place_of_the_host_s(tmp_path):
 
 
 def test_a_window_is_no_larger_than_the_image_needs():
-    assert fitted((96, 40, -1), (33, 200, 50)) == (48, 40, -1)
-    assert fitted(64, (64, 65, 1)) == (64, 64, 16)
+    assert fitted((96, 40, -1), (33, 200, 50), (16, 16, 16)) == (48, 40, 64)
+    assert fitted(64, (64, 65, 1), (16, 16, 8)) == (64, 64, 16)
+    assert fitted(16, (1, 1, 1), (16, 16, 16)) == (16, 16, 16)
     seen = []
 
     def network(image):
@@ -69,8 +70,32 @@ def test_a_window_is_no_larger_than_the_image_needs():
         return 2 * image
 
     image = torch.rand(1, 1, 17, 40, 30)
-    torch.testing.assert_close(FlipAveragingInferer((64, 32, 64), exact=True)(image, network), 2 * image)
+    inferer = FlipAveragingInferer((64, 32, 64), exact=True, steps=(16, 16, 16))
+    torch.testing.assert_close(inferer(image, network), 2 * image)
     assert seen == [(1, 1, 32, 32, 32)] * 2
+
+
+def unet_of(name: str, levels: int) -> dict:
+    """A U-Net whose first stride is that of thick slices."""
+    known = {"name": name, "spatial_dims": 3, "in_channels": 1, "out_channels": 3}
+    strides = [[2, 2, 1], *[2] * (levels - 2)]
+    if name == "BasicUNet":
+        return known | {"features": [4] * 6, "norm": ["instance", {"affine": True}]}
+    if name == "UNet":
+        return known | {"channels": [4] * levels, "strides": strides}
+    more = {"kernel_size": [3] * levels, "strides": [1, *strides], "upsample_kernel_size": strides}
+    return known | {"filters": [4] * levels, **more}
+
+
+@pytest.mark.parametrize("name, levels", [("UNet", 3), ("UNet", 6), ("DynUNet", 5), ("DynUNet", 7), ("BasicUNet", 5)])
+@pytest.mark.parametrize("shape", [(3, 5, 2), (40, 50, 33)])
+@pytest.mark.parametrize("window", [128, -1])
+def test_every_u_net_sees_images_smaller_than_its_window(name, levels, shape, window):
+    pack = dataclasses.replace(PACK, network=unet_of(name, levels))
+    network, steps = build_unet(pack).eval(), steps_of(pack.network)
+    assert name == "BasicUNet" or steps == (2 ** (levels - 1), 2 ** (levels - 1), 2 ** (levels - 2))
+    with torch.no_grad():
+        assert FlipAveragingInferer(window, steps=steps)(torch.rand(1, 1, *shape), network).shape == (1, 3, *shape)
 
 
 @pytest.mark.parametrize("known", [{"avx512_bf16": True}, {"amx_bf16": True}, {"avx2": True}])
