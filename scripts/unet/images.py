@@ -187,7 +187,7 @@ def unit_intensity(keys: KeysCollection, intensity: Intensity) -> MapTransform:
     """
     if intensity.kind == "percentiles":
         return WithoutExtremesd(keys)
-    if intensity.kind == "zscore":
+    if intensity.low is None or intensity.high is None:
         return ScaleIntensityd(keys, minv=0.0, maxv=1.0)
     return ScaleIntensityRanged(keys, a_min=intensity.low, a_max=intensity.high, b_min=0.0, b_max=1.0, clip=True)
 
