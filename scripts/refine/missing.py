@@ -98,9 +98,10 @@ class AddMissing:
         for labels in [labels for labels in lacking if not set(labels) <= set(writable)]:
             lacking.remove(labels)
             found.refuse(self._name(labels), "what the mask came as has no value or file for it")
-        if not lacking or not (label_map > 0).any():
+        own = np.isin(label_map, list(self.refiner.pack.labels))
+        if not lacking or not own.any():
             return found
-        seen_mm = apply_affine(affine, box_corners(crop_box(label_map > 0)))
+        seen_mm = apply_affine(affine, box_corners(crop_box(own)))
         try:
             with exactly(self.segmenter.device):
                 prob = self.segmenter.read(image.values, image.affine, np.array([seen_mm.min(0), seen_mm.max(0)]))
@@ -134,7 +135,7 @@ class AddMissing:
         taken = shown & ((label_map == 0) | np.isin(label_map, labels))
         covered = np.count_nonzero(taken) < least
         if covered:
-            taken = shown & (label_map >= 0)
+            taken = shown & ((label_map == 0) | np.isin(label_map, list(self.refiner.pack.labels)))
         drawn = np.where(taken, drawn, 0)
         volume_ml = np.count_nonzero(taken) * voxel_volume_mm3(affine) / 1000.0
         if not shown.any():

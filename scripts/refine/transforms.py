@@ -246,6 +246,7 @@ class RefineShape(Transform):
             raise ValueError(CANNOT_DRAW.format(self.refiner.pack.name))
         if add_missing and self.refiner.inward_mm:
             raise ValueError("inward_mm would move what add_missing draws, too: leave out one of them")
+        self.add_missing = add_missing
         self.steps: tuple[MapTransform, ...] = (
             MendSidesd("pred", self.refiner, fix_sides),
             AddMissingd("pred", self.refiner, add=add_missing, device=device),
@@ -279,6 +280,8 @@ class RefineShape(Transform):
         Raises:
             ValueError: an argument is not of such a shape.
         """
+        if self.add_missing and image is None:
+            logger.warning("%s: nothing that is missing is added without an image", file_of(label_map))
         given = {"pred": label_map, "image": image, "prob": prob}
         data: dict[Hashable, Any] = {key: value for key, value in given.items() if value is not None}
         for step in self.steps:
@@ -293,7 +296,8 @@ class RefineShaped(MapTransform):
 
     For postprocessing of any model, after its prediction is back on the image's own grid (`Invertd`) and is a label map
     (`AsDiscreted` with `argmax`). See `RefineShape` for shapes and frames; nothing is resampled. The log says what was
-    not refined, and why: a host that knows nothing of `<key>_shapes` writes such a mask as it is.
+    not refined, and why: a host that knows nothing of `<key>_shapes` writes such a mask as it is. Probabilities stay as
+    they were, also where labels of left and right were exchanged.
 
     Args:
         keys: the label map.

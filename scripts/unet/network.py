@@ -150,7 +150,8 @@ def steps_of(network: Mapping[str, Any]) -> tuple[int, int, int]:
     """
     if network.get("name") == "BasicUNet":
         return (BASIC_UNET_STEP,) * 3
-    strides = [ensure_tuple_rep(stride, 3) for stride in network.get("strides", [])]
+    given = network.get("strides", [])  # of what is no list `build_unet` says so
+    strides = [ensure_tuple_rep(stride, 3) for stride in given] if isinstance(given, list | tuple) else []
     x, y, z = (math.prod(stride[axis] for stride in strides) for axis in range(3))
     return x, y, z
 

@@ -220,6 +220,13 @@ def test_the_whole_chain_refines_what_it_adds(refiner, case, monkeypatch, caplog
     assert ("pea: missing from the mask; drawn from the image" in caplog.text) == add_missing
 
 
+def test_voxels_of_labels_that_the_pack_does_not_know_stay(refiner, case):
+    truth, _, _ = case
+    found, _ = added(refiner, np.where(truth == 2, 7, truth), case)
+    np.testing.assert_array_equal(found.label_map, np.where(truth == 2, 7, truth))
+    assert "the mask has labels that are left alone" in found.said[0]
+
+
 def test_nothing_is_added_to_an_empty_mask(refiner, case, monkeypatch):
     truth, affine, image = case
     with_network(monkeypatch, truth)
