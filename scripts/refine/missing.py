@@ -98,8 +98,10 @@ class AddMissing:
         for labels in [labels for labels in lacking if not set(labels) <= set(writable)]:
             lacking.remove(labels)
             found.refuse(self._name(labels), "what the mask came as has no value or file for it")
+        if not lacking:
+            return found
         own = np.isin(label_map, list(self.refiner.pack.labels))
-        if not lacking or not own.any():
+        if not own.any():
             return found
         seen_mm = apply_affine(affine, box_corners(crop_box(own)))
         try:
